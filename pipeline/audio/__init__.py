@@ -1,0 +1,1 @@
+"""Sound as bytes: formats, framing, files, clocks."""

@@ -1,0 +1,137 @@
+"""What is asked of a language model and what comes back. Values only.
+
+``requests`` decides on a ``CompletionRequest``; ``gateway`` carries it out and hands back
+pieces. Neither knows the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+
+
+class FunctionCall(Struct, frozen=True):
+    name: str
+    arguments: str  #: JSON text, as the model wrote it
+
+
+class ToolCall(Struct, frozen=True):
+    id: str
+    function: FunctionCall
+    type: str = "function"
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One chat message; content goes as a string (llm-gateway.md section 3)."""
+
+    role: str
+    content: str | None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+class CompletionRequest(Struct, frozen=True, kw_only=True):
+    """One call of one model. Unset parameters are left out on the wire."""
+
+    model: str
+    messages: tuple[Message, ...]
+    stream: bool = True
+    max_tokens: int | None = None
+    temperature: float | None = None
+    #: everything else of the body, already in the wire's words
+    extra: Mapping[str, Any] = {}
+
+
+class RateLimit(Struct, frozen=True):
+    """What ``x-ratelimit-*`` said."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None  #: seconds from now
+
+
+class Usage(Struct, frozen=True):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False  #: counted by us, because the provider did not say
+
+
+# --- pieces of a reply, in this order: Accepted, then deltas, then Finished ------------------
+
+
+class Accepted(Struct, frozen=True):
+    """The head of the answer is here."""
+
+    request_id: str | None = None
+    rate: RateLimit | None = None
+    host: str = ""
+
+
+class TextDelta(Struct, frozen=True):
+    text: str
+
+
+class ToolCallDelta(Struct, frozen=True):
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Finished(Struct, frozen=True):
+    """The reply is over. Always the last piece of a reply that was not cut."""
+
+    reason: str | None  #: the provider's own word: stop, end_turn, length, tool_use, ...
+    complete: bool  #: there was a finish reason; without one the stream was cut off
+    usage: Usage | None = None
+    model: str | None = None  #: who answered, where the reply says so
+    request_id: str | None = None
+
+
+Piece = Accepted | TextDelta | ToolCallDelta | Finished
+
+
+class Reply(Protocol):
+    async def receive(self) -> Sequence[Piece]:
+        """Return what the next read brought: one or more pieces; empty once it is over.
+
+        Raises a ``GatewayError``.
+        """
+        ...
+
+
+class Gateway(Protocol):
+    """What ``requests.dispatch`` needs of a gateway; ``gateway.client`` satisfies it."""
+
+    def open(self, request: CompletionRequest) -> AbstractAsyncContextManager[Reply]:
+        """Send ``request``: entering returns once it is written, leaving closes promptly.
+
+        Leaving before the reply is over drops the connection, for that is the only way to
+        cancel. Raises a ``GatewayError`` on entering when the request cannot be sent.
+        """
+        ...
+
+    async def warm(self) -> None:
+        """Open a spare connection if none is idle, so that the next request pays no handshake."""
+        ...
+
+
+__all__ = [
+    "Accepted",
+    "CompletionRequest",
+    "Finished",
+    "FunctionCall",
+    "Gateway",
+    "Message",
+    "Piece",
+    "RateLimit",
+    "Reply",
+    "TextDelta",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+]

@@ -1,0 +1,381 @@
+"""What subscribers receive and send: the protocol of the push side, both directions.
+
+JSON text frames, one object each. Every server event carries the envelope of ``Event``;
+``seq`` is gapless from 1 in a session, and ``from_seq`` is present when one frame covers
+several. Durations in ``times`` are milliseconds.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+Status = Literal["completed", "cancelled", "incomplete", "failed"]
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """The envelope. The log fills it when it gives an event its place."""
+
+    seq: int = 0  #: from 1; 0 only where no place was given (heartbeat)
+    session_id: str = ""
+    epoch: int = 0  #: grows when another process takes the session over
+    t: int = -1  #: milliseconds on the session's audio clock
+    ts: str = ""  #: wall clock, ISO 8601, UTC
+    from_seq: int | None = None
+
+
+# --- the session ---------------------------------------------------------------------------
+
+
+class Engine(Struct, frozen=True, omit_defaults=True):
+    name: str  #: assemblyai, local or custom
+    url: str
+    model: str | None = None
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """Counted over a session, for ``session.ended``."""
+
+    turns: int = 0
+    responses: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    incomplete: int = 0
+    failed: int = 0
+    speculative: int = 0  #: calls started before the end of their turn
+    adopted: int = 0
+    discarded: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    wasted_tokens: int = 0  #: output tokens of cancelled and discarded calls
+    estimated_tokens: int = 0  #: how many of all the above were estimated
+    audio_seconds: float = 0.0
+
+
+class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
+    source: str
+    stt: Engine
+    llm: Engine
+    prompts: tuple[str, ...]
+
+
+class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
+    stt: Engine | None = None
+    prompts: tuple[str, ...] | None = None
+
+
+class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
+    reason: str  #: source_ended, client, shutdown, error
+    totals: Totals
+
+
+class SttInterrupted(Event, frozen=True, kw_only=True, tag="stt.interrupted"):
+    cause: str
+
+
+class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
+    replayed: float  #: seconds of audio sent again
+    lost_from: float | None = None  #: seconds on the audio clock
+    lost_to: float | None = None
+
+
+# --- turns ---------------------------------------------------------------------------------
+
+
+class WordSpoken(Struct, frozen=True, omit_defaults=True):
+    text: str
+    start: int  #: milliseconds
+    end: int  #: milliseconds
+    confidence: float = 1.0
+    speaker: str | None = None
+
+
+class SpeechStartedEvent(Event, frozen=True, kw_only=True, tag="speech.started"):
+    pass
+
+
+class TurnUpdated(Event, frozen=True, kw_only=True, tag="turn.updated"):
+    turn: int
+    text: str
+    speaker: str | None = None
+
+
+class TurnCompleted(Event, frozen=True, kw_only=True, tag="turn.completed"):
+    turn: int
+    text: str
+    end_of_turn_delay: float | None  #: milliseconds; null for a text turn
+    speaker: str | None = None
+    language: str | None = None
+    words: tuple[WordSpoken, ...] = ()
+
+
+class TurnRevisedEvent(Event, frozen=True, kw_only=True, tag="turn.revised"):
+    turn: int
+    text: str | None = None
+    speaker: str | None = None
+
+
+# --- responses -----------------------------------------------------------------------------
+
+
+class ErrorDetail(Struct, frozen=True, omit_defaults=True):
+    type: str
+    message: str
+    code: int | str | None = None
+    param: str | None = None
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """Milliseconds; null where the moment never came (design: section 6)."""
+
+    end_of_turn_delay: float | None = None  #: end of speech → end of turn received
+    queue: float | None = None  #: → request sent
+    time_to_first_token: float | None = None  #: → first token received
+    first_sentence: float | None = None  #: request sent → first sentence whole
+    total: float | None = None  #: request sent → reply over
+    end_to_end: float | None = None  #: end of speech → first text published
+    lead: float = 0.0  #: what speculation saved
+
+
+class TokenUsage(Struct, frozen=True):
+    input_tokens: int
+    output_tokens: int
+    estimated: bool
+
+
+class RequestInfo(Struct, frozen=True):
+    id: str | None
+    model: str
+    region: str | None
+
+
+class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
+    response_id: str
+    prompt: str
+    turns: tuple[int, ...]
+    model: str
+    speculative: bool
+    supersedes: str | None = None
+
+
+class ResponseDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delta"):
+    response_id: str
+    delta: str
+
+
+class ResponseSentence(Event, frozen=True, kw_only=True, tag="response.output_text.sentence"):
+    response_id: str
+    index: int
+    text: str
+
+
+class ResponseJsonPartial(Event, frozen=True, kw_only=True, tag="response.output_json.partial"):
+    response_id: str
+    value: Any
+
+
+class ResponseToolCall(Event, frozen=True, kw_only=True, tag="response.tool_call"):
+    response_id: str
+    call_id: str
+    name: str
+    arguments: Any
+
+
+class ResponseToolResult(Event, frozen=True, kw_only=True, tag="response.tool_result"):
+    response_id: str
+    call_id: str
+    name: str
+    result: Any
+
+
+class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
+    """The one ending of a response; no later event names it."""
+
+    response_id: str
+    status: Status
+    text: str
+    usage: TokenUsage
+    times: Times
+    request: RequestInfo
+    reason: str | None = None
+    superseded_by: str | None = None
+    json: Any = None
+    error: ErrorDetail | None = None
+
+
+# --- the connection ------------------------------------------------------------------------
+
+
+class SessionState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody needs who missed events: ended turns, the open one, open responses."""
+
+    status: str = "live"
+    turns: tuple[TurnCompleted, ...] = ()
+    open_turn: TurnUpdated | None = None
+    responses: tuple[dict[str, Any], ...] = ()
+
+
+class SessionResync(Event, frozen=True, kw_only=True, tag="session.resync"):
+    state: SessionState
+    reason: str | None = None
+
+
+class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
+    head: int
+
+
+class ErrorEvent(Event, frozen=True, kw_only=True, tag="error"):
+    error: ErrorDetail
+
+
+ServerEvent = (
+    SessionCreated
+    | SessionUpdated
+    | SessionEnded
+    | SttInterrupted
+    | SttResumed
+    | SpeechStartedEvent
+    | TurnUpdated
+    | TurnCompleted
+    | TurnRevisedEvent
+    | ResponseCreated
+    | ResponseDelta
+    | ResponseSentence
+    | ResponseJsonPartial
+    | ResponseToolCall
+    | ResponseToolResult
+    | ResponseDone
+    | SessionResync
+    | Heartbeat
+    | ErrorEvent
+)
+
+
+class Unknown(Struct, frozen=True):
+    """An event of a newer server, kept as it came."""
+
+    type: str
+    raw: bytes
+
+
+# --- client → server -----------------------------------------------------------------------
+
+
+class Command(
+    Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
+):
+    pass
+
+
+class AudioFormat(Struct, frozen=True, forbid_unknown_fields=True):
+    encoding: Literal["pcm_s16le", "pcm_mulaw"] = "pcm_s16le"
+    sample_rate: int = 16000  #: hertz, 8000 to 96000
+    channels: int = 1
+
+
+class SubscribeCommand(Command, frozen=True, kw_only=True, tag="session.subscribe"):
+    session_id: str  #: or * for every session
+    after_seq: int | None = None
+    epoch: int | None = None  #: of the last event seen, if the client kept it
+    events: tuple[str, ...] = ()  #: globs; empty is everything
+
+
+class StartCommand(Command, frozen=True, kw_only=True, tag="session.start"):
+    audio: AudioFormat = AudioFormat()
+    session_id: str | None = None
+    prompts: tuple[str, ...] | None = None  #: names from the settings; none is all
+
+
+class TurnCommitCommand(Command, frozen=True, kw_only=True, tag="turn.commit"):
+    """End the open turn now."""
+
+
+class SessionEndCommand(Command, frozen=True, kw_only=True, tag="session.end"):
+    pass
+
+
+class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
+    text: str
+    speaker: str | None = None
+
+
+class ResponseCancelCommand(Command, frozen=True, kw_only=True, tag="response.cancel"):
+    response_id: str | None = None  #: none is every live one
+
+
+class ResponseCreateCommand(Command, frozen=True, kw_only=True, tag="response.create"):
+    prompt: str | None = None
+
+
+class SessionUpdateCommand(Command, frozen=True, kw_only=True, tag="session.update"):
+    stt: dict[str, Any] = {}
+    vars: dict[str, str] = {}
+
+
+class PlaybackReportCommand(Command, frozen=True, kw_only=True, tag="playback.report"):
+    response_id: str
+    text: str | None = None  #: what was heard so far, or
+    characters: int | None = None  #: how many characters of it
+
+
+class ToolResultCommand(Command, frozen=True, kw_only=True, tag="tool.result"):
+    call_id: str
+    result: Any
+
+
+ClientCommand = (
+    SubscribeCommand
+    | StartCommand
+    | TurnCommitCommand
+    | SessionEndCommand
+    | TurnCreateCommand
+    | ResponseCancelCommand
+    | ResponseCreateCommand
+    | SessionUpdateCommand
+    | PlaybackReportCommand
+    | ToolResultCommand
+)
+
+
+class Frame(Struct, frozen=True):
+    """One event as it stands in a session's log: encoded once, sent to everybody."""
+
+    seq: int
+    type: str
+    data: bytes  #: the whole JSON text
+
+
+encode = msgspec.json.Encoder().encode
+_server = msgspec.json.Decoder(ServerEvent)
+_command = msgspec.json.Decoder(ClientCommand)
+
+
+class _Tagged(Struct):
+    type: str
+
+
+_tagged = msgspec.json.Decoder(_Tagged)
+_known = frozenset(
+    str(kind.__struct_config__.tag) for kind in ServerEvent.__args__
+)
+
+
+def type_of(event: Event) -> str:
+    """Return the event's ``type`` on the wire."""
+    return str(type(event).__struct_config__.tag)
+
+
+def decode_event(data: bytes | str) -> ServerEvent | Unknown:
+    """Read a server event. Raises ``msgspec.MsgspecError`` when it is none."""
+    try:
+        return _server.decode(data)
+    except msgspec.ValidationError:
+        kind = _tagged.decode(data).type
+        if kind in _known:
+            raise
+        return Unknown(kind, data.encode() if isinstance(data, str) else bytes(data))
+
+
+def decode_command(data: bytes | str) -> ClientCommand:
+    """Read a client's command. Raises ``msgspec.MsgspecError`` saying what does not fit."""
+    return _command.decode(data)

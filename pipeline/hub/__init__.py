@@ -1,0 +1,1 @@
+"""Subscribers: fan-out, protocol, server."""

@@ -1,0 +1,1 @@
+"""The ordered log of a session's events."""

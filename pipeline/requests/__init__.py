@@ -1,0 +1,1 @@
+"""Which turn asks what, when, and what is called off."""
