@@ -1,0 +1,269 @@
+"""From one session's log to its subscribers: the publisher waits for nobody."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import anyio
+import anyio.lowlevel
+
+from pipeline.events import Frame
+from pipeline.hub.protocol import (
+    LIMITS,
+    CloseCode,
+    Cursor,
+    Filter,
+    Goodbye,
+    Limits,
+    Log,
+    covering,
+    text_frame,
+)
+
+
+class Sink(Protocol):
+    """Where a subscriber's bytes go: whole websocket frames, in order."""
+
+    def write(self, wire: bytes) -> bool:
+        """Take ``wire`` at once, or take nothing and return False: congested or closing."""
+        ...
+
+    async def ready(self) -> None:
+        """Return once ``write`` will take more. Raises ``Goodbye`` when it never will."""
+        ...
+
+
+class LiveLog(Log, Protocol):
+    """A log that says what becomes visible."""
+
+    def listen(self, show: Callable[[Frame], object]) -> None: ...
+
+
+class Subscription:
+    """One session as one socket sees it."""
+
+    __slots__ = ("cursor", "sink", "subscriber", "topic")
+
+    def __init__(self, topic: "Topic", subscriber: "Subscriber", cursor: Cursor) -> None:
+        self.topic = topic
+        self.subscriber = subscriber
+        self.sink = subscriber.sink
+        self.cursor = cursor
+
+
+class Topic:
+    """One session's log and who follows it.
+
+    ``publish`` is called with each frame as it becomes visible. Who has caught up and has room
+    gets the bytes there and then; everybody else is served from the log by a task of its own.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.ended = anyio.Event()  #: set once ``session.ended`` is visible
+        self._all: dict[Subscription, None] = {}
+        self._plain: dict[Subscription, None] = {}  # caught up, no filter
+        self._filtered: dict[Subscription, None] = {}  # caught up, with a filter
+
+    @property
+    def id(self) -> str:
+        return self.log.session_id
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._all)
+
+    def publish(self, frame: Frame) -> None:
+        """Show ``frame``, the newest in the log. Never waits, never fails."""
+        wire = text_frame(frame.data)
+        seq = frame.seq
+        stuck: list[Subscription] = []
+        for subscription in self._plain:
+            if subscription.sink.write(wire):
+                subscription.cursor.advance(seq)
+            else:
+                stuck.append(subscription)
+        if self._filtered:
+            self._publish_filtered(frame, stuck)
+        for subscription in stuck:
+            self.fall_behind(subscription)
+        if frame.type == "session.ended":
+            self.ended.set()
+
+    def _publish_filtered(self, frame: Frame, stuck: list[Subscription]) -> None:
+        wires: dict[int, bytes] = {}  # by from_seq: those who lag equally share the bytes
+        for subscription in self._filtered:
+            cursor = subscription.cursor
+            if not cursor.wants(frame.type):
+                cursor.skip(frame.seq)
+                continue
+            from_seq = cursor.told + 1
+            wire = wires.get(from_seq)
+            if wire is None:
+                wire = wires[from_seq] = text_frame(covering(frame, from_seq))
+            if subscription.sink.write(wire):
+                cursor.advance(frame.seq)
+            else:
+                stuck.append(subscription)
+
+    def attach(self, subscription: Subscription) -> None:
+        self._all[subscription] = None
+        if subscription.cursor.behind:
+            self.fall_behind(subscription)
+        else:
+            self.catch_up(subscription)
+
+    def detach(self, subscription: Subscription) -> None:
+        for group in (self._all, self._plain, self._filtered):
+            group.pop(subscription, None)
+
+    def catch_up(self, subscription: Subscription) -> None:
+        """Serve ``subscription``, which has seen everything, from ``publish``."""
+        group = self._filtered if subscription.cursor.wants else self._plain
+        group[subscription] = None
+
+    def fall_behind(self, subscription: Subscription) -> None:
+        """Leave ``subscription`` to its subscriber's own task."""
+        self._plain.pop(subscription, None)
+        self._filtered.pop(subscription, None)
+        subscription.subscriber.wake(subscription)
+
+
+Watcher = Callable[[Topic], None]
+
+
+class Topics:
+    """Every session that can be subscribed to, and who wants to hear of new ones."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, Topic] = {}
+        self._watchers: dict[Watcher, None] = {}
+
+    def open(self, log: LiveLog) -> Topic:
+        """Make the topic of a new session: whatever ``log`` shows is published from now on."""
+        assert log.session_id not in self._topics, f"session {log.session_id} is open already"
+        topic = self._topics[log.session_id] = Topic(log)
+        log.listen(topic.publish)
+        for watcher in tuple(self._watchers):
+            watcher(topic)
+        return topic
+
+    def get(self, session_id: str) -> Topic | None:
+        return self._topics.get(session_id)
+
+    def forget(self, session_id: str) -> None:
+        """Let go of an ended session: it cannot be read any more."""
+        self._topics.pop(session_id, None)
+
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(tuple(self._topics.values()))
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have ``watcher`` called with the topic of each new session, before its first event."""
+        self._watchers[watcher] = None
+
+    def unwatch(self, watcher: Watcher) -> None:
+        self._watchers.pop(watcher, None)
+
+
+class Subscriber:
+    """One socket: its subscriptions, and the one task that serves those that lag."""
+
+    def __init__(self, sink: Sink, *, limits: Limits = LIMITS, most: int = 1000) -> None:
+        self.sink = sink
+        self._limits = limits
+        self._most = most  # subscriptions on one socket
+        self._subscriptions: dict[str, Subscription] = {}
+        self._behind: dict[Subscription, None] = {}
+        self._wake = anyio.Event()
+        self._idle = anyio.Event()
+        self._idle.set()
+
+    def subscribe(
+        self,
+        topic: Topic,
+        *,
+        after_seq: int | None = None,
+        epoch: int | None = None,
+        events: Sequence[str] = (),
+    ) -> None:
+        """Follow ``topic`` behind ``after_seq``: 0 from the start, None from now on.
+
+        Subscribing again starts over. A heartbeat answers when there is nothing to replay.
+        Raises ``Goodbye`` past a limit.
+        """
+        wants = Filter(events)
+        self.unsubscribe(topic)
+        if len(self._subscriptions) >= self._most:
+            raise Goodbye(f"at most {self._most} sessions on a socket", code=CloseCode.LIMIT)
+        cursor = Cursor(
+            topic.log, after_seq=after_seq, epoch=epoch, wants=wants, limits=self._limits
+        )
+        subscription = Subscription(topic, self, cursor)
+        self._subscriptions[topic.id] = subscription
+        topic.attach(subscription)
+        self._beat(subscription)
+
+    def unsubscribe(self, topic: Topic) -> None:
+        subscription = self._subscriptions.pop(topic.id, None)
+        if subscription is not None:
+            topic.detach(subscription)
+            self._behind.pop(subscription, None)
+
+    def follows(self, topic: Topic) -> bool:
+        return topic.id in self._subscriptions
+
+    def close(self) -> None:
+        """Leave every topic."""
+        for subscription in tuple(self._subscriptions.values()):
+            self.unsubscribe(subscription.topic)
+
+    def beat(self) -> None:
+        """Send a heartbeat for each live session that has nothing else to send."""
+        for subscription in self._subscriptions.values():
+            if not subscription.topic.ended.is_set():
+                self._beat(subscription)
+
+    def _beat(self, subscription: Subscription) -> None:
+        cursor = subscription.cursor
+        if subscription not in self._behind and self.sink.write(text_frame(cursor.heartbeat())):
+            cursor.told = cursor.seen
+
+    def wake(self, subscription: Subscription) -> None:
+        self._behind[subscription] = None
+        self._wake.set()
+        if self._idle.is_set():
+            self._idle = anyio.Event()
+
+    async def caught_up(self) -> None:
+        """Wait until everything that is visible has been written."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Serve what lags, until cancelled. Raises ``Goodbye`` when the socket is to be closed."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                while self._behind:
+                    await anyio.lowlevel.checkpoint()  # a long replay lets others run
+                    await self.sink.ready()
+                    self._serve(next(iter(self._behind), None))
+                self._idle.set()
+        finally:
+            self.close()
+
+    def _serve(self, subscription: Subscription | None) -> None:
+        if subscription is None:
+            return
+        del self._behind[subscription]
+        cursor = subscription.cursor
+        texts = cursor.take(anyio.current_time())
+        if texts and not self.sink.write(b"".join(map(text_frame, texts))):
+            raise Goodbye("the connection is closing", code=CloseCode.SLOW)
+        if cursor.behind:
+            self._behind[subscription] = None  # to the end: the others first
+        else:
+            subscription.topic.catch_up(subscription)

@@ -1,0 +1,370 @@
+"""What a subscriber is sent next, and how a socket is closed: the push protocol's decisions. Pure.
+
+Coverage. A subscriber is told of every number of a session's log exactly once, in order. A
+frame covers ``from_seq`` (``seq`` where it is absent) to ``seq``; a heartbeat covers everything
+up to its ``head``. What a filter holds back is covered by the next of these. So the next frame
+begins right behind the last frame's ``seq`` or the last heartbeat's ``head``, whichever is
+newer; only ``session.resync`` may go back, and says from where.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.errors import PipelineError
+from pipeline.events import (
+    ErrorDetail,
+    ErrorEvent,
+    Frame,
+    Heartbeat,
+    ResponseDelta,
+    SessionResync,
+    SessionState,
+    encode,
+)
+
+# --- closing ---------------------------------------------------------------------------------
+
+
+class CloseCode(IntEnum):
+    """Why we close: 40xx means come back with ``after_seq``, 44xx means do not."""
+
+    ENDED = 1000  #: the session has ended, or the client said goodbye
+    SHUTDOWN = 4000  #: the server stops
+    SLOW = 4008  #: too far behind, too often
+    MOVED = 4010  #: another process owns the session now
+    IDLE = 4012  #: nothing was heard for too long
+    LATER = 4013  #: not now: the server is draining or full
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    NO_SESSION = 4404
+    TAKEN = 4409  #: the session is fed by somebody else
+    TOO_BIG = 4413
+    LIMIT = 4429
+
+    @property
+    def reconnect(self) -> bool:
+        return may_reconnect(self)
+
+
+_FINAL = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
+
+
+def may_reconnect(code: int) -> bool:
+    """Return whether a client closed with ``code`` should come back; 1006 is a lost connection."""
+    return code not in _FINAL and not 4400 <= code < 4500
+
+
+class Goodbye(PipelineError):
+    """The socket must be closed with ``code``; the message is the reason given."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def error_text(
+    message: str, *, code: int | str | None = None, param: str | None = None, session_id: str = ""
+) -> bytes:
+    """Return an ``error`` event: what the client sent was not carried out."""
+    detail = ErrorDetail(type="invalid_request", message=message, code=code, param=param)
+    return encode(ErrorEvent(session_id=session_id, error=detail))
+
+
+# --- frames ----------------------------------------------------------------------------------
+
+
+def text_frame(data: bytes) -> bytes:
+    """Return ``data`` as one unmasked text frame (RFC 6455 section 5.2), the same for everybody."""
+    size = len(data)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + data
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + data
+    return b"\x81\x7f" + size.to_bytes(8, "big") + data
+
+
+def covering(frame: Frame, from_seq: int) -> bytes:
+    """Return the frame's JSON, saying that it covers everything from ``from_seq``."""
+    if from_seq == frame.seq:
+        return frame.data
+    head = f'{{"type":"{frame.type}","seq":{frame.seq}'.encode()
+    assert frame.data.startswith(head), frame.data[:80]
+    return b'%b,"from_seq":%d%b' % (head, from_seq, frame.data[len(head) :])
+
+
+class Filter:
+    """Which types of events a subscriber asked for; without globs, all."""
+
+    __slots__ = ("_globs", "_verdicts")
+
+    def __init__(self, globs: Sequence[str] = ()) -> None:
+        if len(globs) > 32 or any(len(glob) > 64 for glob in globs):
+            raise Goodbye(
+                "events: at most 32 patterns of 64 characters", code=CloseCode.BAD_REQUEST
+            )
+        self._globs = tuple(globs)
+        self._verdicts: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._globs)
+
+    def __call__(self, kind: str) -> bool:
+        verdict = self._verdicts.get(kind)
+        if verdict is None:
+            verdict = not self._globs or any(fnmatchcase(kind, glob) for glob in self._globs)
+            self._verdicts[kind] = verdict
+        return verdict
+
+
+# --- merging ---------------------------------------------------------------------------------
+
+DELTA = "response.output_text.delta"
+REPLACING = frozenset({"turn.updated", "turn.completed"})
+
+
+class _Turn(Struct):
+    turn: int
+
+
+class _Delta(Struct):
+    response_id: str
+    delta: str
+
+
+_turn = msgspec.json.Decoder(_Turn)
+_delta = msgspec.json.Decoder(_Delta)
+_response_delta = msgspec.json.Decoder(ResponseDelta)
+
+
+def merged(frames: Sequence[Frame]) -> list[Frame]:
+    """Return fewer frames that say the same: for those who lag.
+
+    A ``turn.updated`` whose text a later frame replaces is left out, and successive deltas of
+    one response become one. Each frame keeps the newest number it stands for.
+    """
+    result: list[Frame] = []
+    run: list[_Delta] = []  # of the deltas merged into result[-1]
+    for frame in _without_replaced(frames):
+        piece = _delta.decode(frame.data) if frame.type == DELTA else None
+        if piece is None:
+            _finish(result, run)
+            run = []
+        elif run and run[0].response_id == piece.response_id:
+            run.append(piece)
+            result[-1] = frame
+            continue
+        else:
+            _finish(result, run)
+            run = [piece]
+        result.append(frame)
+    _finish(result, run)
+    return result
+
+
+def _finish(result: list[Frame], run: list[_Delta]) -> None:
+    if len(run) > 1:
+        last = result[-1]
+        event = _response_delta.decode(last.data)
+        whole = replace(event, delta="".join(piece.delta for piece in run))
+        result[-1] = Frame(last.seq, last.type, encode(whole))
+
+
+def _without_replaced(frames: Sequence[Frame]) -> list[Frame]:
+    kept: list[Frame] = []
+    replaced: set[int] = set()
+    for frame in reversed(frames):
+        if frame.type in REPLACING:
+            turn = _turn.decode(frame.data).turn
+            if frame.type == "turn.updated" and turn in replaced:
+                continue
+            replaced.add(turn)
+        kept.append(frame)
+    kept.reverse()
+    return kept
+
+
+# --- one subscription's place ----------------------------------------------------------------
+
+
+class Log(Protocol):
+    """What is needed of a session's log; ``journal.log.SessionLog`` satisfies it."""
+
+    session_id: str
+    epoch: int
+    visible: int
+    t: int
+    ts: str
+
+    @property
+    def oldest(self) -> int: ...
+
+    def read(self, after_seq: int, limit: int) -> Sequence[Frame]: ...
+
+    def size(self, after_seq: int) -> int: ...
+
+    def state(self) -> SessionState: ...
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How far a subscriber may fall behind before it gets the state instead of the events."""
+
+    events: int = 1000
+    size: int = 1 << 20  #: bytes of JSON
+    seconds: float = 10.0
+    resyncs: int = 3  #: so many within ``window``, then it is closed with 4008
+    window: float = 60.0  #: seconds
+    batch: int = 256  #: events read from the log at a time
+    batch_size: int = 1 << 16  #: bytes of JSON written at a time
+
+
+LIMITS = Limits()
+
+
+class Cursor:
+    """One subscription's place in the log of its session.
+
+    Begins with an exact replay up to the head of that moment, then is live. Once live and
+    behind, ``take`` merges; past a limit it gives the state; past that again and again it
+    raises ``Goodbye``.
+    """
+
+    __slots__ = ("_behind_since", "_limits", "_log", "_replay_to", "_resync", "_resyncs", "seen",
+                 "told", "wants")  # fmt: skip
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        after_seq: int | None = None,
+        epoch: int | None = None,
+        wants: Filter | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        head = log.visible
+        self._log = log
+        self._limits = limits
+        self.wants = wants or Filter()
+        self.seen = head if after_seq is None else max(0, min(after_seq, head))
+        self.told = self.seen  #: the newest number the subscriber knows to be covered
+        self._replay_to = head
+        self._behind_since: float | None = None
+        self._resyncs: deque[float] = deque()
+        self._resync: str | None = None
+        if after_seq is not None and after_seq > head:
+            self._resync = "ahead"
+        elif epoch is not None and epoch > log.epoch:
+            self._resync = "epoch"
+        if self._resync is not None:
+            self.seen = self.told = 0
+
+    @property
+    def behind(self) -> bool:
+        return self._resync is not None or self.seen < self._log.visible
+
+    def advance(self, seq: int) -> None:
+        """Note that ``seq``, the one behind ``seen``, was sent."""
+        self.seen = self.told = seq
+
+    def skip(self, seq: int) -> None:
+        """Note that ``seq`` was held back by the filter."""
+        self.seen = seq
+
+    def heartbeat(self) -> bytes:
+        """Return a heartbeat that covers all that was seen; once it is sent, ``told`` is ``seen``.
+
+        Not while ``behind``.
+        """
+        log = self._log
+        return encode(
+            Heartbeat(session_id=log.session_id, epoch=log.epoch, ts=log.ts, head=self.seen)
+        )
+
+    def take(self, now: float) -> list[bytes]:
+        """Return the JSON texts to send now, and count them as sent. Empty when caught up.
+
+        Raises ``Goodbye`` when the subscriber is to be closed as too slow.
+        """
+        reason = self._reason_to_resync(now)
+        if reason is not None:
+            return [self._state(reason)]
+        frames = self._cut(self._log.read(self.seen, self._limits.batch))
+        texts: list[bytes] = []
+        if frames:
+            texts = self._texts(frames)
+            self.seen = frames[-1].seq
+        if not self.behind:
+            self._behind_since = None
+        elif self._behind_since is None and self.seen >= self._replay_to:
+            self._behind_since = now
+        return texts
+
+    def _texts(self, frames: Sequence[Frame]) -> list[bytes]:
+        exact = self.seen < self._replay_to
+        wanted = [frame for frame in frames if self.wants(frame.type)] if self.wants else frames
+        texts: list[bytes] = []
+        for frame in wanted if exact else merged(wanted):
+            texts.append(covering(frame, self.told + 1))
+            self.told = frame.seq
+        return texts
+
+    def _cut(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        room = self._limits.batch_size
+        last = self._replay_to if self.seen < self._replay_to else self._log.visible
+        for count, frame in enumerate(frames):
+            room -= len(frame.data)
+            if count and (room < 0 or frame.seq > last):
+                return frames[:count]
+        return frames
+
+    def _reason_to_resync(self, now: float) -> str | None:
+        if self._resync is not None:
+            return self._resync
+        if self.seen + 1 < self._log.oldest:
+            return "expired"
+        if self.seen >= self._replay_to and self._too_far(now):
+            self._count(now)
+            return "slow"
+        return None
+
+    def _too_far(self, now: float) -> bool:
+        limits, log = self._limits, self._log
+        return (
+            log.visible - self.seen > limits.events
+            or log.size(self.seen) > limits.size
+            or (self._behind_since is not None and now - self._behind_since > limits.seconds)
+        )
+
+    def _count(self, now: float) -> None:
+        times = self._resyncs
+        while times and now - times[0] > self._limits.window:
+            times.popleft()
+        if len(times) >= self._limits.resyncs:
+            raise Goodbye(
+                f"too slow: behind again after {len(times)} resyncs in {self._limits.window:g} s",
+                code=CloseCode.SLOW,
+            )
+        times.append(now)
+
+    def _state(self, reason: str) -> bytes:
+        log = self._log
+        event = SessionResync(
+            seq=log.visible,
+            from_seq=self.told + 1,
+            session_id=log.session_id,
+            epoch=log.epoch,
+            t=log.t,
+            ts=log.ts,
+            state=log.state(),
+            reason=reason,
+        )
+        self._resync = self._behind_since = None
+        self.seen = self.told = self._replay_to = log.visible
+        return encode(event)

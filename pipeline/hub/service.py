@@ -1,0 +1,74 @@
+"""What the hub needs of the house, and tells of it: the seams that ``app.py`` fills. Pure."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from msgspec import Struct
+
+from pipeline.events import ClientCommand, StartCommand
+from pipeline.hub.fanout import Topic, Topics
+
+
+class SessionInfo(Struct, frozen=True, kw_only=True):
+    """One line of ``/v1/sessions``."""
+
+    id: str
+    source: str
+    started: str  #: wall clock, ISO 8601, UTC
+    status: str  #: live or ended
+    head: int  #: the newest visible ``seq``
+    subscribers: int
+
+
+class LiveSession(Protocol):
+    """One session that takes audio and commands."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def topic(self) -> Topic: ...
+
+    async def audio(self, data: bytes) -> None:
+        """Take audio of any length; returning late is how we slow the source down."""
+        ...
+
+    async def command(self, command: ClientCommand) -> None:
+        """Carry ``command`` out. Raises a ``PipelineError`` that says what is wrong with it."""
+        ...
+
+    async def finish(self) -> None:
+        """The source is over: finish the last turns, and return once the session has ended."""
+        ...
+
+
+class Service(Protocol):
+    """The house, as the hub sees it."""
+
+    @property
+    def topics(self) -> Topics: ...
+
+    def open(self, start: StartCommand, *, source: str) -> AbstractAsyncContextManager[LiveSession]:
+        """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` to choose the close code.
+
+        Leaving ends the session in any case; an exception or a cancellation cuts it short.
+        """
+        ...
+
+    def sessions(self) -> Sequence[SessionInfo]: ...
+
+
+Order = bytes | ClientCommand
+
+
+class Adapter(Protocol):
+    """One connection of one ingest wire format: messages in, audio and commands out. Pure."""
+
+    def receive(self, message: bytes | str) -> Sequence[Order]:
+        """Return what ``message`` asks for: audio as bytes, everything else as commands.
+
+        The first order of a connection is a ``StartCommand``. Raises an ``InputError`` that
+        says what is wrong with the message.
+        """
+        ...

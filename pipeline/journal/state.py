@@ -1,0 +1,130 @@
+"""What a session's events add up to, kept small, for those who missed some. Pure."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from pipeline.events import (
+    Event,
+    ResponseCreated,
+    ResponseDelta,
+    ResponseDone,
+    SessionCreated,
+    SessionEnded,
+    SessionState,
+    TurnCompleted,
+    TurnRevisedEvent,
+    TurnUpdated,
+)
+
+TURNS = 500  #: newest ended turns in a picture; an export holds them all
+RESPONSES = 100  #: newest ended responses in a picture, beside every open one
+
+
+class Picture:
+    """What one session looks like after the events it was shown, in order."""
+
+    def __init__(self, *, turns: int = TURNS, responses: int = RESPONSES) -> None:
+        self._status = "live"
+        self._turns: dict[int, TurnCompleted] = {}
+        self._keep_turns = turns
+        self._open_turn: TurnUpdated | None = None
+        self._open: dict[str, tuple[ResponseCreated, list[str]]] = {}
+        self._done: deque[dict[str, Any]] = deque(maxlen=responses)
+        self._apply: dict[type[Event], Callable[[Any], None]] = {
+            ResponseDelta: self._delta,
+            TurnUpdated: self._turn_updated,
+            TurnCompleted: self._turn_completed,
+            TurnRevisedEvent: self._turn_revised,
+            ResponseCreated: self._created,
+            ResponseDone: self._ended,
+            SessionCreated: self._session_created,
+            SessionEnded: self._session_ended,
+        }
+
+    def apply(self, event: Event) -> None:
+        apply = self._apply.get(type(event))
+        if apply is not None:
+            apply(event)
+
+    def state(self) -> SessionState:
+        return SessionState(
+            status=self._status,
+            turns=tuple(self._turns.values()),
+            open_turn=self._open_turn,
+            responses=(*self._done, *map(self._live, self._open)),
+        )
+
+    @property
+    def open_responses(self) -> tuple[tuple[ResponseCreated, str], ...]:
+        """Every response without its ``response.done``, and its text so far."""
+        return tuple((created, "".join(parts)) for created, parts in self._open.values())
+
+    @property
+    def ended(self) -> bool:
+        return self._status == "ended"
+
+    def _session_created(self, _: SessionCreated) -> None:
+        self._status = "live"
+
+    def _session_ended(self, _: SessionEnded) -> None:
+        self._status = "ended"
+        self._open_turn = None
+
+    def _turn_updated(self, event: TurnUpdated) -> None:
+        self._open_turn = event
+
+    def _turn_completed(self, event: TurnCompleted) -> None:
+        if self._open_turn is not None and self._open_turn.turn == event.turn:
+            self._open_turn = None
+        self._turns[event.turn] = replace(event, words=())
+        if len(self._turns) > self._keep_turns:
+            del self._turns[next(iter(self._turns))]
+
+    def _turn_revised(self, event: TurnRevisedEvent) -> None:
+        turn = self._turns.get(event.turn)
+        if turn is not None:
+            self._turns[event.turn] = replace(
+                turn,
+                text=turn.text if event.text is None else event.text,
+                speaker=turn.speaker if event.speaker is None else event.speaker,
+            )
+
+    def _created(self, event: ResponseCreated) -> None:
+        self._open[event.response_id] = (event, [])
+
+    def _delta(self, event: ResponseDelta) -> None:
+        entry = self._open.get(event.response_id)
+        if entry is not None:
+            entry[1].append(event.delta)
+
+    def _ended(self, event: ResponseDone) -> None:
+        entry = self._open.pop(event.response_id, None)
+        created = entry[0] if entry else None
+        ended: dict[str, Any] = {
+            "response_id": event.response_id,
+            "status": event.status,
+            "text": event.text,
+        }
+        if event.reason is not None:
+            ended["reason"] = event.reason
+        self._done.append({**_origin(created), **ended})
+
+    def _live(self, response_id: str) -> dict[str, Any]:
+        created, parts = self._open[response_id]
+        text = "".join(parts)
+        parts[:] = [text]
+        return {
+            **_origin(created),
+            "response_id": response_id,
+            "status": "in_progress",
+            "text": text,
+        }
+
+
+def _origin(created: ResponseCreated | None) -> dict[str, Any]:
+    if created is None:
+        return {}
+    return {"prompt": created.prompt, "turns": created.turns, "model": created.model}
