@@ -116,7 +116,7 @@ class TurnPaused(Struct, frozen=True):
 class TurnEnded(Struct, frozen=True):
     turn: int
     text: str
-    end: float  #: where the last word ends
+    end: float | None = None  #: where the last word ends; none when no word times came
     speaker: str | None = None
     language: str | None = None
     words: tuple[Word, ...] = ()
@@ -130,16 +130,8 @@ class TurnRevised(Struct, frozen=True):
     speaker: str | None = None
 
 
-class TurnDropped(Struct, frozen=True):
-    """A turn that was started came to nothing: no words."""
-
-    turn: int
-
-
 class SpeechStarted(Struct, frozen=True):
     at: float
 
 
-TurnEvent = (
-    SpeechStarted | TurnStarted | TurnChanged | TurnPaused | TurnEnded | TurnRevised | TurnDropped
-)
+TurnEvent = SpeechStarted | TurnStarted | TurnChanged | TurnPaused | TurnEnded | TurnRevised

@@ -1,0 +1,250 @@
+"""The life of one prompt's responses, from their announcement to their one ending. Pure.
+
+====================  ========================================  ==============================
+state                 happens                                   then
+====================  ========================================  ==============================
+guess (speculative,   pieces arrive                             held, not published
+unannounced)          adopt                                     announced; what is held is published
+                      discard                                   gone: a report, never an event
+live (announced)      text arrives                              published
+                      the reply is over, whole                  done: completed
+                      the reply is over, cut or at its limit    done: incomplete
+                      the call failed                           done: failed
+                      cancelled, superseded or interrupted      done: cancelled
+done                  anything                                  nothing: no event names it again
+====================  ========================================  ==============================
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from pipeline.completions import Accepted, Finished, Piece, RateLimit, TextDelta
+from pipeline.errors import GatewayBusy, GatewayError
+from pipeline.events import (
+    ErrorDetail,
+    ResponseCreated,
+    ResponseDelta,
+    ResponseDone,
+    ResponseSentence,
+    Status,
+)
+from pipeline.requests.desk import Desk
+from pipeline.requests.history import History
+from pipeline.requests.response import CallReport, Response
+from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+from pipeline.settings import Prompt
+
+#: finish reasons that mean the answer ran into ``max_tokens`` (Claude's and OpenAI's words)
+AT_LIMIT = frozenset({"length", "max_tokens"})
+
+
+class Ending(Struct, frozen=True):
+    """How a response ends, as its ``response.done`` will say."""
+
+    status: Status
+    reason: str | None = None
+    superseded_by: str | None = None
+    error: ErrorDetail | None = None
+
+
+COMPLETED = Ending("completed")
+
+
+class Answers:
+    """At most one guess, any number of live responses, and the history they leave."""
+
+    def __init__(self, name: str, prompt: Prompt, desk: Desk) -> None:
+        self.history = History(prompt.history, prompt.interrupted_mark)
+        self.live: dict[str, Response] = {}
+        self.guess: Response | None = None
+        self._name = name
+        self._prompt = prompt
+        self._desk = desk
+
+    def find(self, response_id: str) -> Response | None:
+        if self.guess is not None and self.guess.id == response_id:
+            return self.guess
+        return self.live.get(response_id)
+
+    # --- beginnings ------------------------------------------------------------------------
+
+    def ask(self, response: Response) -> list[Step]:
+        """Announce a response and start its call."""
+        return [*self._announce(response), self._start(response)]
+
+    def speculate(self, response: Response) -> list[Step]:
+        """Start a call whose reply is held until its turn has ended."""
+        response.speculative = True
+        self.guess = response
+        self._desk.counts.speculative += 1
+        return [self._start(response)]
+
+    def adopt(self, now: float) -> list[Step]:
+        """Announce the guess, publish what it holds, and end it if its reply is over."""
+        response, self.guess = self.guess, None
+        assert response is not None
+        self._desk.counts.adopted += 1
+        self._desk.budget.of(response.request.model).learn(adopted=True)
+        steps = self._announce(response)
+        if response.text:
+            steps += self._say(response, response.text, now)
+        if response.finished is not None:
+            steps += self._finish(response, response.finished, now)
+        return steps
+
+    def discard(self, reason: str, now: float, *, learn: bool = True) -> list[Step]:
+        """Call off the guess, if there is one. Nobody outside ever hears of it."""
+        response, self.guess = self.guess, None
+        if response is None:
+            return []
+        if learn:
+            self._desk.budget.of(response.request.model).learn(adopted=False)
+        if response.ended_at is None:
+            response.ended_at = now
+        steps: list[Step] = [] if response.over else [Cancel(response.id)]
+        return [*steps, self._report(response, "discarded", reason)]
+
+    # --- what the call brings ----------------------------------------------------------------
+
+    def sent(self, response: Response, now: float) -> None:
+        response.sent_at = now
+
+    def receive(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:
+        steps: list[Step] = []
+        text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
+        if text:
+            if response.first_at is None:
+                response.first_at = now
+            response.text += text
+            if response is not self.guess:
+                steps += self._say(response, text, now)
+        for piece in pieces:
+            if isinstance(piece, Accepted):
+                self._accepted(response, piece, now)
+            elif isinstance(piece, Finished):
+                response.ended_at = now
+                response.finished = piece
+                response.over = True
+                if response is not self.guess:
+                    steps += self._finish(response, piece, now)
+        return steps
+
+    def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
+        if isinstance(error, GatewayBusy):
+            self._desk.budget.of(response.request.model).refuse(error.retry_after, now)
+        response.over = True
+        response.ended_at = now
+        response.request_id = error.request_id or response.request_id
+        if response is self.guess:
+            return self.discard("failed", now, learn=False)
+        detail = ErrorDetail(type=error.kind, message=str(error), code=error.status)
+        return self.end(response, Ending("failed", error.kind, error=detail), now)
+
+    # --- endings -----------------------------------------------------------------------------
+
+    def end(self, response: Response, ending: Ending, now: float) -> list[Step]:
+        """Publish the one ``response.done`` of a live response and forget it."""
+        del self.live[response.id]
+        if response.ended_at is None:
+            response.ended_at = now
+        steps: list[Step] = []
+        whole = ending.status == "completed"
+        if whole:
+            steps += self._sentences(response, response.splitter.finish(), now)
+        self.history.close(response.id, interrupted=not whole)
+        done = ResponseDone(
+            response_id=response.id,
+            status=ending.status,
+            reason=ending.reason,
+            superseded_by=ending.superseded_by,
+            text=response.text,
+            usage=response.usage(),
+            times=response.times(),
+            request=response.info(),
+            error=ending.error,
+        )
+        if not response.over:
+            steps.append(Cancel(response.id))
+        return [*steps, Publish(done), self._report(response, ending.status, ending.reason)]
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _start(self, response: Response) -> Start:
+        return Start(
+            response.id,
+            response.request,
+            response.speculative,
+            self._prompt.first_token_timeout,
+            self._prompt.total_timeout,
+        )
+
+    def _announce(self, response: Response) -> list[Step]:
+        self.live[response.id] = response
+        self._desk.counts.responses += 1
+        question = response.request.messages[-1].content or ""
+        self.history.ask(response.id, response.turns, question)
+        created = ResponseCreated(
+            response_id=response.id,
+            prompt=self._name,
+            turns=response.numbers(),
+            model=response.model,
+            speculative=response.speculative,
+            supersedes=response.supersedes,
+        )
+        return [Publish(created)]
+
+    def _say(self, response: Response, text: str, now: float) -> list[Step]:
+        if response.published_at is None:
+            response.published_at = now
+        self.history.said(response.id, text)
+        delta = Publish(ResponseDelta(response_id=response.id, delta=text))
+        if response.sentence_at is not None and not self._prompt.sentences:
+            return [delta]
+        return [delta, *self._sentences(response, response.splitter.feed(text), now)]
+
+    def _sentences(self, response: Response, whole: list[str], now: float) -> list[Step]:
+        if not whole:
+            return []
+        if response.sentence_at is None:
+            response.sentence_at = now
+        if not self._prompt.sentences:
+            return []
+        first = response.sentences
+        response.sentences += len(whole)
+        return [
+            Publish(ResponseSentence(response_id=response.id, index=first + at, text=sentence))
+            for at, sentence in enumerate(whole)
+        ]
+
+    def _finish(self, response: Response, finished: Finished, now: float) -> list[Step]:
+        if not finished.complete:
+            return self.end(response, Ending("incomplete", "cut"), now)
+        if finished.reason in AT_LIMIT:
+            return self.end(response, Ending("incomplete", "max_tokens"), now)
+        return self.end(response, COMPLETED, now)
+
+    def _accepted(self, response: Response, accepted: Accepted, now: float) -> None:
+        response.request_id = accepted.request_id
+        response.host = accepted.host or None
+        rate: RateLimit | None = accepted.rate
+        if rate is not None:
+            sent_at = now if response.sent_at is None else response.sent_at
+            self._desk.budget.of(response.request.model).observe(rate, sent_at, now)
+
+    def _report(self, response: Response, outcome: str, reason: str | None) -> Report:
+        call = CallReport(
+            response_id=response.id,
+            prompt=self._name,
+            turns=response.numbers(),
+            model=response.model,
+            speculative=response.speculative,
+            outcome=outcome,
+            reason=reason,
+            text=response.text,
+            usage=response.usage(),
+            times=response.times(),
+            request=response.info(),
+        )
+        self._desk.counts.add(call)
+        return Report(call)

@@ -1,0 +1,77 @@
+"""What the prompts of one session share: numbers, transcript, variables, totals. Pure."""
+
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from pipeline.events import Totals
+from pipeline.requests.budget import Budget
+from pipeline.requests.prompt import Asked
+from pipeline.requests.response import CallReport
+
+TRANSCRIPT_TURNS = 2000  #: turns kept for {{transcript}}; the oldest go first
+
+
+class Counts(Struct):
+    """Totals in the making; field for field as in ``events.Totals``."""
+
+    turns: int = 0
+    responses: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    incomplete: int = 0
+    failed: int = 0
+    speculative: int = 0
+    adopted: int = 0
+    discarded: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    wasted_tokens: int = 0
+    estimated_tokens: int = 0
+
+    def add(self, call: CallReport) -> None:
+        setattr(self, call.outcome, getattr(self, call.outcome) + 1)
+        spent, usage = call.usage.input_tokens + call.usage.output_tokens, call.usage
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        if call.outcome in ("cancelled", "discarded"):
+            self.wasted_tokens += usage.output_tokens
+        if usage.estimated:
+            self.estimated_tokens += spent
+
+
+class Desk:
+    """One per session; every prompt's lane works at it."""
+
+    def __init__(self, budget: Budget, model: str, new_id: Callable[[], str]) -> None:
+        self.budget = budget
+        self.model = model  #: the engine's default
+        self.new_id = new_id
+        self.vars: dict[str, str] = {}
+        self.counts = Counts()
+        self._transcript: deque[Asked] = deque(maxlen=TRANSCRIPT_TURNS)
+
+    def hear(self, asked: Asked) -> None:
+        self.counts.turns += 1
+        self._transcript.append(asked)
+
+    def revise(self, turn: int, text: str | None, speaker: str | None) -> None:
+        for at, asked in enumerate(self._transcript):
+            if asked.turn == turn:
+                self._transcript[at] = Asked(
+                    turn, text or asked.text, speaker or asked.speaker, asked.language
+                )
+
+    def transcript(self) -> str:
+        return "\n".join(
+            f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text
+            for asked in self._transcript
+        )
+
+    def last_turn(self) -> Asked | None:
+        return self._transcript[-1] if self._transcript else None
+
+    def totals(self, audio_seconds: float) -> Totals:
+        counts = {name: getattr(self.counts, name) for name in Counts.__struct_fields__}
+        return Totals(**counts, audio_seconds=round(audio_seconds, 3))

@@ -1,0 +1,170 @@
+"""Carries out what the ledger decides: one task and one cancel scope for each call."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from pipeline.completions import Gateway, Piece, TextDelta, ToolCallDelta
+from pipeline.errors import GatewayError, GatewayTimeout
+from pipeline.events import Event, ResponseCreated
+from pipeline.requests.ledger import Ledger
+from pipeline.requests.response import CallReport
+from pipeline.requests.slots import Slots
+from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+
+
+class Audience(Protocol):
+    """Who is told: ``publish`` gives an event its place, ``report`` logs a call."""
+
+    def publish(self, event: Event) -> None: ...
+
+    def report(self, call: CallReport) -> None: ...
+
+
+class Dispatch:
+    """Feeds the ledger and does what it says, step by step, in one go without waiting.
+
+    Everything but ``run`` and the calls themselves is synchronous: between the ledger's word
+    and the event's place in the log nothing else can happen.
+    """
+
+    def __init__(self, ledger: Ledger, gateway: Gateway, slots: Slots, audience: Audience) -> None:
+        self.ledger = ledger
+        self._gateway = gateway
+        self._slots = slots
+        self._audience = audience
+        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._tasks: TaskGroup | None = None
+        self._alarm = anyio.Event()
+        self._due = float("inf")
+        self._idle = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Dispatch: {len(self._scopes)} calls in flight, {self._slots!r}>"
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
+        self._tasks = tasks
+        while True:
+            with anyio.CancelScope(deadline=self._due) as wait:
+                await self._alarm.wait()
+            self._alarm = anyio.Event()
+            if wait.cancelled_caught:
+                self._due = float("inf")
+                self.do(self.ledger.tick(anyio.current_time()))
+
+    async def settled(self) -> None:
+        """Return once every response has ended and no turn waits for one."""
+        while not self.ledger.idle:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def do(self, steps: Iterable[Step]) -> None:
+        """Carry out steps of the ledger, in order."""
+        for step in steps:
+            match step:
+                case Publish(event):
+                    self._publish(event)
+                case Start():
+                    self._start(step)
+                case Cancel(response_id):
+                    self._cancel(response_id)
+                case Report(call):
+                    self._audience.report(call)
+        self._rearm()
+        if self.ledger.idle:
+            self._idle.set()
+
+    def _publish(self, event: Event) -> None:
+        if isinstance(event, ResponseCreated) and event.speculative:
+            self._slots.commit(event.response_id)
+        self._audience.publish(event)
+
+    def _cancel(self, response_id: str) -> None:
+        scope = self._scopes.pop(response_id, None)
+        if scope is not None:
+            scope.cancel()
+
+    def _rearm(self) -> None:
+        """Wake the alarm's task for an earlier deadline; a later one it finds by itself."""
+        due = self.ledger.deadline
+        if due < self._due:
+            self._alarm.set()
+        self._due = due
+
+    def _start(self, start: Start) -> None:
+        assert self._tasks is not None, "run() must have begun before anything is asked"
+        scope = anyio.CancelScope()
+        self._scopes[start.response_id] = scope
+        self._tasks.start_soon(self._call, start, scope, name=f"response {start.response_id}")
+
+    async def _call(self, start: Start, scope: anyio.CancelScope) -> None:
+        key = start.response_id
+        with scope:
+            try:
+                if start.speculative:
+                    await self._guess(start)
+                else:
+                    await self._committed(start)
+            except GatewayError as error:
+                self.do(self.ledger.failed(key, error, anyio.current_time()))
+        self._scopes.pop(key, None)
+
+    async def _guess(self, start: Start) -> None:
+        key = start.response_id
+
+        def evict() -> None:
+            self.do(self.ledger.discard(key, anyio.current_time()))
+
+        if not self._slots.take_guess(key, evict):
+            evict()
+            return
+        try:
+            await self._exchange(start)
+        finally:
+            self._slots.give(key)
+
+    async def _committed(self, start: Start) -> None:
+        key = start.response_id
+        mine = anyio.Event()
+        if not self._slots.take(key, mine.set):
+            try:
+                await mine.wait()
+            except BaseException:
+                if not self._slots.leave(key):
+                    self._slots.give(key)  # it became ours in the very moment of cancelling
+                raise
+        try:
+            await self._exchange(start)
+        finally:
+            self._slots.give(key)
+
+    async def _exchange(self, start: Start) -> None:
+        """Ask, and hand every piece to the ledger as it comes."""
+        key, ledger, model = start.response_id, self.ledger, start.request.model
+        began = anyio.current_time()
+        last = began + start.total_timeout
+        first = began + start.first_token_timeout if start.request.stream else last
+        with anyio.CancelScope(deadline=min(first, last)) as patience:
+            async with self._gateway.open(start.request) as reply:
+                ledger.sent(key, anyio.current_time())
+                while pieces := await reply.receive():
+                    if patience.deadline < last and _has_content(pieces):
+                        patience.deadline = last
+                    self.do(ledger.received(key, pieces, anyio.current_time()))
+        if patience.cancelled_caught and patience.deadline < last:
+            raise GatewayTimeout(
+                f"{model} sent no first token within {start.first_token_timeout:g} s"
+                " (the prompt's first_token_timeout)"
+            )
+        if patience.cancelled_caught:
+            raise GatewayTimeout(
+                f"{model} did not finish within {start.total_timeout:g} s"
+                " (the prompt's total_timeout)"
+            )
+
+
+def _has_content(pieces: Iterable[Piece]) -> bool:
+    return any(isinstance(piece, TextDelta | ToolCallDelta) for piece in pieces)

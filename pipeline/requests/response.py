@@ -1,0 +1,130 @@
+"""One response: what it was asked, what came, and when. Pure; moments are in seconds."""
+
+from msgspec import Struct
+
+from pipeline.completions import CompletionRequest, Finished, Usage
+from pipeline.events import RequestInfo, Times, TokenUsage
+from pipeline.requests.prompt import Asked
+from pipeline.requests.sentences import SentenceSplitter
+
+CHARACTERS_PER_TOKEN = 4  #: the usual rule of thumb, for what the provider did not count
+
+
+class CallReport(Struct, frozen=True, kw_only=True):
+    """How one call went: for totals, metrics and the request log. Never pushed."""
+
+    response_id: str
+    prompt: str
+    turns: tuple[int, ...]
+    model: str
+    speculative: bool
+    outcome: str  #: completed, cancelled, incomplete, failed or discarded
+    reason: str | None
+    text: str
+    usage: TokenUsage
+    times: Times
+    request: RequestInfo
+
+
+class Response:
+    """The ledger's record of a response. It decides nothing."""
+
+    __slots__ = (
+        "ended_at",
+        "finished",
+        "first_at",
+        "host",
+        "id",
+        "model",
+        "over",
+        "published_at",
+        "request",
+        "request_id",
+        "sent_at",
+        "sentence_at",
+        "sentences",
+        "speculative",
+        "splitter",
+        "spoken_at",
+        "supersedes",
+        "text",
+        "turn_at",
+        "turns",
+    )
+
+    def __init__(
+        self, response_id: str, turns: tuple[Asked, ...], request: CompletionRequest
+    ) -> None:
+        self.id = response_id
+        self.turns = turns
+        self.request = request
+        self.model = request.model
+        self.speculative = False
+        self.supersedes: str | None = None
+        self.text = ""  # all that came; of a live response all of it is published
+        self.finished: Finished | None = None
+        self.over = False  # the call has returned: there is nothing left to cancel
+        self.request_id: str | None = None
+        self.host: str | None = None
+        self.spoken_at: float | None = None  # end of speech
+        self.turn_at: float | None = None  # end of turn received
+        self.sent_at: float | None = None
+        self.first_at: float | None = None
+        self.sentence_at: float | None = None
+        self.ended_at: float | None = None
+        self.published_at: float | None = None
+        self.splitter = SentenceSplitter(turns[-1].language or "en" if turns else "en")
+        self.sentences = 0
+
+    @property
+    def asked_text(self) -> str:
+        return self.turns[-1].text
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(asked.turn for asked in self.turns)
+
+    def usage(self) -> TokenUsage:
+        """Return the tokens spent, by the provider's count or by ours, and say which."""
+        told: Usage | None = self.finished.usage if self.finished else None
+        if told is not None:
+            return TokenUsage(told.input_tokens, told.output_tokens, told.estimated)
+        if self.sent_at is None:
+            return TokenUsage(0, 0, estimated=False)
+        asked = sum(len(message.content or "") for message in self.request.messages)
+        return TokenUsage(_tokens(asked), _tokens(len(self.text)), estimated=True)
+
+    def info(self) -> RequestInfo:
+        finished = self.finished
+        return RequestInfo(
+            id=(finished and finished.request_id) or self.request_id,
+            model=(finished and finished.model) or self.model,
+            region=self.host,
+        )
+
+    def times(self) -> Times:
+        waited = _ms(self.turn_at, self.sent_at)
+        return Times(
+            end_of_turn_delay=_ms(self.spoken_at, self.turn_at),
+            queue=None if waited is None else max(0.0, waited),
+            time_to_first_token=_ms(self.sent_at, self.first_at),
+            first_sentence=_ms(self.sent_at, self.sentence_at),
+            total=_ms(self.sent_at, self.ended_at),
+            end_to_end=_ms(self.spoken_at, self.published_at),
+            lead=self._lead(),
+        )
+
+    def _lead(self) -> float:
+        """What speculation saved: as much as the head start, but not more than the wait."""
+        head_start = _ms(self.sent_at, self.turn_at)
+        wait = _ms(self.sent_at, self.first_at)
+        if not self.speculative or head_start is None or wait is None:
+            return 0.0
+        return max(0.0, min(head_start, wait))
+
+
+def _ms(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round((end - start) * 1000, 2)
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // CHARACTERS_PER_TOKEN)

@@ -1,0 +1,38 @@
+"""What the ledger tells the shell to do. Values only; carried out in order."""
+
+from msgspec import Struct
+
+from pipeline.completions import CompletionRequest
+from pipeline.events import Event
+from pipeline.requests.response import CallReport
+
+
+class Publish(Struct, frozen=True):
+    """Give the event its place in the session's log."""
+
+    event: Event
+
+
+class Start(Struct, frozen=True):
+    """Begin the call."""
+
+    response_id: str
+    request: CompletionRequest
+    speculative: bool
+    first_token_timeout: float  #: seconds
+    total_timeout: float  #: seconds
+
+
+class Cancel(Struct, frozen=True):
+    """Stop the call; the ledger has already ended the response."""
+
+    response_id: str
+
+
+class Report(Struct, frozen=True):
+    """Note how a call went; not for subscribers."""
+
+    call: CallReport
+
+
+Step = Publish | Start | Cancel | Report

@@ -1,0 +1,178 @@
+"""From transcripts to turns: what one speaker said, numbered across reconnects. Pure."""
+
+from pipeline.speech import (
+    Heard,
+    SpeakerRevised,
+    SpeechBegan,
+    SpeechStarted,
+    StreamClosed,
+    StreamOpened,
+    Transcript,
+    TurnChanged,
+    TurnEnded,
+    TurnEvent,
+    TurnPaused,
+    TurnRevised,
+    TurnStarted,
+    Word,
+)
+
+REMEMBERED = 256  #: ended turns of a connection that may still be revised
+
+
+class _OpenTurn:
+    """The turn being spoken: always its last non-empty text."""
+
+    __slots__ = ("confidence", "language", "number", "order", "speaker", "text", "words")
+
+    def __init__(self, number: int, order: int) -> None:
+        self.number = number
+        self.order = order
+        self.text = ""
+        self.words: tuple[Word, ...] = ()
+        self.speaker: str | None = None
+        self.language: str | None = None
+        self.confidence = 0.0
+
+    def read(self, heard: Transcript) -> bool:
+        """Take over what was heard; return whether a subscriber would see a difference."""
+        self.language = heard.language or self.language
+        before = self.text, self.speaker
+        self.speaker = heard.speaker or self.speaker
+        if heard.text:  # an empty text never takes words away
+            self.text = heard.text
+            self.words = heard.words or self.words
+        return (self.text, self.speaker) != before
+
+    def ended(self) -> TurnEnded:
+        end = self.words[-1].end if self.words else None
+        return TurnEnded(self.number, self.text, end, self.speaker, self.language, self.words)
+
+
+class TurnTracker:
+    """Follows the turns of one session.
+
+    ================  =========================  ===========================================
+    state             heard                      turn events
+    ================  =========================  ===========================================
+    no open turn      words, not ended           TurnStarted, TurnChanged (and TurnPaused)
+    no open turn      words, ended               TurnStarted, TurnEnded
+    no open turn      no words                   none
+    open turn         other words                TurnChanged (and TurnPaused)
+    open turn         a pause or rising          TurnPaused
+                      confidence
+    open turn         ended, with or without     TurnEnded: never without the words it had
+                      words
+    open turn         another turn's words       TurnEnded for the open one, then as above
+    open turn         connection opened anew     none: the turn goes on under its number
+    open turn         connection closed          TurnEnded
+    ended turn        ended again, other text    TurnRevised
+    ended turn        not ended                  none: late
+    ended turn        speaker revised            TurnRevised
+    ================  =========================  ===========================================
+    """
+
+    def __init__(self, *, turns: int = 0, pause_confidence: float = 0.3) -> None:
+        self._newest = turns  # the last number given
+        self._pause_confidence = pause_confidence
+        self._open: _OpenTurn | None = None
+        self._ended: dict[int, TurnEnded] = {}  # by the connection's order
+
+    @property
+    def newest(self) -> int:
+        """The newest turn's number; 0 before the first."""
+        return self._newest
+
+    def turn_of(self, order: int) -> int | None:
+        """Return the number of the turn that this connection calls ``order``."""
+        if self._open is not None and self._open.order == order:
+            return self._open.number
+        ended = self._ended.get(order)
+        return ended.turn if ended else None
+
+    def feed(self, heard: Heard) -> list[TurnEvent]:
+        match heard:
+            case Transcript():
+                return self._transcript(heard)
+            case SpeechBegan(at):
+                return [SpeechStarted(at)]
+            case StreamOpened():
+                self._reopen()
+            case StreamClosed():
+                return self.finish()
+            case SpeakerRevised():
+                return self._speaker_revised(heard)
+            case _:
+                pass
+        return []
+
+    def finish(self) -> list[TurnEvent]:
+        """End the open turn, if there is one: nothing more will be heard."""
+        if self._open is None:
+            return []
+        return [self._end(self._open)]
+
+    def _reopen(self) -> None:
+        self._ended.clear()
+        if self._open is not None:
+            self._open.order = -1  # whatever comes first continues it
+
+    def _transcript(self, heard: Transcript) -> list[TurnEvent]:
+        before = self._ended.get(heard.order)
+        if before is not None:
+            return self._ended_again(heard, before)
+        events: list[TurnEvent] = []
+        if self._open is not None and self._open.order not in (heard.order, -1):
+            if not heard.text:
+                return []
+            events.append(self._end(self._open))
+        turn = self._open
+        if turn is None:
+            if not heard.text:
+                return events
+            turn = self._begin(heard, events)
+        turn.order = heard.order
+        self._read(turn, heard, events)
+        return events
+
+    def _begin(self, heard: Transcript, events: list[TurnEvent]) -> _OpenTurn:
+        self._newest += 1
+        self._open = turn = _OpenTurn(self._newest, heard.order)
+        events.append(TurnStarted(turn.number, heard.words[0].start if heard.words else 0.0))
+        return turn
+
+    def _read(self, turn: _OpenTurn, heard: Transcript, events: list[TurnEvent]) -> None:
+        changed = turn.read(heard)
+        if heard.ended:
+            events.append(self._end(turn))
+            return
+        if changed:
+            events.append(TurnChanged(turn.number, turn.text, turn.speaker))
+        rising = turn.confidence < self._pause_confidence <= heard.confidence
+        turn.confidence = heard.confidence
+        if heard.paused or rising:
+            events.append(TurnPaused(turn.number, turn.text, heard.confidence, turn.speaker))
+
+    def _end(self, turn: _OpenTurn) -> TurnEnded:
+        ended = turn.ended()
+        self._open = None
+        self._ended[turn.order] = ended
+        if len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        return ended
+
+    def _ended_again(self, heard: Transcript, before: TurnEnded) -> list[TurnEvent]:
+        if not heard.ended or not heard.text:
+            return []
+        speaker = heard.speaker or before.speaker
+        text = heard.text if heard.text != before.text else None
+        if text is None and speaker == before.speaker:
+            return []
+        self._ended[heard.order] = TurnEnded(
+            before.turn, heard.text, before.end, speaker, heard.language, before.words
+        )
+        return [TurnRevised(before.turn, text, speaker if speaker != before.speaker else None)]
+
+    def _speaker_revised(self, heard: SpeakerRevised) -> list[TurnEvent]:
+        turn = self.turn_of(heard.order)
+        return [] if turn is None else [TurnRevised(turn, None, heard.speaker)]
