@@ -1,11 +1,40 @@
 """Everything that can be set: frozen values, from pipeline.toml, environment and flags. Pure."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 Policy = Literal["supersede", "queue", "parallel", "conflate"]
 Interrupt = Literal["speech", "words", "turn", "never"]
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]  #: 0 is any free one
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+SttEngine = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|assemblyai|local|wss?://.+)$",
+        description="auto, assemblyai, local, or a ws:// or wss:// address",
+    ),
+]
+LlmEngine = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|assemblyai|local|https?://.+)$",
+        description="auto, assemblyai, local, or an http:// or https:// base address",
+    ),
+]
+#: where a key is to be found
+SecretSource = Annotated[
+    str,
+    Meta(
+        pattern=r"^(env:.+|file:.+|)$",
+        description="env:NAME, file:PATH, or empty for none; never the key itself",
+        extra={"secret": True},
+    ),
+]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,53 +54,57 @@ class Prompt(Section, frozen=True, kw_only=True):
     system: str = ""
     user: str = "{{turn}}"  #: the template of the message that carries a turn
     examples: tuple[Example, ...] = ()
-    vars: dict[str, str] = field(default_factory=dict)
+    vars: dict[str, str] = field(default_factory=dict[str, str])
     model: str = ""  #: empty: the LLM engine's default
     siblings: tuple[str, ...] = ()  #: models to use instead while quota is short
-    max_tokens: int = 200
-    temperature: float | None = None
+    max_tokens: Positive = 200
+    temperature: Temperature | None = None
     stream: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)  #: passed through in the body
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: passed through in the body
 
     policy: Policy = "supersede"
-    parallel: int = 4  #: at most so many at once, with policy parallel
-    every_turns: int = 1  #: answer every n ended turns
-    after_silence: float = 0.0  #: seconds without speech before answering; 0 is at once
+    parallel: Positive = 4  #: at most so many at once, with policy parallel
+    every_turns: Positive = 1  #: answer every n ended turns
+    after_silence: Seconds = 0.0  #: seconds without speech before answering; 0 is at once
     at_end: bool = False  #: answer once, when the session ends
-    min_words: int = 0  #: a shorter turn does not ask for an answer
+    min_words: Count = 0  #: a shorter turn does not ask for an answer
     speaker: str = ""  #: only this speaker's turns ask for an answer
     keyword: str = ""  #: only turns with this word or phrase ask for an answer
 
     speculate: bool = False  #: start at a pause, before the turn has ended
     interrupt: Interrupt = "turn"  #: when speech takes a running response away
-    interrupt_words: int = 3  #: how many words, with interrupt = "words"
+    interrupt_words: Positive = 3  #: how many words, with interrupt = "words"
     interrupted_mark: str = " [interrupted]"  #: put behind what was said of a cancelled answer
-    history: int = 20  #: exchanges sent along; 0 is none
+    history: Count = 20  #: exchanges sent along; 0 is none
     sentences: bool = False  #: push response.output_text.sentence
 
-    first_token_timeout: float = 10.0  #: seconds
-    total_timeout: float = 60.0  #: seconds
+    first_token_timeout: Seconds = 10.0  #: seconds
+    total_timeout: Seconds = 60.0  #: seconds
 
 
 class SttSettings(Section, frozen=True, kw_only=True):
-    engine: str = "auto"  #: auto, assemblyai, local, or a ws:// or wss:// address
+    """Speech-to-text."""
+
+    engine: SttEngine = "auto"  #: auto, assemblyai, local, or a ws:// or wss:// address
     region: Literal["default", "us", "eu"] = "default"
-    key: str = "env:ASSEMBLYAI_API_KEY"
+    key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     speech_model: str = "universal-3-5-pro"
-    parameters: dict[str, Any] = field(default_factory=dict)  #: further query parameters
-    connect_timeout: float = 10.0  #: seconds until Begin
-    close_timeout: float = 5.0  #: seconds to wait for the last turn after Terminate
+    parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: further query parameters
+    connect_timeout: Seconds = 10.0  #: seconds until Begin
+    close_timeout: Seconds = 5.0  #: seconds to wait for the last turn after Terminate
 
 
 class LlmSettings(Section, frozen=True, kw_only=True):
-    engine: str = "auto"  #: auto, assemblyai, local, or an http:// or https:// base address
+    """The language model, whatever the prompt."""
+
+    engine: LlmEngine = "auto"  #: auto, assemblyai, local, or an http:// or https:// base address
     region: Literal["us", "eu"] = "us"
-    key: str = "env:ASSEMBLYAI_API_KEY"
+    key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     model: str = ""  #: empty: the engine's default
-    connections: int = 64  #: at most so many calls in flight
-    connect_timeout: float = 5.0  #: seconds
-    stall_timeout: float = 15.0  #: seconds without a token, once the first has come
-    requests_per_minute: int = 30  #: per model and region; 0 is no limit
+    connections: Positive = 64  #: at most so many calls in flight
+    connect_timeout: Seconds = 5.0  #: seconds
+    stall_timeout: Seconds = 15.0  #: seconds without a token, once the first has come
+    requests_per_minute: Count = 30  #: per model and region; 0 is no limit
 
 
 class LocalSettings(Section, frozen=True, kw_only=True):
@@ -79,27 +112,33 @@ class LocalSettings(Section, frozen=True, kw_only=True):
 
     whisper: str = ""  #: a CTranslate2 Whisper folder; empty is the packaged tiny.en
     gguf: str = ""  #: a GGUF file; empty is the packaged SmolLM2-135M-Instruct
-    threads: int = 2
-    end_of_turn_silence: float = 0.5  #: seconds
+    threads: Positive = 2
+    end_of_turn_silence: Seconds = 0.5  #: seconds
 
 
 class ServeSettings(Section, frozen=True, kw_only=True):
+    """``pipeline serve``."""
+
     host: str = "127.0.0.1"
-    port: int = 8780
-    max_sessions: int = 200
-    max_subscribers: int = 2000
-    drain: float = 10.0  #: seconds for last turns to finish on SIGTERM
+    port: Port = 8780
+    max_sessions: Positive = 200
+    max_subscribers: Positive = 2000
+    drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
 
 
 class JournalSettings(Section, frozen=True, kw_only=True):
-    keep_events: int = 100_000  #: per session, in memory
-    keep_ended: float = 600.0  #: seconds an ended session can still be read
+    """What is kept of the events of each session."""
+
+    keep_events: Positive = 100_000  #: per session, in memory
+    keep_ended: Seconds = 600.0  #: seconds an ended session can still be read
 
 
 class Settings(Section, frozen=True, kw_only=True):
+    """The whole of pipeline.toml."""
+
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
     local: LocalSettings = LocalSettings()
     serve: ServeSettings = ServeSettings()
     journal: JournalSettings = JournalSettings()
-    prompts: dict[str, Prompt] = field(default_factory=dict)
+    prompts: dict[str, Prompt] = field(default_factory=dict[str, Prompt])

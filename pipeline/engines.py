@@ -1,0 +1,40 @@
+"""Which engine stands behind speech-to-text or the language model, and why. Pure."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from pipeline.errors import SettingsError
+
+Name = Literal["assemblyai", "local", "custom"]
+
+
+class Choice(Struct, frozen=True):
+    """An engine, and the words that tell a person why it is this one."""
+
+    name: Name
+    why: str
+    address: str = ""  #: where a custom engine is
+
+
+def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> Choice:
+    """Return the engine of ``part`` (``stt`` or ``llm``) for the setting ``engine``.
+
+    ``has_key`` says whether ``key_source`` led to a key. Raises ``SettingsError`` when
+    AssemblyAI was asked for and there is none.
+    """
+    name = key_source.partition(":")[2] or "key"
+    if engine == "auto":
+        if has_key:
+            return Choice("assemblyai", f"{name} is set, so assemblyai")
+        return Choice("local", f"no {name}, so local")
+    if engine == "assemblyai":
+        if not has_key:
+            raise SettingsError(
+                f"{part}: assemblyai needs a key, and {key_source or 'the empty key setting'} "
+                f"leads to none: set {name}, or use --{part} local"
+            )
+        return Choice("assemblyai", "as asked")
+    if engine == "local":
+        return Choice("local", "as asked")
+    return Choice("custom", "as asked", engine)
