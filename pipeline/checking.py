@@ -191,9 +191,8 @@ def read_text(kind: inspect.Type, text: str) -> object:
                 return text
 
 
-_BOOLS: dict[str, bool] = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
-    ("0", "false", "no", "off"), False
-)
+_BOOLS: dict[str, bool] = {"true": True, "yes": True, "on": True, "1": True}
+_BOOLS.update({"false": False, "no": False, "off": False, "0": False})
 
 
 def place(tree: Tree, path: Sequence[str], value: object) -> None:
