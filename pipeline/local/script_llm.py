@@ -1,0 +1,325 @@
+"""Answers chat-completion requests from a scenario: a request goes in, timed bytes come out. Pure.
+
+Shapes, statuses and texts follow AssemblyAI's LLM Gateway documentation and the OpenAPI file
+in ``AssemblyAI/assemblyai-api-spec``, read 2026-11.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct, field
+
+from pipeline.local.completion import Piece, refusal, streamed, whole
+from pipeline.local.scenario import (
+    AnyAnswer,
+    Answering,
+    DropLine,
+    ErrorLine,
+    HangLine,
+    LimitLine,
+    ModelLine,
+    RawLine,
+    ReplyLine,
+    Scenario,
+    ServerLine,
+    TranscriptLine,
+)
+
+TAG = "{{ transcript }}"
+#: body fields that a model must list to be asked with them
+GATED = ("tools", "tool_choice", "response_format")
+
+
+class Answer(Struct, frozen=True):
+    """What to send for one request, and how to leave the connection."""
+
+    status: int  #: 0: no head is sent
+    pieces: tuple[Piece, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    head_at: float = 0.0  #: seconds after the request
+    framing: str = "chunked"
+    ending: str = "keep"  #: keep (the connection), fin, rst, hang, keepalive
+    after_bytes: int | None = None  #: the body stops after so many bytes on the wire
+    slice_bytes: int = 0
+    line: AnyAnswer | None = None  #: what of the scenario answered; None: defaults and refusals
+
+
+class Asked(Struct, frozen=True):
+    """A request, as far as answering it goes."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]  #: names in lower case
+    body: Any  #: the JSON value; None when there was none
+    number: int  #: from 1
+
+
+class Answers:
+    """Every answer of one scenario. It counts uses and rates, and nothing else."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        lines = scenario.llm
+        self._lines = [line for line in lines if isinstance(line, Answering)]
+        self._uses = [0] * len(self._lines)
+        self._limits = [line for line in lines if isinstance(line, LimitLine)]
+        self._models = [line for line in lines if isinstance(line, ModelLine)]
+        self._transcripts = {line.id: line for line in lines if isinstance(line, TranscriptLine)}
+        keys = [line.key for line in lines if isinstance(line, ServerLine)]
+        self._key = keys[-1] if keys else None
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def answer(self, asked: Asked, now: float) -> Answer:
+        """Decide the answer to a request that arrived at ``now``, in seconds."""
+        path = asked.path.split("?")[0]
+        if asked.method == "GET" and path.endswith("/models"):
+            return self._catalog()
+        if asked.method != "POST" or not path.endswith("/chat/completions"):
+            return _refuse(asked, 404, "unknown endpoint")
+        if refused := self._unauthorized(asked):
+            return refused
+        if not isinstance(asked.body, dict):
+            return _refuse(asked, 400, "invalid request body")
+        body: dict[str, Any] = asked.body
+        if complaint := self._complaint(body):
+            return _refuse(asked, *complaint)
+        rate, refused = self._rate(asked, str(body.get("model", "")), now)
+        if refused:
+            return refused
+        body = self._with_transcript(body)
+        model, line = self._choose(body)
+        return _answer(asked, body, model, line, rate)
+
+    # --- refusals --------------------------------------------------------------------------
+
+    def _unauthorized(self, asked: Asked) -> Answer | None:
+        given = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._key is None or given == self._key:
+            return None
+        text = (
+            "Authentication error, API token missing/invalid"
+            if given
+            else "Please upgrade your account to access the LLM Gateway"
+        )
+        return _refuse(asked, 401, text, shape="authorization")
+
+    def _complaint(self, body: dict[str, Any]) -> tuple[int, str] | None:
+        if not body.get("messages") and not body.get("prompt"):
+            return 400, "one of messages or prompt required"
+        if body.get("model_region") not in (None, "global"):
+            return 400, "model_region can only be set to global"
+        if (body.get("fallback_config") or {}).get("depth", 1) > 2:
+            return 400, "fallback_config depth cannot be greater than 2"
+        if "transcript_id" in body:
+            stored = self._transcripts.get(body["transcript_id"])
+            if stored is None:
+                return 404, "transcript not found"
+            if stored.deleted:
+                return 404, "transcript deleted"
+        return self._unsupported(body)
+
+    def _unsupported(self, body: dict[str, Any]) -> tuple[int, str] | None:
+        model = str(body.get("model", ""))
+        if not self._models:
+            return None
+        entry = next((entry for entry in self._models if entry.id == model), None)
+        if entry is None:
+            return 400, f"model {model} is not supported"
+        can = entry.supported_parameters
+        for name in GATED if can is not None else ():
+            if name in body and name not in (can or ()):
+                return 400, f"model {model} does not support {name}"
+        return None
+
+    def _rate(self, asked: Asked, model: str, now: float) -> tuple[dict[str, str], Answer | None]:
+        """Count the request; return the rate headers, and a refusal when it was one too many."""
+        limit = next((line for line in self._limits if line.model in (None, model)), None)
+        if limit is None:
+            return {}, None
+        start, count = self._windows.get(model, (now, 0))
+        if now >= start + limit.per_s:
+            start, count = now, 0
+        self._windows[model] = (start, count + 1)
+        left = max(1, math.ceil(start + limit.per_s - now))
+        rate = {
+            "x-ratelimit-limit": str(limit.requests),
+            "x-ratelimit-remaining": str(limit.requests - count - 1),
+            "x-ratelimit-reset": str(left),
+            "x-ratelimit-model": model,
+            "x-ratelimit-service": "llmgw",
+        }
+        if count < limit.requests:
+            return rate, None
+        text = "too many requests for this action"
+        return rate, _refuse(asked, 429, text, headers={"retry-after": str(left), **rate})
+
+    # --- answers ---------------------------------------------------------------------------
+
+    def _choose(self, body: dict[str, Any]) -> tuple[str, AnyAnswer]:
+        """Return who answers and how: a fallback model where the one before it failed."""
+        text = last_user_text(body).casefold()
+        fallbacks: list[dict[str, Any]] = body.get("fallbacks") or []
+        depth = (body.get("fallback_config") or {}).get("depth", 1)
+        models = [str(body.get("model", "")), *(str(f.get("model", "")) for f in fallbacks[:depth])]
+        for model in models:
+            line = self._pick(model, text)
+            if not (isinstance(line, ErrorLine) and line.status >= 500 and model != models[-1]):
+                return model, line
+        raise AssertionError("the last model always answers")
+
+    def _pick(self, model: str, text: str) -> AnyAnswer:
+        for i, line in enumerate(self._lines):
+            times = line.times if line.times is not None else int(line.match is None)
+            if times and self._uses[i] >= times:
+                continue
+            if line.model not in (None, model):
+                continue
+            if line.match is None or line.match.casefold() in text:
+                self._uses[i] += 1
+                return line  # type: ignore[return-value]  # every Answering is an AnyAnswer
+        return ReplyLine()
+
+    def _with_transcript(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Put the stored transcript in place of the first tag of the first message with one."""
+        if "transcript_id" not in body:
+            return body
+        text = self._transcripts[body["transcript_id"]].text
+        messages = [dict(message) for message in body.get("messages", ())]
+        for message in messages:
+            content = message.get("content")
+            if isinstance(content, str) and TAG in content:
+                message["content"] = content.replace(TAG, text, 1)
+                break
+        return {**body, "messages": messages}
+
+    def _catalog(self) -> Answer:
+        def entry(model: ModelLine) -> dict[str, Any]:
+            parameters = model.supported_parameters
+            return {
+                "id": model.id,
+                "name": model.id,
+                "supported_parameters": None if parameters is None else list(parameters),
+                **model.extra,
+            }
+
+        return _json(200, {"data": [entry(model) for model in self._models]})
+
+
+def last_user_text(body: dict[str, Any]) -> str:
+    """Return what the user said last: text, or the texts of a content list."""
+    for message in reversed(body.get("messages") or []):
+        if message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, list):
+                return " ".join(str(part.get("text", "")) for part in content)
+            return str(content or "")
+    return str(body.get("prompt") or "")
+
+
+def request_id(number: int) -> str:
+    return str(UUID(int=number))
+
+
+def _answer(
+    asked: Asked, body: dict[str, Any], model: str, line: AnyAnswer, rate: dict[str, str]
+) -> Answer:
+    headers = {**rate, **line.headers}
+    head_at = line.headers_ms / 1000
+    match line:
+        case ReplyLine():
+            return _reply(asked, body, model, line, headers)
+        case ErrorLine():
+            retried = (body.get("fallback_config") or {}).get("retry", True)
+            late = line.internal_retry_ms / 1000 if retried else 0.0
+            if line.retry_after_s is not None:
+                headers["retry-after"] = f"{line.retry_after_s:g}"
+            return _refuse(
+                asked,
+                line.status,
+                line.message,
+                shape=line.shape,
+                headers=headers,
+                head_at=head_at + late,
+                line=line,
+            )
+        case RawLine():
+            texts = line.pieces or (line.body,)
+            step = line.piece_ms / 1000
+            pieces = [
+                Piece(head_at + i * step, text.encode(), True) for i, text in enumerate(texts)
+            ]
+            return _cut(
+                Answer(
+                    line.status,
+                    tuple(pieces),
+                    {"content-type": line.content_type, **headers},
+                    head_at,
+                    line.framing,
+                    slice_bytes=line.slice_bytes,
+                    line=line,
+                )
+            )
+        case HangLine():
+            return Answer(0, ending="hang", line=line)
+        case DropLine():
+            return Answer(0, head_at=head_at, ending=line.by, line=line)
+
+
+def _reply(
+    asked: Asked, body: dict[str, Any], model: str, line: ReplyLine, headers: dict[str, str]
+) -> Answer:
+    text = line.text
+    if text is None:
+        text = "" if line.tool_calls or line.tokens else f"You said: {last_user_text(body)}"
+    id_ = request_id(asked.number)
+    stream = bool(body.get("stream")) and not line.plain
+    pieces = (streamed if stream else whole)(line, text, body, model, id_)
+    kind = "text/event-stream" if stream else "application/json"
+    framing = line.framing if stream or line.framing != "chunked" else "length"
+    return _cut(
+        Answer(
+            200,
+            tuple(pieces),
+            {"content-type": kind, **headers},
+            line.headers_ms / 1000,
+            framing,
+            slice_bytes=line.slice_bytes,
+            line=line,
+        )
+    )
+
+
+def _cut(answer: Answer) -> Answer:
+    line = answer.line
+    if not isinstance(line, ReplyLine | RawLine) or line.cut is None:
+        return answer
+    pieces, tokens = answer.pieces, line.cut.after_tokens
+    if tokens is not None:
+        places = [i for i, piece in enumerate(pieces) if piece.is_token]
+        pieces = pieces[: places[tokens - 1] + 1 if 0 < tokens <= len(places) else 0]
+    return msgspec.structs.replace(
+        answer, pieces=pieces, ending=line.cut.by, after_bytes=line.cut.after_bytes
+    )
+
+
+def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Answer:
+    kind = {"content-type": "application/json", **(headers or {})}
+    return Answer(status, (Piece(0.0, msgspec.json.encode(value)),), kind, framing="length")
+
+
+def _refuse(
+    asked: Asked,
+    status: int,
+    text: str,
+    *,
+    shape: str = "business",
+    headers: Mapping[str, str] | None = None,
+    head_at: float = 0.0,
+    line: AnyAnswer | None = None,
+) -> Answer:
+    kind, body = refusal(shape, status, text, request_id(asked.number))
+    pieces = (Piece(head_at, body),)
+    head = {"content-type": kind, **(headers or {})}
+    return Answer(status, pieces, head, head_at, "length", line=line)

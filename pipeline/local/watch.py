@@ -1,0 +1,23 @@
+"""Waiting until what was recorded satisfies somebody."""
+
+from collections.abc import Callable
+
+import anyio
+
+
+class Watch:
+    """Wakes those who wait for a condition whenever something changed; free while nobody does."""
+
+    def __init__(self) -> None:
+        self._changed: anyio.Event | None = None
+
+    def notify(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if self._changed is None:
+                self._changed = anyio.Event()
+            await self._changed.wait()
