@@ -1,0 +1,136 @@
+"""Where audio comes from, and the pace at which it is played: files, stdin, the microphone."""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self
+
+import anyio
+from anyio import to_thread
+
+from pipeline.audio.decode import AudioFile, open_audio
+from pipeline.audio.pcm import Format, Framer
+from pipeline.errors import InputError
+
+BATCH = 2.0  #: seconds decoded in one trip to a worker thread
+PIPE_BYTES = 65_536  #: at most so many in one read of a pipe: what Linux keeps in one
+LATENESS = 1.0  #: seconds a source may be behind and still catch up in a burst
+
+
+class Source(Protocol):
+    """Something that yields 50 ms frames of one channel, until it is over."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def format(self) -> Format: ...
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, where that is known."""
+        ...
+
+    async def read(self) -> Sequence[bytes]:
+        """Return the next frames, the last of all perhaps shorter; empty when it is over."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+async def play(
+    source: Source, send: Callable[[bytes], Awaitable[None]], *, speed: float = 1.0
+) -> float:
+    """Send each frame at the moment a microphone would have filled it; return the seconds sent.
+
+    The schedule is absolute, so it does not drift. A source that falls behind by more than
+    ``LATENESS`` gets a new schedule, so that nobody is flooded afterwards. With ``speed`` 0
+    frames go as fast as ``send`` takes them.
+    """
+    pace = 1 / (source.format.bytes_per_second * speed) if speed else 0.0  # seconds per byte
+    due = anyio.current_time()
+    size = 0
+    while frames := await source.read():
+        for frame in frames:
+            size += len(frame)
+            if pace:
+                due = await _wait(due + len(frame) * pace)
+            await send(frame)
+    return source.format.seconds(size)
+
+
+async def _wait(due: float) -> float:
+    """Sleep until ``due``; return from when the next frame is to be counted."""
+    now = anyio.current_time()
+    if due > now:
+        await anyio.sleep(due - now)
+        return due
+    return due if now - due < LATENESS else now
+
+
+class FileSource:
+    """A recording, decoded in a worker thread a little ahead of its playing."""
+
+    format = Format()
+
+    def __init__(self, path: Path | str, audio: AudioFile) -> None:
+        self.name = str(path)
+        self.duration = audio.duration
+        self._audio = audio
+        self._framer = Framer(self.format)
+
+    @classmethod
+    async def open(cls, path: Path | str, *, channel: int | None = None) -> Self:
+        """Open a recording. Raises ``InputError`` when it cannot be used."""
+
+        def opened() -> AudioFile:
+            return open_audio(path, channel=channel)
+
+        return cls(path, await to_thread.run_sync(opened))
+
+    async def read(self) -> Sequence[bytes]:
+        chunk = await to_thread.run_sync(self._audio.read, BATCH)
+        return _frames(self._framer, chunk)
+
+    async def aclose(self) -> None:
+        self._audio.close()
+
+
+class PipeSource:
+    """Raw PCM from a pipe, standard input unless told otherwise; framed as it comes in."""
+
+    duration = None
+
+    def __init__(self, format: Format | None = None, pipe: BinaryIO | None = None) -> None:  # noqa: A002 (as the field)
+        self.name = "stdin" if pipe is None else str(getattr(pipe, "name", "pipe"))
+        self.format = format or Format()
+        self._pipe = sys.stdin.buffer if pipe is None else pipe
+        self._framer = Framer(self.format)
+        self._came = False
+
+    async def read(self) -> Sequence[bytes]:
+        """Return the frames that have come in. Raises ``InputError`` on a pipe of 0 bytes."""
+        while True:
+            chunk = await to_thread.run_sync(self._read, abandon_on_cancel=True)
+            frames = _frames(self._framer, chunk)
+            if chunk and not frames:
+                continue
+            if not frames and not self._came:
+                raise InputError(f"{self.name} ended before any audio came; send raw PCM")
+            self._came = True
+            return frames
+
+    def _read(self) -> bytes:
+        reader = getattr(self._pipe, "read1", self._pipe.read)
+        return bytes(reader(PIPE_BYTES))
+
+    async def aclose(self) -> None:
+        """The pipe belongs to whoever opened it."""
+
+
+def _frames(framer: Framer, chunk: bytes) -> list[bytes]:
+    """Return whole frames, or what was left of one when ``chunk`` is the empty last."""
+    if chunk:
+        return framer.feed(chunk)
+    rest = framer.flush()
+    return [rest] if rest else []
