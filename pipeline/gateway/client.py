@@ -1,0 +1,378 @@
+"""The door to language models: any server that speaks OpenAI's chat completions."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+import anyio
+import anyio.lowlevel
+import httpx
+
+from pipeline import __version__
+from pipeline.completions import Accepted, CompletionRequest, Finished, Piece
+from pipeline.errors import (
+    GatewayBusy,
+    GatewayError,
+    GatewayLost,
+    GatewayTimeout,
+    SettingsError,
+)
+from pipeline.gateway import refusals, wire
+from pipeline.gateway.limits import Slots, Ticket
+from pipeline.gateway.stream import ReplyReader
+from pipeline.gateway.transport import WarmTransport, origin_of
+from pipeline.settings import LlmSettings
+
+#: seconds for the body of a refusal, and for the goodbye of a foreign transport
+GOODBYE = 1.0
+#: seconds for usage and end marker behind the finish reason
+LAST_WORDS = 2.0
+
+ASSEMBLYAI = ".assemblyai.com"
+
+T = TypeVar("T")
+
+
+class Answer(Protocol):
+    """A request on its way and what comes back; ``transport.Exchange`` is one."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    @property
+    def framed(self) -> bool: ...
+    async def head(self) -> None: ...
+    async def read(self, deadline: float | None = None) -> bytes: ...
+    def close(self, *, is_over: bool = False) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class GatewayClient:
+    """Opens replies of one server. Satisfies ``completions.Gateway``.
+
+    With a transport other than ours, a request leaves at the first ``receive``.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str = "",
+        settings: LlmSettings | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        settings = settings or LlmSettings()
+        self.url = _endpoint(base_url)
+        self.host = self.url.netloc.decode("ascii")
+        self.stall_timeout = settings.stall_timeout  #: seconds
+        self.transport = transport or WarmTransport(connect_timeout=settings.connect_timeout)
+        self.slots = Slots(settings.connections)
+        self._key = key.strip()
+        self._headers = _headers(self.url, self._key)
+        self._origin = origin_of(self.url)
+        self._granted: dict[Ticket, anyio.Event] = {}
+        self._guests: dict[Ticket, GatewayReply] = {}
+
+    def open(self, request: CompletionRequest, *, speculative: bool = False) -> "GatewayReply":
+        """Return the reply to ``request``, to be entered; see ``completions.Gateway``.
+
+        A speculative one gives way to a committed one when connections run out: its
+        ``receive`` raises GatewayBusy.
+        """
+        return GatewayReply(self, request, Ticket(speculative=speculative))
+
+    async def warm(self) -> None:
+        """Open a spare connection if none is idle. What fails here shows in the next request."""
+        if isinstance(self.transport, WarmTransport):
+            try:
+                await self.transport.warm(self._origin)
+            except GatewayError:
+                return
+
+    async def keep_warm(self) -> None:
+        """Replace the connections that cancels cost, until cancelled; for a task group."""
+        if isinstance(self.transport, WarmTransport):
+            await self.transport.keep_warm(self._origin)
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+
+    async def send(self, request: CompletionRequest) -> Answer:
+        """Write ``request``; raises a GatewayError."""
+        message = httpx.Request(
+            "POST", self.url, headers=self._headers, content=wire.encode_request(request)
+        )
+        if isinstance(self.transport, WarmTransport):
+            return await self.transport.send(message, self._origin)
+        return ForeignAnswer(self.transport, message)
+
+    def reader(self, headers: Mapping[str, str]) -> ReplyReader:
+        return ReplyReader(self.host, headers, self._key)
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+        return refusals.refusal(status, headers, body, host=self.host, key=self._key)
+
+    # --- slots -------------------------------------------------------------------------------
+
+    async def acquire(self, ticket: Ticket, reply: "GatewayReply") -> None:
+        """Wait for a slot."""
+        loser = self.slots.claim(ticket)
+        if loser is not None:
+            self._guests.pop(loser).give_way()
+        if ticket.speculative:
+            self._guests[ticket] = reply
+        if ticket.holds:
+            return
+        granted = self._granted[ticket] = anyio.Event()
+        try:
+            await granted.wait()
+        except BaseException:
+            self.release(ticket)
+            raise
+        finally:
+            del self._granted[ticket]
+
+    def release(self, ticket: Ticket) -> None:
+        """Give the slot back, or the place in the queue."""
+        self._guests.pop(ticket, None)
+        heir = self.slots.release(ticket)
+        if heir is not None:
+            self._granted[heir].set()
+
+    def commit(self, ticket: Ticket) -> None:
+        self._guests.pop(ticket, None)
+        self.slots.commit(ticket)
+
+
+class GatewayReply:
+    """One reply, received while it is entered. Leaving it early drops its connection."""
+
+    def __init__(self, client: GatewayClient, request: CompletionRequest, ticket: Ticket) -> None:
+        self._client = client
+        self._request = request
+        self._ticket = ticket
+        self._answer: Answer | None = None
+        self._reader: ReplyReader | None = None
+        self._quiet = 0.0  # seconds waited in receive since the last content
+        self._is_over = False
+
+    async def __aenter__(self) -> "GatewayReply":
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        await self._client.acquire(self._ticket, self)
+        try:
+            self._answer = await self._client.send(self._request)
+        except BaseException:
+            self._client.release(self._ticket)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._leave(is_over=False)
+
+    def commit(self) -> None:
+        """A speculative reply was adopted: it gives way to nobody any more."""
+        self._client.commit(self._ticket)
+
+    async def receive(self) -> Sequence[Piece]:
+        """Return what the next read brought; see ``completions.Reply``."""
+        if self._is_over:
+            return ()
+        answer = self._answer
+        assert answer is not None, "receive() before the reply was entered"
+        try:
+            if self._reader is None:
+                return [await self._accept(answer)]
+            return await self._more(answer, self._reader)
+        except GatewayError:
+            await self._leave(is_over=False)
+            if self._ticket.gave_way:
+                raise GatewayBusy(
+                    "a speculative request gave its connection to a committed one"
+                ) from None
+            raise
+
+    async def _accept(self, answer: Answer) -> Accepted:
+        await answer.head()
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers
+        }
+        if not 200 <= answer.status < 300:
+            raise self._client.refusal(answer.status, headers, await _refusal_body(answer))
+        encoding = headers.get("content-encoding", "identity")
+        if encoding not in ("identity", ""):
+            raise GatewayLost(
+                f"{self._client.host} answered in {encoding}, which was not asked for"
+            )
+        self._reader = self._client.reader(headers)
+        return Accepted(
+            request_id=refusals.request_id_of(headers),
+            rate=refusals.rate_limit(headers),
+            host=self._client.host,
+        )
+
+    async def _more(self, answer: Answer, reader: ReplyReader) -> Sequence[Piece]:
+        loop = asyncio.get_running_loop()
+        while True:
+            entered = loop.time()
+            try:
+                data = await answer.read(self._deadline(reader, entered))
+                pieces = reader.feed(data) if data else reader.end(framed=answer.framed)
+            except TimeoutError:
+                pieces = self._went_quiet(reader)
+            except GatewayLost:
+                pieces = reader.cut()
+                if not pieces:
+                    raise
+            if pieces:
+                self._quiet = 0.0
+                if type(pieces[-1]) is Finished:
+                    await self._leave(is_over=True)
+                return pieces
+            self._quiet += loop.time() - entered
+
+    def _deadline(self, reader: ReplyReader, now: float) -> float | None:
+        """Until when content must come; never, before the first: that is the caller's deadline."""
+        if reader.reason is not None:
+            return now + LAST_WORDS - self._quiet
+        if reader.spoke:
+            return now + self._client.stall_timeout - self._quiet
+        return None
+
+    def _went_quiet(self, reader: ReplyReader) -> list[Piece]:
+        pieces = reader.quiet()
+        if pieces:
+            return pieces
+        raise GatewayTimeout(
+            f"{self._client.host} sent nothing of the answer for {self._client.stall_timeout:g} s"
+            f" (stall_timeout of [llm])"
+        )
+
+    def give_way(self) -> None:
+        """A committed request needs the slot; the ticket has lost it already."""
+        if self._answer is not None:
+            self._answer.close()
+
+    async def _leave(self, *, is_over: bool) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        answer = self._answer
+        assert answer is not None
+        answer.close(is_over=is_over)
+        try:
+            await answer.aclose()
+        finally:
+            self._client.release(self._ticket)
+
+
+class ForeignAnswer:
+    """An answer through any httpx transport; the request leaves with ``head``."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
+        self._transport = transport
+        self._request = request
+        self._response: httpx.Response | None = None
+        self._body: AsyncIterator[bytes] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._is_closed = False
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code if self._response is not None else 0
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        if self._response is None:
+            return []
+        return [(name.lower(), value) for name, value in self._response.headers.raw]
+
+    @property
+    def framed(self) -> bool:
+        return any(n in (b"content-length", b"transfer-encoding") for n, _ in self.headers)
+
+    async def head(self) -> None:
+        self._response = await self._bounded(self._transport.handle_async_request(self._request))
+        stream = self._response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        self._body = aiter(stream)
+
+    async def read(self, deadline: float | None = None) -> bytes:
+        assert self._body is not None
+        return await self._bounded(anext(self._body, b""), deadline)
+
+    def close(self, *, is_over: bool = False) -> None:
+        self._is_closed = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def aclose(self) -> None:
+        if self._response is None:
+            return
+        with anyio.move_on_after(GOODBYE, shield=True):
+            try:
+                await self._response.aclose()
+            except httpx.HTTPError:
+                return  # it is broken, which is as good as closed
+
+    async def _bounded(self, work: Awaitable[T], deadline: float | None = None) -> T:
+        """Do ``work`` until ``deadline``, or until ``close``; errors become ours."""
+        host = self._request.url.host
+        try:
+            with anyio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
+                self._scope = scope
+                return await work
+        except httpx.TimeoutException as cause:
+            raise GatewayTimeout(f"{host}: {str(cause) or 'no answer in time'}") from cause
+        except (httpx.HTTPError, httpx.StreamError) as cause:
+            raise GatewayLost(f"{host}: {str(cause) or type(cause).__name__}") from cause
+        finally:
+            self._scope = None
+        if self._is_closed:
+            raise GatewayLost(f"{host}: closed by us")
+        raise TimeoutError
+
+
+async def _refusal_body(answer: Answer) -> bytes:
+    """Return the body of a refusal, as much of it as comes in time."""
+    body = b""
+    with anyio.move_on_after(GOODBYE):
+        try:
+            while len(body) < refusals.MAX_BODY and (data := await answer.read()):
+                body += data
+        except GatewayLost:
+            pass  # a refusal that was cut is still a refusal
+    return body
+
+
+def _endpoint(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url.strip().rstrip("/") + "/chat/completions")
+    except httpx.InvalidURL as cause:
+        raise SettingsError(f"base_url {base_url!r} is not an address: {cause}") from cause
+    if url.scheme not in ("http", "https") or not url.host:
+        raise SettingsError(f"base_url {base_url!r} must begin with http:// or https://")
+    return url
+
+
+def _headers(url: httpx.URL, key: str) -> httpx.Headers:
+    """Return the headers of every request: those never change, so they are made once."""
+    headers = {
+        "Host": url.netloc.decode("ascii"),
+        "User-Agent": f"speech-llm-pipeline/{__version__}",
+        "Accept": "text/event-stream, application/json",
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+    }
+    if key:
+        if not (key.isascii() and key.isprintable()):
+            raise SettingsError("the key of [llm] holds characters that no key has")
+        is_theirs = f".{url.host}".endswith(ASSEMBLYAI)
+        headers["Authorization"] = key if is_theirs else f"Bearer {key}"
+    return httpx.Headers(headers)

@@ -1,0 +1,273 @@
+"""The chat-completions wire: a request becomes bytes, a chunk or a body becomes values. Pure."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from pipeline.completions import CompletionRequest, Usage
+from pipeline.errors import GatewayRefused
+
+#: what ``CompletionRequest`` has fields for, so ``extra`` may not say it again
+RESERVED = ("model", "messages", "stream")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_request(request: CompletionRequest) -> bytes:
+    """Return the body of ``POST /chat/completions``; raises GatewayRefused if it cannot be said."""
+    body: dict[str, Any] = {"model": request.model, "messages": request.messages}
+    if request.stream:
+        body["stream"] = True
+    if request.max_tokens is not None:
+        body["max_tokens"] = request.max_tokens
+    if request.temperature is not None:
+        body["temperature"] = request.temperature
+    if request.extra:
+        twice = sorted(name for name in request.extra if name in body or name in RESERVED)
+        if twice:
+            raise GatewayRefused(
+                f"extra sets {', '.join(twice)}, which the request to {request.model!r} sets itself"
+            )
+        body.update(request.extra)
+    try:
+        return _encode(body)
+    except (TypeError, ValueError) as cause:  # ValueError holds UnicodeEncodeError too
+        raise GatewayRefused(
+            f"the request to {request.model!r} cannot be written as JSON: {cause}"
+        ) from cause
+
+
+class Function(Struct):
+    """What a tool call names, and with what."""
+
+    name: str | None = None
+    arguments: Raw = Raw()  #: a JSON string, or (newer SDKs tolerate it) an object
+    id: str | None = None  #: seen on Claude streams, AssemblyAI CLI, 2026-06
+
+
+class Call(Struct):
+    """One tool call, whole or a fragment of one."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+    @property
+    def call_id(self) -> str | None:
+        return self.id or (self.function.id if self.function else None) or None
+
+    @property
+    def name(self) -> str | None:
+        return (self.function.name if self.function else None) or None
+
+    @property
+    def arguments(self) -> str:
+        """The arguments as JSON text; empty where there are none."""
+        raw = bytes(self.function.arguments) if self.function else b""
+        if raw in (b"", b"null"):
+            return ""
+        if raw[:1] == b'"':
+            return msgspec.json.decode(raw, type=str)
+        return raw.decode("utf-8", "replace")
+
+    @property
+    def is_blank(self) -> bool:
+        """A placeholder that Claude streams open with whenever tools are offered."""
+        return not (self.call_id or self.name or self.arguments)
+
+
+class Said(Struct):
+    """A ``delta`` or a ``message``."""
+
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+
+
+class Choice(Struct):
+    """One of the choices; there is one, but tool calls may be spread over several."""
+
+    index: int | None = None
+    delta: Said | None = None
+    message: Said | None = None
+    finish_reason: str | None = None
+    tool_calls: list[Call] | None = None  #: AssemblyAI API spec, 2026-03; later in the message
+
+    @property
+    def text(self) -> str:
+        said = self.delta or self.message
+        return (said.content or said.refusal or "") if said else ""
+
+    @property
+    def calls(self) -> list[Call]:
+        said = self.delta or self.message
+        found = (said.tool_calls if said else None) or self.tool_calls or []
+        return [call for call in found if not call.is_blank]
+
+
+class Details(Struct):
+    """The part of the counts that we use."""
+
+    cached_tokens: int | None = None
+
+
+class Counts(Struct):
+    """Token counts, under either of the two namings."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    input_tokens_details: Details | None = None
+
+    def usage(self) -> Usage:
+        details = self.prompt_tokens_details or self.input_tokens_details
+        return Usage(
+            input_tokens=_first(self.input_tokens, self.prompt_tokens),
+            output_tokens=_first(self.output_tokens, self.completion_tokens),
+            cached_tokens=_first(details.cached_tokens if details else None),
+        )
+
+
+class Chunk(Struct):
+    """One chunk of a stream, or the whole body of an answer in one piece."""
+
+    id: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    choices: list[Choice] | None = None
+    usage: Counts | None = None
+    error: Raw = Raw()
+    message: str | None = None  #: of an error in the gateway's newer shape
+    code: int | str | None = None
+
+    @property
+    def is_error(self) -> bool:
+        if bytes(self.error) not in (b"", b"null"):
+            return True
+        return not self.choices and self.usage is None and self.message is not None
+
+
+_decode = msgspec.json.Decoder(Chunk).decode
+
+
+def decode_chunk(payload: bytes) -> Chunk:
+    """Read one chunk or body; raises ValueError when it is no JSON object.
+
+    The typed way first; a chunk with a field of an odd type, or with broken UTF-8, is read
+    again leniently, so that one strange field does not cost the reply.
+    """
+    try:
+        return _decode(payload)
+    except RecursionError as cause:
+        raise ValueError("nested too deeply") from cause
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    found: Any = msgspec.json.decode(payload.decode("utf-8", "replace"))
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the text is at fault, no caller
+    return _lenient_chunk(cast("dict[str, Any]", found))
+
+
+def _first(*numbers: int | None) -> int:
+    return next((number for number in numbers if number is not None), 0)
+
+
+# --- the lenient way: anything of an unexpected type counts as absent -------------------------
+
+
+def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:
+    error = found.get("error")
+    code = found.get("code")
+    return Chunk(
+        id=_text(found.get("id")),
+        request_id=_text(found.get("request_id")),
+        model=_text(found.get("model")),
+        choices=[_lenient_choice(choice) for choice in _objects(found.get("choices"))],
+        usage=_lenient_counts(found.get("usage")),
+        error=Raw() if error is None else Raw(_encode(error)),
+        message=_text(found.get("message")),
+        code=code if isinstance(code, int | str) else None,
+    )
+
+
+def _lenient_choice(found: Mapping[str, Any]) -> Choice:
+    return Choice(
+        index=_number(found.get("index")),
+        delta=_lenient_said(found.get("delta")),
+        message=_lenient_said(found.get("message")),
+        finish_reason=_text(found.get("finish_reason")),
+        tool_calls=[_lenient_call(call) for call in _objects(found.get("tool_calls"))],
+    )
+
+
+def _lenient_said(found: Any) -> Said | None:
+    if isinstance(found, str):
+        return Said(content=found)
+    if not isinstance(found, dict):
+        return None
+    fields = cast("dict[str, Any]", found)
+    return Said(
+        content=_content(fields.get("content")),
+        refusal=_text(fields.get("refusal")),
+        tool_calls=[_lenient_call(call) for call in _objects(fields.get("tool_calls"))],
+    )
+
+
+def _lenient_call(found: Mapping[str, Any]) -> Call:
+    function = next(_objects([found.get("function")]), None)
+    return Call(
+        index=_number(found.get("index")),
+        id=_text(found.get("id")),
+        function=None
+        if function is None
+        else Function(
+            name=_text(function.get("name")),
+            arguments=Raw(_encode(function.get("arguments"))),
+            id=_text(function.get("id")),
+        ),
+    )
+
+
+def _lenient_counts(found: Any) -> Counts | None:
+    if not isinstance(found, dict):
+        return None
+    fields = cast("dict[str, Any]", found)
+
+    def details(name: str) -> Details | None:
+        inner = next(_objects([fields.get(name)]), None)
+        return Details(_number(inner.get("cached_tokens"))) if inner else None
+
+    return Counts(
+        prompt_tokens=_number(fields.get("prompt_tokens")),
+        completion_tokens=_number(fields.get("completion_tokens")),
+        input_tokens=_number(fields.get("input_tokens")),
+        output_tokens=_number(fields.get("output_tokens")),
+        prompt_tokens_details=details("prompt_tokens_details"),
+        input_tokens_details=details("input_tokens_details"),
+    )
+
+
+def _objects(found: Any) -> Iterator[Mapping[str, Any]]:
+    items = cast("list[object]", found) if isinstance(found, list) else []
+    return (cast("dict[str, Any]", item) for item in items if isinstance(item, dict))
+
+
+def _content(found: Any) -> str | None:
+    """A string, or the text of a list of ``{"type": "text", "text": ...}`` parts."""
+    if isinstance(found, list):
+        parts = [_text(part.get("text")) for part in _objects(found)]
+        return "".join(part for part in parts if part)
+    return _text(found)
+
+
+def _text(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def _number(found: Any) -> int | None:
+    return int(found) if isinstance(found, int | float) and math.isfinite(found) else None
