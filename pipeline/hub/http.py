@@ -1,0 +1,96 @@
+"""What a handshake or a plain GET asks for, and whether we take it. Pure."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from pipeline.events import SubscribeCommand
+from pipeline.hub.protocol import CloseCode, Goodbye
+
+
+class Page(NamedTuple):
+    """An answer to a plain GET."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def text_page(status: int, text: str) -> Page:
+    return Page(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+
+
+class Gate:
+    """Who may talk to us, by the names in the request.
+
+    Bound to loopback we answer to loopback names only: a page of another site that had its
+    own name resolve to us would otherwise be let in. A browser is let in from our own pages
+    and, on loopback, from other local ones; programs send no Origin.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host.lower()
+        self._local = is_loopback(host)
+
+    def refusal(self, headers: Mapping[str, str]) -> Page | None:
+        """Return why the request is refused, or None."""
+        host = name_of(headers.get("Host", ""))
+        if self._local and not (is_loopback(host) or host == self._host):
+            return text_page(421, "not served under this host name")
+        origin = headers.get("Origin")
+        if origin is None:
+            return None
+        name = urlsplit(origin).hostname or ""
+        if name and (name == host or (self._local and is_loopback(name))):
+            return None
+        return text_page(403, "not allowed from this origin")
+
+
+def is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def name_of(host: str) -> str:
+    """Return a Host header without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def globs_of(query: str) -> tuple[str, ...]:
+    """Return the patterns of ``?events=a,b&events=c``."""
+    values = parse_qs(query, max_num_fields=32).get("events", [])
+    return tuple(glob for value in values for glob in value.split(",") if glob)
+
+
+def subscription_of(query: str) -> SubscribeCommand | None:
+    """Return what ``?session_id=&after_seq=&epoch=&events=`` asks for; None without a session.
+
+    Raises ``Goodbye`` when a number is none.
+    """
+    fields = {name: values[-1] for name, values in parse_qs(query, max_num_fields=32).items()}
+    session_id = fields.get("session_id")
+    if session_id is None:
+        return None
+    return SubscribeCommand(
+        session_id=session_id,
+        after_seq=_number(fields, "after_seq"),
+        epoch=_number(fields, "epoch"),
+        events=globs_of(query),
+    )
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise Goodbye(f"{name} is {text[:20]!r}; it must be a number", code=CloseCode.BAD_REQUEST)
+    return int(text)

@@ -1,0 +1,351 @@
+"""The service's one port: websockets for sources and subscribers, plain GETs beside them."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import anyio
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from pipeline.errors import ServeError
+from pipeline.hub.conversation import House, ingest, subscribe
+from pipeline.hub.http import Gate, Page, globs_of, subscription_of, text_page
+from pipeline.hub.protocol import CloseCode, Goodbye
+from pipeline.hub.service import Adapter, Service
+from pipeline.settings import ServeSettings
+
+SEND = 2.0  #: seconds without room to write, then the connection is cut
+OPEN = 5  #: seconds for a handshake
+BEAT = 10  #: seconds between heartbeats, and between websocket pings
+SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
+USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
+MAX_MESSAGE = 1 << 16  #: bytes, of a source
+MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
+EVENTS = "/v1/events"
+INGEST = "/v1/ingest/"
+
+Route = Callable[[], tuple[str, bytes]]
+
+logger = logging.getLogger(__name__)
+_websockets_logger = logging.getLogger(f"{__name__}.websockets")
+_websockets_logger.setLevel(logging.CRITICAL)  # a stranger's bad handshake is no news of ours
+
+
+class Connection(ServerConnection):
+    """A websocket that counts how often its write buffer was emptied."""
+
+    paused: bool
+    resumes = 0
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.resumes += 1
+
+
+def remembering(transports: set[asyncio.Transport]) -> type[Connection]:
+    """Return a ``Connection`` that keeps its transport in ``transports`` while it lives.
+
+    So that one whose handshake never ends is cut at the end, too.
+    """
+
+    class Remembered(Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            transports.add(self.transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            transports.discard(self.transport)
+            super().connection_lost(exc)
+
+    return Remembered
+
+
+class Socket:
+    """One accepted websocket, written to within bounds.
+
+    ``write`` puts ready-made frames on the transport, as ``websockets.broadcast`` does: it may
+    when the connection is open and no fragmented message is under way; with ``paused``, the
+    transport's own high-water mark, it must not.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.scope = anyio.CancelScope()
+        self.goodbye = Goodbye("", code=CloseCode.ENDED)
+        self._stuck: tuple[float, int] | None = None  # since when, at which count of resumes
+
+    def write(self, wire: bytes) -> bool:
+        connection = self.connection
+        if (
+            connection.paused
+            or connection.protocol.state is not State.OPEN
+            or connection.send_in_progress is not None
+            or connection.transport.is_closing()
+        ):
+            return False
+        connection.transport.write(wire)
+        return True
+
+    @property
+    def _open(self) -> bool:
+        connection = self.connection
+        return connection.protocol.state is State.OPEN and not connection.transport.is_closing()
+
+    async def ready(self) -> None:
+        connection = self.connection
+        if connection.paused:
+            with anyio.move_on_after(SEND) as patience:
+                await self._drained()
+            if patience.cancelled_caught:
+                connection.transport.abort()
+        if not self._open:
+            raise Goodbye("the connection is gone", code=CloseCode.SLOW)
+
+    async def _drained(self) -> None:
+        while self.connection.paused and self._open:
+            await self.connection.drain()
+
+    async def receive(self) -> bytes | str:
+        try:
+            return await self.connection.recv()
+        except ConnectionClosed as closed:
+            raise Goodbye("the other side left", code=CloseCode.ENDED) from closed
+
+    async def send(self, text: bytes) -> None:
+        await self.ready()
+        with anyio.move_on_after(SEND) as patience:
+            try:
+                await self.connection.send(text, text=True)
+            except ConnectionClosed as closed:
+                raise Goodbye("the connection is gone", code=CloseCode.SLOW) from closed
+        if patience.cancelled_caught:
+            self.connection.transport.abort()
+
+    def leave(self, goodbye: Goodbye) -> None:
+        """Have the conversation stop and the socket closed with ``goodbye``."""
+        self.goodbye = goodbye
+        self.scope.cancel()
+
+    async def close(self) -> None:
+        """Close with the goodbye that was said, and cut the connection if that takes long."""
+        with anyio.move_on_after(SEND, shield=True) as patience:
+            reason = str(self.goodbye).encode()[:120].decode(errors="ignore")
+            await self.connection.close(self.goodbye.code, reason)
+        if patience.cancelled_caught:
+            self.connection.transport.abort()
+
+    def watch(self, now: float) -> None:
+        """Cut the connection when its buffer has not emptied for a while, whoever filled it."""
+        connection = self.connection
+        if not connection.paused:
+            self._stuck = None
+        elif self._stuck is None or self._stuck[1] != connection.resumes:
+            self._stuck = now, connection.resumes
+        elif now - self._stuck[0] > SEND:
+            connection.transport.abort()
+
+
+class Hub:
+    """The running server; ``serve`` makes one."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ServeSettings,
+        adapters: Mapping[str, Callable[[], Adapter]],
+        routes: Mapping[str, Route],
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._adapters = adapters
+        self._routes = {
+            "/healthz": lambda: text_page(200, "ok"),
+            "/readyz": self._readiness,
+            "/v1/sessions": self._sessions,
+            **{path: _page_of(route) for path, route in routes.items()},
+        }
+        self._gate = Gate(settings.host)
+        self._sockets: set[Socket] = set()
+        self.transports: set[asyncio.Transport] = set()
+        self._house = House(service)
+        self._empty = anyio.Event()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        host = self._settings.host
+        return f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new session, end the sources, and wait until their sessions have ended.
+
+        Returns whether all of them did, in ``seconds``. Subscribers stay.
+        """
+        with anyio.move_on_after(seconds) as patience:
+            await self._house.feeds.drain()
+        return not patience.cancelled_caught
+
+    # --- plain requests ---
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a plain GET, or return None to let the websocket handshake go on."""
+        path = request.path.partition("?")[0]
+        page = self._gate.refusal(request.headers) or self._page(path, request)
+        if page is None:
+            connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
+            return None
+        headers = Headers({
+            "Content-Type": page.content_type,
+            "Content-Length": str(len(page.body)),
+            "Cache-Control": "no-store",
+            "Connection": "close",
+        })  # fmt: skip
+        body = b"" if request.method == "HEAD" else page.body
+        return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
+
+    def _page(self, path: str, request: Request) -> Page | None:
+        route = self._routes.get(path)
+        if route is not None:
+            return route()
+        if path != EVENTS and path.removeprefix(INGEST) not in self._adapters:
+            return text_page(404, "there is nothing here")
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return text_page(426, "this address speaks websocket")
+        if len(self._sockets) >= self._settings.max_subscribers:
+            return text_page(503, f"{len(self._sockets)} connections are open: try later")
+        return None
+
+    def _readiness(self) -> Page:
+        return text_page(503, "draining") if self._house.feeds.refusing else text_page(200, "ready")
+
+    def _sessions(self) -> Page:
+        body = msgspec.json.encode({"sessions": self._service.sessions()})
+        return Page(200, "application/json", body)
+
+    # --- sockets ---
+
+    async def converse(self, connection: ServerConnection) -> None:
+        """Serve one websocket from the handshake's end to its own."""
+        assert isinstance(connection, Connection)
+        peer = Socket(connection)
+        self._sockets.add(peer)
+        try:
+            with peer.scope:
+                await self._talk(peer)
+        except Goodbye as goodbye:
+            peer.goodbye = goodbye
+        except Exception:
+            logger.exception("a conversation failed")
+            peer.goodbye = Goodbye("internal error", code=1011)
+        finally:
+            await peer.close()
+            self._sockets.discard(peer)
+            if not self._sockets:
+                self._empty.set()
+
+    async def _talk(self, peer: Socket) -> None:
+        assert peer.connection.request is not None
+        path, _, query = peer.connection.request.path.partition("?")
+        if path == EVENTS:
+            await subscribe(peer, self._house, subscription_of(query))
+            return
+        name = path.removeprefix(INGEST)
+        adapter = self._adapters[name]()
+        await ingest(peer, self._house, adapter, source=name, events=globs_of(query))
+
+    async def tick(self) -> None:
+        """Send heartbeats and cut stuck connections, until cancelled."""
+        ticks = 0
+        while True:
+            await anyio.sleep(1)
+            ticks += 1
+            now = anyio.current_time()
+            for peer in self._sockets:
+                peer.watch(now)
+            if ticks % BEAT == 0:
+                for subscriber in self._house.circle:
+                    subscriber.beat()
+
+    async def stop(self, server: Server) -> None:
+        """Close every socket with 4000, cut those that do not answer; takes at most 6 s."""
+        server.close(close_connections=False)
+        self._empty = anyio.Event()
+        for peer in self._sockets:
+            peer.leave(Goodbye("the server stops", code=CloseCode.SHUTDOWN))
+        if self._sockets:
+            with anyio.move_on_after(2 * SEND, shield=True):
+                await self._empty.wait()
+        for transport in tuple(self.transports):
+            transport.abort()
+        with anyio.move_on_after(SEND, shield=True):
+            await server.wait_closed()
+
+
+def _page_of(route: Route) -> Callable[[], Page]:
+    return lambda: Page(200, *route())
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises ``ServeError``. Accepted sockets inherit its options."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            advice = "stop what listens there, or choose another port with --port or [serve] port"
+            raise ServeError(f"port {port} is taken ({where}): {advice}") from error
+        raise ServeError(f"cannot listen on {where}: {error.strerror or error}") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+    return listener
+
+
+@asynccontextmanager
+async def serve(
+    service: Service,
+    settings: ServeSettings,
+    *,
+    adapters: Mapping[str, Callable[[], Adapter]],
+    routes: Mapping[str, Route] | None = None,
+) -> AsyncGenerator[Hub]:
+    """Serve until left; leaving closes every socket, in bounded time.
+
+    ``adapters`` are the ingest formats by name, ``routes`` further pages by path: each returns
+    a content type and a body. Raises ``ServeError`` when the port cannot be had.
+    """
+    hub = Hub(service, settings, adapters, routes or {})
+    listener = listen(settings.host, settings.port)
+    server = await serve_websockets(
+        hub.converse,
+        sock=listener,
+        process_request=hub.answer,
+        create_connection=remembering(hub.transports),
+        compression=None,
+        server_header=None,
+        max_size=MAX_MESSAGE,
+        open_timeout=OPEN,
+        close_timeout=SEND,
+        ping_interval=BEAT,
+        ping_timeout=BEAT,
+        logger=_websockets_logger,
+    )
+    hub.port = listener.getsockname()[1]
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hub.tick)
+            yield hub
+            tasks.cancel_scope.cancel()
+    finally:
+        await hub.stop(server)
