@@ -11,13 +11,16 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 
-
 class FunctionCall(Struct, frozen=True):
+    """What a model wants called."""
+
     name: str
     arguments: str  #: JSON text, as the model wrote it
 
 
 class ToolCall(Struct, frozen=True):
+    """One call in an assistant's message; the answer refers to its ``id``."""
+
     id: str
     function: FunctionCall
     type: str = "function"
@@ -54,6 +57,8 @@ class RateLimit(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
+    """Tokens spent on one reply."""
+
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -72,10 +77,14 @@ class Accepted(Struct, frozen=True):
 
 
 class TextDelta(Struct, frozen=True):
+    """More of the answer's text."""
+
     text: str
 
 
 class ToolCallDelta(Struct, frozen=True):
+    """More of one tool call; ``arguments`` are to be joined by ``index``."""
+
     index: int
     id: str | None = None
     name: str | None = None
@@ -95,7 +104,9 @@ class Finished(Struct, frozen=True):
 Piece = Accepted | TextDelta | ToolCallDelta | Finished
 
 
-class Reply(Protocol):
+class Reply(AbstractAsyncContextManager["Reply"], Protocol):
+    """One answer on its way; entered to be sent, left to be closed."""
+
     async def receive(self) -> Sequence[Piece]:
         """Return what the next read brought: one or more pieces; empty once it is over.
 
@@ -103,14 +114,19 @@ class Reply(Protocol):
         """
         ...
 
+    def commit(self) -> None:
+        """A speculative reply was adopted: nobody may take its place in line any more."""
+        ...
+
 
 class Gateway(Protocol):
     """What ``requests.dispatch`` needs of a gateway; ``gateway.client`` satisfies it."""
 
-    def open(self, request: CompletionRequest) -> AbstractAsyncContextManager[Reply]:
-        """Send ``request``: entering returns once it is written, leaving closes promptly.
+    def open(self, request: CompletionRequest, *, speculative: bool = False) -> Reply:
+        """Return the reply to ``request``. Entering it returns once the request is written.
 
-        Leaving before the reply is over drops the connection, for that is the only way to
+        A speculative one gives way to a committed one when connections run out, and then
+        raises ``GatewayBusy``. Leaving before the reply is over drops the connection, for that is the only way to
         cancel. Raises a ``GatewayError`` on entering when the request cannot be sent.
         """
         ...

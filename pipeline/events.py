@@ -360,8 +360,8 @@ _known = frozenset(
 )
 
 
-def type_of(event: Event) -> str:
-    """Return the event's ``type`` on the wire."""
+def type_of(event: Event | Command) -> str:
+    """Return the ``type`` that an event or command has on the wire."""
     return str(type(event).__struct_config__.tag)
 
 

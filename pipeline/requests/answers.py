@@ -131,7 +131,7 @@ class Answers:
         return steps
 
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
-        if isinstance(error, GatewayBusy):
+        if isinstance(error, GatewayBusy) and error.status is not None:  # theirs, not our own
             self._desk.budget.of(response.request.model).refuse(error.retry_after, now)
         response.over = True
         response.ended_at = now

@@ -6,12 +6,11 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.completions import Gateway, Piece, TextDelta, ToolCallDelta
+from pipeline.completions import Gateway, Piece, Reply, TextDelta, ToolCallDelta
 from pipeline.errors import GatewayError, GatewayTimeout
 from pipeline.events import Event, ResponseCreated
 from pipeline.requests.ledger import Ledger
 from pipeline.requests.response import CallReport
-from pipeline.requests.slots import Slots
 from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
 
 
@@ -30,19 +29,19 @@ class Dispatch:
     and the event's place in the log nothing else can happen.
     """
 
-    def __init__(self, ledger: Ledger, gateway: Gateway, slots: Slots, audience: Audience) -> None:
+    def __init__(self, ledger: Ledger, gateway: Gateway, audience: Audience) -> None:
         self.ledger = ledger
         self._gateway = gateway
-        self._slots = slots
         self._audience = audience
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._guesses: dict[str, Reply] = {}  # replies that still give way to others
         self._tasks: TaskGroup | None = None
         self._alarm = anyio.Event()
         self._due = float("inf")
         self._idle = anyio.Event()
 
     def __repr__(self) -> str:
-        return f"<Dispatch: {len(self._scopes)} calls in flight, {self._slots!r}>"
+        return f"<Dispatch: {len(self._scopes)} calls in flight>"
 
     async def run(self, tasks: TaskGroup) -> None:
         """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
@@ -78,8 +77,8 @@ class Dispatch:
             self._idle.set()
 
     def _publish(self, event: Event) -> None:
-        if isinstance(event, ResponseCreated) and event.speculative:
-            self._slots.commit(event.response_id)
+        if isinstance(event, ResponseCreated) and event.response_id in self._guesses:
+            self._guesses.pop(event.response_id).commit()
         self._audience.publish(event)
 
     def _cancel(self, response_id: str) -> None:
@@ -104,42 +103,11 @@ class Dispatch:
         key = start.response_id
         with scope:
             try:
-                if start.speculative:
-                    await self._guess(start)
-                else:
-                    await self._committed(start)
+                await self._exchange(start)
             except GatewayError as error:
                 self.do(self.ledger.failed(key, error, anyio.current_time()))
         self._scopes.pop(key, None)
-
-    async def _guess(self, start: Start) -> None:
-        key = start.response_id
-
-        def evict() -> None:
-            self.do(self.ledger.discard(key, anyio.current_time()))
-
-        if not self._slots.take_guess(key, evict):
-            evict()
-            return
-        try:
-            await self._exchange(start)
-        finally:
-            self._slots.give(key)
-
-    async def _committed(self, start: Start) -> None:
-        key = start.response_id
-        mine = anyio.Event()
-        if not self._slots.take(key, mine.set):
-            try:
-                await mine.wait()
-            except BaseException:
-                if not self._slots.leave(key):
-                    self._slots.give(key)  # it became ours in the very moment of cancelling
-                raise
-        try:
-            await self._exchange(start)
-        finally:
-            self._slots.give(key)
+        self._guesses.pop(key, None)
 
     async def _exchange(self, start: Start) -> None:
         """Ask, and hand every piece to the ledger as it comes."""
@@ -148,8 +116,10 @@ class Dispatch:
         last = began + start.total_timeout
         first = began + start.first_token_timeout if start.request.stream else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
-            async with self._gateway.open(start.request) as reply:
+            async with self._gateway.open(start.request, speculative=start.speculative) as reply:
                 ledger.sent(key, anyio.current_time())
+                if start.speculative:
+                    self._guesses[key] = reply
                 while pieces := await reply.receive():
                     if patience.deadline < last and _has_content(pieces):
                         patience.deadline = last

@@ -106,6 +106,14 @@ class TurnTracker:
                 pass
         return []
 
+    def create(self, text: str, speaker: str | None = None) -> list[TurnEvent]:
+        """A turn that was typed, not spoken: it has begun and ended at once."""
+        self._newest += 1
+        return [
+            TurnStarted(self._newest, 0.0),
+            TurnEnded(self._newest, text, None, speaker),
+        ]
+
     def finish(self) -> list[TurnEvent]:
         """End the open turn, if there is one: nothing more will be heard."""
         if self._open is None:

@@ -1,0 +1,263 @@
+"""The service: engines, sessions, hub and log joined; start, drain, stop."""
+
+import gc
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from secrets import token_hex
+
+import anyio
+from msgspec import Struct
+
+from pipeline.audio.pcm import Format
+from pipeline.audio.sources import Source, play
+from pipeline.configuration import Secret, find_key
+from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
+from pipeline.engines import Choice, choose
+from pipeline.errors import EngineError, InputError, SettingsError
+from pipeline.events import Engine, Frame, StartCommand
+from pipeline.gateway.client import GatewayClient
+from pipeline.hub.fanout import Topics
+from pipeline.hub.protocol import CloseCode, Goodbye
+from pipeline.hub.service import SessionInfo
+from pipeline.journal.log import SessionLog
+from pipeline.local.child import Engines, start_engines
+from pipeline.requests import prompt as templates
+from pipeline.requests.budget import Budget
+from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
+from pipeline.settings import Prompt, Settings
+from pipeline.stt.client import SpeechToText as SttClient
+from pipeline.stt.wire import connection_for
+
+Tell = Callable[[str], None]  #: is given a line of progress
+
+
+class Plan(Struct, frozen=True):
+    """Which engines a run will use, and why; decided before anything is started."""
+
+    stt: Choice
+    llm: Choice
+    stt_key: Secret | None
+    llm_key: Secret | None
+    prompts: Mapping[str, Prompt]
+
+
+def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
+    """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
+    stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
+    stt = choose("stt", settings.stt.engine, settings.stt.key, has_key=stt_key is not None)
+    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
+    fallback = LOCAL_PROMPTS if llm.name == "local" else ASSEMBLYAI_PROMPTS
+    prompts = settings.prompts or fallback
+    for name, prompt in prompts.items():
+        templates.check(name, prompt)
+        if llm.name == "custom" and not (prompt.model or settings.llm.model):
+            raise SettingsError(
+                f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
+            )
+    return Plan(stt, llm, stt_key, llm_key, prompts)
+
+
+class App:
+    """Opens sessions and lets them be followed; what the hub calls the service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        prompts: Mapping[str, Prompt],
+        equipment: Equipment,
+        on_frame: Callable[[Frame], object] | None = None,
+    ) -> None:
+        self.topics = Topics()
+        self.prompts = prompts
+        self.equipment = equipment
+        self._settings = settings
+        self._on_frame = on_frame
+        self._live: dict[str, tuple[Session, SessionInfo]] = {}
+        self._ended: deque[tuple[float, SessionInfo]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<App: {len(self._live)} sessions live, {len(self._ended)} kept>"
+
+    @asynccontextmanager
+    async def open(self, start: StartCommand, *, source: str) -> AsyncIterator[Session]:
+        """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` past a limit."""
+        if len(self._live) >= self._settings.serve.max_sessions:
+            raise Goodbye(
+                f"{len(self._live)} sessions are open, the most that serve.max_sessions allows",
+                code=CloseCode.LIMIT,
+            )
+        self._forget()
+        session_id = start.session_id or f"s_{token_hex(8)}"
+        if self.topics.get(session_id) is not None:
+            raise Goodbye(f"there is a session {session_id} already", code=CloseCode.TAKEN)
+        audio, prompts = _format(start), self._choose(start.prompts)
+        log = SessionLog(session_id, keep=self._settings.journal.keep_events)
+        topic = self.topics.open(log)
+        if self._on_frame is not None:
+            log.listen(partial(_both, topic.publish, self._on_frame))
+        session = Session(topic, log.append, prompts, self.equipment, audio)
+        started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        info = SessionInfo(
+            id=session_id, source=source, started=started, status="live", head=0, subscribers=0
+        )
+        self._live[session_id] = session, info
+        try:
+            async with open_session(session, source):
+                yield session
+        finally:
+            del self._live[session_id]
+            if topic.log.visible:
+                self._ended.append((anyio.current_time(), info))
+            else:
+                self.topics.forget(session_id)
+
+    def sessions(self) -> Sequence[SessionInfo]:
+        self._forget()
+        kept = [(info, "ended") for _, info in self._ended]
+        live = [(info, "live") for _, info in self._live.values()]
+        return [self._describe(info, status) for info, status in (*kept, *live)]
+
+    def _describe(self, info: SessionInfo, status: str) -> SessionInfo:
+        topic = self.topics.get(info.id)
+        return SessionInfo(
+            id=info.id,
+            source=info.source,
+            started=info.started,
+            status=status,
+            head=topic.log.visible if topic else 0,
+            subscribers=topic.subscribers if topic else 0,
+        )
+
+    def _choose(self, names: tuple[str, ...] | None) -> Mapping[str, Prompt]:
+        if names is None:
+            return self.prompts
+        for name in names:
+            if name not in self.prompts:
+                raise InputError(
+                    f"session.start: no prompt {name!r}; there is {', '.join(self.prompts)}"
+                )
+        return {name: self.prompts[name] for name in names}
+
+    def _forget(self) -> None:
+        """Let go of sessions that ended long enough ago."""
+        oldest = anyio.current_time() - self._settings.journal.keep_ended
+        while self._ended and self._ended[0][0] < oldest:
+            self.topics.forget(self._ended.popleft()[1].id)
+
+
+def _both(one: Callable[[Frame], object], other: Callable[[Frame], object], frame: Frame) -> None:
+    one(frame)
+    other(frame)
+
+
+def _format(start: StartCommand) -> Format:
+    audio = start.audio
+    if audio.channels != 1:
+        raise InputError(f"session.start: {audio.channels} channels; send one, mono")
+    return Format(audio.encoding, audio.sample_rate)
+
+
+async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:
+    """Play ``source`` into ``session`` and hear it out; ends early when the session does."""
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            await session.topic.ended.wait()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        await play(source, session.audio, speed=speed)
+        await session.finish()
+    if session.failure is not None:
+        raise session.failure
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings,
+    planned: Plan,
+    *,
+    tell: Tell,
+    observe: tuple[Observe, ...] = (),
+    on_frame: Callable[[Frame], object] | None = None,
+) -> AsyncIterator[App]:
+    """Start what the plan needs, and stop it on leaving. Raises an ``EngineError``."""
+    async with AsyncExitStack() as stack:
+        engines: Engines | None = None
+        if "local" in (planned.stt.name, planned.llm.name):
+            engines = await stack.enter_async_context(start_engines(settings.local, tell))
+        llm, gateway = _language_model(settings, planned, engines)
+        stack.push_async_callback(gateway.aclose)
+        stt, listen = _speech_to_text(settings, planned, engines)
+        limited = planned.llm.name == "assemblyai"
+        equipment = Equipment(
+            stt=stt,
+            llm=llm,
+            listen=listen,
+            gateway=gateway,
+            budget=Budget(settings.llm.requests_per_minute if limited else 0),
+            new_id=_response_id,
+            observe=observe,
+        )
+        quiet_collector()
+        yield App(settings, planned.prompts, equipment, on_frame)
+
+
+def quiet_collector() -> None:
+    """Keep the garbage collector's full passes out of live sessions.
+
+    What has been loaded by now stays for good and need not be looked at again; and the oldest
+    generation is collected rarely, since live sessions make hardly any cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 1_000)
+
+
+def _response_id() -> str:
+    return f"r_{token_hex(8)}"
+
+
+def _language_model(
+    settings: Settings, planned: Plan, engines: Engines | None
+) -> tuple[Engine, GatewayClient]:
+    key = planned.llm_key.reveal() if planned.llm_key else ""
+    model = settings.llm.model
+    match planned.llm.name:
+        case "local":
+            if engines is None:
+                raise EngineError("the embedded language model was not started")
+            url, key, model = engines.llm_url, engines.llm_key, model or engines.llm_model
+        case "assemblyai":
+            host = "llm-gateway.eu" if settings.llm.region == "eu" else "llm-gateway"
+            url, model = f"https://{host}.assemblyai.com/v1", model or ASSEMBLYAI_MODEL
+        case "custom":
+            url = planned.llm.address
+    engine = Engine(name=planned.llm.name, url=url, model=model or None)
+    return engine, GatewayClient(url, key, settings.llm)
+
+
+def _speech_to_text(
+    settings: Settings, planned: Plan, engines: Engines | None
+) -> tuple[Engine, Callable[[Format, Hear], SpeechToText]]:
+    key = planned.stt_key.reveal() if planned.stt_key else None
+    override: str | None = None
+    match planned.stt.name:
+        case "local":
+            if engines is None:
+                raise EngineError("the embedded speech-to-text was not started")
+            override, key = engines.stt_url, None
+        case "custom":
+            override = planned.stt.address
+        case "assemblyai":
+            pass
+
+    def listen(audio: Format, hear: Hear) -> SpeechToText:
+        return SttClient(connection_for(settings.stt, key, override, audio), hear)
+
+    model = engines.stt_model if override and engines else settings.stt.speech_model
+    url = override or connection_for(settings.stt, key, None, Format()).url
+    return Engine(name=planned.stt.name, url=url, model=model), listen

@@ -1,0 +1,328 @@
+"""One session: audio in, speech-to-text, turns, requests, and every event into its log."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from msgspec import Struct
+
+from pipeline.audio.pcm import AudioClock, Format, Framer
+from pipeline.completions import Gateway
+from pipeline.errors import GatewayError, InputError, PipelineError, SttError
+from pipeline.events import (
+    ClientCommand,
+    Engine,
+    ErrorDetail,
+    ErrorEvent,
+    Event,
+    PlaybackReportCommand,
+    ResponseCancelCommand,
+    ResponseCreateCommand,
+    SessionCreated,
+    SessionEnded,
+    SessionUpdateCommand,
+    SpeechStartedEvent,
+    SttInterrupted,
+    SttResumed,
+    TurnCommitCommand,
+    TurnCompleted,
+    TurnCreateCommand,
+    TurnRevisedEvent,
+    TurnUpdated,
+    WordSpoken,
+    type_of,
+)
+from pipeline.hub.fanout import Topic
+from pipeline.requests.budget import Budget
+from pipeline.requests.desk import Desk
+from pipeline.requests.dispatch import Dispatch
+from pipeline.requests.ledger import Ledger
+from pipeline.requests.response import CallReport
+from pipeline.settings import Prompt
+from pipeline.speech import (
+    Heard,
+    SpeechStarted,
+    StreamLost,
+    StreamResumed,
+    TurnChanged,
+    TurnEnded,
+    TurnEvent,
+    TurnPaused,
+    TurnRevised,
+    TurnStarted,
+)
+from pipeline.turns.tracker import TurnTracker
+
+GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
+
+Hear = Callable[[Heard], None]
+Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
+
+
+class SpeechToText(Protocol):
+    """What a session needs of ``stt``; ``stt.client`` satisfies it."""
+
+    async def run(self, *, task_status: TaskStatus[None] = ...) -> None: ...
+
+    async def send(self, frame: bytes) -> None: ...
+
+    async def force_endpoint(self) -> None: ...
+
+    async def finish(self) -> None: ...
+
+
+class Equipment(Struct, frozen=True):
+    """What every session of a process shares."""
+
+    stt: Engine
+    llm: Engine
+    listen: Callable[[Format, Hear], SpeechToText]
+    gateway: Gateway
+    budget: Budget
+    new_id: Callable[[], str]
+    observe: tuple[Observe, ...] = ()
+
+
+class Session:
+    """Joins the rooms. What is heard runs through tracker, ledger and log in one go."""
+
+    def __init__(
+        self,
+        topic: Topic,
+        append: Callable[..., object],
+        prompts: Mapping[str, Prompt],
+        equipment: Equipment,
+        audio: Format,
+    ) -> None:
+        self.topic = topic
+        self.failure: PipelineError | None = None  #: why speech-to-text ended it
+        self.failed_responses = 0
+        self._append = append
+        self._equipment = equipment
+        self._format = audio
+        self._framer = Framer(audio)
+        self._clock = AudioClock()
+        self._tracker = TurnTracker()
+        desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id)
+        self._ledger = Ledger(prompts, desk)
+        self._dispatch = Dispatch(self._ledger, equipment.gateway, self)
+        self._prompts = prompts
+        self._stt = equipment.listen(audio, self.hear)
+        self._tasks: TaskGroup | None = None
+        self._finishing = False
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id}: {self._clock.position:.1f} s, {self._dispatch!r}>"
+
+    @property
+    def id(self) -> str:
+        return self.topic.id
+
+    # --- what clients do -----------------------------------------------------------------------
+
+    async def audio(self, data: bytes) -> None:
+        """Take audio of any length in the session's format."""
+        for frame in self._framer.feed(data):
+            await self._send(frame)
+
+    async def command(self, command: ClientCommand) -> None:
+        """Carry out what a client asks. Raises ``InputError`` for what makes no sense."""
+        match command:
+            case TurnCommitCommand():
+                await self._stt.force_endpoint()
+            case TurnCreateCommand(text=text, speaker=speaker):
+                if not text.strip():
+                    raise InputError("turn.create: text is empty")
+                self._turn_events(self._tracker.create(text, speaker))
+            case ResponseCancelCommand() | ResponseCreateCommand():
+                self._responses(command)
+            case PlaybackReportCommand():
+                self._played(command)
+            case SessionUpdateCommand():
+                self._update(command)
+            case _:
+                raise InputError(f"{type_of(command)} means nothing in a running session")
+
+    async def finish(self) -> None:
+        """The source is over: hear the last turn out, answer it, end. Returns when all is said."""
+        if not self._finishing:
+            self._finishing = True
+            rest = self._framer.flush()
+            if rest:
+                await self._send(rest)
+            await self._stt.finish()
+            self._turn_events(self._tracker.finish())
+            self._dispatch.do(self._ledger.finish(anyio.current_time()))
+            await self._dispatch.settled()
+            self._end("source_ended")
+        await self.topic.ended.wait()
+
+    # --- what the rooms tell -------------------------------------------------------------------
+
+    def hear(self, heard: Heard) -> None:
+        """Take in what speech-to-text heard; called as it comes, never waits."""
+        match heard:
+            case StreamLost(cause):
+                self.publish(SttInterrupted(cause=cause))
+            case StreamResumed(replayed, lost_from, lost_to):
+                self.publish(SttResumed(replayed=replayed, lost_from=lost_from, lost_to=lost_to))
+            case _:
+                self._turn_events(self._tracker.feed(heard))
+
+    def publish(self, event: Event) -> None:
+        """Give ``event`` the next place in the log."""
+        if not self._ended:
+            ts = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._append(event, t=round(self._clock.position * 1000), ts=ts)
+
+    def report(self, call: CallReport) -> None:
+        if call.outcome == "failed" or call.reason == "cut":
+            self.failed_responses += 1
+        for observe in self._equipment.observe:
+            observe(self.id, call)
+
+    # --- its life ------------------------------------------------------------------------------
+
+    async def begin(self, tasks: TaskGroup, source: str) -> None:
+        """Start listening; returns once speech-to-text answered, or ``failure`` is set."""
+        self._tasks = tasks
+        tasks.start_soon(self._dispatch.run, tasks, name=f"deadlines of {self.id}")
+        tasks.start_soon(self._warm)
+        await tasks.start(self._listen, name=f"speech-to-text of {self.id}")
+        if self.failure is None:
+            self.publish(
+                SessionCreated(
+                    source=source,
+                    stt=self._equipment.stt,
+                    llm=self._equipment.llm,
+                    prompts=tuple(self._prompts),
+                )
+            )
+
+    def cut_short(self, reason: str) -> None:
+        """End every response and the session, now."""
+        if not self._ended:
+            self._dispatch.do(self._ledger.abort(reason, anyio.current_time()))
+            self._end(reason)
+
+    async def _listen(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            await self._stt.run(task_status=task_status)
+        except SttError as error:
+            self.failure = error
+            if self.topic.log.visible:  # somebody may be listening already
+                detail = ErrorDetail(type="stt_error", message=str(error), code=error.code)
+                self.publish(ErrorEvent(error=detail))
+                self.cut_short("error")
+            else:
+                task_status.started()
+
+    async def _warm(self) -> None:
+        """Have a connection ready before the turn ends; a failure will show when it matters."""
+        with suppress(GatewayError):
+            await self._equipment.gateway.warm()
+
+    async def _send(self, frame: bytes) -> None:
+        self._clock.advance(self._format.seconds(len(frame)), anyio.current_time())
+        await self._stt.send(frame)
+
+    def _turn_events(self, events: list[TurnEvent]) -> None:
+        now = anyio.current_time()
+        for event in events:
+            spoken_at = None
+            if isinstance(event, TurnEnded) and event.end is not None:
+                spoken_at = self._clock.heard_at(event.end)
+            steps = self._ledger.heard(event, now, spoken_at)
+            self._tell(event, now, spoken_at)
+            self._dispatch.do(steps)
+
+    def _tell(self, event: TurnEvent, now: float, spoken_at: float | None) -> None:
+        match event:
+            case SpeechStarted():
+                self.publish(SpeechStartedEvent())
+                if self._tasks is not None:
+                    self._tasks.start_soon(self._warm)
+            case TurnChanged(turn, text, speaker):
+                self.publish(TurnUpdated(turn=turn, text=text, speaker=speaker))
+            case TurnEnded():
+                self.publish(_completed(event, now, spoken_at))
+            case TurnRevised(turn, text, speaker):
+                self.publish(TurnRevisedEvent(turn=turn, text=text, speaker=speaker))
+            case TurnStarted() | TurnPaused():
+                pass
+
+    def _responses(self, command: ResponseCancelCommand | ResponseCreateCommand) -> None:
+        now = anyio.current_time()
+        if isinstance(command, ResponseCancelCommand):
+            self._dispatch.do(self._ledger.cancel(command.response_id, now))
+            return
+        prompt = command.prompt
+        if prompt is not None and prompt not in self._prompts:
+            known = ", ".join(self._prompts)
+            raise InputError(f"response.create: no prompt {prompt!r}; there is {known}")
+        self._dispatch.do(self._ledger.create(prompt, now))
+
+    def _update(self, command: SessionUpdateCommand) -> None:
+        if command.stt:
+            raise InputError("session.update: stt cannot be changed in a running session")
+        self._ledger.set_vars(command.vars)
+
+    def _played(self, command: PlaybackReportCommand) -> None:
+        if command.text is None and command.characters is None:
+            raise InputError("playback.report: text or characters is needed")
+        self._ledger.played(command.response_id, text=command.text, characters=command.characters)
+
+    def _end(self, reason: str) -> None:
+        if not self._ended:
+            totals = self._ledger.totals(self._clock.position)
+            self.publish(SessionEnded(reason=reason, totals=totals))
+            self._ended = True
+
+
+def _completed(event: TurnEnded, now: float, spoken_at: float | None) -> TurnCompleted:
+    words = tuple(
+        WordSpoken(
+            word.text,
+            round(word.start * 1000),
+            round(word.end * 1000),
+            word.confidence,
+            word.speaker,
+        )
+        for word in event.words
+    )
+    delay = None if spoken_at is None else round((now - spoken_at) * 1000, 2)
+    return TurnCompleted(
+        turn=event.turn,
+        text=event.text,
+        speaker=event.speaker,
+        language=event.language,
+        words=words,
+        end_of_turn_delay=delay,
+    )
+
+
+@asynccontextmanager
+async def open_session(session: Session, source: str) -> AsyncIterator[Session]:
+    """Run ``session`` for as long as the block lasts; leaving cuts short what has not ended.
+
+    Raises the ``SttError`` when speech-to-text cannot be had.
+    """
+    failed: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        await session.begin(tasks, source)
+        if session.failure is None:
+            try:
+                yield session
+            except Exception as error:  # noqa: BLE001 - handed on below, outside the group
+                failed = error
+            finally:
+                session.cut_short("error" if failed else "shutdown")
+        tasks.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
+    if session.failure is not None and not session.topic.ended.is_set():
+        raise session.failure
