@@ -66,10 +66,8 @@ def server_words(text: str) -> str:
     LLM Gateway reference, 2026-06: ``message``, then ``error.message``, then ``error``.
     """
     found = _object(text)
-    error: object = found.get("error")
-    inner = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
-    places: tuple[object, ...]
-    places = (found.get("message"), inner.get("message"), error, found.get("detail"))
+    inner = _mapping(found.get("error"))
+    places = (found.get("message"), inner.get("message"), found.get("error"), found.get("detail"))
     reason = next((said for said in places if isinstance(said, str) and said), text)
     details = _details(found) or _details(inner)
     if details and details not in reason:
@@ -139,8 +137,7 @@ def _request_id(text: str) -> str | None:
 
 
 def _details(found: Mapping[str, Any]) -> str:
-    metadata = found.get("metadata")
-    errors = cast("dict[str, Any]", metadata).get("errors") if isinstance(metadata, dict) else None
+    errors = _mapping(found.get("metadata")).get("errors")
     if not isinstance(errors, list):
         return ""
     return ", ".join(str(error) for error in cast("list[object]", errors))
@@ -151,6 +148,10 @@ def _object(text: str) -> Mapping[str, Any]:
         found: Any = msgspec.json.decode(text)
     except (ValueError, RecursionError):
         return {}
+    return _mapping(found)
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 

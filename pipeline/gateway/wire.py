@@ -69,9 +69,8 @@ class Call(Struct):
         raw = bytes(self.function.arguments) if self.function else b""
         if raw in (b"", b"null"):
             return ""
-        if raw[:1] == b'"':
-            return msgspec.json.decode(raw, type=str)
-        return raw.decode("utf-8", "replace")
+        text = raw.decode("utf-8", "replace")
+        return msgspec.json.decode(text, type=str) if text.startswith('"') else text
 
     @property
     def is_blank(self) -> bool:
@@ -162,12 +161,12 @@ def decode_chunk(payload: bytes) -> Chunk:
     again leniently, so that one strange field does not cost the reply.
     """
     try:
-        return _decode(payload)
+        try:
+            return _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            found: Any = msgspec.json.decode(payload.decode("utf-8", "replace"))
     except RecursionError as cause:
         raise ValueError("nested too deeply") from cause
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    found: Any = msgspec.json.decode(payload.decode("utf-8", "replace"))
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the text is at fault, no caller
     return _lenient_chunk(cast("dict[str, Any]", found))

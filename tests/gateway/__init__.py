@@ -1,0 +1,1 @@
+"""Tests of the gateway room: the wire, the stream, limits; no sockets."""

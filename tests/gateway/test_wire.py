@@ -1,0 +1,131 @@
+"""What goes out in a request and what a chunk says, named after what vendors do."""
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.completions import CompletionRequest, FunctionCall, Message, ToolCall, Usage
+from pipeline.errors import GatewayRefused
+from pipeline.gateway.wire import decode_chunk, encode_request
+
+
+def body(**fields: Any) -> Any:
+    asked: dict[str, Any] = {"model": "m", "messages": (Message("user", "hi"),)} | fields
+    return json.loads(encode_request(CompletionRequest(**asked)))
+
+
+def test_what_is_not_set_is_left_out() -> None:
+    assert body() == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+    }
+    assert "stream" not in body(stream=False)
+
+
+def test_extra_goes_along_in_the_words_of_the_wire() -> None:
+    said = body(max_tokens=9, temperature=0.0, extra={"model_region": "global", "top_p": 0.5})
+    assert said["max_tokens"] == 9
+    assert said["temperature"] == 0.0
+    assert said["model_region"] == "global"
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "stream"])
+def test_extra_may_not_say_again_what_the_request_says(name: str) -> None:
+    with pytest.raises(GatewayRefused, match=f"extra sets {name}"):
+        body(extra={name: 1}, stream=False)
+
+
+def test_extra_may_set_max_tokens_only_where_the_request_does_not() -> None:
+    assert body(extra={"max_tokens": 7})["max_tokens"] == 7
+    with pytest.raises(GatewayRefused, match="max_tokens"):
+        body(extra={"max_tokens": 7}, max_tokens=8)
+
+
+def test_what_json_cannot_hold_is_refused_before_sending() -> None:
+    with pytest.raises(GatewayRefused, match="cannot be written"):
+        body(extra={"stop": object()})
+    with pytest.raises(GatewayRefused, match="cannot be written"):
+        body(messages=(Message("user", "\ud800"),))
+
+
+def test_a_tool_round_trip_keeps_the_null_content() -> None:
+    call = ToolCall("call_7", FunctionCall("platform_state", '{"n":4}'))
+    said = body(
+        messages=(
+            Message("assistant", None, tool_calls=(call,)),
+            Message("tool", '{"open":false}', tool_call_id="call_7"),
+        )
+    )["messages"]
+    assert said[0] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {
+                "id": "call_7",
+                "type": "function",
+                "function": {"name": "platform_state", "arguments": '{"n":4}'},
+            }
+        ],
+    }
+    assert said[1]["tool_call_id"] == "call_7"
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"prompt_tokens": 88, "completion_tokens": 9},
+        {"input_tokens": 88, "output_tokens": 9},
+        {"input_tokens": 88, "prompt_tokens": 88, "output_tokens": 9, "completion_tokens": 9},
+        {"prompt_tokens": 88.0, "completion_tokens": 9, "total_tokens": None},
+    ],
+    ids=["openai", "claude-june-2026", "both-since-september-2026", "floats"],
+)
+def test_usage_under_either_naming(counts: dict[str, Any]) -> None:
+    counts = counts | {"prompt_tokens_details": {"cached_tokens": 8}}
+    usage = decode_chunk(json.dumps({"usage": counts}).encode()).usage
+    assert usage is not None
+    assert usage.usage() == Usage(input_tokens=88, output_tokens=9, cached_tokens=8)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"name": "f", "arguments": '{"n":4}'},
+        {"name": "f", "arguments": {"n": 4}},
+        {"name": "f", "arguments": {"n": 4}, "id": 12},
+    ],
+    ids=["a JSON string", "an object", "an object beside an odd id"],
+)
+def test_arguments_come_as_text_whatever_they_were(function: dict[str, Any]) -> None:
+    chunk = {"choices": [{"message": {"tool_calls": [{"id": "c", "function": function}]}}]}
+    (choice,) = decode_chunk(json.dumps(chunk).encode()).choices or []
+    (call,) = choice.calls
+    assert json.loads(call.arguments) == {"n": 4}
+
+
+@pytest.mark.parametrize("choices", ["[]", "null", '[null, 3, "x"]', '"none"'])
+def test_a_chunk_without_choices_says_nothing(choices: str) -> None:
+    chunk = decode_chunk(f'{{"choices":{choices},"model":"m"}}'.encode())
+    assert not chunk.choices
+    assert chunk.model == "m"
+
+
+def test_content_in_parts_is_read_as_text() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
+    chunk = decode_chunk(json.dumps({"choices": [{"message": {"content": parts}}]}).encode())
+    assert chunk.choices is not None
+    assert chunk.choices[0].text == "ab"
+
+
+def test_broken_utf8_costs_a_character_not_the_reply() -> None:
+    chunk = decode_chunk(b'{"choices":[{"delta":{"content":"a\xff"}}]}')
+    assert chunk.choices is not None
+    assert chunk.choices[0].text == "a�"
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"12", b"{", b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_json_object_is_a_value_error(payload: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        decode_chunk(payload)
