@@ -1,0 +1,143 @@
+"""Where events go that a person or a program wants to see: a view, fed from its own thread.
+
+A terminal or a reader of our pipe may be slow; the event loop never waits for it.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import BinaryIO, Protocol
+
+import anyio
+from anyio import to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from pipeline.errors import PipelineError
+from pipeline.events import Frame, ServerEvent, Unknown, decode_event
+
+#: events that may wait for a slow reader: as many as a session's log keeps
+BACKLOG = 100_000
+
+#: seconds for the last words to reach the reader
+GOODBYE = 2.0
+
+
+class View(Protocol):
+    """Something that shows events."""
+
+    def show(self, event: ServerEvent) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Printer(Protocol):
+    """Something that takes events as they stand in the log."""
+
+    def write(self, frames: Sequence[Frame]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """Every event as it came, one per line."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        self._out.write(b"".join(frame.data + b"\n" for frame in frames))
+        self._out.flush()
+
+    def close(self) -> None:
+        self._out.flush()
+
+
+class Viewed:
+    """Every event decoded, for a view; events of a newer server are passed over."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            event = decode_event(frame.data)
+            if not isinstance(event, Unknown):
+                self._view.show(event)
+
+    def close(self) -> None:
+        self._view.close()
+
+
+class OutputStuck(PipelineError):
+    """Whoever reads our output has stopped reading it."""
+
+
+def printer(*, json: bool, name_sessions: bool = False) -> Printer:
+    """Return what suits standard output: JSON lines, a live view, or plain lines."""
+    if json:
+        return JsonLines(sys.stdout.buffer)
+    if sys.stdout.isatty() and not name_sessions:
+        from rich.console import Console  # heavy: only for a terminal
+
+        from pipeline.cli.live import LiveView
+
+        return Viewed(LiveView(Console()))
+    from pipeline.cli.lines import LineView
+
+    return Viewed(LineView(sys.stdout, name_sessions=name_sessions))
+
+
+@asynccontextmanager
+async def printing(to: Printer) -> AsyncIterator[Callable[[Frame], None]]:
+    """Give a function that hands a frame to ``to`` and never waits.
+
+    On leaving, also when cancelled, what was handed over is still written, for a while.
+    Raises ``OutputStuck`` from that function when the reader is too far behind.
+    """
+    send, receive = anyio.create_memory_object_stream[Frame](BACKLOG)
+    done = anyio.Event()
+
+    def put(frame: Frame) -> None:
+        try:
+            send.send_nowait(frame)
+        except anyio.WouldBlock:
+            raise OutputStuck(f"the reader of our output is {BACKLOG} events behind") from None
+
+    async with anyio.create_task_group() as tg:
+        writing = anyio.CancelScope(shield=True)
+        tg.start_soon(_write, receive, to, done, writing)
+        try:
+            yield put
+        finally:
+            send.close()
+            with anyio.move_on_after(GOODBYE, shield=True):
+                await done.wait()
+            writing.cancel()
+
+
+async def _write(
+    receive: MemoryObjectReceiveStream[Frame],
+    to: Printer,
+    done: anyio.Event,
+    scope: anyio.CancelScope,
+) -> None:
+    try:
+        with scope, receive:
+            async for frame in receive:
+                batch = [frame, *_waiting(receive)]
+                await to_thread.run_sync(to.write, batch, abandon_on_cancel=True)
+            await to_thread.run_sync(to.close, abandon_on_cancel=True)
+    finally:
+        done.set()
+
+
+def _waiting(receive: MemoryObjectReceiveStream[Frame]) -> list[Frame]:
+    """Return what else is there already."""
+    waiting = receive.statistics().current_buffer_used
+    return [receive.receive_nowait() for _ in range(waiting)]
+
+
+def progress(line: str) -> None:
+    """Tell a person how far something is; never on standard output."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
