@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from pipeline.checking import Tree, is_list, is_table
 from pipeline.local.scenario import CallLine, ReplyLine
 
 CREATED = 1_795_392_000  #: Unix seconds; fixed, so that the same scenario gives the same bytes
@@ -25,6 +26,11 @@ class Piece(Struct, frozen=True):
     is_token: bool = False
 
 
+def messages_of(body: Tree) -> list[Tree]:
+    messages = body.get("messages")
+    return [m for m in messages if is_table(m)] if is_list(messages) else []
+
+
 def tokens_of(line: ReplyLine, text: str) -> list[str]:
     return list(line.tokens) if line.tokens is not None else re.findall(r"\s*\S+", text)
 
@@ -33,7 +39,7 @@ def refusal(shape: str, status: int, text: str, request_id: str) -> tuple[str, b
     """Return content type and body of an error, in one of the gateway's shapes."""
     if shape == "text":
         return "text/plain", text.encode()
-    bodies: dict[str, Any] = {
+    bodies: Tree = {
         "business": {"code": status, "message": text, "request_id": request_id},
         "nested": {"error": {"code": status, "message": text, "metadata": {}}},
         "authorization": {"error": text, "status": "error", "request_id": request_id},
@@ -44,9 +50,7 @@ def refusal(shape: str, status: int, text: str, request_id: str) -> tuple[str, b
 # --- whole ---------------------------------------------------------------------------------
 
 
-def whole(
-    line: ReplyLine, text: str, body: dict[str, Any], model: str, request_id: str
-) -> list[Piece]:
+def whole(line: ReplyLine, text: str, body: Tree, model: str, request_id: str) -> list[Piece]:
     """Return the one piece of an answer that is not streamed; it takes as long as the tokens."""
     tokens = tokens_of(line, text)
     content = "".join(tokens) or (None if line.tool_calls else "")
@@ -66,10 +70,10 @@ def whole(
     return [Piece(at, msgspec.json.encode(reply), True)]
 
 
-def _choices(line: ReplyLine, content: str | None) -> list[dict[str, Any]]:
+def _choices(line: ReplyLine, content: str | None) -> list[Tree]:
     calls = [_call(call, i) for i, call in enumerate(line.tool_calls)]
     reason = _reason(line)
-    message: dict[str, Any] = {"role": "assistant", "content": content}
+    message: Tree = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": reason}
     if not calls:
         return [choice]
@@ -82,7 +86,7 @@ def _choices(line: ReplyLine, content: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _call(call: CallLine, index: int) -> dict[str, Any]:
+def _call(call: CallLine, index: int) -> Tree:
     function = {"name": call.name, "arguments": _arguments(call)}
     return {"id": call.id or f"call_{index + 1}", "type": "function", "function": function}
 
@@ -92,8 +96,8 @@ def _arguments(call: CallLine) -> str:
     return given if isinstance(given, str) else msgspec.json.encode(given).decode()
 
 
-def _usage(names: str, body: dict[str, Any], output: int) -> dict[str, int]:
-    words = sum(len(str(m.get("content", "")).split()) for m in body.get("messages") or ())
+def _usage(names: str, body: Tree, output: int) -> dict[str, int]:
+    words = sum(len(str(m.get("content", "")).split()) for m in messages_of(body))
     usage = {"total_tokens": words + output}
     if names in ("both", "input"):
         usage |= {"input_tokens": words, "output_tokens": output}
@@ -125,16 +129,14 @@ def _token_at(line: ReplyLine, index: int) -> float:
 # --- streamed ------------------------------------------------------------------------------
 
 
-def streamed(
-    line: ReplyLine, text: str, body: dict[str, Any], model: str, request_id: str
-) -> list[Piece]:
+def streamed(line: ReplyLine, text: str, body: Tree, model: str, request_id: str) -> list[Piece]:
     return list(_Stream(line, body, model, request_id).pieces(tokens_of(line, text)))
 
 
 class _Stream:
     """Server-sent events of one answer."""
 
-    def __init__(self, line: ReplyLine, body: dict[str, Any], model: str, id_: str) -> None:
+    def __init__(self, line: ReplyLine, body: Tree, model: str, id_: str) -> None:
         self._line = line
         self._body = body
         self._newline = b"\r\n" if line.newline == "crlf" else b"\n"
@@ -166,12 +168,12 @@ class _Stream:
             yield self._delta(end, delta, is_token=True)
         yield from self._ending(end)
 
-    def _call_deltas(self) -> Iterator[dict[str, Any]]:
+    def _call_deltas(self) -> Iterator[Tree]:
         line = self._line
         for i, call in enumerate(line.tool_calls):
             made = _call(call, i)
             function = {"name": call.name, "arguments": ""}
-            opening: dict[str, Any] = {"index": i, "type": "function", "function": function}
+            opening: Tree = {"index": i, "type": "function", "function": function}
             if line.tool_id == "id":
                 opening["id"] = made["id"]
             else:
@@ -188,7 +190,8 @@ class _Stream:
         reason = _reason(line)
         if reason is not None:
             yield self._delta(at, {}, reason)
-        asked = (self._body.get("stream_options") or {}).get("include_usage", False)
+        options = self._body.get("stream_options")
+        asked = is_table(options) and options.get("include_usage", False)
         if line.usage in ("last", "each") or (line.usage == "auto" and asked):
             usage = _usage(self._names, self._body, self._written)
             yield self._event(at, {**self._head, "choices": [], "usage": usage})
@@ -196,10 +199,10 @@ class _Stream:
             yield Piece(at, b"data: [DONE]" + 2 * self._newline)
 
     def _delta(
-        self, at: float, delta: dict[str, Any], reason: str | None = None, *, is_token: bool = False
+        self, at: float, delta: Tree, reason: str | None = None, *, is_token: bool = False
     ) -> Piece:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        chunk: dict[str, Any] = {**self._head, "choices": [choice]}
+        chunk: Tree = {**self._head, "choices": [choice]}
         if self._line.usage == "each":
             chunk["usage"] = _usage(self._names, self._body, self._written)
         return self._event(at, chunk, is_token=is_token)

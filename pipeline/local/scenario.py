@@ -12,13 +12,13 @@ request, and the first that fits and is not used up answers; without one the las
 is echoed, word by word.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
+from pipeline.checking import meant
 from pipeline.errors import InputError
 
 How = Literal["fin", "rst"]  #: an orderly end of the TCP stream, or a reset
@@ -54,6 +54,8 @@ class Connection(SttLine, frozen=True, kw_only=True, tag="connection"):
 
 
 class TimedWord(Struct, frozen=True, forbid_unknown_fields=True):
+    """One word of a Turn, as it is on the wire."""
+
     text: str
     start: int  #: milliseconds of this connection's audio
     end: int  #: milliseconds
@@ -73,11 +75,11 @@ class TurnLine(SttLine, frozen=True, kw_only=True):
     confidence: float | None = None  #: end_of_turn_confidence
     utterance: str | None = None
     transcript: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)  #: further fields of the message
+    extra: dict[str, Any] = {}  #: further fields of the message
 
 
 class Partial(TurnLine, frozen=True, kw_only=True, tag="partial"):
-    pass
+    """The turn so far; it opens one when the turn before has ended."""
 
 
 class Pause(TurnLine, frozen=True, kw_only=True, tag="pause"):
@@ -87,7 +89,7 @@ class Pause(TurnLine, frozen=True, kw_only=True, tag="pause"):
 
 
 class End(TurnLine, frozen=True, kw_only=True, tag="end"):
-    pass
+    """The end of the turn; a line after it opens the next turn."""
 
 
 class FormattedCopy(TurnLine, frozen=True, kw_only=True, tag="formatted"):
@@ -95,6 +97,8 @@ class FormattedCopy(TurnLine, frozen=True, kw_only=True, tag="formatted"):
 
 
 class SpeechStarted(SttLine, frozen=True, kw_only=True, tag="speech_started"):
+    """The onset of speech, as the U3 family tells it."""
+
     timestamp_ms: int | None = None  #: default: the audio received so far
 
 
@@ -145,7 +149,7 @@ class StopReading(SttLine, frozen=True, kw_only=True, tag="stop_reading"):
 
 
 class Heartbeat(SttLine, frozen=True, kw_only=True, tag="heartbeat"):
-    pass
+    """One Heartbeat, with the audio really received."""
 
 
 AnySttLine = (
@@ -170,7 +174,7 @@ AnySttLine = (
 
 
 class LlmLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="llm"):
-    pass
+    """A line for the chat-completions server."""
 
 
 class Answering(LlmLine, frozen=True, kw_only=True):
@@ -179,11 +183,13 @@ class Answering(LlmLine, frozen=True, kw_only=True):
     match: str | None = None  #: a piece of the last user message; case does not matter
     model: str | None = None  #: only requests for this model
     times: int | None = None  #: uses; 0: no end; default: 1, but no end with ``match``
-    headers: dict[str, str] = field(default_factory=dict)  #: further response headers
+    headers: dict[str, str] = {}  #: further response headers
     headers_ms: float = 0.0  #: from the request to the head of the answer
 
 
 class CallLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tool call of an answer."""
+
     name: str
     arguments: dict[str, Any] | str = ""
     id: str | None = None
@@ -267,6 +273,8 @@ class LimitLine(LlmLine, frozen=True, kw_only=True, tag="limit"):
 
 
 class ServerLine(LlmLine, frozen=True, kw_only=True, tag="server"):
+    """What holds for every request."""
+
     key: str | None = None  #: what Authorization must hold, bare or after Bearer
 
 
@@ -275,7 +283,7 @@ class ModelLine(LlmLine, frozen=True, kw_only=True, tag="model"):
 
     id: str
     supported_parameters: tuple[str, ...] | None = None  #: default: anything goes
-    extra: dict[str, Any] = field(default_factory=dict)  #: further fields of the entry
+    extra: dict[str, Any] = {}  #: further fields of the entry
 
 
 class TranscriptLine(LlmLine, frozen=True, kw_only=True, tag="transcript"):
@@ -301,6 +309,8 @@ class SttScript(Struct, frozen=True):
 
 
 class Scenario(Struct, frozen=True):
+    """What both servers do."""
+
     connections: tuple[SttScript, ...] = (SttScript(),)
     llm: tuple[AnyLlmLine, ...] = ()
 
@@ -362,15 +372,9 @@ def _made(line: dict[str, Any]) -> AnySttLine | AnyLlmLine:
     kinds = _KINDS[servers[0]]
     name = str(line[servers[0]])
     if name not in kinds:
-        raise ValueError(_unknown(f"{servers[0]} kind", name, list(kinds)))
+        raise ValueError(f"no such {servers[0]} line {name!r}{meant(name, kinds)}")
     kind = kinds[name]
     for key in line:
         if key not in kind.__struct_fields__ and key != servers[0]:
-            raise ValueError(_unknown(f"{servers[0]} {name} field", key, kind.__struct_fields__))
+            raise ValueError(f"{name} has no {key!r}{meant(key, kind.__struct_fields__)}")
     return cast("AnySttLine | AnyLlmLine", msgspec.convert(line, kind))
-
-
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-    return f"unknown {what} {name!r}; {hint}"

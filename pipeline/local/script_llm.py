@@ -10,12 +10,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
+from msgspec.structs import replace
 
-from pipeline.local.completion import Piece, refusal, streamed, whole
+from pipeline.checking import Tree, is_list, is_table
+from pipeline.local.completion import Piece, messages_of, refusal, streamed, whole
 from pipeline.local.scenario import (
     AnyAnswer,
-    Answering,
     DropLine,
     ErrorLine,
     HangLine,
@@ -38,7 +39,7 @@ class Answer(Struct, frozen=True):
 
     status: int  #: 0: no head is sent
     pieces: tuple[Piece, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     head_at: float = 0.0  #: seconds after the request
     framing: str = "chunked"
     ending: str = "keep"  #: keep (the connection), fin, rst, hang, keepalive
@@ -62,7 +63,7 @@ class Answers:
 
     def __init__(self, scenario: Scenario) -> None:
         lines = scenario.llm
-        self._lines = [line for line in lines if isinstance(line, Answering)]
+        self._lines = [line for line in lines if isinstance(line, AnyAnswer)]
         self._uses = [0] * len(self._lines)
         self._limits = [line for line in lines if isinstance(line, LimitLine)]
         self._models = [line for line in lines if isinstance(line, ModelLine)]
@@ -80,9 +81,9 @@ class Answers:
             return _refuse(asked, 404, "unknown endpoint")
         if refused := self._unauthorized(asked):
             return refused
-        if not isinstance(asked.body, dict):
+        body = asked.body
+        if not is_table(body):
             return _refuse(asked, 400, "invalid request body")
-        body: dict[str, Any] = asked.body
         if complaint := self._complaint(body):
             return _refuse(asked, *complaint)
         rate, refused = self._rate(asked, str(body.get("model", "")), now)
@@ -105,12 +106,12 @@ class Answers:
         )
         return _refuse(asked, 401, text, shape="authorization")
 
-    def _complaint(self, body: dict[str, Any]) -> tuple[int, str] | None:
+    def _complaint(self, body: Tree) -> tuple[int, str] | None:
         if not body.get("messages") and not body.get("prompt"):
             return 400, "one of messages or prompt required"
         if body.get("model_region") not in (None, "global"):
             return 400, "model_region can only be set to global"
-        if (body.get("fallback_config") or {}).get("depth", 1) > 2:
+        if _fallback(body, "depth", 1) > 2:
             return 400, "fallback_config depth cannot be greater than 2"
         if "transcript_id" in body:
             stored = self._transcripts.get(body["transcript_id"])
@@ -120,7 +121,7 @@ class Answers:
                 return 404, "transcript deleted"
         return self._unsupported(body)
 
-    def _unsupported(self, body: dict[str, Any]) -> tuple[int, str] | None:
+    def _unsupported(self, body: Tree) -> tuple[int, str] | None:
         model = str(body.get("model", ""))
         if not self._models:
             return None
@@ -157,12 +158,12 @@ class Answers:
 
     # --- answers ---------------------------------------------------------------------------
 
-    def _choose(self, body: dict[str, Any]) -> tuple[str, AnyAnswer]:
+    def _choose(self, body: Tree) -> tuple[str, AnyAnswer]:
         """Return who answers and how: a fallback model where the one before it failed."""
         text = last_user_text(body).casefold()
-        fallbacks: list[dict[str, Any]] = body.get("fallbacks") or []
-        depth = (body.get("fallback_config") or {}).get("depth", 1)
-        models = [str(body.get("model", "")), *(str(f.get("model", "")) for f in fallbacks[:depth])]
+        others = [other for other in body.get("fallbacks") or () if is_table(other)]
+        others = others[: int(_fallback(body, "depth", 1))]
+        models = [str(asked.get("model", "")) for asked in (body, *others)]
         for model in models:
             line = self._pick(model, text)
             if not (isinstance(line, ErrorLine) and line.status >= 500 and model != models[-1]):
@@ -178,15 +179,15 @@ class Answers:
                 continue
             if line.match is None or line.match.casefold() in text:
                 self._uses[i] += 1
-                return line  # type: ignore[return-value]  # every Answering is an AnyAnswer
+                return line
         return ReplyLine()
 
-    def _with_transcript(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _with_transcript(self, body: Tree) -> Tree:
         """Put the stored transcript in place of the first tag of the first message with one."""
         if "transcript_id" not in body:
             return body
         text = self._transcripts[body["transcript_id"]].text
-        messages = [dict(message) for message in body.get("messages", ())]
+        messages = [dict(message) for message in messages_of(body)]
         for message in messages:
             content = message.get("content")
             if isinstance(content, str) and TAG in content:
@@ -195,7 +196,7 @@ class Answers:
         return {**body, "messages": messages}
 
     def _catalog(self) -> Answer:
-        def entry(model: ModelLine) -> dict[str, Any]:
+        def entry(model: ModelLine) -> Tree:
             parameters = model.supported_parameters
             return {
                 "id": model.id,
@@ -207,43 +208,39 @@ class Answers:
         return _json(200, {"data": [entry(model) for model in self._models]})
 
 
-def last_user_text(body: dict[str, Any]) -> str:
+def last_user_text(body: Tree) -> str:
     """Return what the user said last: text, or the texts of a content list."""
-    for message in reversed(body.get("messages") or []):
-        if message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, list):
-                return " ".join(str(part.get("text", "")) for part in content)
-            return str(content or "")
-    return str(body.get("prompt") or "")
+    said = [
+        message.get("content") for message in messages_of(body) if message.get("role") == "user"
+    ]
+    content = said[-1] if said else body.get("prompt")
+    if is_list(content) and not isinstance(content, str):
+        return " ".join(str(part.get("text", "")) for part in content if is_table(part))
+    return str(content or "")
+
+
+def _fallback(body: Tree, name: str, default: Any) -> Any:
+    config = body.get("fallback_config")
+    return config.get(name, default) if is_table(config) else default
 
 
 def request_id(number: int) -> str:
     return str(UUID(int=number))
 
 
-def _answer(
-    asked: Asked, body: dict[str, Any], model: str, line: AnyAnswer, rate: dict[str, str]
-) -> Answer:
+def _answer(asked: Asked, body: Tree, model: str, line: AnyAnswer, rate: dict[str, str]) -> Answer:
     headers = {**rate, **line.headers}
     head_at = line.headers_ms / 1000
     match line:
         case ReplyLine():
             return _reply(asked, body, model, line, headers)
         case ErrorLine():
-            retried = (body.get("fallback_config") or {}).get("retry", True)
+            retried = _fallback(body, "retry", True)
             late = line.internal_retry_ms / 1000 if retried else 0.0
             if line.retry_after_s is not None:
                 headers["retry-after"] = f"{line.retry_after_s:g}"
-            return _refuse(
-                asked,
-                line.status,
-                line.message,
-                shape=line.shape,
-                headers=headers,
-                head_at=head_at + late,
-                line=line,
-            )
+            refused = _refuse(asked, line.status, line.message, line.shape, headers)
+            return replace(refused, head_at=head_at + late, line=line)
         case RawLine():
             texts = line.pieces or (line.body,)
             step = line.piece_ms / 1000
@@ -268,7 +265,7 @@ def _answer(
 
 
 def _reply(
-    asked: Asked, body: dict[str, Any], model: str, line: ReplyLine, headers: dict[str, str]
+    asked: Asked, body: Tree, model: str, line: ReplyLine, headers: dict[str, str]
 ) -> Answer:
     text = line.text
     if text is None:
@@ -299,9 +296,7 @@ def _cut(answer: Answer) -> Answer:
     if tokens is not None:
         places = [i for i, piece in enumerate(pieces) if piece.is_token]
         pieces = pieces[: places[tokens - 1] + 1 if 0 < tokens <= len(places) else 0]
-    return msgspec.structs.replace(
-        answer, pieces=pieces, ending=line.cut.by, after_bytes=line.cut.after_bytes
-    )
+    return replace(answer, pieces=pieces, ending=line.cut.by, after_bytes=line.cut.after_bytes)
 
 
 def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Answer:
@@ -313,13 +308,9 @@ def _refuse(
     asked: Asked,
     status: int,
     text: str,
-    *,
     shape: str = "business",
     headers: Mapping[str, str] | None = None,
-    head_at: float = 0.0,
-    line: AnyAnswer | None = None,
 ) -> Answer:
     kind, body = refusal(shape, status, text, request_id(asked.number))
-    pieces = (Piece(head_at, body),)
     head = {"content-type": kind, **(headers or {})}
-    return Answer(status, pieces, head, head_at, "length", line=line)
+    return Answer(status, (Piece(0.0, body),), head, framing="length")

@@ -1,6 +1,6 @@
 """Both scripted servers of a scenario, on real loopback sockets."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -31,7 +31,7 @@ async def simulate(
     stt_port: int = 0,
     llm_port: int = 0,
     report: Report | None = None,
-) -> AsyncIterator[Simulation]:
+) -> AsyncGenerator[Simulation]:
     """Serve a scenario: its values, a file's text, or its lines.
 
     ``report`` is told of everything the servers see, as a mapping with ``type`` and ``at``.
@@ -39,7 +39,7 @@ async def simulate(
     ``EngineError`` when a port cannot be had.
     """
     simulation = Simulation(_scenario(scenario), report)
-    async with anyio.create_task_group() as tasks:
+    async with plain_errors(), anyio.create_task_group() as tasks:
         stt = await simulation.stt.listen(host, stt_port)
         try:
             llm = await simulation.llm.listen(host, llm_port, tasks)
@@ -56,6 +56,18 @@ async def simulate(
                 stt.close()
                 await stt.wait_closed()
             tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def plain_errors() -> AsyncGenerator[None]:
+    """Let the one error of a block out as itself, not in the group of a task group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first, *others = group.exceptions
+        if others:
+            raise
+        raise first from None
 
 
 def _scenario(given: Scenario | str | Iterable[Line]) -> Scenario:

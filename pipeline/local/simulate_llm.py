@@ -15,8 +15,10 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from pipeline.checking import Tree, is_table
 from pipeline.errors import EngineError
-from pipeline.local.script_llm import Answer, Answers, Asked, Piece, last_user_text
+from pipeline.local.completion import Piece
+from pipeline.local.script_llm import Answer, Answers, Asked, last_user_text
 from pipeline.local.sockets import reset
 from pipeline.local.watch import Watch
 
@@ -36,7 +38,7 @@ class LlmRequest:
         self.method = asked.method
         self.path = asked.path
         self.headers = asked.headers  #: names in lower case
-        self.body: dict[str, Any] = asked.body if isinstance(asked.body, dict) else {}
+        self.body: Tree = asked.body if is_table(asked.body) else {}
         self.status: int | None = None
         self.tokens = 0  #: tokens written
         self.first_token_at: float | None = None
@@ -258,7 +260,7 @@ class _Connection(asyncio.Protocol):
             await self._body(request, answer)
             if answer.ending not in ("hang", "keepalive") or self._gone:
                 self._server.answered(request)
-            await self._end(answer)
+            await self._end(request, answer)
         self._scope = None
         if not self._gone and answer.ending == "keep":
             self._next_request()
@@ -277,11 +279,11 @@ class _Connection(asyncio.Protocol):
             if left is not None and left <= 0:
                 return
 
-    async def _end(self, answer: Answer) -> None:
+    async def _end(self, request: LlmRequest, answer: Answer) -> None:
         if answer.ending == "keep":
             if answer.framing == "chunked" and answer.status:
                 await self._write(b"0\r\n\r\n")
-            if answer.framing == "close":
+            if answer.framing == "close" or request.headers.get("connection") == "close":
                 self.transport.close()
         elif answer.ending == "fin":
             self.transport.close()

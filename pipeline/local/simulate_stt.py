@@ -1,12 +1,11 @@
 """Serves a scripted Streaming v3 speech-to-text websocket."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -15,9 +14,11 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from pipeline.checking import is_table
 from pipeline.errors import EngineError
 from pipeline.local.scenario import Scenario
-from pipeline.local.script_stt import Action, Leave, Play, Say, Sever, StandStill
+from pipeline.local.script_stt import Action, Leave, Play, Sever, StandStill
+from pipeline.local.script_turn import Say
 from pipeline.local.sockets import reset
 from pipeline.local.watch import Watch
 
@@ -57,7 +58,7 @@ class SttConnection:
     @property
     def said(self) -> list[str]:
         """The types of the control messages, in order."""
-        return [str(m.get("type")) for _, m in self.control if isinstance(m, dict)]
+        return [str(m.get("type")) for _, m in self.control if is_table(m)]
 
     def __repr__(self) -> str:
         state = "open" if self.closed_at is None else f"closed {self.close_code}"
@@ -238,6 +239,6 @@ class ScriptedStt:
 
 def _sever(socket: ServerConnection, by: str) -> None:
     if by == "rst":
-        reset(cast("asyncio.Transport", socket.transport))
+        reset(socket.transport)
     else:
-        socket.transport.abort()
+        socket.transport.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
+from pipeline.local.simulate import plain_errors
 from pipeline.local.sockets import reset
 
 How = Literal["fin", "rst"]
@@ -212,16 +213,14 @@ class _Link:
 
 
 @asynccontextmanager
-async def fault_proxy(server: str | tuple[str, int]) -> AsyncIterator[FaultProxy]:
+async def fault_proxy(server: str | tuple[str, int]) -> AsyncGenerator[FaultProxy]:
     """Run a proxy in front of a server, given as (host, port) or as any URL of it."""
-    url = urlsplit(server) if isinstance(server, str) else None
-    host, port = (url.hostname or "", url.port or 0) if url else server
-    proxy = FaultProxy(str(host), int(port))
-    async with anyio.create_task_group() as tasks:
+    url = urlsplit(server if isinstance(server, str) else f"tcp://{server[0]}:{server[1]}")
+    proxy = FaultProxy(url.hostname or "127.0.0.1", url.port or 0)
+    async with plain_errors(), anyio.create_task_group() as tasks:
         listener = await _listen(proxy, tasks)
         proxy.port = listener.sockets[0].getsockname()[1]
-        if url:
-            proxy.url = url._replace(netloc=f"{proxy.host}:{proxy.port}").geturl()
+        proxy.url = url._replace(netloc=f"{proxy.host}:{proxy.port}").geturl()
         try:
             yield proxy
         finally:
