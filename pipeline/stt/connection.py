@@ -1,0 +1,107 @@
+"""Where to connect and with what: one frozen value, checked before anything is sent. Pure."""
+
+import ipaddress
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from pipeline.errors import SettingsError
+from pipeline.settings import SttSettings
+from pipeline.stt.parameters import Family, check, check_model, family_of, text_of
+
+PATH = "/v3/ws"
+HOSTS = {
+    "default": "streaming.assemblyai.com",
+    "us": "streaming.us.assemblyai.com",
+    "eu": "streaming.eu.assemblyai.com",
+}
+#: times real time: the vendor processes at most about 1.25x, and may close with 3007 when it
+#: gets audio faster (AssemblyAI docs, common session errors, 2026-03)
+VENDOR_PACE = 1.25
+_BYTES_PER_SAMPLE = {"pcm_s16le": 2, "pcm_mulaw": 1}
+
+
+class Connection(Struct, frozen=True, kw_only=True):
+    """One speech-to-text endpoint and everything it is told when connecting."""
+
+    url: str  #: with the query string; holds the token, if there is one: not for messages
+    host: str  #: for messages
+    headers: dict[str, str] = {}
+    model: str
+    parameters: dict[str, Any] = {}
+    sample_rate: int = 16_000  #: hertz
+    encoding: str = "pcm_s16le"
+    connect_timeout: float = 10.0  #: seconds until Begin
+    close_timeout: float = 5.0  #: seconds to wait for the last turn after Terminate
+    send_timeout: float = 2.0  #: seconds one message may take to leave
+    pace: float = 0.0  #: at most so many times real time; 0 is no limit
+    loopback: bool = False  #: the server is on this machine
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.model)
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Of uncompressed audio; 0 when it is compressed and nobody can tell."""
+        return self.sample_rate * _BYTES_PER_SAMPLE.get(self.encoding, 0)
+
+
+def connection_for(
+    settings: SttSettings, key: str | None = None, url_override: str | None = None
+) -> Connection:
+    """Make the connection that the settings describe; ``url_override`` names another server.
+
+    Raises ``SettingsError`` for a value that the server would refuse or silently ignore.
+    """
+    address = url_override or (settings.engine if "://" in settings.engine else "")
+    url = urlsplit(address or f"wss://{HOSTS[settings.region]}{PATH}")
+    _check_address(url.scheme, url.hostname, address)
+    host = str(url.hostname)
+    loopback = _is_loopback(host)
+    vendor = host.endswith(".assemblyai.com")
+    if vendor and url.scheme != "wss":
+        raise SettingsError(f"{host} must be reached with wss://, or the key travels in clear")
+    query = _query(settings, vendor=vendor)
+    rate, encoding = query.get("sample_rate", 16_000), query.get("encoding", "pcm_s16le")
+    path = url.path if url.path.strip("/") else PATH
+    kept = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in query.items()}
+    return Connection(
+        url=urlunsplit((url.scheme, url.netloc, path, urlencode(kept), "")),
+        host=url.netloc.rpartition("@")[2],
+        headers={} if key is None or "token" in query else {"Authorization": key},
+        model=query["speech_model"],
+        parameters=query,
+        sample_rate=rate,
+        encoding=encoding,
+        connect_timeout=settings.connect_timeout,
+        close_timeout=settings.close_timeout,
+        pace=VENDOR_PACE if vendor else 0.0,
+        loopback=loopback,
+    )
+
+
+def _query(settings: SttSettings, *, vendor: bool) -> dict[str, Any]:
+    model = settings.parameters.get("speech_model", settings.speech_model)
+    if vendor:
+        check_model(str(model))
+    audio = {"speech_model": str(model), "sample_rate": 16_000, "encoding": "pcm_s16le"}
+    watch = {"session_heartbeat": True}  # how a half-open connection is found out
+    return audio | watch | check(settings.parameters, str(model))
+
+
+def _check_address(scheme: str, host: str | None, address: str) -> None:
+    if scheme not in ("ws", "wss") or not host:
+        raise SettingsError(
+            f'stt.engine "{address}" is no address; it looks like ws://127.0.0.1:8080/v3/ws'
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

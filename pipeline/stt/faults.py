@@ -1,0 +1,117 @@
+"""Why a connection ended, what that means for the next one, and the words to say it in. Pure.
+
+Codes and texts: AssemblyAI docs, common session errors and closures, 2026-03; the older v2 codes
+are still in the vendor's SDK tables.
+"""
+
+from msgspec import Struct
+
+from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
+
+_CROWDED = ("too many concurrent", "too many streams", "concurrent sessions", "rate limit")
+_IDLE = ("inactivity",)
+_TOO_FAST = ("rate exceeded", "too fast", "faster than real")
+
+_REFUSED = frozenset((1002, 1003, 1007, 1008, 1009, 1010, 3006, 3007))
+_REFUSED_V2 = frozenset((4000, 4001, 4002, 4003, 4004, 4032, 4033, 4034, 4100, 4101))
+_BUSY = frozenset((1013, 3009, 4102))
+EXPIRED = frozenset((3008, 4008))
+TOO_FAST = frozenset((4029,))
+
+
+class Ending(Struct, frozen=True):
+    """How a connection ended."""
+
+    code: int | None = None  #: of the close, or of the Error message before it
+    text: str = ""  #: the server's own words
+
+    @property
+    def crowded(self) -> bool:
+        """Too many sessions: 3009 by one page of the docs, 1008 by another; the text decides."""
+        return self.code in _BUSY or any(key in self.text.lower() for key in _CROWDED)
+
+    @property
+    def too_fast(self) -> bool:
+        """Audio came faster than the server takes it."""
+        spoken = self.code == 3007 and any(key in self.text.lower() for key in _TOO_FAST)
+        return spoken or self.code in TOO_FAST
+
+    @property
+    def expired(self) -> bool:
+        """The longest duration of a session is over."""
+        return self.code in EXPIRED
+
+    @property
+    def refused(self) -> bool:
+        """Trying again would end the same way."""
+        if self.crowded or self.too_fast:
+            return False
+        if self.code == 3006 and any(key in self.text.lower() for key in _IDLE):
+            return False
+        return self.code in _REFUSED or self.code in _REFUSED_V2
+
+
+def error_of(ending: Ending, host: str, *, opened: bool, key_given: bool = True) -> SttError:
+    """Say what happened to a connection with ``host``, and what can be done about it."""
+    said = f': "{ending.text}"' if ending.text else ""
+    code = f" ({ending.code})" if ending.code is not None else ""
+    if ending.crowded:
+        return SttBusy(
+            f"speech-to-text at {host} has no session left for this account{code}{said};"
+            " end other sessions or wait a minute",
+            code=ending.code,
+        )
+    if ending.refused:
+        return SttRefused(
+            f"speech-to-text at {host} refused{code}{said}; {_advice(ending, key_given)}",
+            code=ending.code,
+        )
+    verb = "ended the session" if opened else "closed the connection before it began"
+    return SttLost(
+        f"speech-to-text at {host} {verb}{code}{said or _plain(ending.code)}", code=ending.code
+    )
+
+
+def _advice(ending: Ending, key_given: bool) -> str:
+    advice = {
+        1009: "a message was larger than it takes (128 KB): send smaller frames",
+        3006: "correct [stt] in pipeline.toml: it names the parameter or message it did not take",
+        3007: "audio must come in pieces of 50 to 1000 ms",
+        4002: "the account has no funds: top it up",
+        4003: "the account's plan does not include this",
+    }.get(ending.code or 0)
+    if advice:
+        return advice
+    if ending.code in (1008, 4001):
+        return "check ASSEMBLYAI_API_KEY" if key_given else "set ASSEMBLYAI_API_KEY"
+    return "is this an AssemblyAI Streaming v3 server?"
+
+
+def _plain(code: int | None) -> str:
+    """Say in words what the code alone means, where the server said nothing."""
+    texts = {
+        None: " without a word",
+        1000: " although nobody asked for the end",
+        1001: ": it is going away",
+        1006: " without a word: the network or the server broke off",
+        1011: ": an error inside the server",
+        3005: ": an error inside the server",
+        3008: ": the longest duration of a session is over",
+    }
+    return texts.get(code, "")
+
+
+def of_handshake(status: int, host: str, body: str = "", *, key_given: bool = True) -> SttError:
+    """Judge an HTTP answer that came in place of the websocket."""
+    said = f': "{body}"' if body else ""
+    where = f"speech-to-text at {host} answered HTTP {status}{said}"
+    if status == 429:
+        return SttBusy(f"{where}; too many new sessions: wait a minute", code=status)
+    if status in (401, 403):
+        what = "check" if key_given else "set"
+        return SttRefused(f"{where}; {what} ASSEMBLYAI_API_KEY", code=status)
+    if status >= 500:
+        return SttLost(where, code=status)
+    return SttRefused(
+        f"{where} in place of a websocket; is the address right? The path is /v3/ws", code=status
+    )
