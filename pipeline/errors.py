@@ -14,6 +14,7 @@ PipelineError
 │   └── GatewayLost       out of reach, cut off, or an answer without sense     exit 1
 ├── EngineError           the embedded engines cannot start                     exit 3
 ├── ServeError            our own port cannot be had                            exit 2
+├── SubscribeError        a server's events cannot be had                       exit 3
 └── BusError              what carries events between processes
 
 A leaf exists where a caller acts differently. Messages say what was attempted, on what,
@@ -108,6 +109,14 @@ class EngineError(PipelineError):
 
 class ServeError(PipelineError):
     exit_code = 2
+
+
+class SubscribeError(PipelineError):
+    exit_code = 3
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code  #: the close code, or the ``error.code``, when there was one
 
 
 class BusError(PipelineError):

@@ -43,8 +43,9 @@ class Errors:
         self._count = 0
 
     async def tell(self, error: PipelineError, *, session_id: str = "") -> None:
-        self._count += 1
         code = error.code if isinstance(error, Goodbye) else None
+        if code != CloseCode.NO_SESSION:  # a session may be gone by no fault of the peer
+            self._count += 1
         await self._peer.send(error_text(str(error), code=code, session_id=session_id))
         if self._count >= MAX_ERRORS:
             raise Goodbye(f"{MAX_ERRORS} messages were refused", code=CloseCode.BAD_REQUEST)
@@ -136,10 +137,13 @@ async def _take_commands(peer: Peer, following: Following, *, asked: bool) -> No
     while True:
         message = await (peer.receive() if asked else _first(peer))
         asked = True
+        session_id = ""
         try:
-            following.follow(_subscription(message))
+            command = _subscription(message)
+            session_id = command.session_id
+            following.follow(command)
         except PipelineError as error:
-            await errors.tell(error)
+            await errors.tell(error, session_id=session_id)
 
 
 def _subscription(message: bytes | str) -> SubscribeCommand:

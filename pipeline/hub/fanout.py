@@ -191,8 +191,8 @@ class Subscriber:
     ) -> None:
         """Follow ``topic`` behind ``after_seq``: 0 from the start, None from now on.
 
-        Subscribing again starts over. A heartbeat answers when there is nothing to replay.
-        Raises ``Goodbye`` past a limit.
+        Subscribing again starts over. A heartbeat answers when there is nothing to replay, so
+        that the other side knows from where on it is served. Raises ``Goodbye`` past a limit.
         """
         wants = Filter(events)
         self.unsubscribe(topic)
@@ -204,7 +204,8 @@ class Subscriber:
         subscription = Subscription(topic, self, cursor)
         self._subscriptions[topic.id] = subscription
         topic.attach(subscription)
-        self._beat(subscription)
+        if cursor.seen > 0 or after_seq is None:
+            self._beat(subscription)
 
     def unsubscribe(self, topic: Topic) -> None:
         subscription = self._subscriptions.pop(topic.id, None)

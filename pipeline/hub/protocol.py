@@ -283,9 +283,7 @@ class Cursor:
         Not while ``behind``.
         """
         log = self._log
-        return encode(
-            Heartbeat(session_id=log.session_id, epoch=log.epoch, ts=log.ts, head=self.seen)
-        )
+        return encode(Heartbeat(session_id=log.session_id, epoch=log.epoch, head=self.seen))
 
     def take(self, now: float) -> list[bytes]:
         """Return the JSON texts to send now, and count them as sent. Empty when caught up.
