@@ -101,16 +101,19 @@ class LiveView:
     def show(self, event: ServerEvent) -> None:
         """Take the next event."""
         self._scene.feed(event)
-        several = len(self._scene.prompts) > 1
-        for row in self._scene.take_settled():
-            self._console.print(drawn(row, several_prompts=several))
+        settled = self._scene.take_settled()
         room = max(4, self._console.height - 2)
-        open_rows = self._scene.rows[-room:]
-        self._live.update(Group(*(drawn(row, several_prompts=several) for row in open_rows)))
+        self._live.update(self._drawn(self._scene.rows[-room:]))
+        if settled:
+            self._console.print(self._drawn(settled))
+
+    def _drawn(self, rows: list[Row]) -> Group:
+        several = len(self._scene.prompts) > 1
+        return Group(*(drawn(row, several_prompts=several) for row in rows))
 
     def close(self) -> None:
         """Leave the terminal as it was, with what was said on it."""
+        self._live.update(Group())
         self._live.stop()
-        several = len(self._scene.prompts) > 1
-        for row in self._scene.rows:
-            self._console.print(drawn(row, several_prompts=several))
+        if self._scene.rows:
+            self._console.print(self._drawn(self._scene.rows))

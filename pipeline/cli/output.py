@@ -4,7 +4,7 @@ A terminal or a reader of our pipe may be slow; the event loop never waits for i
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Protocol
 
@@ -88,7 +88,7 @@ def printer(*, json: bool, name_sessions: bool = False) -> Printer:
 
 
 @asynccontextmanager
-async def printing(to: Printer) -> AsyncIterator[Callable[[Frame], None]]:
+async def printing(to: Printer) -> AsyncGenerator[Callable[[Frame], None]]:
     """Give a function that hands a frame to ``to`` and never waits.
 
     On leaving, also when cancelled, what was handed over is still written, for a while.
@@ -100,6 +100,8 @@ async def printing(to: Printer) -> AsyncIterator[Callable[[Frame], None]]:
     def put(frame: Frame) -> None:
         try:
             send.send_nowait(frame)
+        except anyio.BrokenResourceError:
+            pass  # nobody reads any more; ``_write`` has raised why
         except anyio.WouldBlock:
             raise OutputStuck(f"the reader of our output is {BACKLOG} events behind") from None
 

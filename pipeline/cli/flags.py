@@ -1,0 +1,47 @@
+"""What the flags of ``run`` and ``serve`` make of the settings. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from pipeline.checking import meant
+from pipeline.errors import SettingsError
+from pipeline.settings import Policy, Prompt
+
+
+def engine_overrides(stt: str | None, llm: str | None, model: str | None) -> dict[str, object]:
+    """Return the flags that were given, by the setting they stand for."""
+    given = {"stt.engine": stt, "llm.engine": llm, "llm.model": model}
+    return {path: value for path, value in given.items() if value is not None}
+
+
+def choose_prompts(
+    known: Mapping[str, Prompt],
+    names: Sequence[str],
+    *,
+    policy: Policy | None = None,
+    model: str | None = None,
+    speculate: bool | None = None,
+) -> dict[str, Prompt]:
+    """Return the prompts to run, as the flags want them: all, or those of ``names``.
+
+    A name with a space in it is none: it is the system text of a prompt made up on the spot.
+    """
+    chosen = {name: known[name] for name in known} if not names else _named(known, names)
+    changes: dict[str, object] = {"policy": policy, "model": model, "speculate": speculate}
+    given = {field: value for field, value in changes.items() if value is not None}
+    return {name: replace(prompt, **given) for name, prompt in chosen.items()}
+
+
+def _named(known: Mapping[str, Prompt], names: Sequence[str]) -> dict[str, Prompt]:
+    chosen: dict[str, Prompt] = {}
+    for name in names:
+        if name in known:
+            chosen[name] = known[name]
+        elif " " in name:
+            base = next(iter(known.values()), Prompt())
+            title = "prompt" if "prompt" not in chosen else f"prompt-{len(chosen) + 1}"
+            chosen[title] = replace(base, system=name, examples=())
+        else:
+            raise SettingsError(f"--prompt: no prompt {name!r}{meant(name, known)}")
+    return chosen

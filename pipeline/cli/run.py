@@ -1,0 +1,120 @@
+"""``pipeline run``: a recording in, its turns and the answers to them out."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+from msgspec.structs import replace
+
+from pipeline.app import App, Plan, feed, open_app, plan
+from pipeline.audio.sources import FileSource, PipeSource, Source
+from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.cli.output import printer, printing, progress
+from pipeline.configuration import load
+from pipeline.errors import SettingsError
+from pipeline.events import StartCommand
+from pipeline.settings import Policy, Prompt, Settings
+
+HONEST = (
+    "the embedded language model is very small: it shows the loop, not the quality;"
+    " llm.engine (--llm URL) puts another in its place"
+)
+
+
+async def run(
+    file: str,
+    /,
+    *,
+    stt: str | None = None,
+    llm: str | None = None,
+    prompt: Annotated[list[str] | None, Parameter(negative="")] = None,
+    policy: Policy | None = None,
+    model: str | None = None,
+    speed: float = 1.0,
+    speculate: bool | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    config: Path | None = None,
+) -> int:
+    """Play a recording as if it were spoken now, and answer each turn.
+
+    Parameters
+    ----------
+    file
+        The recording, in any common format; - reads raw 16 kHz mono PCM from standard input.
+    stt
+        Speech-to-text: auto, assemblyai, local, or a ws:// or wss:// address.
+    llm
+        Language model: auto, assemblyai, local, or an http:// or https:// base address.
+    prompt
+        Name of a prompt in the settings, or, with a space in it, the text of one. Repeatable.
+    policy
+        What a later turn does to a running answer: supersede, queue, parallel or conflate.
+    model
+        Name of the language model, as its server knows it.
+    speed
+        How many seconds of the recording pass in one; 0 is as fast as it is taken.
+    speculate
+        Start answering at a pause, before the turn has ended.
+    json
+        Print each event as a subscriber receives it, one per line.
+    config
+        The settings file, instead of pipeline.toml in the working directory.
+    """
+    if not 0 <= speed < float("inf"):
+        raise SettingsError(f"--speed: expected a number of at least 0; got {speed}")
+    settings = load(config, os.environ, engine_overrides(stt, llm, model))
+    known = plan(settings, os.environ).prompts
+    prompts = choose_prompts(known, prompt or [], policy=policy, model=model, speculate=speculate)
+    settings = replace(settings, prompts=prompts)
+    planned = plan(settings, os.environ)
+    source = await _open(file)
+    try:
+        for line in headlines(planned, speed):
+            progress(line)
+        return await _play(source, settings, planned, speed=speed, json=json)
+    finally:
+        with anyio.move_on_after(settings.stt.close_timeout, shield=True):
+            await source.aclose()
+
+
+async def _open(file: str) -> Source:
+    return PipeSource() if file == "-" else await FileSource.open(file)
+
+
+async def _play(
+    source: Source, settings: Settings, planned: Plan, *, speed: float, json: bool
+) -> int:
+    async with (
+        printing(printer(json=json)) as put,
+        open_app(settings, planned, tell=progress, on_frame=put) as app,
+    ):
+        return await _session(app, source, speed)
+
+
+async def _session(app: App, source: Source, speed: float) -> int:
+    async with app.open(StartCommand(), source=source.name) as session:
+        await feed(session, source, speed=speed)
+    return 1 if session.failed_responses else 0
+
+
+def headlines(planned: Plan, speed: float | None = None) -> list[str]:
+    """Return the first lines: what runs, and why."""
+    pace = "" if speed is None else f"  speed {speed:g}x"
+    whys = dict.fromkeys((planned.stt.why, planned.llm.why))
+    engines = (
+        f"stt {planned.stt.address or planned.stt.name}"
+        f"  llm {planned.llm.address or planned.llm.name}"
+    )
+    lines = [f"{engines}  {_policies(planned.prompts)}{pace}  ({'; '.join(whys)})"]
+    if planned.llm.name == "local":
+        lines.append(HONEST)
+    return lines
+
+
+def _policies(prompts: Mapping[str, Prompt]) -> str:
+    if len(prompts) == 1:
+        return f"policy {next(iter(prompts.values())).policy}"
+    return "policies " + ", ".join(f"{name} {prompt.policy}" for name, prompt in prompts.items())

@@ -1,0 +1,59 @@
+"""``pipeline serve``: audio and subscribers over websocket, until a signal."""
+
+import os
+from pathlib import Path
+
+import anyio
+
+from pipeline.app import open_app, plan
+from pipeline.cli.flags import engine_overrides
+from pipeline.cli.output import progress
+from pipeline.cli.run import headlines
+from pipeline.configuration import load
+from pipeline.hub.server import serve as open_hub
+from pipeline.ingest.raw import RawAdapter
+
+
+async def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    stt: str | None = None,
+    llm: str | None = None,
+    model: str | None = None,
+    config: Path | None = None,
+) -> None:
+    """Take audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    host
+        The address to listen on; 127.0.0.1 unless set.
+    port
+        The port to listen on; 0 is any free one.
+    stt
+        Speech-to-text: auto, assemblyai, local, or a ws:// or wss:// address.
+    llm
+        Language model: auto, assemblyai, local, or an http:// or https:// base address.
+    model
+        Name of the language model, as its server knows it.
+    config
+        The settings file, instead of pipeline.toml in the working directory.
+    """
+    overrides = engine_overrides(stt, llm, model)
+    overrides |= {"serve.host": host} if host is not None else {}
+    overrides |= {"serve.port": port} if port is not None else {}
+    settings = load(config, os.environ, overrides)
+    planned = plan(settings, os.environ)
+    for line in headlines(planned):
+        progress(line)
+    async with (
+        open_app(settings, planned, tell=progress) as app,
+        open_hub(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
+    ):
+        progress(f"listening on {hub.url}")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):  # bounded by the hub itself
+                await hub.drain(settings.serve.drain)

@@ -1,0 +1,60 @@
+"""``pipeline watch``: the events of a running server."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pipeline.cli.output import printer, printing
+from pipeline.errors import InputError
+from pipeline.events import Frame, ServerEvent, Unknown, encode, type_of
+from pipeline.hub.client import connect
+
+EVERY_SESSION = "*"
+
+
+async def watch(
+    url: str = "ws://127.0.0.1:8780",
+    /,
+    *,
+    session: str = EVERY_SESSION,
+    after_seq: int | None = None,
+    events: Annotated[list[str] | None, Parameter(negative="")] = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Show the events of one session until it ends, or of all sessions until stopped.
+
+    Parameters
+    ----------
+    url
+        The server: ws://HOST:PORT.
+    session
+        The id of one session; all of them unless given.
+    after_seq
+        Begin after this event of the session; 0 is from its start. Only what comes unless given.
+    events
+        Only events of these types, with * as in file names. Repeatable.
+    json
+        Print each event as it comes, one per line.
+    """
+    if not url.startswith(("ws://", "wss://")):
+        raise InputError(f"{url}: expected ws://HOST:PORT or wss://HOST:PORT")
+    every = session == EVERY_SESSION
+    async with (
+        printing(printer(json=json, name_sessions=every)) as put,
+        connect(url, session, after_seq=after_seq, events=_flat(events or ())) as subscription,
+    ):
+        async for event in subscription:
+            put(framed(event))
+
+
+def framed(event: ServerEvent | Unknown) -> Frame:
+    """Return ``event`` as it stands in its session's log."""
+    if isinstance(event, Unknown):
+        return Frame(0, event.type, event.raw)
+    return Frame(event.seq, type_of(event), encode(event))
+
+
+def _flat(globs: Iterable[str]) -> tuple[str, ...]:
+    """Return the globs one by one, whether repeated or joined with commas."""
+    return tuple(part for glob in globs for part in glob.split(","))
