@@ -14,6 +14,9 @@ COMMANDS = {
     "simulate": "the same two servers playing a script, faults and all",
 }
 
+#: what ``-`` stands for among the arguments
+STANDARD_INPUT = "/dev/stdin"
+
 EXIT_CODES = """\
 Exit codes: 0 done; 1 ran, but something failed; 2 usage or settings; 3 a provider refused or
 is out of reach; 130, 143 stopped by SIGINT, SIGTERM."""

@@ -13,7 +13,7 @@ def lines_of(row: Row, *, several_prompts: bool = False) -> Iterator[str]:
     match row:
         case TurnRow():
             speaker = f" {row.speaker}" if row.speaker else ""
-            yield f"{clock(row.at):>8}  turn {row.turn}{speaker}: {row.text}"
+            yield f"{clock(row.at):>8}  turn {row.turn}{speaker}: {row.shown}"
         case AnswerRow():
             yield from _answer(row, several_prompts=several_prompts)
         case NoteRow():
@@ -29,7 +29,7 @@ def _answer(row: AnswerRow, *, several_prompts: bool) -> Iterator[str]:
     name = f"{row.prompt} " if several_prompts else ""
     label = " [speculative, adopted]" if row.speculative else ""
     ending = f" [{row.ending}]" if row.ending else ""
-    yield f"{clock(row.at):>8}    {name}answer to {turns}{label}{ending}: {row.text or '(nothing)'}"
+    yield f"{clock(row.at):>8}    {name}answer to {turns}{label}{ending}: {row.text or '(no text)'}"
     if row.done is not None and not row.ending:
         end_to_end = row.done.times.end_to_end
         whole = "" if end_to_end is None else f" - end-to-end {took(end_to_end)}"

@@ -21,8 +21,7 @@ def drawn(row: Row, *, several_prompts: bool = False) -> RenderableType:
     """Return ``row`` as rich shows it: moment, mark and text in three columns."""
     match row:
         case TurnRow():
-            text = Text(row.text if row.settled else f"{row.text}…")
-            text.stylize("" if row.settled else "italic dim")
+            text = Text(row.shown, "" if row.ended else "italic dim")
             if row.speaker:
                 text = Text.assemble((f"{row.speaker}  ", "cyan"), text)
             return _columns(row.at, Text(f"▸ {row.turn}", "bold cyan"), text)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pipeline.app import App, Plan, feed, open_app, plan
 from pipeline.audio.sources import FileSource, PipeSource, Source
+from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.output import printer, printing, progress
 from pipeline.configuration import load
@@ -19,8 +20,8 @@ from pipeline.events import StartCommand
 from pipeline.settings import Policy, Prompt, Settings
 
 HONEST = (
-    "the embedded language model is very small: it shows the loop, not the quality;"
-    " llm.engine (--llm URL) puts another in its place"
+    "the embedded model is tiny: it shows the loop, not the quality;"
+    " llm.engine (--llm URL) replaces it"
 )
 
 
@@ -81,7 +82,7 @@ async def run(
 
 
 async def _open(file: str) -> Source:
-    return PipeSource() if file == "-" else await FileSource.open(file)
+    return PipeSource() if file == STANDARD_INPUT else await FileSource.open(file)
 
 
 async def _play(

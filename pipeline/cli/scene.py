@@ -36,7 +36,13 @@ class TurnRow(Struct):
     turn: int
     text: str
     speaker: str | None = None
+    ended: bool = False
     settled: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The text, marked while more of it may come, or should have."""
+        return self.text if self.ended else f"{self.text}…"
 
 
 class AnswerRow(Struct):
@@ -117,7 +123,8 @@ class Scene:
                     self.rows.append(row)
                 row.text, row.speaker = event.text, event.speaker or row.speaker
                 if isinstance(event, TurnCompleted):
-                    row.at, row.settled, self._newest_turn = event.t, True, event.turn
+                    row.at, row.ended, row.settled = event.t, True, True
+                    self._newest_turn = event.turn
             case TurnRevisedEvent():
                 if row is not None:
                     row.text = row.text if event.text is None else event.text

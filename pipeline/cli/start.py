@@ -12,6 +12,7 @@ from typing import Any, cast
 import anyio
 import cyclopts
 
+from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.errors import PipelineError
 
 Command = Callable[..., Awaitable[int | None]]
@@ -26,8 +27,9 @@ def start(name: str, arguments: Sequence[str], *, debug: bool = False) -> int:
     command: Command = getattr(importlib.import_module(f"pipeline.cli.{name}"), name)
     app = cyclopts.App(name=f"pipeline {name}", version_flags=[], result_action="return_value")
     app.default(command)
+    words = [STANDARD_INPUT if word == "-" else word for word in arguments]
     try:
-        chosen, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         say(f"{error}\npipeline {name} --help lists what there is", prefix="error: ")
         return 2
