@@ -70,7 +70,7 @@ class GatewayClient:
         self.transport = transport or WarmTransport(connect_timeout=settings.connect_timeout)
         self.slots = Slots(settings.connections)
         self._key = key.strip()
-        self._headers = _headers(self.url, self._key)
+        self.headers = _headers(self.url, self._key)
         self._origin = origin_of(self.url)
         self._granted: dict[Ticket, anyio.Event] = {}
         self._guests: dict[Ticket, GatewayReply] = {}
@@ -96,13 +96,19 @@ class GatewayClient:
         if isinstance(self.transport, WarmTransport):
             await self.transport.keep_warm(self._origin)
 
+    def transport_idle(self) -> int:
+        """Return how many connections stand ready."""
+        if isinstance(self.transport, WarmTransport):
+            return self.transport.idle(self._origin)
+        return 0
+
     async def aclose(self) -> None:
         await self.transport.aclose()
 
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
         message = httpx.Request(
-            "POST", self.url, headers=self._headers, content=wire.encode_request(request)
+            "POST", self.url, headers=self.headers, content=wire.encode_request(request)
         )
         if isinstance(self.transport, WarmTransport):
             return await self.transport.send(message, self._origin)
@@ -118,9 +124,7 @@ class GatewayClient:
 
     async def acquire(self, ticket: Ticket, reply: "GatewayReply") -> None:
         """Wait for a slot."""
-        loser = self.slots.claim(ticket)
-        if loser is not None:
-            self._guests.pop(loser).give_way()
+        self._give_way(self.slots.claim(ticket))
         if ticket.speculative:
             self._guests[ticket] = reply
         if ticket.holds:
@@ -142,8 +146,15 @@ class GatewayClient:
             self._granted[heir].set()
 
     def commit(self, ticket: Ticket) -> None:
+        """A speculative reply was adopted."""
         self._guests.pop(ticket, None)
-        self.slots.commit(ticket)
+        self._give_way(self.slots.commit(ticket))
+        if ticket.holds and ticket in self._granted:
+            self._granted[ticket].set()
+
+    def _give_way(self, loser: Ticket | None) -> None:
+        if loser is not None:
+            self._guests.pop(loser).give_way()
 
 
 class GatewayReply:
@@ -163,6 +174,9 @@ class GatewayReply:
         await self._client.acquire(self._ticket, self)
         try:
             self._answer = await self._client.send(self._request)
+            if self._ticket.gave_way:  # while it was connecting
+                self._answer.close()
+                raise gave_way()
         except BaseException:
             self._client.release(self._ticket)
             raise
@@ -193,9 +207,7 @@ class GatewayReply:
         except GatewayError:
             await self._leave(is_over=False)
             if self._ticket.gave_way:
-                raise GatewayBusy(
-                    "a speculative request gave its connection to a committed one"
-                ) from None
+                raise gave_way() from None
             raise
 
     async def _accept(self, answer: Answer) -> Accepted:
@@ -270,6 +282,10 @@ class GatewayReply:
             await answer.aclose()
         finally:
             self._client.release(self._ticket)
+
+
+def gave_way() -> GatewayBusy:
+    return GatewayBusy("a speculative request gave its connection to a committed one")
 
 
 class ForeignAnswer:

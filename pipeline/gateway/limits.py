@@ -42,24 +42,24 @@ class Slots:
             self._grant(ticket)
             return None
         if not ticket.speculative and self._guests:
-            loser = self._guests.pop()
-            loser.holds, loser.gave_way = False, True
-            self._held -= 1
-            self._grant(ticket)
-            return loser
+            return self._oust(ticket)
         (self._speculative if ticket.speculative else self._committed).append(ticket)
         return None
 
-    def commit(self, ticket: Ticket) -> None:
-        """A speculative ticket was adopted: nobody may take its slot any more."""
+    def commit(self, ticket: Ticket) -> Ticket | None:
+        """A speculative ticket was adopted: nobody may take its slot, and it waits for none.
+
+        Returns the one that must give way to it.
+        """
         if not ticket.speculative:
-            return
+            return None
         ticket.speculative = False
         if ticket.holds:
             self._guests.remove(ticket)
         elif ticket in self._speculative:
             self._speculative.remove(ticket)
-            self._committed.append(ticket)
+            return self.claim(ticket)
+        return None
 
     def release(self, ticket: Ticket) -> Ticket | None:
         """Take the slot or the place back, at any time; return who got the slot instead."""
@@ -78,6 +78,13 @@ class Slots:
         chosen = heir.popleft()
         self._grant(chosen)
         return chosen
+
+    def _oust(self, ticket: Ticket) -> Ticket:
+        loser = self._guests.pop()
+        loser.holds, loser.gave_way = False, True
+        self._held -= 1
+        self._grant(ticket)
+        return loser
 
     def _grant(self, ticket: Ticket) -> None:
         ticket.holds = True

@@ -1,5 +1,6 @@
 """The chat-completions wire: a request becomes bytes, a chunk or a body becomes values. Pure."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -69,8 +70,12 @@ class Call(Struct):
         raw = bytes(self.function.arguments) if self.function else b""
         if raw in (b"", b"null"):
             return ""
-        text = raw.decode("utf-8", "replace")
-        return msgspec.json.decode(text, type=str) if text.startswith('"') else text
+        if raw[:1] != b'"':
+            return raw.decode("utf-8", "replace")
+        try:
+            return msgspec.json.decode(raw, type=str)
+        except ValueError:
+            return str(_lenient_json(raw))
 
     @property
     def is_blank(self) -> bool:
@@ -164,7 +169,7 @@ def decode_chunk(payload: bytes) -> Chunk:
         try:
             return _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            found: Any = msgspec.json.decode(payload.decode("utf-8", "replace"))
+            found = _lenient_json(payload)
     except RecursionError as cause:
         raise ValueError("nested too deeply") from cause
     if not isinstance(found, dict):
@@ -177,6 +182,12 @@ def _first(*numbers: int | None) -> int:
 
 
 # --- the lenient way: anything of an unexpected type counts as absent -------------------------
+
+
+def _lenient_json(payload: bytes) -> Any:
+    """Also read half a surrogate pair, which nothing behind us could write again."""
+    found = json.loads(payload.decode("utf-8", "replace"), strict=False)
+    return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:

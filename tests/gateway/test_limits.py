@@ -49,6 +49,14 @@ def test_an_adopted_request_gives_way_to_nobody() -> None:
     assert not asked.holds
 
 
+def test_one_adopted_while_it_waits_takes_the_slot_of_a_guess() -> None:
+    slots, holder, guess = Slots(1), Ticket(True), Ticket(True)
+    slots.claim(holder)
+    slots.claim(guess)
+    assert slots.commit(guess) is holder
+    assert guess.holds
+
+
 def test_one_who_stops_waiting_leaves_no_trace() -> None:
     slots, holder, gone = Slots(1), Ticket(), Ticket()
     slots.claim(holder)

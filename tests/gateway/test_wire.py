@@ -125,6 +125,12 @@ def test_broken_utf8_costs_a_character_not_the_reply() -> None:
     assert chunk.choices[0].text == "a�"
 
 
+def test_half_a_surrogate_pair_costs_a_character_not_the_reply() -> None:
+    chunk = decode_chunk(rb'{"choices":[{"delta":{"content":"a\ud83d"}}]}')
+    assert chunk.choices is not None
+    assert chunk.choices[0].text == "a?"
+
+
 @pytest.mark.parametrize("payload", [b"", b"[]", b"12", b"{", b"[" * 100_000, b'{"a":' * 100_000])
 def test_what_is_no_json_object_is_a_value_error(payload: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):

@@ -1,0 +1,200 @@
+"""Calls that are called off, at every moment that matters; slots and spare connections."""
+
+import asyncio
+from typing import cast
+
+import anyio
+import httpx
+import pytest
+
+from pipeline.completions import CompletionRequest, Message
+from pipeline.errors import GatewayBusy
+from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.transport import WarmTransport
+from tests.loopback.gateway_peer import (
+    CHUNKED,
+    HELLO,
+    REQUEST,
+    WHOLE,
+    Peer,
+    a_spare,
+    ask,
+    chunk,
+    event,
+    never_accepting,
+    saying,
+    serving,
+    talking,
+    text,
+)
+
+# --- leaving early ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", CHUNKED, CHUNKED + chunk(event("hel")), CHUNKED + chunk(event("hel"))[:20]],
+    ids=["before the head", "after the head", "in the body", "in a line"],
+)
+async def test_leaving_closes_the_connection_at_once(said: bytes) -> None:
+    async with talking(saying(said)) as (client, server):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks, client.open(REQUEST) as reply:
+
+                async def watch() -> None:
+                    while await reply.receive():
+                        pass
+
+                tasks.start_soon(watch)
+                await server.asked.wait()
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+        began = anyio.current_time()
+        await server.all_gone()
+        assert anyio.current_time() - began < 0.5
+        assert client.slots.held == 0
+
+
+async def test_a_call_cancelled_while_it_connects_leaves_nothing() -> None:
+    with never_accepting() as url:
+        client = GatewayClient(url)
+        with anyio.move_on_after(0.05) as scope:
+            await ask(client)
+        assert scope.cancelled_caught
+        assert client.slots.held == 0
+        await client.aclose()
+
+
+async def test_a_call_cancelled_while_it_writes_leaves_nothing() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        await gone.wait()
+        writer.transport.abort()
+
+    gone = anyio.Event()
+    listener = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1)
+    client = GatewayClient(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1")
+    big = CompletionRequest(model="m", messages=(Message("user", "x" * 30_000_000),))
+    with anyio.move_on_after(0.2) as scope:
+        async with client.open(big):
+            pytest.fail("entered before the request was written")
+    assert scope.cancelled_caught
+    assert client.slots.held == 0
+    gone.set()
+    listener.close()
+    await client.aclose()
+
+
+async def test_a_call_cancelled_before_it_begins_sends_nothing() -> None:
+    async with talking(saying(WHOLE)) as (client, server):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ask(client)
+        assert not server.peers
+
+
+async def test_whoever_stops_waiting_for_a_slot_leaves_the_others_in_order() -> None:
+    async with talking(saying(CHUNKED), connections=1) as (client, server):
+        async with client.open(REQUEST):
+            with anyio.move_on_after(0.02) as scope:
+                await ask(client)
+            assert scope.cancelled_caught
+            assert client.slots.waiting == 0
+        server.script = saying(WHOLE)
+        assert text(await ask(client)) == "hello"
+
+
+async def test_a_committed_request_takes_the_connection_of_a_speculative_one() -> None:
+    async with (
+        talking(saying(CHUNKED), connections=1) as (client, server),
+        client.open(REQUEST, speculative=True) as guess,
+    ):
+        await guess.receive()
+        server.script = saying(WHOLE)
+        assert text(await ask(client)) == "hello"
+        with pytest.raises(GatewayBusy, match="speculative"):
+            await guess.receive()
+
+
+async def test_an_adopted_request_keeps_its_connection() -> None:
+    async with (
+        talking(saying(CHUNKED), connections=1) as (client, server),
+        client.open(REQUEST, speculative=True) as guess,
+    ):
+        guess.commit()
+        with anyio.move_on_after(0.02) as scope:
+            await ask(client)
+        assert scope.cancelled_caught
+        server.peers[0].say(HELLO + b"0\r\n\r\n")
+        await guess.receive()
+        assert text(await guess.receive()) == "hello"
+
+
+async def test_a_thousand_cancels_leave_every_slot_free() -> None:
+    async def script(peer: Peer) -> None:
+        peer.say((b"", CHUNKED, CHUNKED + chunk(event("hel")))[len(server.peers) % 3])
+        await peer.reader.read()
+
+    async with talking(script, connections=20) as (client, server):
+
+        async def churn(number: int) -> None:
+            for turn in range(25):
+                with anyio.move_on_after((number * 7 + turn * 3) % 11 / 4000):
+                    await ask(client)
+
+        async with anyio.create_task_group() as callers:
+            for number in range(40):
+                callers.start_soon(churn, number)
+        await server.all_gone()
+        server.script = saying(WHOLE)
+        for _ in range(20):
+            assert text(await ask(client)) == "hello"
+
+
+# --- warm connections ------------------------------------------------------------------------
+
+
+async def test_a_warm_connection_is_the_next_request_s() -> None:
+    async with talking(saying(WHOLE)) as (client, server):
+        await client.warm()
+        await client.warm()
+        await ask(client)
+        assert len(server.peers) == 1
+
+
+async def test_what_a_cancel_costs_is_replaced() -> None:
+    async with talking(saying(CHUNKED)) as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(client.keep_warm)
+        await anyio.wait_all_tasks_blocked()
+        async with client.open(REQUEST) as reply:
+            await reply.receive()
+        await a_spare(client)
+        assert len(server.peers) == 2
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_body_that_is_not_read_stops_its_sender() -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(400):
+            peer.say(chunk(b"x" * 50_000))
+            await peer.writer.drain()
+            sent += 50_000
+        peer.say(b"0\r\n\r\n")
+
+    async with serving(script) as server:
+        transport = WarmTransport()
+        exchange = await transport.send(httpx.Request("GET", server.url))
+        await exchange.head()
+        await anyio.sleep(0.2)
+        assert sent < 19_000_000
+        size = 0
+        while data := await exchange.read():
+            assert len(data) < 1_000_000
+            size += len(data)
+        assert size == 20_000_000
+        exchange.close()
+        await transport.aclose()
