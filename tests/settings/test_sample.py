@@ -1,0 +1,36 @@
+"""samples/pipeline.toml is the reference of the settings: whole, and true."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import fields
+
+from pipeline.configuration import load
+from pipeline.settings import Prompt, Section, Settings
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "pipeline.toml"
+
+SECTIONS: dict[str, type[Section]] = {
+    field.name: type(field.default) for field in fields(Settings) if field.name != "prompts"
+} | {"prompts.reply": Prompt}
+
+
+def table(name: str) -> dict[str, Any]:
+    found: Any = tomllib.loads(SAMPLE.read_text("utf-8"))
+    for part in name.split("."):
+        found = found[part]
+    return dict(found)
+
+
+def test_it_says_what_holds_without_it() -> None:
+    assert load(SAMPLE) == Settings(prompts={"reply": Prompt()})
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_it_names_every_setting(section: str) -> None:
+    commented = re.findall(r"^# (\w+) = ", SAMPLE.read_text("utf-8"), re.MULTILINE)
+    named = set(table(section)) | set(commented)
+    assert {field.name for field in fields(SECTIONS[section])} - named == set()
