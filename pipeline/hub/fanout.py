@@ -239,7 +239,7 @@ class Subscriber:
             self._idle = anyio.Event()
 
     async def caught_up(self) -> None:
-        """Wait until everything that is visible has been written."""
+        """Wait until everything that is visible has been written, or nothing more will be."""
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -255,6 +255,7 @@ class Subscriber:
                 self._idle.set()
         finally:
             self.close()
+            self._idle.set()
 
     def _serve(self, subscription: Subscription | None) -> None:
         if subscription is None:

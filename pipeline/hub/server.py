@@ -342,10 +342,16 @@ async def serve(
         logger=_websockets_logger,
     )
     hub.port = listener.getsockname()[1]
+    failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hub.tick)
-            yield hub
+            try:
+                yield hub
+            except Exception as error:  # noqa: BLE001 - the caller's own: raised below, ungrouped
+                failure = error
             tasks.cancel_scope.cancel()
     finally:
         await hub.stop(server)
+    if failure is not None:
+        raise failure
