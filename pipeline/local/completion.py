@@ -129,8 +129,11 @@ def _token_at(line: ReplyLine, index: int) -> float:
 # --- streamed ------------------------------------------------------------------------------
 
 
-def streamed(line: ReplyLine, text: str, body: Tree, model: str, request_id: str) -> list[Piece]:
-    return list(_Stream(line, body, model, request_id).pieces(tokens_of(line, text)))
+def streamed(
+    line: ReplyLine, text: str, body: Tree, model: str, request_id: str
+) -> Iterator[Piece]:
+    """Make the events one by one: most of a long answer that is cancelled is never made."""
+    return _Stream(line, body, model, request_id).pieces(tokens_of(line, text))
 
 
 class _Stream:

@@ -5,7 +5,7 @@ in ``AssemblyAI/assemblyai-api-spec``, read 2026-11.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -38,7 +38,8 @@ class Answer(Struct, frozen=True):
     """What to send for one request, and how to leave the connection."""
 
     status: int  #: 0: no head is sent
-    pieces: tuple[Piece, ...] = ()
+    pieces: Iterable[Piece] = ()  #: to be gone through once
+    length: int = 0  #: bytes that content-length promises, with framing "length"
     headers: Mapping[str, str] = {}
     head_at: float = 0.0  #: seconds after the request
     framing: str = "chunked"
@@ -250,10 +251,10 @@ def _answer(asked: Asked, body: Tree, model: str, line: AnyAnswer, rate: dict[st
             return _cut(
                 Answer(
                     line.status,
-                    tuple(pieces),
-                    {"content-type": line.content_type, **headers},
-                    head_at,
-                    line.framing,
+                    pieces,
+                    headers={"content-type": line.content_type, **headers},
+                    head_at=head_at,
+                    framing=line.framing,
                     slice_bytes=line.slice_bytes,
                     line=line,
                 )
@@ -278,10 +279,10 @@ def _reply(
     return _cut(
         Answer(
             200,
-            tuple(pieces),
-            {"content-type": kind, **headers},
-            line.headers_ms / 1000,
-            framing,
+            pieces,
+            headers={"content-type": kind, **headers},
+            head_at=line.headers_ms / 1000,
+            framing=framing,
             slice_bytes=line.slice_bytes,
             line=line,
         )
@@ -289,19 +290,34 @@ def _reply(
 
 
 def _cut(answer: Answer) -> Answer:
+    """Measure the whole body, then let it stop where the line says."""
+    if answer.framing == "length":
+        answer = _measured(answer)
     line = answer.line
     if not isinstance(line, ReplyLine | RawLine) or line.cut is None:
         return answer
-    pieces, tokens = answer.pieces, line.cut.after_tokens
-    if tokens is not None:
-        places = [i for i, piece in enumerate(pieces) if piece.is_token]
-        pieces = pieces[: places[tokens - 1] + 1 if 0 < tokens <= len(places) else 0]
+    pieces = _up_to(line.cut.after_tokens, answer.pieces)
     return replace(answer, pieces=pieces, ending=line.cut.by, after_bytes=line.cut.after_bytes)
+
+
+def _measured(answer: Answer) -> Answer:
+    pieces = tuple(answer.pieces)
+    return replace(answer, pieces=pieces, length=sum(len(piece.data) for piece in pieces))
+
+
+def _up_to(tokens: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    left = -1 if tokens is None else tokens
+    for piece in pieces:
+        if left == 0:
+            return
+        yield piece
+        left -= piece.is_token
 
 
 def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Answer:
     kind = {"content-type": "application/json", **(headers or {})}
-    return Answer(status, (Piece(0.0, msgspec.json.encode(value)),), kind, framing="length")
+    pieces = (Piece(0.0, msgspec.json.encode(value)),)
+    return _measured(Answer(status, pieces, headers=kind, framing="length"))
 
 
 def _refuse(
@@ -313,4 +329,4 @@ def _refuse(
 ) -> Answer:
     kind, body = refusal(shape, status, text, request_id(asked.number))
     head = {"content-type": kind, **(headers or {})}
-    return Answer(status, (Piece(0.0, body),), head, framing="length")
+    return _measured(Answer(status, (Piece(0.0, body),), headers=head, framing="length"))

@@ -71,6 +71,7 @@ class Play:
         self._messages: list[str] = []  #: types of client messages no line waited for yet
         self._later: list[tuple[float, list[Action]]] = []
         self._terminating = False
+        self._was_short = ""
         self._quiet = False
         self._turn = SpokenTurn(self._how.style)
 
@@ -102,8 +103,12 @@ class Play:
 
     def audio(self, size: int, now: float) -> None:
         self._audio += size
-        if self._how.strict_audio and (complaint := self._complaint(size, now)):
-            self._fail(now, 3007, complaint)
+        if self._how.strict_audio:
+            complaint = self._complaint(size, now) or self._was_short
+            # a short frame is an error once another one follows: the last one may be short
+            self._was_short = self._shortness(size)
+            if complaint:
+                self._fail(now, 3007, complaint)
 
     def control(self, message: Any, now: float) -> None:
         """Take a client message: the JSON value of a text frame, None when it was no JSON."""
@@ -259,21 +264,28 @@ class Play:
         )
         return [termination, Leave(1000, "")]
 
-    def _complaint(self, size: int, now: float) -> str | None:
+    def _shortness(self, size: int) -> str:
         length = size / self._rate
-        if not 50 <= length <= 1000:
-            return f"Input duration violation: {length:.0f} ms. Expected between 50 and 1000 ms"
+        return _violation(length) if length < 50 else ""
+
+    def _complaint(self, size: int, now: float) -> str:
+        if size / self._rate > 1000:
+            return _violation(size / self._rate)
         audio, elapsed = self.audio_ms / 1000, now - self._opened
         if audio > elapsed * 1.25 + 2:
             return (
                 "Audio Transmission Rate Exceeded: "
                 f"Received {audio:.1f} sec. audio in {elapsed:.1f} sec"
             )
-        return None
+        return ""
 
     def _fail(self, now: float, code: int, text: str) -> None:
         self._lines.clear()
         self._later = [(now, _error(ErrorFrame(error_code=code, error=text)))]
+
+
+def _violation(milliseconds: float) -> str:
+    return f"Input duration violation: {milliseconds:.0f} ms. Expected between 50 and 1000 ms"
 
 
 def _error(line: ErrorFrame) -> list[Action]:

@@ -71,6 +71,8 @@ class ScriptedLlm:
         self.requests: list[LlmRequest] = []
         self.connections_opened = 0
         self.connections_open = 0
+        self.answered_in_full = 0
+        self.cancelled_by_client = 0
         self._answers = answers
         self._report = report
         self._watch = Watch()
@@ -90,7 +92,7 @@ class ScriptedLlm:
 
     async def done(self, n: int) -> None:
         """Wait until n requests have been answered in full."""
-        await self._watch.until(lambda: sum(r.done_at is not None for r in self.requests) >= n)
+        await self._watch.until(lambda: self.answered_in_full >= n)
 
     async def closed(self, n: int) -> LlmRequest:
         """Wait until the client has closed the n-th request's connection."""
@@ -101,7 +103,7 @@ class ScriptedLlm:
 
     async def cancelled(self, n: int) -> None:
         """Wait until the client has closed n connections before their answer was over."""
-        await self._watch.until(lambda: sum(r.was_cancelled for r in self.requests) >= n)
+        await self._watch.until(lambda: self.cancelled_by_client >= n)
 
     async def idle(self) -> None:
         """Wait until no connection is open."""
@@ -134,6 +136,7 @@ class ScriptedLlm:
         self.connections_open -= 1
         if request is not None:
             request.closed_at = monotonic()
+            self.cancelled_by_client += request.was_cancelled
             self._tell("llm.closed", request, cancelled=request.was_cancelled)
         self._watch.notify()
 
@@ -158,6 +161,7 @@ class ScriptedLlm:
 
     def answered(self, request: LlmRequest) -> None:
         request.done_at = monotonic()
+        self.answered_in_full += 1
         self._tell("llm.done", request, status=request.status, tokens=request.tokens)
         self._watch.notify()
 
@@ -308,7 +312,7 @@ class _Connection(asyncio.Protocol):
 def _head(answer: Answer) -> bytes:
     headers = dict(answer.headers)
     if answer.framing == "length":
-        headers["content-length"] = str(sum(len(piece.data) for piece in answer.pieces))
+        headers["content-length"] = str(answer.length)
     elif answer.framing == "chunked":
         headers["transfer-encoding"] = "chunked"
     else:

@@ -321,7 +321,15 @@ def test_a_session_expires() -> None:
 def test_strict_audio_refuses_frames_of_the_wrong_length(milliseconds: int, fault: bool) -> None:
     playing = play({"stt": "connection", "strict_audio": True})
     playing.audio(milliseconds * 32, 10)
+    playing.audio(50 * 32, 10)
     assert bool(playing.due(10)) is fault
+
+
+def test_strict_audio_lets_the_last_frame_be_short() -> None:
+    playing = play({"stt": "connection", "strict_audio": True})
+    playing.audio(20 * 32, 10)
+    playing.control(TERMINATE, 10)
+    assert texts(said(playing.due(10)), "type") == ["Termination"]
 
 
 def test_strict_audio_refuses_a_burst() -> None:

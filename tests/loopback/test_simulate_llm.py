@@ -129,6 +129,12 @@ async def test_a_stream_is_cut_after_so_many_tokens(framing: str, by: str) -> No
     assert raw.text == "one two"
     assert raw.was_reset is (by == "rst")
     assert not raw.body.endswith(b"0\r\n\r\n")
+    if framing == "length":
+        assert int(raw.head.split("content-length: ")[1].split()[0]) > len(raw.body)
+
+
+async def test_a_cut_past_the_end_cuts_the_end_only() -> None:
+    assert (await reply(cut={"after_tokens": 9})).text == "one two three"
 
 
 async def test_a_stream_is_cut_inside_a_line() -> None:
@@ -252,7 +258,7 @@ async def test_models_are_listed() -> None:
 
 
 async def test_a_request_is_recorded_with_body_and_times() -> None:
-    async with simulate([{"llm": "reply", "text": "a b", "token_ms": 10}]) as sim:
+    async with simulate([{"llm": "reply", "text": "a b", "token_ms": 50}]) as sim:
         await ask(sim.llm_url, "hello", key="k", temperature=0.5)
         seen = await sim.llm.closed(1)
     assert (seen.text, seen.model, seen.body["temperature"]) == ("hello", "m", 0.5)
@@ -260,7 +266,7 @@ async def test_a_request_is_recorded_with_body_and_times() -> None:
     assert (seen.status, seen.tokens, seen.was_cancelled) == (200, 2, False)
     assert seen.first_token_at is not None
     assert seen.done_at is not None
-    assert seen.at <= seen.first_token_at <= seen.done_at - 0.01
+    assert seen.at <= seen.first_token_at < seen.at + 0.045 < seen.done_at
 
 
 async def test_a_dropped_request_counts_toward_the_limit() -> None:
