@@ -1,6 +1,7 @@
 """The service: engines, sessions, hub and log joined; start, drain, stop."""
 
 import gc
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,7 @@ from secrets import token_hex
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import Source, play
@@ -29,7 +31,7 @@ from pipeline.requests.budget import Budget
 from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
 from pipeline.settings import Prompt, Settings
 from pipeline.stt.client import SpeechToText as SttClient
-from pipeline.stt.wire import connection_for
+from pipeline.stt.connection import connection_for
 
 Tell = Callable[[str], None]  #: is given a line of progress
 
@@ -201,6 +203,7 @@ async def open_app(
             budget=Budget(settings.llm.requests_per_minute if limited else 0),
             new_id=_response_id,
             observe=observe,
+            clock=time.monotonic,
         )
         quiet_collector()
         yield App(settings, planned.prompts, equipment, on_frame)
@@ -256,8 +259,11 @@ def _speech_to_text(
             pass
 
     def listen(audio: Format, hear: Hear) -> SpeechToText:
-        return SttClient(connection_for(settings.stt, key, override, audio), hear)
+        sound = {"sample_rate": audio.sample_rate, "encoding": audio.encoding}
+        heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound})
+        return SttClient(connection_for(heard_as, key, override), hear)
 
-    model = engines.stt_model if override and engines else settings.stt.speech_model
-    url = override or connection_for(settings.stt, key, None, Format()).url
+    connection = connection_for(settings.stt, key, override)  # what is wrong shows now
+    model = engines.stt_model if override and engines else connection.model
+    url = connection.url.partition("?")[0]  # the rest may hold a token
     return Engine(name=planned.stt.name, url=url, model=model), listen

@@ -126,8 +126,8 @@ class Gateway(Protocol):
         """Return the reply to ``request``. Entering it returns once the request is written.
 
         A speculative one gives way to a committed one when connections run out, and then
-        raises ``GatewayBusy``. Leaving before the reply is over drops the connection, for that is the only way to
-        cancel. Raises a ``GatewayError`` on entering when the request cannot be sent.
+        raises ``GatewayBusy``. Leaving before the reply is over drops the connection, for that
+        is the only way to cancel. Entering raises a ``GatewayError`` when nothing can be sent.
         """
         ...
 

@@ -38,7 +38,7 @@ from pipeline.events import (
 from pipeline.hub.fanout import Topic
 from pipeline.requests.budget import Budget
 from pipeline.requests.desk import Desk
-from pipeline.requests.dispatch import Dispatch
+from pipeline.requests.dispatch import Clock, Dispatch
 from pipeline.requests.ledger import Ledger
 from pipeline.requests.response import CallReport
 from pipeline.settings import Prompt
@@ -84,6 +84,7 @@ class Equipment(Struct, frozen=True):
     budget: Budget
     new_id: Callable[[], str]
     observe: tuple[Observe, ...] = ()
+    clock: Clock = anyio.current_time
 
 
 class Session:
@@ -104,11 +105,12 @@ class Session:
         self._equipment = equipment
         self._format = audio
         self._framer = Framer(audio)
+        self._now = equipment.clock
         self._clock = AudioClock()
         self._tracker = TurnTracker()
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id)
         self._ledger = Ledger(prompts, desk)
-        self._dispatch = Dispatch(self._ledger, equipment.gateway, self)
+        self._dispatch = Dispatch(self._ledger, equipment.gateway, self, self._now)
         self._prompts = prompts
         self._stt = equipment.listen(audio, self.hear)
         self._tasks: TaskGroup | None = None
@@ -156,7 +158,7 @@ class Session:
                 await self._send(rest)
             await self._stt.finish()
             self._turn_events(self._tracker.finish())
-            self._dispatch.do(self._ledger.finish(anyio.current_time()))
+            self._dispatch.do(self._ledger.finish(self._now()))
             await self._dispatch.settled()
             self._end("source_ended")
         await self.topic.ended.wait()
@@ -206,7 +208,7 @@ class Session:
     def cut_short(self, reason: str) -> None:
         """End every response and the session, now."""
         if not self._ended:
-            self._dispatch.do(self._ledger.abort(reason, anyio.current_time()))
+            self._dispatch.do(self._ledger.abort(reason, self._now()))
             self._end(reason)
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
@@ -227,11 +229,11 @@ class Session:
             await self._equipment.gateway.warm()
 
     async def _send(self, frame: bytes) -> None:
-        self._clock.advance(self._format.seconds(len(frame)), anyio.current_time())
+        self._clock.advance(self._format.seconds(len(frame)), self._now())
         await self._stt.send(frame)
 
     def _turn_events(self, events: list[TurnEvent]) -> None:
-        now = anyio.current_time()
+        now = self._now()
         for event in events:
             spoken_at = None
             if isinstance(event, TurnEnded) and event.end is not None:
@@ -256,7 +258,7 @@ class Session:
                 pass
 
     def _responses(self, command: ResponseCancelCommand | ResponseCreateCommand) -> None:
-        now = anyio.current_time()
+        now = self._now()
         if isinstance(command, ResponseCancelCommand):
             self._dispatch.do(self._ledger.cancel(command.response_id, now))
             return

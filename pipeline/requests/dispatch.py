@@ -1,6 +1,6 @@
 """Carries out what the ledger decides: one task and one cancel scope for each call."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import anyio
@@ -12,6 +12,9 @@ from pipeline.events import Event, ResponseCreated
 from pipeline.requests.ledger import Ledger
 from pipeline.requests.response import CallReport
 from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+
+#: seconds, of the clock that anyio's deadlines are of; finer than an event loop's own may be
+Clock = Callable[[], float]
 
 
 class Audience(Protocol):
@@ -29,10 +32,11 @@ class Dispatch:
     and the event's place in the log nothing else can happen.
     """
 
-    def __init__(self, ledger: Ledger, gateway: Gateway, audience: Audience) -> None:
+    def __init__(self, ledger: Ledger, gateway: Gateway, audience: Audience, clock: Clock) -> None:
         self.ledger = ledger
         self._gateway = gateway
         self._audience = audience
+        self._clock = clock
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._guesses: dict[str, Reply] = {}  # replies that still give way to others
         self._tasks: TaskGroup | None = None
@@ -52,7 +56,7 @@ class Dispatch:
             self._alarm = anyio.Event()
             if wait.cancelled_caught:
                 self._due = float("inf")
-                self.do(self.ledger.tick(anyio.current_time()))
+                self.do(self.ledger.tick(self._clock()))
 
     async def settled(self) -> None:
         """Return once every response has ended and no turn waits for one."""
@@ -105,25 +109,25 @@ class Dispatch:
             try:
                 await self._exchange(start)
             except GatewayError as error:
-                self.do(self.ledger.failed(key, error, anyio.current_time()))
+                self.do(self.ledger.failed(key, error, self._clock()))
         self._scopes.pop(key, None)
         self._guesses.pop(key, None)
 
     async def _exchange(self, start: Start) -> None:
         """Ask, and hand every piece to the ledger as it comes."""
         key, ledger, model = start.response_id, self.ledger, start.request.model
-        began = anyio.current_time()
+        began = self._clock()
         last = began + start.total_timeout
         first = began + start.first_token_timeout if start.request.stream else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
             async with self._gateway.open(start.request, speculative=start.speculative) as reply:
-                ledger.sent(key, anyio.current_time())
+                ledger.sent(key, self._clock())
                 if start.speculative:
                     self._guesses[key] = reply
                 while pieces := await reply.receive():
                     if patience.deadline < last and _has_content(pieces):
                         patience.deadline = last
-                    self.do(ledger.received(key, pieces, anyio.current_time()))
+                    self.do(ledger.received(key, pieces, self._clock()))
         if patience.cancelled_caught and patience.deadline < last:
             raise GatewayTimeout(
                 f"{model} sent no first token within {start.first_token_timeout:g} s"

@@ -1,0 +1,123 @@
+"""The service as the side-by-side benchmark runs it: real sessions between scripted servers.
+
+Sessions, hub and gateway are the package's own; only the addresses are the harness's. It reads
+STT_URL, LLM_BASE_URL, SUBSCRIBE_PORT, SESSIONS, AUDIO and PROFILE and runs until it is killed.
+PROFILE may hold, joined by "+": speculate, and any policy or interrupt setting.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import cycle
+from typing import get_args
+
+import anyio
+from msgspec.structs import replace
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from pipeline.app import open_app, plan
+from pipeline.audio.pcm import Format
+from pipeline.audio.sources import play
+from pipeline.events import StartCommand
+from pipeline.hub import server
+from pipeline.session import Hear, Session
+from pipeline.settings import (
+    Interrupt,
+    LlmSettings,
+    Policy,
+    Prompt,
+    ServeSettings,
+    Settings,
+    SttSettings,
+)
+from pipeline.stt.client import SpeechToText
+from pipeline.stt.connection import connection_for
+
+ENV = os.environ
+#: what the harness counts are tokens, and response.done repeats them all
+DELTAS = r"/v1/events?session_id=s\1&events=response.output_text.delta"
+
+
+class Loop:
+    """A recording, or silence, that never ends."""
+
+    name = "loop"
+    format = Format()
+    duration = None
+
+    def __init__(self, pcm: bytes) -> None:
+        size = self.format.frame_bytes
+        whole = range(0, len(pcm) - size + 1, size)
+        self._frames = cycle([pcm[at : at + size] for at in whole] or [bytes(size)])
+
+    async def read(self) -> Sequence[bytes]:
+        return [next(self._frames)]
+
+    async def aclose(self) -> None:
+        pass
+
+
+def settings(sessions: int, profile: Sequence[str]) -> Settings:
+    policy = next((word for word in profile if word in get_args(Policy)), "supersede")
+    interrupt = next((word for word in profile if word in get_args(Interrupt)), "turn")
+    reply = Prompt(
+        system="You are a helpful assistant. Answer briefly.",
+        policy=policy,  # type: ignore[arg-type]  # one of the words it lists
+        interrupt=interrupt,  # type: ignore[arg-type]  # likewise
+        speculate="speculate" in profile,
+    )
+    return Settings(
+        stt=SttSettings(engine=ENV["STT_URL"] + "/v3/ws", key="env:NONE"),
+        llm=LlmSettings(
+            engine=ENV["LLM_BASE_URL"], key="env:NONE", model="fake", connections=4 * sessions
+        ),
+        serve=ServeSettings(
+            port=int(ENV["SUBSCRIBE_PORT"]), max_sessions=sessions, max_subscribers=100_000
+        ),
+        prompts={"reply": reply},
+    )
+
+
+def answer_short_paths() -> None:
+    """Let the harness's ``/s/<session>`` stand for our own path."""
+    answer = server.Hub.answer
+
+    def renamed(hub: server.Hub, connection: ServerConnection, request: Request) -> Response | None:
+        request.path = re.sub(r"^/s/(\d+)$", DELTAS, request.path)
+        return answer(hub, connection, request)
+
+    setattr(server.Hub, "answer", renamed)  # noqa: B010 - on purpose, and only here
+
+
+def listen(wanted: Settings, index: int, audio: Format, hear: Hear) -> SpeechToText:
+    return SpeechToText(connection_for(wanted.stt, None, f"{ENV['STT_URL']}/s/{index}/v3/ws"), hear)
+
+
+async def converse(index: int, session: Session, pcm: bytes) -> None:
+    await anyio.sleep(index * 7 % 50 / 1000)  # not all of them at the same moment
+    await play(Loop(pcm), session.audio)
+
+
+async def main() -> None:
+    sessions = int(ENV.get("SESSIONS", "1"))
+    wanted = settings(sessions, ENV.get("PROFILE", "").split("+"))
+    answer_short_paths()
+    pcm = await anyio.Path(ENV["AUDIO"]).read_bytes() if ENV.get("AUDIO") else b""
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(open_app(wanted, plan(wanted, {}), tell=print))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        for index in range(sessions):
+            # The harness tells sessions apart by the path they connect to.
+            app.equipment = replace(app.equipment, listen=partial(listen, wanted, index))
+            start = StartCommand(session_id=f"s{index}")
+            session = await stack.enter_async_context(app.open(start, source="loop"))
+            tasks.start_soon(converse, index, session, pcm)
+        await stack.enter_async_context(server.serve(app, wanted.serve, adapters={}))
+        await anyio.sleep_forever()
+
+
+if __name__ == "__main__":
+    anyio.run(main, backend_options={"use_uvloop": True})
