@@ -35,6 +35,7 @@ EASY = 16 * 2**10
 #: frames kept while the server has not begun: 60 s
 EARLY = 1200
 GOODBYE = 1.0  #: seconds to say it
+CLOSE_AFTER_ERROR = 0.2  #: seconds an Error may be ahead of the close that follows it
 
 
 class SpeechToText:
@@ -170,10 +171,14 @@ class SpeechToText:
 
     async def _step(self, socket: ClientConnection) -> None:
         """Pass on what the next message, or the close, says."""
+        patience = CLOSE_AFTER_ERROR if self._link.failed else None
         try:
-            data = await socket.recv(decode=False)
+            with anyio.fail_after(patience):
+                data = await socket.recv(decode=False)
         except ConnectionClosed as closed:
             heard = self._link.close(*self._close_of(closed))
+        except TimeoutError:
+            heard = self._link.close(1006)
         else:
             heard = self._link.receive(data, anyio.current_time())
         for value in heard:

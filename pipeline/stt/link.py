@@ -154,9 +154,9 @@ class Link:
         return (StreamClosed(),)
 
     @property
-    def ending(self) -> Ending | None:
-        """What the server gave as the reason of the end, if it gave one."""
-        return self._ending
+    def failed(self) -> bool:
+        """An Error has come; only the close is still due."""
+        return self._ending is not None
 
     def _error(self, code: int, reason: str) -> SttError:
         # The reason of the close only points at the Error message before it.

@@ -1,0 +1,91 @@
+"""Files: what is decoded, and what is said of those that cannot be."""
+
+import wave
+from pathlib import Path
+
+import pytest
+
+from pipeline.audio.decode import AudioFile, open_audio
+from pipeline.errors import InputError
+
+
+def written(path: Path, sound: bytes, *, rate: int = 16_000, channels: int = 1) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(sound)
+    return path
+
+
+def everything(file: AudioFile) -> bytes:
+    sound = b""
+    while chunk := file.read(0.3):
+        sound += chunk
+    file.close()
+    return sound
+
+
+def test_a_plain_wav_comes_out_as_it_is(tmp_path: Path) -> None:
+    sound = bytes(range(256)) * 250
+    file = open_audio(written(tmp_path / "a.wav", sound))
+    assert file.duration == 2.0
+    assert everything(file) == sound
+
+
+def test_stereo_at_another_rate_becomes_16_khz_mono(tmp_path: Path) -> None:
+    file = open_audio(written(tmp_path / "a.wav", bytes(4 * 44_100), rate=44_100, channels=2))
+    assert file.duration == pytest.approx(1.0)
+    assert len(everything(file)) == pytest.approx(32_000, abs=100)
+
+
+def test_one_channel_can_be_picked(tmp_path: Path) -> None:
+    pair = (1000).to_bytes(2, "little") + (-1000).to_bytes(2, "little", signed=True)
+    path = written(tmp_path / "a.wav", pair * 16_000, channels=2)
+    left, right = (everything(open_audio(path, channel=channel)) for channel in (0, 1))
+    assert left == pair[:2] * 16_000
+    assert right == pair[2:] * 16_000
+
+
+def bad(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "x.wav"
+    match kind:
+        case "missing":
+            pass
+        case "directory":
+            path.mkdir()
+        case "empty":
+            path.touch()
+        case "text":
+            path.write_text("This is a text, whatever its name says.\n" * 50)
+        case "garbage":
+            path.write_bytes(bytes((i * 7919) % 251 for i in range(5000)))
+        case _:
+            written(path, b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("missing", "no such file"),
+        ("directory", "is a directory"),
+        ("empty", "is empty"),
+        ("text", "is no audio file"),
+        ("garbage", "is no audio file"),
+        ("header only", "holds no audio"),
+    ],
+)
+def test_what_is_no_recording_is_refused_with_its_name(
+    tmp_path: Path, kind: str, says: str
+) -> None:
+    path = bad(tmp_path, kind)
+    with pytest.raises(InputError, match=says) as refused:
+        open_audio(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_channel_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.wav", bytes(3200))
+    with pytest.raises(InputError, match="there is no 1"):
+        open_audio(path, channel=1)
