@@ -22,11 +22,13 @@ from pipeline.errors import (
 from pipeline.gateway import refusals, wire
 from pipeline.gateway.limits import Slots, Ticket
 from pipeline.gateway.stream import ReplyReader
-from pipeline.gateway.transport import WarmTransport, origin_of
+from pipeline.gateway.transport import WarmTransport, origin_of, serialised
 from pipeline.settings import LlmSettings
 
 #: seconds for the body of a refusal, and for the goodbye of a foreign transport
 GOODBYE = 1.0
+#: seconds for the end of a body behind a reply that is over, with a foreign transport
+TAIL_PATIENCE = 0.1
 #: seconds for usage and end marker behind the finish reason
 LAST_WORDS = 2.0
 
@@ -71,6 +73,8 @@ class GatewayClient:
         self.slots = Slots(settings.connections)
         self._key = key.strip()
         self.headers = _headers(self.url, self._key)
+        self._head = serialised(httpx.Request("POST", self.url, headers=self.headers))
+        self._head = self._head.replace(b"Content-Length: 0\r\n", b"").removesuffix(b"\r\n")
         self._origin = origin_of(self.url)
         self._granted: dict[Ticket, anyio.Event] = {}
         self._guests: dict[Ticket, GatewayReply] = {}
@@ -107,11 +111,12 @@ class GatewayClient:
 
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
-        message = httpx.Request(
-            "POST", self.url, headers=self.headers, content=wire.encode_request(request)
-        )
+        body = wire.encode_request(request)
         if isinstance(self.transport, WarmTransport):
-            return await self.transport.send(message, self._origin)
+            # An httpx.Request for each call costs as much as all the rest of this path.
+            length = b"Content-Length: %d\r\n\r\n" % len(body)
+            return await self.transport.send(self._head + length + body, self._origin)
+        message = httpx.Request("POST", self.url, headers=self.headers, content=body)
         return ForeignAnswer(self.transport, message)
 
     def reader(self, headers: Mapping[str, str]) -> ReplyReader:
@@ -298,6 +303,7 @@ class ForeignAnswer:
         self._body: AsyncIterator[bytes] | None = None
         self._scope: anyio.CancelScope | None = None
         self._is_closed = False
+        self._has_tail = False
 
     @property
     def status(self) -> int:
@@ -325,6 +331,7 @@ class ForeignAnswer:
 
     def close(self, *, is_over: bool = False) -> None:
         self._is_closed = True
+        self._has_tail = is_over
         if self._scope is not None:
             self._scope.cancel()
 
@@ -333,9 +340,17 @@ class ForeignAnswer:
             return
         with anyio.move_on_after(GOODBYE, shield=True):
             try:
+                await self._read_tail()
                 await self._response.aclose()
             except httpx.HTTPError:
                 return  # it is broken, which is as good as closed
+
+    async def _read_tail(self) -> None:
+        """Read what is behind the reply, so that a pool can use the connection again."""
+        if self._has_tail and self._body is not None:
+            with anyio.move_on_after(TAIL_PATIENCE):
+                async for _ in self._body:
+                    pass
 
     async def _bounded(self, work: Awaitable[T], deadline: float | None = None) -> T:
         """Do ``work`` until ``deadline``, or until ``close``; errors become ours."""

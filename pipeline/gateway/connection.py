@@ -78,9 +78,7 @@ class Connection(asyncio.Protocol):
             return False
         if self._is_tls:
             return True  # session tickets make an idle TLS connection readable
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._poll.poll(0)  # an end of file that the loop has not come to yet
 
     def take(self) -> bytes:
         """Return the body that has arrived and not been read."""
@@ -119,6 +117,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._is_tls = transport.get_extra_info("ssl_object") is not None
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self.is_broken:

@@ -137,10 +137,8 @@ class WarmTransport(httpx.AsyncBaseTransport):
         self._burned: anyio.Event | None = None
         self._is_closed = False
 
-    async def send(self, request: httpx.Request, origin: Origin | None = None) -> Exchange:
-        """Send ``request`` and return once it is written; raises a GatewayError."""
-        origin = origin or origin_of(request.url)
-        content = serialised(request)
+    async def send(self, content: bytes, origin: Origin) -> Exchange:
+        """Send a whole request as it is, return once it is written; raises a GatewayError."""
         link = self._take(origin) or await self.fresh(origin)
         link.send(content)
         exchange = Exchange(self, origin, content, link)
@@ -156,7 +154,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
         """For use below any httpx client; errors are httpx's."""
         await request.aread()
         try:
-            exchange = await self.send(request)
+            exchange = await self.send(serialised(request), origin_of(request.url))
             try:
                 await exchange.head()
             except BaseException:

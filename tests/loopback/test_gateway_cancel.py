@@ -10,7 +10,7 @@ import pytest
 from pipeline.completions import CompletionRequest, Message
 from pipeline.errors import GatewayBusy
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.transport import WarmTransport
+from pipeline.gateway.transport import WarmTransport, origin_of
 from tests.loopback.gateway_peer import (
     CHUNKED,
     HELLO,
@@ -186,8 +186,8 @@ async def test_a_body_that_is_not_read_stops_its_sender() -> None:
         peer.say(b"0\r\n\r\n")
 
     async with serving(script) as server:
-        transport = WarmTransport()
-        exchange = await transport.send(httpx.Request("GET", server.url))
+        transport, url = WarmTransport(), httpx.URL(server.url)
+        exchange = await transport.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", origin_of(url))
         await exchange.head()
         await anyio.sleep(0.2)
         assert sent < 19_000_000
