@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from pipeline.local.numbers import NumberEar
 from pipeline.local.scenario import (
     AnySttLine,
     Close,
@@ -74,6 +75,7 @@ class Play:
         self._was_short = ""
         self._quiet = False
         self._turn = SpokenTurn(self._how.style)
+        self._ear = NumberEar(rate) if self._how.hear_numbers else None
 
     @property
     def audio_ms(self) -> float:
@@ -100,6 +102,13 @@ class Play:
         return min(times, default=math.inf)
 
     # --- what arrives ----------------------------------------------------------------------
+
+    def hear(self, data: bytes, now: float) -> None:
+        """Take audio, and understand it where the scenario says so."""
+        self.audio(len(data), now)
+        if self._ear is not None:
+            turns = [self._turn.say(line, self.audio_ms) for line in self._ear.feed(data)]
+            self._later.append((now, [*turns]))
 
     def audio(self, size: int, now: float) -> None:
         self._audio += size

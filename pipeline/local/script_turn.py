@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.local.scenario import End, FormattedCopy, LlmResponse, Pause, TimedWord, TurnLine
 
@@ -56,7 +57,8 @@ class SpokenTurn:
 
     def flush(self) -> Say:
         """End the open turn with the words it has."""
-        return self.say(End(words=tuple(self._words)), 0)
+        words = (replace(word, word_is_final=True) for word in self._words)
+        return self.say(End(words=tuple(words)), 0)
 
     def answer(self, line: LlmResponse) -> Say:
         message = {"role": "assistant", "content": line.text}

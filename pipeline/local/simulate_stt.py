@@ -192,7 +192,7 @@ class ScriptedStt:
         if isinstance(message, bytes):
             connection.audio += message
             connection.frames.append((now, len(message)))
-            play.audio(len(message), now)
+            play.hear(message, now)
         else:
             value: Any = None
             with suppress(msgspec.DecodeError):

@@ -1,5 +1,7 @@
 """The scripted speech-to-text server, seen through a raw websocket."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -8,7 +10,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from pipeline.local.scenario import Line
+from pipeline.local.numbers import spoken
+from pipeline.local.scenario import End, Line, parse
 from tests.support import Simulation, simulate
 
 FRAME = bytes(1600)  #: 50 ms at 16 kHz, s16le
@@ -225,3 +228,33 @@ async def test_leaving_ends_every_connection() -> None:
         await read(socket)
     with pytest.raises(ConnectionClosed):
         await read(socket)
+
+
+async def test_numbers_in_the_audio_are_heard_across_connections() -> None:
+    audio = spoken([1, 2, 3, 4, 5, 6], words_per_turn=3)
+    end_of_first_turn = 3 * 6400 + 2 * 3200 + 25_600  # bytes: words, gaps, the pause
+    texts: list[Any] = []
+    async with simulate([{"stt": "connection", "hear_numbers": True}]) as sim:
+        for part in (audio[:end_of_first_turn], audio[end_of_first_turn:]):
+            async with client(sim) as socket:
+                for i in range(0, len(part), 1600):
+                    await socket.send(part[i : i + 1600])
+                await socket.send(TERMINATE)
+                texts += [m["transcript"] for m in await read_all(socket) if m.get("end_of_turn")]
+    assert texts == ["1 2 3", "4 5 6"]
+
+
+@pytest.mark.parametrize("path", sorted(Path("samples/scenarios").glob("*.jsonl")), ids=str)
+async def test_every_sample_plays_all_of_its_turns(path: Path) -> None:
+    scenario = parse(path.read_text())
+    texts: list[Any] = []
+    async with simulate(scenario) as sim:
+        for _ in scenario.connections:
+            async with client(sim) as socket:
+                with suppress(ConnectionClosed):
+                    for _ in range(300):
+                        await socket.send(FRAME)
+                    await socket.send(TERMINATE)
+                texts += [m["transcript"] for m in await read_all(socket) if m.get("end_of_turn")]
+    lines = [line for script in scenario.connections for line in script.lines]
+    assert texts == [line.text for line in lines if isinstance(line, End)]

@@ -1,0 +1,130 @@
+"""The ``pipeline`` command as a person runs it: a process of its own, and what it printed."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+import anyio
+import msgspec
+from anyio.abc import Process
+from msgspec import Struct
+
+from pipeline.events import ServerEvent, Unknown, decode_event
+
+RECORDING = Path(__file__).parents[2] / "samples" / "audio" / "jfk-inaugural.wav"
+COMMAND = [sys.executable, "-m", "pipeline"]
+
+#: seconds for a command to end; imports are slow on a busy machine
+PATIENCE = 40.0
+
+
+class Ran(Struct, frozen=True):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[ServerEvent | Unknown]:
+        return [decode_event(line) for line in self.out.splitlines()]
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    """Return this process's environment without anything that is about us, and ``more``."""
+    ours = ("PIPELINE_", "ASSEMBLYAI_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(ours)} | more
+
+
+async def pipeline(*words: object, env: Mapping[str, str] | None = None, **places: Path) -> Ran:
+    """Run ``pipeline`` with ``words`` to its end, without a terminal or a key."""
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process(
+            [*COMMAND, *map(str, words)],
+            input=b"",
+            check=False,
+            env=surroundings(**(env or {})),
+            cwd=places.get("cwd"),
+        )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Running:
+    """A command that goes on until it is stopped."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._rest = b""
+
+    async def line(self, *, holding: str, of: str = "stderr") -> str:
+        """Wait for a line with ``holding`` in it and return it."""
+        stream = self._process.stderr if of == "stderr" else self._process.stdout
+        assert stream is not None
+        seen = b""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                seen += await stream.receive()
+                *whole, _ = seen.decode(errors="replace").split("\n")
+                for line in whole:
+                    if holding in line:
+                        return line
+
+    async def stop(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
+        self._process.send_signal(number)
+        with anyio.fail_after(PATIENCE):
+            return await self._process.wait()
+
+    async def ended(self) -> int:
+        with anyio.fail_after(PATIENCE):
+            return await self._process.wait()
+
+    async def stop_reading(self) -> None:
+        """Close our end of its standard output."""
+        assert self._process.stdout is not None
+        await self._process.stdout.aclose()
+
+
+@asynccontextmanager
+async def running(
+    *words: object, env: Mapping[str, str] | None = None
+) -> AsyncGenerator[Running]:
+    """Start ``pipeline`` with ``words``; it is killed on leaving, should it still run."""
+    process = await anyio.open_process(
+        [*COMMAND, *map(str, words)],
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=surroundings(**(env or {})),
+    )
+    try:
+        yield Running(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+def loaded_by(*words: str) -> set[str]:
+    """Return the modules that are imported when ``pipeline`` runs with ``words``."""
+    program = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('\\0' + ' '.join(sys.modules)))\n"
+        f"sys.argv = ['pipeline', *{words!r}]\n"
+        "from pipeline.__main__ import main\n"
+        "main()\n"
+    )
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, timeout=PATIENCE
+    )
+    return set(done.stdout.decode().partition("\0")[2].split())
+
+
+__all__ = ["RECORDING", "Ran", "Running", "loaded_by", "msgspec", "pipeline", "running"]
