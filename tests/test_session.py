@@ -1,0 +1,385 @@
+"""A session on virtual time: scripted speech-to-text, scripted gateway, real everything else."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from anyio.abc import TaskStatus
+
+from pipeline.audio.pcm import Format
+from pipeline.completions import Accepted, CompletionRequest, Finished, Piece, TextDelta
+from pipeline.errors import GatewayLost, InputError, SttLost, SttRefused
+from pipeline.events import (
+    Engine,
+    Frame,
+    PlaybackReportCommand,
+    ResponseCancelCommand,
+    ResponseCreateCommand,
+    SessionUpdateCommand,
+    TurnCommitCommand,
+    TurnCreateCommand,
+)
+from pipeline.hub.fanout import Topic, Topics
+from pipeline.journal.log import SessionLog
+from pipeline.requests.budget import Budget
+from pipeline.requests.response import CallReport
+from pipeline.session import Equipment, Session, open_session
+from pipeline.settings import Prompt
+from pipeline.speech import Heard, SpeechBegan, StreamClosed, StreamLost, Transcript, Word
+
+SECOND = b"\0" * 32_000
+
+
+class Speech:
+    """Speech-to-text that hears what the test says it does."""
+
+    def __init__(self, hear: Callable[[Heard], None], refusal: Exception | None = None) -> None:
+        self.hear = hear
+        self.refusal = refusal
+        self.sent = 0
+        self.forced = 0
+        self.said_goodbye = False
+        self._over = anyio.Event()
+        self._failure: Exception | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        task_status.started()
+        try:
+            await self._over.wait()
+        finally:
+            self.said_goodbye = True
+        if self._failure is not None:
+            raise self._failure
+
+    async def send(self, frame: bytes) -> None:
+        self.sent += len(frame)
+
+    async def force_endpoint(self) -> None:
+        self.forced += 1
+
+    async def finish(self) -> None:
+        self.hear(StreamClosed())
+        self._over.set()
+
+    def fail(self, error: Exception) -> None:
+        self._failure = error
+        self._over.set()
+
+
+class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
+    """Says a word every ``gap`` seconds."""
+
+    def __init__(self, gateway: "ScriptedGateway", request: CompletionRequest) -> None:
+        self.gateway = gateway
+        self.request = request
+        self._left: list[Piece] = [
+            Accepted("q-1"),
+            *(TextDelta(word) for word in gateway.words),
+            Finished("stop", complete=True),
+        ]
+
+    async def __aenter__(self) -> "ScriptedReply":
+        self.gateway.requests.append(self.request)
+        self.gateway.open_now += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.gateway.open_now -= 1
+
+    async def receive(self) -> Sequence[Piece]:
+        await anyio.sleep(self.gateway.gap)
+        if self.gateway.failure is not None:
+            raise self.gateway.failure
+        return [self._left.pop(0)] if self._left else []
+
+    def commit(self) -> None:
+        pass
+
+
+class ScriptedGateway:
+    def __init__(self) -> None:
+        self.words = ["One", " two", "."]
+        self.gap = 1.0  # seconds
+        self.failure: GatewayLost | None = None
+        self.requests: list[CompletionRequest] = []
+        self.open_now = 0
+        self.warmed = 0
+
+    def open(self, request: CompletionRequest, *, speculative: bool = False) -> ScriptedReply:
+        return ScriptedReply(self, request)
+
+    async def warm(self) -> None:
+        self.warmed += 1
+
+
+class Stage:
+    """A session, what stands around it, and what it published."""
+
+    def __init__(self, *, refusal: Exception | None = None, **prompt: Any) -> None:
+        self.gateway = ScriptedGateway()
+        self.reports: list[CallReport] = []
+        self.events: list[dict[str, Any]] = []
+        topics = Topics()
+        log = SessionLog("s1")
+        topic = topics.open(log)
+        log.listen(partial(self._show, topic))
+        speech: list[Speech] = []
+
+        def listen(audio: Format, hear: Callable[[Heard], None]) -> Speech:
+            speech.append(Speech(hear, refusal))
+            return speech[0]
+
+        engine = Engine(name="custom", url="test:", model="m")
+        ids = iter(f"r{n}" for n in range(1, 1000))
+        equipment = Equipment(
+            stt=engine,
+            llm=engine,
+            listen=listen,
+            gateway=self.gateway,
+            budget=Budget(0),
+            new_id=lambda: next(ids),
+            observe=(lambda _, call: self.reports.append(call),),
+        )
+        prompts = {"reply": Prompt(system="Be brief.", **prompt)}
+        self.session = Session(topic, log.append, prompts, equipment, Format())
+        self.speech = speech[0]
+
+    def _show(self, topic: Topic, frame: Frame) -> None:
+        topic.publish(frame)
+        self.events.append(msgspec.json.decode(frame.data))
+
+    def open(self) -> AbstractAsyncContextManager[Session]:
+        return open_session(self.session, "test")
+
+    def said(self, *types: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] in types]
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+
+def turn(order: int, text: str, end: float = 0.0) -> Transcript:
+    return Transcript(order, text, ended=True, words=(Word(text, 0.0, end),))
+
+
+async def test_a_turn_is_answered_and_the_session_ends_with_its_totals() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        await session.audio(SECOND)
+        stage.speech.hear(turn(0, "Hello there.", end=0.5))
+        await session.finish()
+    assert stage.types() == [
+        "session.created",
+        "turn.completed",
+        "response.created",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.done",
+        "session.ended",
+    ]
+    assert stage.said("response.done")[0]["text"] == "One two."
+    ended = stage.said("session.ended")[0]
+    assert ended["reason"] == "source_ended"
+    assert ended["totals"]["turns"] == ended["totals"]["completed"] == 1
+    assert ended["totals"]["audio_seconds"] == 1.0
+
+
+async def test_the_next_turn_supersedes_before_its_own_response_is_created() -> None:
+    # 0 s: turn 1 asked.  2.5 s: turn 2 ends, one word of the answer is out.
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Book a train."))
+        await anyio.sleep(2.5)
+        stage.speech.hear(turn(1, "And a taxi."))
+        assert stage.gateway.open_now == 1
+        await session.finish()
+    created, done = stage.said("response.created"), stage.said("response.done")
+    assert (done[0]["status"], done[0]["reason"]) == ("cancelled", "superseded")
+    assert done[0]["superseded_by"] == created[1]["response_id"]
+    assert created[1]["supersedes"] == created[0]["response_id"]
+    assert done[0]["seq"] < created[1]["seq"]
+    assert done[0]["text"] == "One"
+    asked = [(m.role, m.content) for m in stage.gateway.requests[1].messages]
+    assert asked == [
+        ("system", "Be brief."),
+        ("user", "Book a train."),
+        ("assistant", "One [interrupted]"),
+        ("user", "And a taxi."),
+    ]
+
+
+async def test_a_turn_that_goes_on_before_anything_was_said_becomes_one_message() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Book a train"))
+        await anyio.sleep(0.5)
+        stage.speech.hear(turn(1, "to Oslo."))
+        await session.finish()
+    assert stage.gateway.requests[1].messages[-1].content == "Book a train to Oslo."
+    assert stage.said("response.created")[1]["turns"] == [1, 2]
+
+
+async def test_times_are_taken_on_the_audio_clock() -> None:
+    # 0 s: one second of audio, words until 0.4 s.  1.5 s: end of turn.  3.5 s: first token.
+    stage = Stage()
+    async with stage.open() as session:
+        for _ in range(20):
+            await session.audio(SECOND[:1600])
+            await anyio.sleep(0.05)
+        await anyio.sleep(0.5)
+        stage.speech.hear(turn(0, "Hello.", end=0.4))
+        await session.finish()
+    times = stage.said("response.done")[0]["times"]
+    assert times["end_of_turn_delay"] == pytest.approx(1500 - 400, abs=60)
+    assert times["queue"] == pytest.approx(0)
+    assert times["time_to_first_token"] == pytest.approx(2000)
+    assert times["end_to_end"] == pytest.approx(times["end_of_turn_delay"] + 2000)
+
+
+async def test_a_refused_speech_to_text_raises_before_anything_is_published() -> None:
+    stage = Stage(refusal=SttRefused("wrong key", code=1008))
+    with pytest.raises(SttRefused, match="wrong key"):
+        async with stage.open():
+            pytest.fail("the session must not open")
+    assert stage.events == []
+
+
+async def test_a_lost_speech_to_text_ends_every_response_and_the_session() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Hello."))
+        await anyio.sleep(2.5)
+        stage.speech.fail(SttLost("gone", code=1006))
+        await session.topic.ended.wait()
+    assert stage.types()[-3:] == ["error", "response.done", "session.ended"]
+    assert stage.said("session.ended")[0]["reason"] == "error"
+    assert isinstance(session.failure, SttLost)
+
+
+async def test_a_failing_call_is_an_event_and_the_session_goes_on() -> None:
+    stage = Stage()
+    stage.gateway.failure = GatewayLost("the model is out of reach", status=502)
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Hello."))
+        await anyio.sleep(2)
+        stage.gateway.failure = None
+        stage.speech.hear(turn(1, "Are you there?"))
+        await session.finish()
+    first, second = stage.said("response.done")
+    assert first["status"] == "failed"
+    assert first["error"] == {"type": "lost", "message": "the model is out of reach", "code": 502}
+    assert second["status"] == "completed"
+    assert session.failed_responses == 1
+
+
+async def test_leaving_early_ends_what_is_open_and_says_goodbye_to_speech_to_text() -> None:
+    stage = Stage()
+    async with stage.open():
+        stage.speech.hear(turn(0, "Hello."))
+        await anyio.sleep(0.5)
+    assert stage.types()[-2:] == ["response.done", "session.ended"]
+    assert stage.said("session.ended")[0]["reason"] == "shutdown"
+    assert stage.speech.said_goodbye
+    assert stage.gateway.open_now == 0
+
+
+async def test_an_error_of_the_source_reaches_whoever_opened_the_session() -> None:
+    stage = Stage()
+    with pytest.raises(InputError, match="broken file"):
+        async with stage.open():
+            raise InputError("broken file")
+    assert stage.said("session.ended")[0]["reason"] == "error"
+
+
+async def test_cancelling_the_session_still_ends_it_in_the_log() -> None:
+    stage = Stage()
+    with anyio.move_on_after(5):
+        async with stage.open():
+            stage.speech.hear(Transcript(0, "Hello"))
+            await anyio.sleep_forever()
+    assert stage.types()[-1] == "session.ended"
+
+
+async def test_an_open_turn_is_answered_when_the_source_ends() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(Transcript(0, "never ended"))
+        await session.finish()
+    assert stage.said("turn.completed")[0]["text"] == "never ended"
+    assert stage.said("response.done")[0]["status"] == "completed"
+
+
+async def test_speech_warms_a_connection() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        await anyio.wait_all_tasks_blocked()
+        before = stage.gateway.warmed
+        stage.speech.hear(SpeechBegan(0.1))
+        await anyio.wait_all_tasks_blocked()
+        assert stage.gateway.warmed == before + 1
+        await session.finish()
+
+
+async def test_losing_the_connection_is_told_and_nothing_of_it_ends_a_response() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Hello."))
+        stage.speech.hear(StreamLost("reset by peer"))
+        await session.finish()
+    assert stage.said("stt.interrupted")[0]["cause"] == "reset by peer"
+    assert stage.said("response.done")[0]["status"] == "completed"
+
+
+async def test_clients_type_turns_cancel_and_ask_again() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        await session.command(TurnCreateCommand(text="Hello?", speaker="Ann"))
+        await anyio.sleep(0.5)
+        await session.command(ResponseCancelCommand())
+        await session.command(ResponseCreateCommand())
+        await session.command(TurnCommitCommand())
+        await session.finish()
+    assert stage.said("turn.completed")[0]["speaker"] == "Ann"
+    assert [done["status"] for done in stage.said("response.done")] == ["cancelled", "completed"]
+    assert stage.gateway.requests[1].messages[-1].content == "Hello?"
+    assert stage.speech.forced == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (TurnCreateCommand(text="  "), "empty"),
+        (ResponseCreateCommand(prompt="nope"), "there is reply"),
+        (SessionUpdateCommand(stt={"prompt": "x"}), "cannot be changed"),
+        (PlaybackReportCommand(response_id="r1"), "text or characters"),
+    ],
+)
+async def test_a_command_without_sense_is_refused_in_words(command: Any, words: str) -> None:
+    async with Stage().open() as session:
+        with pytest.raises(InputError, match=words):
+            await session.command(command)
+        await session.finish()
+
+
+async def test_what_was_played_is_what_the_next_request_tells() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Hello."))
+        await anyio.sleep(10)
+        await session.command(PlaybackReportCommand(response_id="r1", characters=3))
+        stage.speech.hear(turn(1, "Stop."))
+        await session.finish()
+    assert stage.gateway.requests[1].messages[2].content == "One [interrupted]"
