@@ -286,7 +286,7 @@ class Cursor:
         return encode(Heartbeat(session_id=log.session_id, epoch=log.epoch, head=self.seen))
 
     def take(self, now: float) -> list[bytes]:
-        """Return the JSON texts to send now, and count them as sent. Empty when caught up.
+        """Return the JSON texts to send now, and count them as sent; more while ``behind``.
 
         Raises ``Goodbye`` when the subscriber is to be closed as too slow.
         """

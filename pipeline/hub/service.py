@@ -1,4 +1,4 @@
-"""What the hub needs of the house, and tells of it: the seams that ``app.py`` fills. Pure."""
+"""What the hub needs of the house, and tells of it: the seams that ``app.py`` fills."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager

@@ -60,8 +60,8 @@ def ended(turn: int, text: str) -> TurnCompleted:
 
 def everything(cursor: Cursor, now: float = 0.0) -> list[ServerEvent]:
     events: list[ServerEvent] = []
-    while texts := cursor.take(now):
-        for text in texts:
+    while cursor.behind:
+        for text in cursor.take(now):
             event = decode_event(text)
             assert not isinstance(event, Unknown)
             events.append(event)

@@ -1,0 +1,226 @@
+"""Fan-out: who keeps up is written to at once, who lags is served alone."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from pipeline.events import (
+    Event,
+    Heartbeat,
+    ResponseDelta,
+    ServerEvent,
+    SessionEnded,
+    SessionResync,
+    SpeechStartedEvent,
+    Totals,
+    Unknown,
+    decode_event,
+)
+from pipeline.hub.fanout import DIRECT, Subscriber, Topic, Topics
+from pipeline.hub.protocol import CloseCode, Goodbye, Limits
+from pipeline.journal.log import SessionLog
+
+LIMITS = Limits(events=20, resyncs=1, batch=8)
+
+
+class FakeSink:
+    """Takes frames while it has room."""
+
+    def __init__(self) -> None:
+        self.events: list[ServerEvent | Unknown] = []
+        self.writes = 0
+        self._room = anyio.Event()
+        self._room.set()
+
+    def block(self) -> None:
+        self._room = anyio.Event()
+
+    def free(self) -> None:
+        self._room.set()
+
+    def write(self, wire: bytes) -> bool:
+        if not self._room.is_set():
+            return False
+        self.writes += 1
+        while wire:
+            size, head = wire[1], 2
+            if size == 126:
+                size, head = int.from_bytes(wire[2:4], "big"), 4
+            self.events.append(decode_event(wire[head : head + size]))
+            wire = wire[head + size :]
+        return True
+
+    async def ready(self) -> None:
+        await self._room.wait()
+
+    @property
+    def numbers(self) -> list[int]:
+        return [event.seq for event in self.events if not isinstance(event, Unknown | Heartbeat)]
+
+
+class Stage:
+    """One session, and subscribers with running tasks."""
+
+    def __init__(self) -> None:
+        self.topics = Topics()
+        self.log = SessionLog("s1")
+        self.topic = self.topics.open(self.log)
+
+    def say(self, *events: Event) -> None:
+        for event in events:
+            self.log.append(event, t=0, ts="")
+
+    def deltas(self, text: str) -> None:
+        self.say(*(ResponseDelta(response_id="r1", delta=letter) for letter in text))
+
+    @asynccontextmanager
+    async def subscriber(
+        self, after_seq: int | None = 0, events: tuple[str, ...] = ()
+    ) -> AsyncGenerator[FakeSink]:
+        sink = FakeSink()
+        subscriber = Subscriber(sink, limits=LIMITS)
+        subscriber.subscribe(self.topic, after_seq=after_seq, events=events)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(subscriber.run)
+            yield sink
+            tasks.cancel_scope.cancel()
+
+
+def text_of(sink: FakeSink) -> str:
+    return "".join(event.delta for event in sink.events if isinstance(event, ResponseDelta))
+
+
+async def test_who_has_caught_up_is_written_to_before_publish_returns() -> None:
+    stage = Stage()
+    async with stage.subscriber() as sink:
+        stage.deltas("a")
+        assert sink.numbers == [1]
+
+
+async def test_a_replay_joins_the_live_events_without_gap_or_double() -> None:
+    stage = Stage()
+    stage.deltas("abcdefghijkl")
+    async with stage.subscriber(after_seq=2) as sink:
+        stage.deltas("mn")
+        await anyio.wait_all_tasks_blocked()
+        stage.deltas("o")
+        assert text_of(sink) == "cdefghijklmno"
+
+
+async def test_who_lags_gets_merged_deltas_and_then_lives_on() -> None:
+    stage = Stage()
+    async with stage.subscriber() as sink, stage.subscriber() as neighbour:
+        sink.block()
+        stage.deltas("abcde")
+        assert neighbour.numbers == [1, 2, 3, 4, 5]
+        sink.free()
+        await anyio.wait_all_tasks_blocked()
+        stage.deltas("f")
+    assert sink.numbers == [5, 6]
+    assert text_of(sink) == "abcdef"
+
+
+async def test_who_lags_too_far_gets_the_state_and_then_goodbye() -> None:
+    stage = Stage()
+    sink = FakeSink()
+    subscriber = Subscriber(sink, limits=LIMITS)
+    subscriber.subscribe(stage.topic, after_seq=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lag_twice, stage, sink)
+        with pytest.raises(Goodbye) as goodbye:
+            await subscriber.run()
+    assert goodbye.value.code == CloseCode.SLOW
+    assert [type(event) for event in sink.events] == [SessionResync]
+    assert stage.topic.subscribers == 0
+
+
+async def lag_twice(stage: Stage, sink: FakeSink) -> None:
+    for _ in range(2):
+        sink.block()
+        stage.say(*(SpeechStartedEvent() for _ in range(21)))
+        sink.free()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_a_filtered_subscriber_learns_of_what_was_held_back() -> None:
+    stage = Stage()
+    async with stage.subscriber(events=("speech.*",)) as sink:
+        stage.deltas("ab")
+        stage.say(SpeechStartedEvent())
+        (event,) = sink.events
+        assert isinstance(event, SpeechStartedEvent)
+        assert (event.from_seq, event.seq) == (1, 3)
+
+
+async def test_a_large_audience_is_written_to_once_a_turn_of_the_loop() -> None:
+    stage = Stage()
+    async with anyio.create_task_group() as tasks:
+        sinks = [FakeSink() for _ in range(DIRECT + 1)]
+        for sink in sinks:
+            subscriber = Subscriber(sink)
+            subscriber.subscribe(stage.topic, after_seq=0)
+            tasks.start_soon(subscriber.run)
+        await anyio.wait_all_tasks_blocked()
+        stage.deltas("abc")
+        async with stage.subscriber() as late:
+            assert all(sink.numbers == [] for sink in sinks)
+            await anyio.wait_all_tasks_blocked()
+            assert all(sink.numbers == late.numbers == [1, 2, 3] for sink in sinks)
+            assert all(sink.writes == 1 for sink in sinks)
+            stage.deltas("d")
+            stage.say(SessionEnded(reason="client", totals=Totals()))
+            assert all(sink.numbers == [1, 2, 3, 4, 5] for sink in [*sinks, late])
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_heartbeat_names_the_head_and_waits_for_what_lags() -> None:
+    stage = Stage()
+    sink = FakeSink()
+    subscriber = Subscriber(sink)
+    subscriber.subscribe(stage.topic, after_seq=0)
+    stage.deltas("a")
+    subscriber.beat()
+    sink.block()
+    stage.deltas("b")
+    subscriber.beat()
+    heads = [event.head for event in sink.events if isinstance(event, Heartbeat)]
+    assert heads == [1]
+
+
+async def test_subscribing_again_starts_over() -> None:
+    stage = Stage()
+    stage.deltas("ab")
+    sink = FakeSink()
+    subscriber = Subscriber(sink)
+    subscriber.subscribe(stage.topic, after_seq=2)
+    subscriber.subscribe(stage.topic, after_seq=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(subscriber.run)
+        await anyio.wait_all_tasks_blocked()
+        assert (sink.numbers, stage.topic.subscribers) == ([1, 2], 1)
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_leaves_is_forgotten() -> None:
+    stage = Stage()
+    async with stage.subscriber():
+        assert stage.topic.subscribers == 1
+    assert stage.topic.subscribers == 0
+    stage.deltas("a")
+
+
+def test_watchers_hear_of_new_sessions_before_their_first_event() -> None:
+    topics = Topics()
+    heard: list[tuple[str, int]] = []
+
+    def watcher(topic: Topic) -> None:
+        heard.append((topic.id, topic.log.visible))
+
+    topics.watch(watcher)
+    topics.open(SessionLog("s1"))
+    topics.unwatch(watcher)
+    topics.open(SessionLog("s2"))
+    assert heard == [("s1", 0)]
+    assert [topic.id for topic in topics] == ["s1", "s2"]
