@@ -119,10 +119,14 @@ def _text(content: object) -> str | None:
         return content
     if not isinstance(content, list):
         return None
-    texts = [part.get("text") for part in cast("list[Any]", content) if isinstance(part, dict)]
-    if len(texts) != len(cast("list[Any]", content)):
-        return None
-    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
+    parts: list[Any] = content
+    texts: list[str] = []
+    for part in parts:
+        text: Any = cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return "".join(texts)
 
 
 def _max_tokens(fields: dict[str, Any]) -> int:

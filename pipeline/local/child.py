@@ -72,6 +72,7 @@ async def start_engines(
         command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=os.name == "posix"
     )
     words = _Words(on_progress)
+    engines: Engines | None = None
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(words.relay, process)

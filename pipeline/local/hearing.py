@@ -5,8 +5,9 @@
                                              │  └──── voice again ─────┘
                                              └─ end silence ─> segment closed, turn ended
 
-A turn is one segment, or several when somebody speaks on for long. Decodes run one at a time: those of
-closed segments first, then that of a pause (which becomes the final one if nobody speaks on), then partials.
+A turn is one segment, or several when somebody speaks on for long. Decodes run one at a time:
+those of closed segments first, then that of a pause (which becomes the final one if nobody speaks
+on), then partials.
 """
 
 from collections import deque
@@ -23,7 +24,7 @@ CHUNK = 0.032  #: seconds; what the voice detector wants
 
 _MIN_VOICED = 3  #: chunks; less is a click
 _ONSET = 2  #: chunks above the threshold in a row open a segment
-_LEFT_PAD = 8  #: chunks of audio kept before the onset
+_LEFT_PAD = 12  #: chunks of audio kept before the onset
 _TAIL = 6  #: chunks of audio decoded behind the last voice
 _DIP = 3  #: chunks of silence that do not hold a partial back
 _LONG = ceil(15.0 / CHUNK)  #: chunks; a longer segment is cut at its next pause
@@ -35,6 +36,8 @@ Kind = Literal["final", "pause", "partial"]
 
 
 class Tuning(Struct, frozen=True, kw_only=True):
+    """When to open, to decode and to end."""
+
     threshold: float = 0.5  #: probability of voice that opens a segment
     pause: float = 0.192  #: seconds of silence until a decode that may become the final one
     end: float = 0.5  #: seconds of silence that end the turn
@@ -67,6 +70,8 @@ class Partial(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
+    """A turn is over, and reads so."""
+
     order: int
     words: tuple[Word, ...]
 
@@ -100,7 +105,7 @@ class _Span(Struct, frozen=True):
 
 
 class Hearing:
-    """Feed ``chunk``; do what ``next_job`` asks and give it to ``decoded``; send what ``take`` gives."""
+    """Feed ``chunk``; do what ``next_job`` asks, tell ``decoded``; send what ``take`` gives."""
 
     def __init__(self, tuning: Tuning) -> None:
         self.tuning = tuning

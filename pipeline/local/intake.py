@@ -1,5 +1,7 @@
 """Audio as it comes to 16 kHz samples in whole chunks of 32 ms."""
 
+from typing import cast
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ Pcm = NDArray[np.int16]
 
 
 class Intake:
-    """One stream's audio: bytes in, samples out. Blocking: microseconds, resampled a millisecond."""
+    """One stream's audio: bytes in, samples out. Blocking: resampling takes a millisecond."""
 
     def __init__(self, sample_rate: int, *, mulaw: bool) -> None:
         self._mulaw = mulaw
@@ -44,7 +46,7 @@ class Intake:
     def _at_rate(self, samples: Pcm, *, last: bool) -> Pcm:
         if self._resampler is None:
             return samples
-        return self._resampler.resample_chunk(samples, last=last)
+        return cast("Pcm", self._resampler.resample_chunk(samples, last=last))
 
     def _cut(self, samples: Pcm) -> Pcm:
         samples = np.concatenate((self._rest, samples))

@@ -96,7 +96,7 @@ class ChatServer:
 
     @asynccontextmanager
     async def _generation(self, ask: chat.Ask) -> AsyncGenerator["_Generation"]:
-        """The engine at work while the context is open; leaving early stops it, and waits for it."""
+        """The engine at work while the context is open; leaving early stops it for certain."""
         generation = _Generation(self._model, ask.body)
         try:
             async with anyio.create_task_group() as tasks:
@@ -185,9 +185,10 @@ async def _stream(
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
     """A client that does not read is as good as gone."""
-    with anyio.move_on_after(_WRITE_SECONDS):
-        return await response.write(data)
-    raise ConnectionError("the client does not read")
+    with anyio.move_on_after(_WRITE_SECONDS) as waited:
+        await response.write(data)
+    if waited.cancelled_caught:
+        raise ConnectionError("the client does not read")
 
 
 def _json(body: bytes, request_id: str, status: int = 200) -> web.Response:

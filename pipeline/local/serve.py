@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TypeVar
 
 import anyio
 from anyio import to_thread
@@ -20,10 +19,8 @@ from pipeline.settings import LocalSettings
 _SLOTS = 2  # a next turn does not wait behind a cancelled one
 _CONTEXT = 2048  #: tokens per slot: what SmolLM2 was trained on
 
-T = TypeVar("T")
 
-
-async def serve_local(
+async def serve_local(  # noqa: PLR0913 - what the command takes, and two callbacks
     settings: LocalSettings,
     *,
     host: str = "127.0.0.1",
@@ -35,23 +32,22 @@ async def serve_local(
     on_ready: Callable[[Engines], None],
 ) -> None:
     """Serve until cancelled. Port 0 is any free one; an empty key lets everyone in."""
-    recogniser: Recogniser
-    llama: Llama
+    recognisers: list[Recogniser] = []
+    llamas: list[Llama] = []
     begun = anyio.current_time()
 
     async def load_speech() -> None:
-        nonlocal recogniser
         on_progress("loading speech model…")
-        recogniser = await to_thread.run_sync(_load_speech, settings)
+        recognisers.append(await to_thread.run_sync(_load_speech, settings))
 
     async def load_language() -> None:
-        nonlocal llama
         on_progress("loading language model…")
-        llama = await to_thread.run_sync(_load_language, settings, prefill)
+        llamas.append(await to_thread.run_sync(_load_language, settings, prefill))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(load_speech)
         tasks.start_soon(load_language)
+    recogniser, llama = recognisers[0], llamas[0]
 
     async with AsyncExitStack() as servers:
         tuning = Tuning(end=settings.end_of_turn_silence)

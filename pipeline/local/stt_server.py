@@ -275,10 +275,11 @@ def _answer_plain_requests(socket: ServerConnection, request: Request) -> Respon
 
 async def _send(socket: ServerConnection, frame: bytes) -> None:
     """The one way out: a client that stops reading is cut off, not waited for."""
-    with anyio.move_on_after(_SEND_SECONDS):
-        return await socket.send(frame, text=True)
-    socket.transport.abort()
-    await socket.wait_closed()
+    with anyio.move_on_after(_SEND_SECONDS) as waited:
+        await socket.send(frame, text=True)
+    if waited.cancelled_caught:
+        socket.transport.abort()
+        await socket.wait_closed()
 
 
 async def _refuse(socket: ServerConnection, refused: wire.Refused) -> None:
@@ -291,9 +292,10 @@ async def _refuse(socket: ServerConnection, refused: wire.Refused) -> None:
 
 
 async def _close(socket: ServerConnection, code: int, reason: str) -> None:
-    with anyio.move_on_after(_GOODBYE_SECONDS, shield=True):
-        return await socket.close(code, reason)
-    socket.transport.abort()
+    with anyio.move_on_after(_GOODBYE_SECONDS, shield=True) as waited:
+        await socket.close(code, reason)
+    if waited.cancelled_caught:
+        socket.transport.abort()
 
 
 async def _stop(server: Server) -> None:

@@ -4,7 +4,7 @@ AssemblyAI docs: streaming API reference and Universal-3 Pro message sequence, 2
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -27,7 +27,12 @@ _LONGEST_TEXT, _MOST_KEYTERMS = 1750, 100
 _SHORTEST_SILENCE_MS, _LONGEST_SILENCE_MS = 50, 10_000
 
 
+Encoding = Literal["pcm_s16le", "pcm_mulaw"]
+
+
 class Refused(Exception):
+    """A verdict on the client, sent to it as an Error frame; ``code`` closes the connection."""
+
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -43,8 +48,10 @@ class Tunable(Struct, frozen=True, kw_only=True):
 
 
 class Parameters(Struct, frozen=True, kw_only=True):
+    """What a client asks for when it connects."""
+
     sample_rate: int = 16_000
-    encoding: Literal["pcm_s16le", "pcm_mulaw"] = "pcm_s16le"
+    encoding: Encoding = "pcm_s16le"
     inactivity_timeout: int | None = None  #: seconds
     include_partial_turns: bool = True
     tunable: Tunable = Tunable()
@@ -62,16 +69,13 @@ class Control(Struct, frozen=True):
 
 
 def parameters(query: Mapping[str, str]) -> Parameters:
-    """Names nobody knows are ignored, as the service does; known ones with a bad value are refused."""
-    encoding = query.get("encoding", "pcm_s16le")
-    if encoding not in ("pcm_s16le", "pcm_mulaw"):
-        raise Refused(BAD_REQUEST, f"encoding: {encoding} is not pcm_s16le or pcm_mulaw")
+    """Unknown names are ignored, as the service does; known ones with a bad value are refused."""
     timeout = _number(query, "inactivity_timeout", 5, 3600)
     rate = _number(query, "sample_rate", 8000, 96_000)
     partial = _flag(query, "include_partial_turns")
     return Parameters(
         sample_rate=16_000 if rate is None else int(rate),
-        encoding=encoding,
+        encoding=_encoding(query),
         inactivity_timeout=None if timeout is None else int(timeout),
         include_partial_turns=True if partial is None else partial,
         tunable=_tunable(query),
@@ -85,7 +89,7 @@ def control(text: str) -> Control:
         raise Refused(BAD_REQUEST, "Invalid JSON") from None
     if not isinstance(message, dict):
         raise Refused(BAD_REQUEST, "Invalid JSON: not an object")
-    fields: dict[str, Any] = message
+    fields = cast("dict[str, Any]", message)
     match fields.get("type"):
         case "Terminate" | "ForceEndpoint" | "KeepAlive" as kind:
             return Control(kind)
@@ -203,6 +207,14 @@ def _tunable(fields: Mapping[str, Any]) -> Tunable:
         vad_threshold=_number(fields, "vad_threshold", 0, 1),
         session_heartbeat=_flag(fields, "session_heartbeat"),
     )
+
+
+def _encoding(query: Mapping[str, str]) -> Encoding:
+    match query.get("encoding", "pcm_s16le"):
+        case "pcm_s16le" | "pcm_mulaw" as known:
+            return known
+        case other:
+            raise Refused(BAD_REQUEST, f"encoding: {other} is not pcm_s16le or pcm_mulaw")
 
 
 def _silence(fields: Mapping[str, Any], name: str) -> int | None:

@@ -47,7 +47,7 @@ def installed() -> bool:
 
 
 def whisper_folder(named: str = "") -> Path:
-    """The speech model's folder: the one named in the settings, else the packaged and verified one."""
+    """The speech model's folder: the one named, else the packaged one, verified."""
     if named:
         folder = Path(named).expanduser()
         if not (folder / "model.bin").is_file():
@@ -57,7 +57,7 @@ def whisper_folder(named: str = "") -> Path:
 
 
 def gguf_file(named: str = "") -> Path:
-    """The language model's file: the one named in the settings, else the packaged and verified one."""
+    """The language model's file: the one named, else the packaged one, verified."""
     if named:
         file = Path(named).expanduser()
         if not file.is_file():

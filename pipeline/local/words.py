@@ -85,7 +85,7 @@ def _bare(text: str) -> str:
 
 @functools.cache
 def _bytes_by_letter() -> dict[str, int]:
-    """The alphabet of byte-level tokens: printable bytes are themselves, others come from 256 on."""
+    """The alphabet of byte-level tokens: printable bytes as they are, others from 256 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     table = {chr(byte): byte for byte in printable}
     others = (byte for byte in range(256) if byte not in set(printable))
