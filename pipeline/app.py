@@ -3,11 +3,12 @@
 import gc
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
+from urllib.parse import urlsplit
 
 import anyio
 from msgspec import Struct
@@ -29,7 +30,7 @@ from pipeline.local.child import Engines, start_engines
 from pipeline.requests import prompt as templates
 from pipeline.requests.budget import Budget
 from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
-from pipeline.settings import Prompt, Settings
+from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
 
@@ -51,6 +52,10 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
     stt = choose("stt", settings.stt.engine, settings.stt.key, has_key=stt_key is not None)
     llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
+    if _is_foreign(stt) and settings.stt.key == SttSettings().key:
+        stt_key = None
+    if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
+        llm_key = None
     fallback = LOCAL_PROMPTS if llm.name == "local" else ASSEMBLYAI_PROMPTS
     prompts = settings.prompts or fallback
     for name, prompt in prompts.items():
@@ -60,6 +65,12 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
                 f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
             )
     return Plan(stt, llm, stt_key, llm_key, prompts)
+
+
+def _is_foreign(choice: Choice) -> bool:
+    """Whether AssemblyAI's key, which is the default, has no business there."""
+    host = urlsplit(choice.address).hostname or ""
+    return choice.name == "custom" and not f".{host}".endswith(".assemblyai.com")
 
 
 class App:
@@ -84,7 +95,7 @@ class App:
         return f"<App: {len(self._live)} sessions live, {len(self._ended)} kept>"
 
     @asynccontextmanager
-    async def open(self, start: StartCommand, *, source: str) -> AsyncIterator[Session]:
+    async def open(self, start: StartCommand, *, source: str) -> AsyncGenerator[Session]:
         """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` past a limit."""
         if len(self._live) >= self._settings.serve.max_sessions:
             raise Goodbye(
@@ -185,7 +196,7 @@ async def open_app(
     tell: Tell,
     observe: tuple[Observe, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
-) -> AsyncIterator[App]:
+) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving. Raises an ``EngineError``."""
     async with AsyncExitStack() as stack:
         engines: Engines | None = None

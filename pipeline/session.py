@@ -1,6 +1,6 @@
 """One session: audio in, speech-to-text, turns, requests, and every event into its log."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Protocol
@@ -308,7 +308,7 @@ def _completed(event: TurnEnded, now: float, spoken_at: float | None) -> TurnCom
 
 
 @asynccontextmanager
-async def open_session(session: Session, source: str) -> AsyncIterator[Session]:
+async def open_session(session: Session, source: str) -> AsyncGenerator[Session]:
     """Run ``session`` for as long as the block lasts; leaving cuts short what has not ended.
 
     Raises the ``SttError`` when speech-to-text cannot be had.

@@ -1,7 +1,7 @@
 """The whole service over real sockets: scripted servers upstream, clients downstream."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ SUPERSEDE: Sequence[dict[str, Any]] = (
 @asynccontextmanager
 async def service(
     lines: Sequence[dict[str, Any]], **prompt: Any
-) -> AsyncIterator[tuple[str, Simulation, App]]:
+) -> AsyncGenerator[tuple[str, Simulation, App]]:
     async with simulate(lines) as sim:
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),

@@ -1,0 +1,57 @@
+"""Which engine gets which key, and what is refused before anything starts."""
+
+import pytest
+
+from pipeline.app import plan
+from pipeline.errors import SettingsError
+from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
+
+KEYED = {"ASSEMBLYAI_API_KEY": "secret", "OTHER_KEY": "theirs"}
+
+
+def test_the_vendors_key_goes_to_the_vendor_only() -> None:
+    settings = Settings(
+        stt=SttSettings(engine="ws://127.0.0.1:1/v3/ws"),
+        llm=LlmSettings(engine="http://127.0.0.1:1/v1", model="m"),
+    )
+    planned = plan(settings, KEYED)
+    assert planned.stt_key is None
+    assert planned.llm_key is None
+
+
+def test_a_key_that_was_named_for_another_host_is_sent_there() -> None:
+    llm = LlmSettings(engine="http://127.0.0.1:1/v1", model="m", key="env:OTHER_KEY")
+    planned = plan(Settings(llm=llm), KEYED)
+    assert planned.llm_key is not None
+    assert planned.llm_key.reveal() == "theirs"
+
+
+def test_an_address_of_the_vendors_own_gets_the_vendors_key() -> None:
+    llm = LlmSettings(engine="https://llm-gateway.eu.assemblyai.com/v1", model="m")
+    assert plan(Settings(llm=llm), KEYED).llm_key is not None
+
+
+def test_a_look_alike_host_gets_no_key() -> None:
+    llm = LlmSettings(engine="https://evilassemblyai.com/v1", model="m")
+    assert plan(Settings(llm=llm), KEYED).llm_key is None
+
+
+def test_with_a_key_both_engines_are_the_vendors() -> None:
+    planned = plan(Settings(), KEYED)
+    assert (planned.stt.name, planned.llm.name) == ("assemblyai", "assemblyai")
+
+
+def test_without_one_both_are_embedded() -> None:
+    planned = plan(Settings(), {})
+    assert (planned.stt.name, planned.llm.name) == ("local", "local")
+
+
+def test_a_server_of_ones_own_needs_a_model() -> None:
+    with pytest.raises(SettingsError, match=r"set llm\.model"):
+        plan(Settings(llm=LlmSettings(engine="http://127.0.0.1:1/v1")), {})
+
+
+def test_a_template_with_an_unknown_tag_is_refused() -> None:
+    settings = Settings(prompts={"p": Prompt(user="{{trun}}")})
+    with pytest.raises(SettingsError, match=r"did you mean \{\{turn\}\}"):
+        plan(settings, {})
