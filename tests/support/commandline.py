@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -9,7 +10,6 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
 import anyio
-import msgspec
 from anyio.abc import Process
 from msgspec import Struct
 
@@ -58,7 +58,6 @@ class Running:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._rest = b""
 
     async def line(self, *, holding: str, of: str = "stderr") -> str:
         """Wait for a line with ``holding`` in it and return it."""
@@ -79,20 +78,9 @@ class Running:
         with anyio.fail_after(PATIENCE):
             return await self._process.wait()
 
-    async def ended(self) -> int:
-        with anyio.fail_after(PATIENCE):
-            return await self._process.wait()
-
-    async def stop_reading(self) -> None:
-        """Close our end of its standard output."""
-        assert self._process.stdout is not None
-        await self._process.stdout.aclose()
-
 
 @asynccontextmanager
-async def running(
-    *words: object, env: Mapping[str, str] | None = None
-) -> AsyncGenerator[Running]:
+async def running(*words: object, env: Mapping[str, str] | None = None) -> AsyncGenerator[Running]:
     """Start ``pipeline`` with ``words``; it is killed on leaving, should it still run."""
     process = await anyio.open_process(
         [*COMMAND, *map(str, words)],
@@ -119,12 +107,5 @@ def loaded_by(*words: str) -> set[str]:
         "from pipeline.__main__ import main\n"
         "main()\n"
     )
-    import subprocess
-
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=True, timeout=PATIENCE
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=PATIENCE)
     return set(done.stdout.decode().partition("\0")[2].split())
-
-
-__all__ = ["RECORDING", "Ran", "Running", "loaded_by", "msgspec", "pipeline", "running"]
