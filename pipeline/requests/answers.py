@@ -128,6 +128,7 @@ class Answers:
                 response.over = True
                 if response is not self.guess:
                     steps += self._finish(response, piece, now)
+                break  # nothing that comes after the end belongs to the reply
         return steps
 
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:

@@ -33,7 +33,7 @@ class ModelBudget:
             return 0
         if not self.limit:
             return inf
-        while self._sent and self._sent[0] <= now - WINDOW:
+        while self._sent and self._sent[0] + WINDOW <= now:  # just as in free_at
             self._sent.popleft()
         return max(0, self.limit - len(self._sent))
 

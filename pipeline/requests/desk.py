@@ -63,10 +63,13 @@ class Desk:
                     turn, text or asked.text, speaker or asked.speaker, asked.language
                 )
 
-    def transcript(self) -> str:
+    def transcript(self, guessed: Asked | None = None) -> str:
+        """Return all turns, a line each; ``guessed`` stands for the one that has its number."""
+        turns: list[Asked] = list(self._transcript)
+        if guessed is not None:
+            turns = [*(asked for asked in turns if asked.turn != guessed.turn), guessed]
         return "\n".join(
-            f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text
-            for asked in self._transcript
+            f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text for asked in turns
         )
 
     def last_turn(self) -> Asked | None:

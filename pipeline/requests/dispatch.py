@@ -7,7 +7,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from pipeline.completions import Gateway, Piece, Reply, TextDelta, ToolCallDelta
-from pipeline.errors import GatewayError, GatewayTimeout
+from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
 from pipeline.events import Event, ResponseCreated
 from pipeline.requests.ledger import Ledger
 from pipeline.requests.response import CallReport
@@ -61,7 +61,8 @@ class Dispatch:
     async def settled(self) -> None:
         """Return once every response has ended and no turn waits for one."""
         while not self.ledger.idle:
-            self._idle = anyio.Event()
+            if self._idle.is_set():
+                self._idle = anyio.Event()
             await self._idle.wait()
 
     def do(self, steps: Iterable[Step]) -> None:
@@ -99,31 +100,32 @@ class Dispatch:
 
     def _start(self, start: Start) -> None:
         assert self._tasks is not None, "run() must have begun before anything is asked"
-        scope = anyio.CancelScope()
-        self._scopes[start.response_id] = scope
-        self._tasks.start_soon(self._call, start, scope, name=f"response {start.response_id}")
+        key, scope = start.response_id, anyio.CancelScope()
+        reply = self._gateway.open(start.request, speculative=start.speculative)
+        if start.speculative:  # it may be adopted before its call has a place, or has begun
+            self._guesses[key] = reply
+        self._scopes[key] = scope
+        self._tasks.start_soon(self._call, start, reply, scope, name=f"response {key}")
 
-    async def _call(self, start: Start, scope: anyio.CancelScope) -> None:
+    async def _call(self, start: Start, reply: Reply, scope: anyio.CancelScope) -> None:
         key = start.response_id
         with scope:
             try:
-                await self._exchange(start)
+                await self._exchange(start, reply)
             except GatewayError as error:
                 self.do(self.ledger.failed(key, error, self._clock()))
         self._scopes.pop(key, None)
         self._guesses.pop(key, None)
 
-    async def _exchange(self, start: Start) -> None:
+    async def _exchange(self, start: Start, reply: Reply) -> None:
         """Ask, and hand every piece to the ledger as it comes."""
         key, ledger, model = start.response_id, self.ledger, start.request.model
         began = self._clock()
         last = began + start.total_timeout
         first = began + start.first_token_timeout if start.request.stream else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
-            async with self._gateway.open(start.request, speculative=start.speculative) as reply:
+            async with reply:
                 ledger.sent(key, self._clock())
-                if start.speculative:
-                    self._guesses[key] = reply
                 while pieces := await reply.receive():
                     if patience.deadline < last and _has_content(pieces):
                         patience.deadline = last
@@ -138,6 +140,7 @@ class Dispatch:
                 f"{model} did not finish within {start.total_timeout:g} s"
                 " (the prompt's total_timeout)"
             )
+        self.do(ledger.failed(key, GatewayLost(f"{model} broke off"), self._clock()))
 
 
 def _has_content(pieces: Iterable[Piece]) -> bool:

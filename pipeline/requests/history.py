@@ -111,9 +111,11 @@ class History:
     def _forget(self) -> None:
         """Drop closed exchanges that no request will send again."""
         keep = max(self._window, 1) + 1
-        closed = [key for key, e in self._exchanges.items() if e.closed and e.heard()]
+        closed = [key for key, exchange in self._exchanges.items() if exchange.closed]
         for key in closed[: max(0, len(closed) - keep)]:
-            del self._exchanges[key]
+            exchange = self._exchanges.pop(key)
+            if not exchange.heard():
+                self._unanswered.extend(exchange.turns)
 
 
 def _common(answer: str, played: str) -> int:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 
 from msgspec import Struct
@@ -40,8 +41,8 @@ class Batch(Struct, frozen=True):
 
 def merged(batches: Sequence[Batch]) -> Batch:
     ids = [batch.response_id for batch in batches if batch.response_id]
-    turns = tuple(asked for batch in batches for asked in batch.turns)
-    return Batch(turns, batches[-1].moment, ids[0] if ids else None)
+    turns = {asked.turn: asked for batch in batches for asked in batch.turns}  # each once
+    return Batch(tuple(turns.values()), batches[-1].moment, ids[0] if ids else None)
 
 
 class Lane:
@@ -117,7 +118,8 @@ class Lane:
         if not self._desk.budget.speculate(model, now):
             return steps
         turns = self._with_unanswered((asked,))
-        response = Response(self._desk.new_id(), turns, self._request(turns, model))
+        request = self._request(turns, model, guessed=asked)
+        response = Response(self._desk.new_id(), turns, request)
         return steps + self.answers.speculate(response)
 
     def ended(self, asked: Asked, moment: Moment, now: float) -> list[Step]:
@@ -129,16 +131,10 @@ class Lane:
             if wanted and self._fits(guess, asked):
                 return self._adopt(guess, moment, now)
             steps += self.answers.discard("not what was said", now)
-        if not wanted:
-            return steps
-        self._pending.append(asked)
-        self._pending_moment = moment
-        if self._prompt.at_end or len(self._pending) < self._prompt.every_turns:
-            return steps
-        if self._prompt.after_silence:
-            self._silent_at = now + self._prompt.after_silence
-            return steps
-        return steps + self._fire(now)
+        if wanted:
+            self._pending.append(asked)
+            self._pending_moment = moment
+        return steps + self._trigger(now)
 
     # --- what a call brings ------------------------------------------------------------------
 
@@ -179,6 +175,7 @@ class Lane:
         """End everything at once."""
         self._waiting.clear()
         self._pending.clear()
+        self._silent_at = self._admitted_at = inf
         steps = self.answers.discard(reason, now, learn=False)
         for response in list(self.answers.live.values()):
             steps += self.answers.end(response, Ending("cancelled", reason), now)
@@ -193,6 +190,15 @@ class Lane:
         if prompt.keyword and not says(asked.text, prompt.keyword):
             return False
         return count_words(asked.text) >= prompt.min_words
+
+    def _trigger(self, now: float) -> list[Step]:
+        """A turn has ended, wanted or not: ask, if what was gathered is enough."""
+        if self._prompt.at_end or len(self._pending) < self._prompt.every_turns:
+            return []
+        if self._prompt.after_silence:
+            self._silent_at = now + self._prompt.after_silence
+            return []
+        return self._fire(now)
 
     def _fire(self, now: float) -> list[Step]:
         """What was gathered becomes one batch."""
@@ -265,10 +271,13 @@ class Lane:
         return self._desk.budget.free_at(self._models(), now)
 
     def _interrupt(self, now: float) -> list[Step]:
+        """End what is live. What waits is told together, for each may be interrupted in turn."""
         steps: list[Step] = []
+        if self.answers.live and self._waiting and self._prompt.policy in MERGING:
+            self._waiting = deque([merged(self._waiting)])
         for response in list(self.answers.live.values()):
             steps += self.answers.end(response, Ending("cancelled", "interrupted"), now)
-        return steps
+        return steps + self._advance(now) if steps else []
 
     # --- speculation -------------------------------------------------------------------------
 
@@ -289,7 +298,7 @@ class Lane:
         turns = self._with_unanswered((as_guessed,))
         if [t.turn for t in turns] != [t.turn for t in guess.turns]:
             return False
-        return self._request(turns, guess.request.model) == guess.request
+        return self._request(turns, guess.request.model, guessed=as_guessed) == guess.request
 
     def _adopt(self, guess: Response, moment: Moment, now: float) -> list[Step]:
         guess.turn_at, guess.spoken_at = moment.turn_at, moment.spoken_at
@@ -312,9 +321,12 @@ class Lane:
         before = self.answers.history.unanswered(self._in_the_way())
         return (*(one for one in before if one.turn not in asked), *turns)
 
-    def _request(self, turns: tuple[Asked, ...], model: str) -> CompletionRequest:
+    def _request(
+        self, turns: tuple[Asked, ...], model: str, guessed: Asked | None = None
+    ) -> CompletionRequest:
         prompt = self._prompt
-        scene = Scene(turns, self._desk.transcript, {**prompt.vars, **self._desk.vars})
+        transcript = partial(self._desk.transcript, guessed)
+        scene = Scene(turns, transcript, {**prompt.vars, **self._desk.vars})
         history = self.answers.history.messages(self._in_the_way())
         return CompletionRequest(
             model=model,

@@ -133,8 +133,9 @@ class Ledger:
         return [step for lane in self._order for step in lane.abort(reason, now)]
 
     def _find(self, response_id: str) -> tuple[Lane, Response] | None:
+        """Return the response whose reply is not over; a whole guess takes nothing in either."""
         for lane in self._order:
             response = lane.answers.find(response_id)
             if response is not None:
-                return lane, response
+                return None if response.over else (lane, response)
         return None

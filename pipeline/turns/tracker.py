@@ -1,5 +1,7 @@
 """From transcripts to turns: what one speaker said, numbered across reconnects. Pure."""
 
+from msgspec.structs import replace
+
 from pipeline.speech import (
     Heard,
     SpeakerRevised,
@@ -68,6 +70,7 @@ class TurnTracker:
     open turn         connection closed          TurnEnded
     ended turn        ended again, other text    TurnRevised
     ended turn        not ended                  none: late
+    open turn         speaker revised            TurnChanged
     ended turn        speaker revised            TurnRevised
     ================  =========================  ===========================================
     """
@@ -182,5 +185,16 @@ class TurnTracker:
         return [TurnRevised(before.turn, text, speaker if speaker != before.speaker else None)]
 
     def _speaker_revised(self, heard: SpeakerRevised) -> list[TurnEvent]:
-        turn = self.turn_of(heard.order)
-        return [] if turn is None else [TurnRevised(turn, None, heard.speaker)]
+        if heard.speaker is None:
+            return []
+        turn = self._open
+        if turn is not None and turn.order == heard.order:
+            if turn.speaker == heard.speaker:
+                return []
+            turn.speaker = heard.speaker
+            return [TurnChanged(turn.number, turn.text, turn.speaker)]
+        ended = self._ended.get(heard.order)
+        if ended is None or ended.speaker == heard.speaker:
+            return []
+        self._ended[heard.order] = replace(ended, speaker=heard.speaker)
+        return [TurnRevised(ended.turn, None, heard.speaker)]
