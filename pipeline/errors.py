@@ -15,6 +15,7 @@ PipelineError
 ├── EngineError           the embedded engines cannot start                     exit 3
 ├── ServeError            our own port cannot be had                            exit 2
 ├── SubscribeError        a server's events cannot be had                       exit 3
+├── JournalError          events cannot be written down or read                 exit 1
 └── BusError              what carries events between processes
 
 A leaf exists where a caller acts differently. Messages say what was attempted, on what,
@@ -29,14 +30,18 @@ class PipelineError(Exception):
 
 
 class SettingsError(PipelineError):
+    """We were told something that cannot be."""
+
     exit_code = 2
 
 
 class InputError(SettingsError):
-    pass
+    """The audio, file or message given cannot be used."""
 
 
 class SttError(PipelineError):
+    """Speech-to-text failed."""
+
     exit_code = 3
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
@@ -45,18 +50,20 @@ class SttError(PipelineError):
 
 
 class SttRefused(SttError):
-    pass
+    """Speech-to-text says no; asking again would not help."""
 
 
 class SttBusy(SttError):
-    pass
+    """Speech-to-text has no room now; later it may."""
 
 
 class SttLost(SttError):
-    pass
+    """The speech-to-text connection is gone or silent."""
 
 
 class GatewayError(PipelineError):
+    """A call of a language model failed."""
+
     #: what a subscriber sees in ``error.type``
     kind: str = "gateway_error"
 
@@ -75,11 +82,15 @@ class GatewayError(PipelineError):
 
 
 class GatewayRefused(GatewayError):
+    """The model's server says no; asking again would not help."""
+
     kind = "refused"
     exit_code = 3
 
 
 class GatewayBusy(GatewayError):
+    """The model's server has no room now."""
+
     kind = "busy"
 
     def __init__(
@@ -96,22 +107,32 @@ class GatewayBusy(GatewayError):
 
 
 class GatewayTimeout(GatewayError):
+    """A deadline of ours ran out."""
+
     kind = "timeout"
 
 
 class GatewayLost(GatewayError):
+    """Out of reach, cut off, or an answer without sense."""
+
     kind = "lost"
 
 
 class EngineError(PipelineError):
+    """The embedded engines cannot start."""
+
     exit_code = 3
 
 
 class ServeError(PipelineError):
+    """Our own port cannot be had."""
+
     exit_code = 2
 
 
 class SubscribeError(PipelineError):
+    """The server of events cannot be reached, or refuses."""
+
     exit_code = 3
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
@@ -119,5 +140,9 @@ class SubscribeError(PipelineError):
         self.code = code  #: the close code, or the ``error.code``, when there was one
 
 
+class JournalError(PipelineError):
+    """The durable log cannot be opened."""
+
+
 class BusError(PipelineError):
-    pass
+    """What carries events between processes failed."""

@@ -28,6 +28,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 
 
 class Engine(Struct, frozen=True, omit_defaults=True):
+    """What stands behind speech-to-text or the language model."""
+
     name: str  #: assemblyai, local or custom
     url: str
     model: str | None = None
@@ -53,6 +55,8 @@ class Totals(Struct, frozen=True, kw_only=True):
 
 
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
+    """A session has begun: its first event."""
+
     source: str
     stt: Engine
     llm: Engine
@@ -60,20 +64,28 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
 
 
 class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
+    """A session goes on with other engines or prompts."""
+
     stt: Engine | None = None
     prompts: tuple[str, ...] | None = None
 
 
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
+    """A session is over: its last event."""
+
     reason: str  #: source_ended, client, shutdown, error
     totals: Totals
 
 
 class SttInterrupted(Event, frozen=True, kw_only=True, tag="stt.interrupted"):
+    """Speech-to-text is out of reach; audio is kept."""
+
     cause: str
 
 
 class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
+    """Speech-to-text is back."""
+
     replayed: float  #: seconds of audio sent again
     lost_from: float | None = None  #: seconds on the audio clock
     lost_to: float | None = None
@@ -83,6 +95,8 @@ class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
 
 
 class WordSpoken(Struct, frozen=True, omit_defaults=True):
+    """One recognised word."""
+
     text: str
     start: int  #: milliseconds
     end: int  #: milliseconds
@@ -91,16 +105,20 @@ class WordSpoken(Struct, frozen=True, omit_defaults=True):
 
 
 class SpeechStartedEvent(Event, frozen=True, kw_only=True, tag="speech.started"):
-    pass
+    """Somebody has begun to speak."""
 
 
 class TurnUpdated(Event, frozen=True, kw_only=True, tag="turn.updated"):
+    """An open turn as it reads so far; replaces what was there."""
+
     turn: int
     text: str
     speaker: str | None = None
 
 
 class TurnCompleted(Event, frozen=True, kw_only=True, tag="turn.completed"):
+    """A turn has ended."""
+
     turn: int
     text: str
     end_of_turn_delay: float | None  #: milliseconds; null for a text turn
@@ -110,6 +128,8 @@ class TurnCompleted(Event, frozen=True, kw_only=True, tag="turn.completed"):
 
 
 class TurnRevisedEvent(Event, frozen=True, kw_only=True, tag="turn.revised"):
+    """A turn that has ended reads differently, or was somebody else's."""
+
     turn: int
     text: str | None = None
     speaker: str | None = None
@@ -119,6 +139,8 @@ class TurnRevisedEvent(Event, frozen=True, kw_only=True, tag="turn.revised"):
 
 
 class ErrorDetail(Struct, frozen=True, omit_defaults=True):
+    """What went wrong."""
+
     type: str
     message: str
     code: int | str | None = None
@@ -138,18 +160,24 @@ class Times(Struct, frozen=True, kw_only=True):
 
 
 class TokenUsage(Struct, frozen=True):
+    """What a response cost."""
+
     input_tokens: int
     output_tokens: int
     estimated: bool
 
 
 class RequestInfo(Struct, frozen=True):
+    """Which call of which model a response came from."""
+
     id: str | None
     model: str
     region: str | None
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
+    """A model has been asked."""
+
     response_id: str
     prompt: str
     turns: tuple[int, ...]
@@ -159,22 +187,30 @@ class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
 
 
 class ResponseDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delta"):
+    """A piece of a response, to be put behind the others."""
+
     response_id: str
     delta: str
 
 
 class ResponseSentence(Event, frozen=True, kw_only=True, tag="response.output_text.sentence"):
+    """A whole sentence of a response, ready for speech synthesis."""
+
     response_id: str
     index: int
     text: str
 
 
 class ResponseJsonPartial(Event, frozen=True, kw_only=True, tag="response.output_json.partial"):
+    """The object of a response so far."""
+
     response_id: str
     value: Any
 
 
 class ResponseToolCall(Event, frozen=True, kw_only=True, tag="response.tool_call"):
+    """A response asks for a tool."""
+
     response_id: str
     call_id: str
     name: str
@@ -182,6 +218,8 @@ class ResponseToolCall(Event, frozen=True, kw_only=True, tag="response.tool_call
 
 
 class ResponseToolResult(Event, frozen=True, kw_only=True, tag="response.tool_result"):
+    """What the tool said."""
+
     response_id: str
     call_id: str
     name: str
@@ -216,15 +254,21 @@ class SessionState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SessionResync(Event, frozen=True, kw_only=True, tag="session.resync"):
+    """What the events between ``from_seq`` and ``seq`` add up to."""
+
     state: SessionState
     reason: str | None = None
 
 
 class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
+    """The newest ``seq`` there is, for a subscriber to notice that it is behind."""
+
     head: int
 
 
 class ErrorEvent(Event, frozen=True, kw_only=True, tag="error"):
+    """Something was refused, or failed outside any response."""
+
     error: ErrorDetail
 
 
@@ -261,19 +305,21 @@ class Unknown(Struct, frozen=True):
 # --- client → server -----------------------------------------------------------------------
 
 
-class Command(
-    Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
-):
-    pass
+class Command(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+    """What a client asks for."""
 
 
 class AudioFormat(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the client's audio is encoded."""
+
     encoding: Literal["pcm_s16le", "pcm_mulaw"] = "pcm_s16le"
     sample_rate: int = 16000  #: hertz, 8000 to 96000
     channels: int = 1
 
 
 class SubscribeCommand(Command, frozen=True, kw_only=True, tag="session.subscribe"):
+    """Send me a session's events."""
+
     session_id: str  #: or * for every session
     after_seq: int | None = None
     epoch: int | None = None  #: of the last event seen, if the client kept it
@@ -281,6 +327,8 @@ class SubscribeCommand(Command, frozen=True, kw_only=True, tag="session.subscrib
 
 
 class StartCommand(Command, frozen=True, kw_only=True, tag="session.start"):
+    """Begin a session; its audio follows."""
+
     audio: AudioFormat = AudioFormat()
     session_id: str | None = None
     prompts: tuple[str, ...] | None = None  #: names from the settings; none is all
@@ -291,34 +339,46 @@ class TurnCommitCommand(Command, frozen=True, kw_only=True, tag="turn.commit"):
 
 
 class SessionEndCommand(Command, frozen=True, kw_only=True, tag="session.end"):
-    pass
+    """The audio is over; hear it out."""
 
 
 class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
+    """Take this text as a turn."""
+
     text: str
     speaker: str | None = None
 
 
 class ResponseCancelCommand(Command, frozen=True, kw_only=True, tag="response.cancel"):
+    """Call a response off."""
+
     response_id: str | None = None  #: none is every live one
 
 
 class ResponseCreateCommand(Command, frozen=True, kw_only=True, tag="response.create"):
+    """Ask a prompt now."""
+
     prompt: str | None = None
 
 
 class SessionUpdateCommand(Command, frozen=True, kw_only=True, tag="session.update"):
+    """Change the session as it runs."""
+
     stt: dict[str, Any] = {}
     vars: dict[str, str] = {}
 
 
 class PlaybackReportCommand(Command, frozen=True, kw_only=True, tag="playback.report"):
+    """So much of a response was really heard."""
+
     response_id: str
     text: str | None = None  #: what was heard so far, or
     characters: int | None = None  #: how many characters of it
 
 
 class ToolResultCommand(Command, frozen=True, kw_only=True, tag="tool.result"):
+    """The result of a tool that the client ran."""
+
     call_id: str
     result: Any
 
@@ -346,8 +406,8 @@ class Frame(Struct, frozen=True):
 
 
 encode = msgspec.json.Encoder().encode
-_server = msgspec.json.Decoder(ServerEvent)
-_command = msgspec.json.Decoder(ClientCommand)
+_server: msgspec.json.Decoder[ServerEvent] = msgspec.json.Decoder(ServerEvent)
+_command: msgspec.json.Decoder[ClientCommand] = msgspec.json.Decoder(ClientCommand)
 
 
 class _Tagged(Struct):
@@ -355,9 +415,7 @@ class _Tagged(Struct):
 
 
 _tagged = msgspec.json.Decoder(_Tagged)
-_known = frozenset(
-    str(kind.__struct_config__.tag) for kind in ServerEvent.__args__
-)
+_known = frozenset(str(kind.__struct_config__.tag) for kind in ServerEvent.__args__)
 
 
 def type_of(event: Event | Command) -> str:

@@ -37,6 +37,8 @@ class StreamLost(Struct, frozen=True):
 
 
 class StreamResumed(Struct, frozen=True):
+    """The connection is back."""
+
     replayed: float  #: seconds of audio sent again
     lost_from: float | None = None  #: the range that could not be kept, if any
     lost_to: float | None = None
@@ -49,6 +51,8 @@ class StreamClosed(Struct, frozen=True):
 
 
 class SpeechBegan(Struct, frozen=True):
+    """Somebody has begun to speak."""
+
     at: float
 
 
@@ -67,6 +71,8 @@ class Transcript(Struct, frozen=True):
 
 
 class SpeakerRevised(Struct, frozen=True):
+    """A turn of the connection was somebody else's after all."""
+
     order: int
     speaker: str | None
     words: tuple[Word, ...] = ()
@@ -94,11 +100,15 @@ Heard = (
 
 
 class TurnStarted(Struct, frozen=True):
+    """The first words of a turn."""
+
     turn: int  #: from 1 in a session
     at: float
 
 
 class TurnChanged(Struct, frozen=True):
+    """A turn reads differently; it is still open."""
+
     turn: int
     text: str  #: replaces what was there
     speaker: str | None = None
@@ -114,6 +124,8 @@ class TurnPaused(Struct, frozen=True):
 
 
 class TurnEnded(Struct, frozen=True):
+    """A turn is over: its final text."""
+
     turn: int
     text: str
     end: float | None = None  #: where the last word ends; none when no word times came
@@ -131,6 +143,8 @@ class TurnRevised(Struct, frozen=True):
 
 
 class SpeechStarted(Struct, frozen=True):
+    """Somebody has begun to speak."""
+
     at: float
 
 
