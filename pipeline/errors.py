@@ -1,4 +1,4 @@
-"""Every error that crosses a room.
+"""Every error that crosses a room. Values only.
 
 PipelineError
 ├── SettingsError         we were told something that cannot be                 exit 2

@@ -1,4 +1,4 @@
-"""What subscribers receive and send: the protocol of the push side, both directions.
+"""What subscribers receive and send: the push protocol, both directions. Values only.
 
 JSON text frames, one object each. Every server event carries the envelope of ``Event``;
 ``seq`` is gapless from 1 in a session, and ``from_seq`` is present when one frame covers
