@@ -44,6 +44,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     stream: bool = True
     max_tokens: int | None = None
     temperature: float | None = None
+    id: str = ""  #: ours, for the request log; never sent
     #: everything else of the body, already in the wire's words
     extra: Mapping[str, Any] = {}
 
