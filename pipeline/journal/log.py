@@ -67,18 +67,20 @@ class SessionLog:
         self._show = show
 
     def append(self, event: Event, *, t: int, ts: str) -> Frame:
-        """Give ``event`` the next place and return it as everybody will receive it."""
-        self.head += 1
-        event = replace(
-            event, seq=self.head, session_id=self.session_id, epoch=self.epoch, t=t, ts=ts
-        )
-        frame = Frame(self.head, type_of(event), encode(event))
-        if self._store is None and not self._unconfirmed:
+        """Give ``event`` the next place and return it as everybody will receive it.
+
+        Raises what the store raises when it takes no more; then no place was given.
+        """
+        seq = self.head + 1
+        event = replace(event, seq=seq, session_id=self.session_id, epoch=self.epoch, t=t, ts=ts)
+        frame = Frame(seq, type_of(event), encode(event))
+        if self._store is None:
+            self.head = seq
             self._reveal(frame, event)
         else:
+            self._store(frame)
+            self.head = seq
             self._unconfirmed.append((frame, event))
-            if self._store is not None:
-                self._store(frame)
         return frame
 
     def confirm(self, seq: int) -> None:

@@ -1,0 +1,306 @@
+"""The journal that remembers: an event is on disk before anybody sees it."""
+
+import logging
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event as ThreadEvent
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+import msgspec
+from msgspec import Struct
+
+from pipeline.errors import JournalError
+from pipeline.events import Event, Frame, Unknown, decode_event
+from pipeline.journal.log import KEEP, SessionLog
+from pipeline.journal.memory import Journal, MemoryJournal
+from pipeline.journal.recovery import endings, farewell
+from pipeline.journal.retention import expired, oldest
+from pipeline.journal.sqlite import Change, Ended, Opened, Store, StoredSession, Written
+
+BATCH = 1000  #: events committed together, at most
+BATCH_BYTES = 1 << 18
+QUIET = 1.0  #: seconds without events, then the write-ahead log is worked off
+RETRY = 1.0  #: seconds between tries while the disk takes nothing
+TIDY = 3600.0  #: seconds between removals of old sessions
+WAITING = 20_000  #: events that may wait for a disk that takes nothing
+
+logger = logging.getLogger(__name__)
+
+
+def wall_clock() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+class Keeping(Struct, frozen=True, kw_only=True):
+    """How much is kept, and how safely."""
+
+    events: int = KEEP  #: of a session, in memory
+    readable: float = 600.0  #: seconds an ended session can still be read, also after a restart
+    seconds: float = 30 * 86400.0  #: an ended session stays in the file
+    size: int = 4 << 30  #: bytes in the file, then the oldest ended sessions go
+    sync_always: bool = False  #: survive a power loss too, at 1 ms an event
+
+
+class _Task(NamedTuple):
+    change: Change
+    log: SessionLog | None  # whose event it is, to be confirmed
+
+
+class DurableJournal:
+    """Session logs over one SQLite file and its writer thread; ``open_journal`` makes one."""
+
+    def __init__(
+        self, store: Store, loop: AbstractEventLoop, keeping: Keeping, clock: Callable[[], float]
+    ) -> None:
+        self.restored: Sequence[SessionLog] = ()
+        self.trouble: str | None = None
+        self._store = store
+        self._loop = loop
+        self._keeping = keeping
+        self._clock = clock
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._stopping = ThreadEvent()
+        self._waiting = 0
+        self._known: dict[str, StoredSession] = {}
+        self._keys: dict[SessionLog, int] = {}  # of the logs in use
+        self._next_key = 1
+
+    # --- on the event loop ---
+
+    def open(self, session_id: str) -> SessionLog:
+        known = self._known.get(session_id)
+        if known is None:
+            key, epoch, head = self._next_key, 1, 0
+            self._next_key += 1
+        else:
+            key, epoch, head = known.key, known.epoch + 1, known.head
+        return self._open(key, session_id, epoch, head)
+
+    def _open(self, key: int, session_id: str, epoch: int, head: int) -> SessionLog:
+        def store(frame: Frame) -> None:
+            self._take(log, key, frame)
+
+        log = SessionLog(session_id, epoch=epoch, head=head, keep=self._keeping.events, store=store)
+        self._keys[log] = key
+        self._put(_Task(Opened(key, session_id, epoch, self._clock()), None))
+        return log
+
+    def forget(self, log: SessionLog) -> None:
+        key = self._keys.pop(log)
+        now = self._clock()
+        self._known[log.session_id] = StoredSession(
+            key, log.session_id, log.epoch, now, now, log.head
+        )
+
+    def _take(self, log: SessionLog, key: int, frame: Frame) -> None:
+        if self._waiting >= WAITING:
+            raise JournalError(f"{self._waiting} events wait for the journal: {self.trouble}")
+        self._put(_Task(Written(key, frame.seq, frame.data), log))
+        if frame.type == "session.ended":
+            self._put(_Task(Ended(key, self._clock()), None))
+
+    def _put(self, task: _Task) -> None:
+        self._waiting += 1
+        self._tasks.put(task)
+
+    def _written(self, count: int, confirmed: dict[SessionLog, int]) -> None:
+        self._waiting -= count
+        if self.trouble is not None:
+            logger.warning("the journal is well again")
+            self.trouble = None
+        for log, seq in confirmed.items():
+            log.confirm(seq)
+
+    def _failed(self, trouble: str) -> None:
+        if self.trouble is None:
+            logger.error("the journal takes no events, so none is shown: %s", trouble)
+        self.trouble = trouble
+
+    def recover(self, stored: Sequence[tuple[StoredSession, list[tuple[Frame, Event]]]]) -> None:
+        """Take up the sessions of an earlier life, and end those it left open."""
+        restored: list[SessionLog] = []
+        now = self._clock()
+        for session, events in stored:
+            self._next_key = max(self._next_key, session.key + 1)
+            self._known[session.id] = session
+            if session.ended is not None and session.ended < now - self._keeping.readable:
+                continue
+            restored.append(self._restore(session, events))
+        self.restored = restored
+
+    def _restore(self, session: StoredSession, events: list[tuple[Frame, Event]]) -> SessionLog:
+        open_still = session.ended is None
+        first = events[0][0].seq if events else session.head + 1
+        epoch = session.epoch + open_still
+        if open_still:
+            log = self._open(session.key, session.id, epoch, first - 1)
+        else:
+            log = SessionLog(session.id, epoch=epoch, head=first - 1, keep=self._keeping.events)
+            self._keys[log] = session.key
+        for frame, event in events:
+            log.restore(frame, event)
+        if open_still:
+            ts = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+            for event in (*endings(log.picture), farewell()):
+                log.append(event, t=log.t, ts=ts.replace("+00:00", "Z"))
+        return log
+
+    # --- on the writer thread ---
+
+    def work(self) -> None:
+        """Write what is put, in batches of whatever waits, until stopped."""
+        dirty, tidied = True, -TIDY
+        while True:
+            try:
+                first = self._tasks.get(timeout=QUIET)
+            except Empty:
+                if dirty:
+                    dirty = not self._try(self._store.checkpoint)
+                if self._clock() - tidied > TIDY:
+                    tidied = self._clock()
+                    self._try(self._tidy)
+                continue
+            batch, more = self._batch(first)
+            self._commit(batch)
+            dirty = True
+            if self._store.wal_is_long():
+                self._try(self._store.checkpoint)
+            if not more:
+                self._try(self._store.checkpoint)
+                return
+
+    def _batch(self, first: _Task | None) -> tuple[list[_Task], bool]:
+        batch: list[_Task] = []
+        size = 0
+        task = first
+        while task is not None:
+            batch.append(task)
+            size += len(task.change.data) if isinstance(task.change, Written) else 0
+            if len(batch) >= BATCH or size >= BATCH_BYTES:
+                return batch, True
+            try:
+                task = self._tasks.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, batch: list[_Task]) -> None:
+        """Store ``batch`` and have it shown; try until the disk takes it or we are to stop."""
+        while batch and not self._try(lambda: self._store.write(task.change for task in batch)):
+            if self._stopping.wait(RETRY):
+                logger.error("%d events were not written down", len(batch))
+                return
+        confirmed = {
+            task.log: task.change.seq
+            for task in batch
+            if task.log is not None and isinstance(task.change, Written)
+        }
+        self._loop.call_soon_threadsafe(self._written, len(batch), confirmed)
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except JournalError as error:
+            self._loop.call_soon_threadsafe(self._failed, str(error))
+            return False
+        return True
+
+    def _tidy(self) -> None:
+        keeping = self._keeping
+        in_use = set(self._keys.copy().values())
+        victims = expired(
+            self._store.sessions(), now=self._clock(), keep=keeping.seconds, in_use=in_use
+        )
+        for key in victims:
+            self._remove(key)
+        while self._store.size() > keeping.size and self._tasks.empty():
+            victim = oldest(self._store.sessions(), in_use=in_use)
+            if victim is None:
+                return
+            self._remove(victim)
+
+    def _remove(self, key: int) -> None:
+        while self._tasks.empty() and self._store.remove_some(key):
+            pass
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._tasks.put(None)
+
+
+def _load(
+    path: Path, keeping: Keeping, now: float
+) -> tuple[Store, list[tuple[StoredSession, list[tuple[Frame, Event]]]]]:
+    store = Store(path, sync_always=keeping.sync_always)
+    loaded: list[tuple[StoredSession, list[tuple[Frame, Event]]]] = []
+    try:
+        for session in store.sessions():
+            wanted = session.ended is None or session.ended >= now - keeping.readable
+            texts = store.events(session.key) if wanted else []
+            loaded.append((session, [_decoded(path, text) for text in texts]))
+    except JournalError:
+        store.close()
+        raise
+    return store, loaded
+
+
+class _Head(Struct):
+    type: str
+    seq: int
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
+    try:
+        head = _head.decode(text)
+        event = decode_event(text)
+    except msgspec.MsgspecError as error:
+        raise JournalError(f"journal {path} holds what is no event: {error}") from error
+    frame = Frame(head.seq, head.type, text)
+    # One of a newer version is passed on as it is, and adds nothing to the state.
+    return frame, Event(seq=head.seq) if isinstance(event, Unknown) else event
+
+
+@asynccontextmanager
+async def open_journal(
+    where: str, keeping: Keeping | None = None, *, clock: Callable[[], float] = wall_clock
+) -> AsyncGenerator[Journal]:
+    """Open the journal at ``where``: ``memory``, or the path of a file; close it when left.
+
+    Raises ``JournalError`` when the file cannot be used.
+    """
+    keeping = keeping or Keeping()
+    if where == "memory":
+        yield MemoryJournal(keep=keeping.events)
+        return
+    path = Path(where)
+    store, stored = await anyio.to_thread.run_sync(_load, path, keeping, clock())
+    journal = DurableJournal(store, get_running_loop(), keeping, clock)
+    failure: Exception | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_write, journal)
+            try:
+                journal.recover(stored)
+                yield journal
+            except Exception as error:  # noqa: BLE001 - the caller's own: raised below, ungrouped
+                failure = error
+            finally:
+                journal.stop()
+    finally:
+        store.close()
+    if failure is not None:
+        raise failure
+
+
+async def _write(journal: DurableJournal) -> None:
+    with anyio.CancelScope(shield=True):  # ended by ``stop``, which bounds it
+        await anyio.to_thread.run_sync(journal.work, limiter=anyio.CapacityLimiter(1))

@@ -1,0 +1,44 @@
+"""The journal that forgets: every event is visible at once, and gone with the process. Pure."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pipeline.journal.log import KEEP, SessionLog
+
+
+class Journal(Protocol):
+    """Where session logs come from."""
+
+    @property
+    def restored(self) -> Sequence[SessionLog]:
+        """Sessions of an earlier life that can still be read; all have ended."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why events cannot be written down at the moment; None when all is well."""
+        ...
+
+    def open(self, session_id: str) -> SessionLog:
+        """Return the log of a new session. An id used before goes on behind its old events."""
+        ...
+
+    def forget(self, log: SessionLog) -> None:
+        """Let go of an ended session; what is on disk stays there for its time."""
+        ...
+
+
+class MemoryJournal:
+    """Logs without a store."""
+
+    restored: Sequence[SessionLog] = ()
+    trouble: str | None = None
+
+    def __init__(self, *, keep: int = KEEP) -> None:
+        self._keep = keep
+
+    def open(self, session_id: str) -> SessionLog:
+        return SessionLog(session_id, keep=self._keep)
+
+    def forget(self, log: SessionLog) -> None:
+        pass

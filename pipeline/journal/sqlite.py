@@ -1,0 +1,238 @@
+"""The journal's file: SQLite with a write-ahead log, used by one thread over one connection.
+
+Before SQLite 3.51.3 two connections that write and checkpoint at once may corrupt the file
+(SQLite documentation, WAL-reset bug, 2026-03): so one connection does both, and readers of a
+running service open the file read-only.
+"""
+
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from pipeline.errors import JournalError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+WAL_BYTES = 64 << 20  #: of write-ahead log, then it is worked off without waiting for quiet
+DELETE_ROWS = 5000  #: events removed at a time, so that none waits long behind a removal
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS session (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    epoch INTEGER NOT NULL,
+    opened REAL NOT NULL,
+    ended REAL
+);
+CREATE TABLE IF NOT EXISTS event (
+    key INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (key, seq)
+) WITHOUT ROWID;
+"""
+
+
+class StoredSession(NamedTuple):
+    """One session in the file."""
+
+    key: int
+    id: str
+    epoch: int
+    opened: float  #: Unix seconds
+    ended: float | None  #: Unix seconds; None while it is open, or was when the process died
+    head: int  #: the newest ``seq``; 0 without events
+
+
+class Opened(NamedTuple):
+    """A session begins, or begins again under a higher epoch."""
+
+    key: int
+    id: str
+    epoch: int
+    at: float  #: Unix seconds
+
+
+class Written(NamedTuple):
+    """One event, ready to be stored."""
+
+    key: int
+    seq: int
+    data: bytes
+
+
+class Ended(NamedTuple):
+    """A session's last event has been written."""
+
+    key: int
+    at: float  #: Unix seconds
+
+
+Change = Opened | Written | Ended
+
+
+class Store:
+    """The open file, ours alone for writing. Every method blocks; one thread at a time."""
+
+    def __init__(self, path: Path, *, sync_always: bool = False) -> None:
+        """Open or create the file. Raises ``JournalError`` when it cannot be used."""
+        self._path = path
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(path)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, timeout=0, check_same_thread=False
+            )
+            try:
+                for pragma in (
+                    "journal_mode=WAL",
+                    f"synchronous={'FULL' if sync_always else 'NORMAL'}",
+                    "wal_autocheckpoint=0",
+                    f"journal_size_limit={WAL_BYTES}",
+                ):
+                    self._db.execute(f"PRAGMA {pragma}")
+                self._db.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self.close()
+                raise
+
+    def sessions(self) -> list[StoredSession]:
+        """Return every session in the file, oldest first."""
+        with _explained(self._path):
+            return _sessions(self._db)
+
+    def events(self, key: int, after_seq: int = 0) -> list[bytes]:
+        """Return the JSON of a session's events behind ``after_seq``, in order."""
+        with _explained(self._path):
+            return list(_events(self._db, key, after_seq))
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Store ``changes`` as one: all of them, or none and a ``JournalError``."""
+        with _explained(self._path):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                for change in changes:
+                    self._apply(change)
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case Written():
+                self._db.execute("INSERT INTO event VALUES (?, ?, ?)", change)
+            case Opened(key, session_id, epoch, at):
+                self._db.execute(
+                    "INSERT INTO session VALUES (?, ?, ?, ?, NULL)"
+                    " ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, ended = NULL",
+                    (key, session_id, epoch, at),
+                )
+            case Ended(key, at):
+                self._db.execute("UPDATE session SET ended = ? WHERE key = ?", (at, key))
+
+    def wal_is_long(self) -> bool:
+        wal = self._path.with_name(self._path.name + "-wal")
+        return wal.exists() and wal.stat().st_size > WAL_BYTES
+
+    def checkpoint(self) -> None:
+        """Work the write-ahead log off into the file, which is where power loss cannot reach."""
+        with _explained(self._path):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def size(self) -> int:
+        """Return the bytes in use, without what removed events have left free."""
+        with _explained(self._path):
+            pages, free, page = (
+                int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * page
+
+    def remove_some(self, key: int) -> bool:
+        """Remove events of a session, at last the session; return whether any is left."""
+        with _explained(self._path):
+            removed = self._db.execute(
+                "DELETE FROM event WHERE key = ?1 AND seq <= ?2 +"
+                " (SELECT COALESCE(MIN(seq), 0) FROM event WHERE key = ?1)",
+                (key, DELETE_ROWS),
+            )
+            if removed.rowcount > 0:
+                return True
+            self._db.execute("DELETE FROM session WHERE key = ?", (key,))
+        return False
+
+    def close(self) -> None:
+        self._db.close()
+        self._lock.close()
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Hold the file for as long as the result is open: two writers would number twice."""
+    lock = path.with_name(path.name + "-lock").open("ab")
+    if fcntl is not None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise JournalError(f"journal {path} is in use by another service") from error
+    return lock
+
+
+@contextmanager
+def _explained(path: Path) -> Generator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a number given twice: a mistake of ours, not of the disk
+    except (sqlite3.Error, OSError) as error:
+        raise JournalError(f"journal {path}: {error}") from error
+
+
+def _sessions(db: sqlite3.Connection) -> list[StoredSession]:
+    rows = db.execute(
+        "SELECT key, id, epoch, opened, ended,"
+        " (SELECT COALESCE(MAX(seq), 0) FROM event WHERE event.key = session.key)"
+        " FROM session ORDER BY key"
+    )
+    return [StoredSession(*row) for row in rows]
+
+
+def _events(db: sqlite3.Connection, key: int, after_seq: int) -> Iterator[bytes]:
+    rows = db.execute(
+        "SELECT data FROM event WHERE key = ? AND seq > ? ORDER BY seq", (key, after_seq)
+    )
+    return (bytes(row[0]) for row in rows)
+
+
+# --- for other processes ---------------------------------------------------------------------
+
+
+@contextmanager
+def _reading(path: Path) -> Generator[sqlite3.Connection]:
+    with (
+        _explained(path),
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as db,
+    ):
+        yield db
+
+
+def stored_sessions(path: Path) -> Sequence[StoredSession]:
+    """Return what is in the journal at ``path``, also of a running service."""
+    with _reading(path) as db:
+        return _sessions(db)
+
+
+def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
+    """Return one session's events as JSON. Raises ``JournalError`` when there is none."""
+    with _reading(path) as db:
+        for session in _sessions(db):
+            if session.id == session_id:
+                return list(_events(db, session.key, 0))
+    raise JournalError(f"journal {path}: there is no session {session_id!r}")
