@@ -119,9 +119,8 @@ def _text(content: object) -> str | None:
         return content
     if not isinstance(content, list):
         return None
-    parts: list[Any] = content
     texts: list[str] = []
-    for part in parts:
+    for part in cast("list[object]", content):
         text: Any = cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None
         if not isinstance(text, str):
             return None

