@@ -1,0 +1,34 @@
+"""A process that writes into a journal until it is killed, and says what it was told is safe.
+
+``python -m tests.support.journal_writer FILE SESSION``: prints each ``seq`` that became visible.
+"""
+
+import sys
+
+import anyio
+
+from pipeline.events import Frame, ResponseCreated, ResponseDelta
+from pipeline.journal.durable import open_journal
+
+
+async def main(path: str, session_id: str) -> None:
+    async with open_journal(path) as journal:
+        log = journal.open(session_id)
+
+        def show(frame: Frame) -> None:
+            sys.stdout.write(f"{frame.seq}\n")
+
+        log.listen(show)
+        created = ResponseCreated(
+            response_id="r1", prompt="reply", turns=(1,), model="m", speculative=False
+        )
+        log.append(created, t=0, ts="")
+        while True:
+            for _ in range(10):
+                log.append(ResponseDelta(response_id="r1", delta="word "), t=0, ts="")
+            sys.stdout.flush()
+            await anyio.sleep(0.001)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1], sys.argv[2])
