@@ -1,10 +1,9 @@
 """The door to language models: any server that speaks OpenAI's chat completions."""
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import anyio
 import anyio.lowlevel
@@ -20,21 +19,20 @@ from pipeline.errors import (
     SettingsError,
 )
 from pipeline.gateway import refusals, wire
+from pipeline.gateway.catalog import Catalog
+from pipeline.gateway.catalog import parse as parse_catalog
+from pipeline.gateway.foreign import ForeignAnswer
 from pipeline.gateway.limits import Slots, Ticket
-from pipeline.gateway.stream import ReplyReader
+from pipeline.gateway.stream import MAX_BODY, ReplyReader
 from pipeline.gateway.transport import WarmTransport, origin_of, serialised
 from pipeline.settings import LlmSettings
 
-#: seconds for the body of a refusal, and for the goodbye of a foreign transport
-GOODBYE = 1.0
-#: seconds for the end of a body behind a reply that is over, with a foreign transport
-TAIL_PATIENCE = 0.1
+#: seconds for the body of a refusal
+REFUSAL_PATIENCE = 1.0
 #: seconds for usage and end marker behind the finish reason
 LAST_WORDS = 2.0
 
 ASSEMBLYAI = ".assemblyai.com"
-
-T = TypeVar("T")
 
 
 class Answer(Protocol):
@@ -77,6 +75,7 @@ class GatewayClient:
         self._head = self._head.replace(b"Content-Length: 0\r\n", b"").removesuffix(b"\r\n")
         self._origin = origin_of(self.url)
         self._granted: dict[Ticket, anyio.Event] = {}
+        self._catalog: Catalog | None = None
         self._guests: dict[Ticket, GatewayReply] = {}
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> "GatewayReply":
@@ -108,6 +107,39 @@ class GatewayClient:
 
     async def aclose(self) -> None:
         await self.transport.aclose()
+
+    async def catalog(self, max_age: float = 600.0) -> Catalog:
+        """Return the server's models, read at most ``max_age`` seconds ago; GatewayError.
+
+        Waits as long as the server does: the deadline is the caller's.
+        """
+        now = anyio.current_time()
+        if self._catalog is None or now - self._catalog.read_at > max_age:
+            self._catalog = parse_catalog(await self._get("/models"), now)
+        return self._catalog
+
+    async def _get(self, path: str) -> bytes:
+        url = self.url.copy_with(path=self.url.path.removesuffix("/chat/completions") + path)
+        message = httpx.Request("GET", url, headers=self.headers)
+        answer: Answer
+        if isinstance(self.transport, WarmTransport):
+            answer = await self.transport.send(serialised(message), self._origin)
+        else:
+            answer = ForeignAnswer(self.transport, message)
+        try:
+            await answer.head()
+            if answer.status != 200:
+                headers, body = decoded(answer.headers), await _refusal_body(answer)
+                raise self.refusal(answer.status, headers, body)
+            body = b""
+            while data := await answer.read():
+                body += data
+                if len(body) > MAX_BODY:
+                    raise GatewayLost(f"{self.host}{path} is longer than {MAX_BODY} bytes")
+            return body
+        finally:
+            answer.close(is_over=False)
+            await answer.aclose()
 
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
@@ -217,9 +249,7 @@ class GatewayReply:
 
     async def _accept(self, answer: Answer) -> Accepted:
         await answer.head()
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers
-        }
+        headers = decoded(answer.headers)
         if not 200 <= answer.status < 300:
             raise self._client.refusal(answer.status, headers, await _refusal_body(answer))
         encoding = headers.get("content-encoding", "identity")
@@ -289,91 +319,18 @@ class GatewayReply:
             self._client.release(self._ticket)
 
 
+def decoded(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+
 def gave_way() -> GatewayBusy:
     return GatewayBusy("a speculative request gave its connection to a committed one")
-
-
-class ForeignAnswer:
-    """An answer through any httpx transport; the request leaves with ``head``."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
-        self._transport = transport
-        self._request = request
-        self._response: httpx.Response | None = None
-        self._body: AsyncIterator[bytes] | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._is_closed = False
-        self._has_tail = False
-
-    @property
-    def status(self) -> int:
-        return self._response.status_code if self._response is not None else 0
-
-    @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        if self._response is None:
-            return []
-        return [(name.lower(), value) for name, value in self._response.headers.raw]
-
-    @property
-    def framed(self) -> bool:
-        return any(n in (b"content-length", b"transfer-encoding") for n, _ in self.headers)
-
-    async def head(self) -> None:
-        self._response = await self._bounded(self._transport.handle_async_request(self._request))
-        stream = self._response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
-        self._body = aiter(stream)
-
-    async def read(self, deadline: float | None = None) -> bytes:
-        assert self._body is not None
-        return await self._bounded(anext(self._body, b""), deadline)
-
-    def close(self, *, is_over: bool = False) -> None:
-        self._is_closed = True
-        self._has_tail = is_over
-        if self._scope is not None:
-            self._scope.cancel()
-
-    async def aclose(self) -> None:
-        if self._response is None:
-            return
-        with anyio.move_on_after(GOODBYE, shield=True):
-            try:
-                await self._read_tail()
-                await self._response.aclose()
-            except httpx.HTTPError:
-                return  # it is broken, which is as good as closed
-
-    async def _read_tail(self) -> None:
-        """Read what is behind the reply, so that a pool can use the connection again."""
-        if self._has_tail and self._body is not None:
-            with anyio.move_on_after(TAIL_PATIENCE):
-                async for _ in self._body:
-                    pass
-
-    async def _bounded(self, work: Awaitable[T], deadline: float | None = None) -> T:
-        """Do ``work`` until ``deadline``, or until ``close``; errors become ours."""
-        host = self._request.url.host
-        try:
-            with anyio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
-                self._scope = scope
-                return await work
-        except httpx.TimeoutException as cause:
-            raise GatewayTimeout(f"{host}: {str(cause) or 'no answer in time'}") from cause
-        except (httpx.HTTPError, httpx.StreamError) as cause:
-            raise GatewayLost(f"{host}: {str(cause) or type(cause).__name__}") from cause
-        finally:
-            self._scope = None
-        if self._is_closed:
-            raise GatewayLost(f"{host}: closed by us")
-        raise TimeoutError
 
 
 async def _refusal_body(answer: Answer) -> bytes:
     """Return the body of a refusal, as much of it as comes in time."""
     body = b""
-    with anyio.move_on_after(GOODBYE):
+    with anyio.move_on_after(REFUSAL_PATIENCE):
         try:
             while len(body) < refusals.MAX_BODY and (data := await answer.read()):
                 body += data

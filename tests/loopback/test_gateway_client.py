@@ -306,3 +306,24 @@ async def test_our_transport_serves_httpx_s_client() -> None:
             for _ in range(2):
                 assert (await client.get(server.url)).json() == {}
         assert len(server.peers) == 1
+
+
+async def test_the_catalog_is_read_once_and_kept_for_a_while() -> None:
+    body = b'{"data":[{"id":"m"}]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with talking(saying(head, body)) as (client, server):
+        for _ in range(2):
+            assert list((await client.catalog()).models) == ["m"]
+        await client.catalog(max_age=-1)
+        first, second = server.peers[0].requests
+        assert first == second
+        assert first.startswith(b"GET /v1/models HTTP/1.1\r\n")
+
+
+async def test_a_catalog_that_is_not_there_is_named() -> None:
+    async with talking(saying(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as (
+        client,
+        _,
+    ):
+        with pytest.raises(GatewayRefused, match="404"):
+            await client.catalog()

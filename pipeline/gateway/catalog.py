@@ -1,0 +1,194 @@
+"""What a server's models can do and cost, and whether a request suits them. Pure."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.completions import CompletionRequest, Usage
+from pipeline.errors import GatewayLost
+
+MILLION = 1_000_000
+
+
+class Prices(Struct, frozen=True):
+    """USD per million tokens."""
+
+    prompt: float
+    completions: float
+    cached: float | None = None  #: of the prompt, read from a cache
+
+    def cost(self, usage: Usage) -> float:
+        """Return USD; cached tokens are part of the input tokens."""
+        cached_price = self.prompt if self.cached is None else self.cached
+        fresh = max(0, usage.input_tokens - usage.cached_tokens)
+        spent = fresh * self.prompt + usage.cached_tokens * cached_price
+        return (spent + usage.output_tokens * self.completions) / MILLION
+
+    def times(self, factor: float) -> "Prices":
+        cached = None if self.cached is None else self.cached * factor
+        return Prices(self.prompt * factor, self.completions * factor, cached)
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """One entry. Empty ``supported`` or ``regions``: the server does not say."""
+
+    id: str
+    name: str = ""
+    creator: str = ""
+    context_length: int | None = None  #: tokens
+    supported: frozenset[str] = frozenset()  #: parameters of a request
+    regions: tuple[str, ...] = ()
+    prices: dict[str, Prices] = {}  #: us, eu, global; or "" for a server with one price
+    retires: int = 0  #: seconds since 1970; 0 is never
+
+    def price(self, region: str) -> Prices | None:
+        return self.prices.get(region) or self.prices.get("")
+
+
+class Problem(Struct, frozen=True):
+    """Why a request would be refused."""
+
+    kind: str  #: model, region or parameter
+    message: str
+
+
+class Catalog(Struct, frozen=True):
+    """The models of one server, by id. The list is volatile: keep it for minutes only."""
+
+    models: dict[str, Model]
+    read_at: float = 0.0  #: seconds, on the reader's clock
+
+    def cost(self, model: str, region: str, usage: Usage) -> float | None:
+        """Return the USD of a call; None when the price is not known."""
+        found = self.models.get(model)
+        prices = found.price(region) if found else None
+        return prices.cost(usage) if prices else None
+
+    def problems(self, request: CompletionRequest, region: str = "") -> list[Problem]:
+        """Return what the server would refuse; nothing, where the catalog does not say."""
+        if not self.models:
+            return []
+        model = self.models.get(request.model)
+        if model is None:
+            near = self._near(request.model, region)
+            return [Problem("model", f"{request.model!r} is not in the catalog{near}")]
+        found: list[Problem] = []
+        if region and model.regions and region not in model.regions:
+            near = self._near(request.model, region)
+            offered = ", ".join(model.regions)
+            message = f"{model.id} is not offered in {region}, only in {offered}{near}"
+            found.append(Problem("region", message))
+        return found + [
+            Problem("parameter", f"{model.id} does not support {name}")
+            for name in self._unsupported(request, model)
+        ]
+
+    def _unsupported(self, request: CompletionRequest, model: Model) -> list[str]:
+        """A name that no model lists is none that the catalog speaks of, so it is let pass."""
+        if not model.supported:
+            return []
+        known = frozenset[str]().union(*(other.supported for other in self.models.values()))
+        asked = set(request.extra)
+        asked |= {"stream"} if request.stream else set()
+        asked |= {"temperature"} if request.temperature is not None else set()
+        asked |= {"max_tokens"} if request.max_tokens is not None else set()
+        return sorted((asked & known) - model.supported)
+
+    def _near(self, model: str, region: str) -> str:
+        offered = [
+            other.id
+            for other in self.models.values()
+            if other.id != model and (not region or not other.regions or region in other.regions)
+        ]
+        near = get_close_matches(model, offered, n=3, cutoff=0.4) or sorted(offered)[:3]
+        return f"; there is {', '.join(near)}" if near else ""
+
+
+def parse(body: bytes, read_at: float = 0.0) -> Catalog:
+    """Read the answer of ``GET /models``; raises GatewayLost if it is none.
+
+    Servers other than AssemblyAI's give ids and little else, or OpenRouter's flat prices.
+    """
+    try:
+        answer: object = msgspec.json.decode(body)
+    except (ValueError, RecursionError) as cause:
+        raise GatewayLost(f"the model list is not JSON: {cause}") from cause
+    listed = _mapping(answer).get("data", answer)
+    models = [model for model in map(_model, _list(listed)) if model is not None]
+    return Catalog({model.id: model for model in models}, read_at)
+
+
+def _model(found: object) -> Model | None:
+    entry = _mapping(found)
+    name = entry.get("id")
+    if not isinstance(name, str) or not name:
+        return None
+    return Model(
+        id=name,
+        name=_text(entry.get("name")),
+        creator=_text(entry.get("creator") or entry.get("owned_by")),
+        context_length=_count(entry.get("context_length")),
+        supported=frozenset(_texts(entry.get("supported_parameters"))),
+        regions=tuple(_texts(entry.get("available_regions"))),
+        prices=_tiers(_mapping(entry.get("pricing"))),
+        retires=_count(entry.get("retirement_date")) or 0,
+    )
+
+
+def _tiers(pricing: Mapping[str, Any]) -> dict[str, Prices]:
+    """Read USD per million tokens in up to three tiers, or (OpenRouter) flat USD per token.
+
+    Where a region has no tier of its own it costs the global price and the increase, which is
+    a share: 0.1 is 10 % (AssemblyAI, observed 2026-09).
+    """
+    tiers = {
+        name: prices
+        for name in ("us", "eu", "global")
+        if (prices := _prices(_mapping(pricing.get(name)))) is not None
+    }
+    increase = _amount(pricing.get("regional_increase_percent"))
+    if "global" in tiers and increase is not None:
+        for name in ("us", "eu"):
+            tiers.setdefault(name, tiers["global"].times(1 + increase))
+    flat = None if tiers else _prices(pricing)
+    return {"": flat.times(MILLION)} if flat else tiers
+
+
+def _prices(found: Mapping[str, Any]) -> Prices | None:
+    prompt = _amount(found.get("prompt"))
+    completions = _amount(found.get("completions", found.get("completion")))
+    if prompt is None or completions is None:
+        return None
+    return Prices(prompt, completions, _amount(found.get("input_cache_read")))
+
+
+def _amount(found: object) -> float | None:
+    try:
+        amount = float(cast("str", found))
+    except (TypeError, ValueError):
+        return None
+    return amount if 0 <= amount < float("inf") else None
+
+
+def _count(found: object) -> int | None:
+    amount = _amount(found)
+    return None if amount is None else int(amount)
+
+
+def _text(found: object) -> str:
+    return found if isinstance(found, str) else ""
+
+
+def _texts(found: object) -> list[str]:
+    return [item for item in _list(found) if isinstance(item, str)]
+
+
+def _list(found: object) -> list[object]:
+    return cast("list[object]", found) if isinstance(found, list) else []
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -1,0 +1,93 @@
+"""A request over any httpx transport, for those who bring their own."""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import TypeVar
+
+import anyio
+import httpx
+
+from pipeline.errors import GatewayLost, GatewayTimeout
+
+GOODBYE = 1.0  #: seconds to close a response
+#: seconds for the end of a body behind a reply that is over
+TAIL_PATIENCE = 0.1
+
+T = TypeVar("T")
+
+
+class ForeignAnswer:
+    """An answer through any httpx transport; the request leaves with ``head``."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
+        self._transport = transport
+        self._request = request
+        self._response: httpx.Response | None = None
+        self._body: AsyncIterator[bytes] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._is_closed = False
+        self._has_tail = False
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code if self._response is not None else 0
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        if self._response is None:
+            return []
+        return [(name.lower(), value) for name, value in self._response.headers.raw]
+
+    @property
+    def framed(self) -> bool:
+        return any(n in (b"content-length", b"transfer-encoding") for n, _ in self.headers)
+
+    async def head(self) -> None:
+        self._response = await self._bounded(self._transport.handle_async_request(self._request))
+        stream = self._response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        self._body = aiter(stream)
+
+    async def read(self, deadline: float | None = None) -> bytes:
+        assert self._body is not None
+        return await self._bounded(anext(self._body, b""), deadline)
+
+    def close(self, *, is_over: bool = False) -> None:
+        self._is_closed = True
+        self._has_tail = is_over
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def aclose(self) -> None:
+        if self._response is None:
+            return
+        with anyio.move_on_after(GOODBYE, shield=True):
+            try:
+                await self._read_tail()
+                await self._response.aclose()
+            except httpx.HTTPError:
+                return  # it is broken, which is as good as closed
+
+    async def _read_tail(self) -> None:
+        """Read what is behind the reply, so that a pool can use the connection again."""
+        if self._has_tail and self._body is not None:
+            with anyio.move_on_after(TAIL_PATIENCE):
+                async for _ in self._body:
+                    pass
+
+    async def _bounded(self, work: Awaitable[T], deadline: float | None = None) -> T:
+        """Do ``work`` until ``deadline``, or until ``close``; errors become ours."""
+        host = self._request.url.host
+        try:
+            with anyio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
+                self._scope = scope
+                return await work
+        except httpx.TimeoutException as cause:
+            raise GatewayTimeout(f"{host}: {str(cause) or 'no answer in time'}") from cause
+        except (httpx.HTTPError, httpx.StreamError) as cause:
+            raise GatewayLost(f"{host}: {str(cause) or type(cause).__name__}") from cause
+        finally:
+            self._scope = None
+        if self._is_closed:
+            raise GatewayLost(f"{host}: closed by us")
+        raise TimeoutError

@@ -1,0 +1,122 @@
+"""The model list: what is read, what is refused before sending, what a call costs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.completions import CompletionRequest, Usage
+from pipeline.errors import GatewayLost
+from pipeline.gateway.catalog import Catalog, Problem, parse
+
+HAIKU = {
+    "id": "claude-haiku-4-5-20251001",
+    "name": "Claude Haiku 4.5",
+    "creator": "anthropic",
+    "context_length": 200_000,
+    "supported_parameters": ["max_tokens", "temperature", "stream", "tools", "response_format"],
+    "pricing": {
+        "global": {"prompt": 1, "completions": 5, "input_cache_read": 0.1},
+        "regional_increase_percent": 0.1,
+    },
+    "available_regions": ["us", "eu", "global"],
+    "retirement_date": 0,
+    "providers": [{"id": "bedrock", "name": "Bedrock"}],
+}
+QWEN = {
+    "id": "qwen3.5-4b-32k-fast",
+    "supported_parameters": ["max_tokens", "temperature", "stream"],
+    "pricing": {"us": {"prompt": 0.1, "completions": 0.5}, "global": None},
+    "available_regions": ["us"],
+    "providers": None,
+}
+SILENT = {"id": "gpt-oss-120b", "supported_parameters": ["max_tokens"], "available_regions": None}
+
+
+def catalog(*entries: Any) -> Catalog:
+    return parse(json.dumps({"data": list(entries)}).encode())
+
+
+ALL = catalog(HAIKU, QWEN, SILENT)
+
+
+def problems(model: str, region: str = "us", **fields: Any) -> list[str]:
+    asked: dict[str, Any] = {"model": model, "messages": (), "stream": False} | fields
+    request = CompletionRequest(**asked)
+    return [problem.message for problem in ALL.problems(request, region)]
+
+
+def test_a_region_costs_the_global_price_and_its_increase() -> None:
+    usage = Usage(input_tokens=1_000_000, output_tokens=100_000)
+    assert ALL.cost(str(HAIKU["id"]), "global", usage) == pytest.approx(1.5)
+    assert ALL.cost(str(HAIKU["id"]), "eu", usage) == pytest.approx(1.65)
+    assert ALL.cost(str(QWEN["id"]), "us", usage) == pytest.approx(0.15)
+    assert ALL.cost(str(QWEN["id"]), "eu", usage) is None
+
+
+def test_cached_tokens_cost_less() -> None:
+    usage = Usage(input_tokens=1_000_000, cached_tokens=900_000)
+    assert ALL.cost(str(HAIKU["id"]), "global", usage) == pytest.approx(0.1 + 0.09)
+
+
+def test_prices_per_token_are_read_too() -> None:
+    flat = catalog({"id": "m", "pricing": {"prompt": "0.00000075", "completion": "0.000003"}})
+    usage = Usage(input_tokens=1000, output_tokens=1000)
+    assert flat.cost("m", "", usage) == pytest.approx(0.00375)
+    assert flat.cost("other", "", usage) is None
+
+
+def test_a_model_that_is_not_there_is_refused_with_its_neighbours_named() -> None:
+    (message,) = problems("claude-haiku-4-5")
+    assert message == (
+        "'claude-haiku-4-5' is not in the catalog; there is claude-haiku-4-5-20251001"
+    )
+
+
+def test_a_model_of_another_region_is_refused_with_those_of_this_one() -> None:
+    (message,) = problems(str(QWEN["id"]), "eu")
+    assert message.startswith("qwen3.5-4b-32k-fast is not offered in eu, only in us; there is ")
+    assert "gpt-oss-120b" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "message"),
+    [
+        (QWEN, {"extra": {"tools": []}}, "qwen3.5-4b-32k-fast does not support tools"),
+        (
+            QWEN,
+            {"extra": {"response_format": {}}},
+            "qwen3.5-4b-32k-fast does not support response_format",
+        ),
+        (SILENT, {"stream": True}, "gpt-oss-120b does not support stream"),
+        (SILENT, {"temperature": 0.5}, "gpt-oss-120b does not support temperature"),
+    ],
+)
+def test_what_a_model_does_not_support_is_said_before_sending(
+    model: dict[str, Any], fields: dict[str, Any], message: str
+) -> None:
+    assert problems(model["id"], **fields) == [message]
+
+
+def test_parameters_of_which_the_catalog_does_not_speak_pass() -> None:
+    assert problems(str(QWEN["id"]), extra={"transcript_id": "t", "fallbacks": []}) == []
+
+
+def test_a_server_that_only_lists_ids_refuses_only_other_ids() -> None:
+    plain = parse(b'{"object":"list","data":[{"id":"llama3.2","owned_by":"library"}]}')
+    request = CompletionRequest(model="llama3.2", messages=(), extra={"tools": []})
+    assert plain.problems(request, "") == []
+    other = CompletionRequest(model="llama3", messages=())
+    assert plain.problems(other, "") == [
+        Problem("model", "'llama3' is not in the catalog; there is llama3.2")
+    ]
+
+
+@pytest.mark.parametrize("body", [b'{"data":null}', b'{"data":[null,1,{"id":3}]}', b"[]", b"{}"])
+def test_an_empty_catalog_refuses_nothing(body: bytes) -> None:
+    assert parse(body).problems(CompletionRequest(model="any", messages=()), "us") == []
+
+
+def test_what_is_no_json_is_an_error() -> None:
+    with pytest.raises(GatewayLost, match="not JSON"):
+        parse(b"<html>")
