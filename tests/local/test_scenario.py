@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.local.scenario import Drop, End, Partial, ReplyLine, Scenario, parse, read
 
-SAMPLES = sorted(Path("samples/scenarios").glob("*.jsonl"))
+SAMPLES = sorted((Path(__file__).parents[2] / "samples" / "scenarios").glob("*.jsonl"))
 
 
 def test_no_lines_are_one_connection_with_the_defaults() -> None:

@@ -269,6 +269,33 @@ async def test_a_request_is_recorded_with_body_and_times() -> None:
     assert seen.at <= seen.first_token_at < seen.at + 0.045 < seen.done_at
 
 
+async def test_nothing_more_is_written_to_a_client_that_has_gone() -> None:
+    async with simulate([{"llm": "reply", "text": "a b c d e", "token_ms": 10, "times": 2}]) as sim:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, sim.llm_url)
+            await sim.llm.token(1)
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await sim.llm.cancelled(1)
+        await ask(sim.llm_url)  # as long as the first one would have gone on
+        gone, whole = sim.llm.requests
+    assert gone.tokens < whole.tokens == 5
+    assert (gone.was_cancelled, whole.was_cancelled) == (True, False)
+
+
+async def test_many_clients_can_leave_at_once() -> None:
+    async with simulate([{"llm": "hang", "times": 0}]) as sim:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(ask, sim.llm_url)
+            await sim.llm.arrived(100)
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await sim.llm.cancelled(100)
+            await sim.llm.idle()
+        assert (sim.llm.connections_open, sim.llm.connections_opened) == (0, 100)
+
+
 async def test_a_dropped_request_counts_toward_the_limit() -> None:
     async with simulate([{"llm": "limit", "requests": 1}, {"llm": "hang"}]) as sim:
         with anyio.move_on_after(0.05):
