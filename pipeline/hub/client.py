@@ -34,6 +34,7 @@ class Events:
     """The events of one session, or of all, in order; ends with the session."""
 
     def __init__(self, url: str, resume: Resume, *, patience: float) -> None:
+        self.raw = b""  #: the newest event's JSON, as it came
         self._url = f"{url.rstrip('/')}/v1/events"
         self._resume = resume
         self._patience = patience
@@ -47,8 +48,10 @@ class Events:
         while not self._resume.over:
             assert self._socket is not None
             try:
-                event = decode_event(await self._socket.recv(decode=False))
+                raw = await self._socket.recv(decode=False)
+                event = decode_event(raw)
                 if self._resume.accept(event):
+                    self.raw = raw
                     return event
             except ConnectionClosed as closed:
                 self._raise_if_final(closed)

@@ -131,7 +131,7 @@ async def test_who_lags_too_far_gets_the_state_and_then_goodbye() -> None:
         tasks.start_soon(lag_twice, stage, sink)
         with pytest.raises(Goodbye) as goodbye:
             await subscriber.run()
-    assert goodbye.value.code == CloseCode.SLOW
+        assert goodbye.value.code == CloseCode.SLOW
     assert [type(event) for event in sink.events] == [SessionResync]
     assert stage.topic.subscribers == 0
 

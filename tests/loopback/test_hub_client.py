@@ -40,6 +40,7 @@ async def test_events_come_decoded_and_stop_with_the_session() -> None:
         connect(hub.url, "s1", after_seq=0) as events,
     ):
         got = [event async for event in events]
+        assert events.raw == session.log.read(2, 1)[0].data
     assert [event.seq for event in got if not isinstance(event, Unknown)] == [1, 2, 3]
 
 
