@@ -34,3 +34,11 @@ def test_it_names_every_setting(section: str) -> None:
     commented = re.findall(r"^# (\w+) = ", SAMPLE.read_text("utf-8"), re.MULTILINE)
     named = set(table(section)) | set(commented)
     assert set(SECTIONS[section].__struct_fields__) - named == set()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_readme_lists_every_setting(section: str) -> None:
+    readme = (SAMPLE.parents[1] / "README.md").read_text("utf-8")
+    prefix = section.replace(".reply", ".NAME")
+    rows = {f"{prefix}.{name}" for name in SECTIONS[section].__struct_fields__}
+    assert {row for row in rows if f"| `{row}` |" not in readme} == set()
