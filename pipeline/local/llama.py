@@ -31,9 +31,11 @@ class Llama:
         params.n_parallel = slots
         params.n_ctx = context * slots
         params.n_batch = params.n_ubatch = _BATCH
-        for cores in (params.cpuparams, params.cpuparams_batch):
-            cores.n_threads = threads
-            cores.poll = 0  # waiting threads sleep: the recogniser needs the cores too
+        # One thread writes, all of them read: on busy cores the threads of one token wait for
+        # each other, and the recogniser is always at work meanwhile.
+        params.cpuparams.n_threads = 1
+        params.cpuparams_batch.n_threads = threads
+        params.cpuparams.poll = params.cpuparams_batch.poll = 0  # sleep, do not spin
         params.warmup = False  # the prefill of the system prompt does it
         params.fit_params = False
         params.cache_ram_mib = 0
