@@ -294,6 +294,7 @@ async def _run_session(
             if not session.topic.ended.is_set():
                 await session.finish()
             with anyio.move_on_after(FLUSH):
+                await session.topic.ended.wait()  # an event is shown once it is on disk
                 await subscriber.caught_up()
             tasks.cancel_scope.cancel()
     finally:

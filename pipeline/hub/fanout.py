@@ -126,6 +126,13 @@ class Topic:
                 del self._filtered[subscription]
                 stuck.append(subscription)
 
+    def announce(self, text: bytes) -> None:
+        """Send something that has no place in the log to whoever has caught up and has room."""
+        self.flush()
+        wire = text_frame(text)
+        for subscription in (*self._plain, *self._filtered):
+            subscription.sink.write(wire)
+
     def attach(self, subscription: Subscription) -> None:
         self._all[subscription] = None
         if subscription.cursor.behind:
@@ -274,18 +281,20 @@ class Subscriber:
                 while self._behind:
                     await anyio.lowlevel.checkpoint()  # a long replay lets others run
                     await self.sink.ready()
-                    self._serve(next(iter(self._behind), None))
+                    self.step(anyio.current_time())
                 self._idle.set()
         finally:
             self.close()
             self._idle.set()
 
-    def _serve(self, subscription: Subscription | None) -> None:
-        if subscription is None:
+    def step(self, now: float) -> None:
+        """Write the next batch of one session that lags, if any. Raises ``Goodbye``."""
+        if not self._behind:
             return
+        subscription = next(iter(self._behind))
         del self._behind[subscription]
         cursor = subscription.cursor
-        texts = cursor.take(anyio.current_time())
+        texts = cursor.take(now)
         if texts and not self.sink.write(b"".join(map(text_frame, texts))):
             raise Goodbye("the connection is closing", code=CloseCode.SLOW)
         if cursor.behind:

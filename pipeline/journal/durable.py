@@ -30,6 +30,8 @@ RETRY = 1.0  #: seconds between tries while the disk takes nothing
 TIDY = 3600.0  #: seconds between removals of old sessions
 WAITING = 20_000  #: events that may wait for a disk that takes nothing
 
+OnTrouble = Callable[[str | None], object]
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,8 +58,14 @@ class DurableJournal:
     """Session logs over one SQLite file and its writer thread; ``open_journal`` makes one."""
 
     def __init__(
-        self, store: Store, loop: AbstractEventLoop, keeping: Keeping, clock: Callable[[], float]
+        self,
+        store: Store,
+        loop: AbstractEventLoop,
+        keeping: Keeping,
+        clock: Callable[[], float],
+        on_trouble: OnTrouble,
     ) -> None:
+        self._on_trouble = on_trouble
         self.restored: Sequence[SessionLog] = ()
         self.trouble: str | None = None
         self._store = store
@@ -114,12 +122,14 @@ class DurableJournal:
         if self.trouble is not None:
             logger.warning("the journal is well again")
             self.trouble = None
+            self._on_trouble(None)
         for log, seq in confirmed.items():
             log.confirm(seq)
 
     def _failed(self, trouble: str) -> None:
         if self.trouble is None:
             logger.error("the journal takes no events, so none is shown: %s", trouble)
+            self._on_trouble(trouble)
         self.trouble = trouble
 
     def recover(self, stored: Sequence[tuple[StoredSession, list[tuple[Frame, Event]]]]) -> None:
@@ -271,11 +281,16 @@ def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
 
 @asynccontextmanager
 async def open_journal(
-    where: str, keeping: Keeping | None = None, *, clock: Callable[[], float] = wall_clock
+    where: str,
+    keeping: Keeping | None = None,
+    *,
+    on_trouble: OnTrouble = lambda _: None,
+    clock: Callable[[], float] = wall_clock,
 ) -> AsyncGenerator[Journal]:
     """Open the journal at ``where``: ``memory``, or the path of a file; close it when left.
 
-    Raises ``JournalError`` when the file cannot be used.
+    ``on_trouble`` is told, on the event loop, when the disk takes no events, so that none is
+    shown, and with None when that is over. Raises ``JournalError`` when the file cannot be used.
     """
     keeping = keeping or Keeping()
     if where == "memory":
@@ -283,7 +298,7 @@ async def open_journal(
         return
     path = Path(where)
     store, stored = await anyio.to_thread.run_sync(_load, path, keeping, clock())
-    journal = DurableJournal(store, get_running_loop(), keeping, clock)
+    journal = DurableJournal(store, get_running_loop(), keeping, clock, on_trouble)
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:

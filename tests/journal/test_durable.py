@@ -151,7 +151,8 @@ async def test_an_id_used_again_goes_on_behind_its_old_events(path: Path) -> Non
 
 
 async def test_a_disk_that_takes_nothing_shows_nothing_until_it_does(path: Path) -> None:
-    async with open_journal(str(path)) as journal:
+    heard: list[str | None] = []
+    async with open_journal(str(path), on_trouble=heard.append) as journal:
         log = journal.open("s1")
         say(log, delta("a"))
         await visible(log)
@@ -164,6 +165,7 @@ async def test_a_disk_that_takes_nothing_shows_nothing_until_it_does(path: Path)
         thief.close()
         await visible(log)
         assert journal.trouble is None
+    assert [trouble is None for trouble in heard] == [False, True]
     assert len(stored_events(path, "s1")) == 2
 
 
