@@ -1,0 +1,5 @@
+"""Property tests here take their length from a profile."""
+
+from tests.support import profiles
+
+profiles.load()

@@ -1,0 +1,353 @@
+"""The laws of requests, over random histories of turns, calls, ticks and commands."""
+
+import itertools
+from collections.abc import Sequence
+from math import inf
+
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from pipeline.completions import Accepted, Finished, Piece, TextDelta, Usage
+from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
+from pipeline.requests.budget import Budget
+from pipeline.requests.desk import Desk
+from pipeline.requests.ledger import Ledger
+from pipeline.requests.steps import Step
+from pipeline.settings import Prompt
+from pipeline.speech import (
+    SpeechStarted,
+    TurnChanged,
+    TurnEnded,
+    TurnEvent,
+    TurnPaused,
+    TurnRevised,
+    TurnStarted,
+)
+from tests.requests.oracle import Oracle, plain
+
+TEXTS = st.sampled_from(["yes", "no", "book it", "book it now please", "wait wait"])
+SPEAKERS = st.sampled_from([None, "A", "B"])
+DELTAS = st.sampled_from(["Well", ". ", "It is booked. ", "x", "\n", "Good bye."])
+MANY = st.integers(0, 10_000)  # picks one of whatever there is
+
+
+@st.composite
+def prompts(draw: st.DrawFn, name: str) -> Prompt:
+    trigger = draw(st.sampled_from(["turn", "turn", "turn", "every", "silence", "end"]))
+    return Prompt(
+        system=draw(st.sampled_from(["", "Be {{vars.tone}}.", "So far: {{transcript}}"])),
+        user=draw(st.sampled_from(["{{turn}}", "{{turn}}", "{{speaker}} said {{turn}}"])),
+        model=draw(st.sampled_from(["one", "two"])),
+        siblings=draw(st.sampled_from([(), (), ("three",)])),
+        extra={"lane": name},
+        policy=draw(st.sampled_from(["supersede", "supersede", "queue", "parallel", "conflate"])),
+        parallel=draw(st.integers(1, 3)),
+        every_turns=2 if trigger == "every" else 1,
+        after_silence=2.0 if trigger == "silence" else 0.0,
+        at_end=trigger == "end",
+        min_words=draw(st.sampled_from([0, 0, 2])),
+        speaker=draw(st.sampled_from(["", "", "A"])),
+        keyword=draw(st.sampled_from(["", "", "book"])),
+        speculate=draw(st.booleans()),
+        interrupt=draw(st.sampled_from(["speech", "words", "turn", "turn", "never"])),
+        interrupt_words=2,
+        history=draw(st.sampled_from([0, 1, 20])),
+        sentences=draw(st.booleans()),
+    )
+
+
+class Conversation(RuleBasedStateMachine):
+    """Talks to a ledger; the oracle sees all that it says."""
+
+    @initialize(
+        lanes=st.tuples(prompts("a"), prompts("b"), prompts("c")),
+        count=st.integers(1, 3),
+        limit=st.sampled_from([0, 0, 4, 12, 30]),
+    )
+    def begin(self, lanes: tuple[Prompt, ...], count: int, limit: int) -> None:
+        self.prompts = dict(zip("abc", lanes[:count], strict=False))
+        ids = itertools.count(1)
+        self.ledger = Ledger(self.prompts, Desk(Budget(limit), "one", lambda: f"r{next(ids)}"))
+        self.oracle = Oracle(self.prompts, limit)
+        self.now = 100.0
+        self.turn = 0
+        self.open = ""
+        self.speaker: str | None = None
+        self.calls: list[str] = []
+
+    # --- turns -------------------------------------------------------------------------------
+
+    @rule()
+    def speech_begins(self) -> None:
+        self.hear(SpeechStarted(self.now))
+
+    @rule(text=TEXTS, speaker=SPEAKERS)
+    def somebody_says(self, text: str, speaker: str | None) -> None:
+        if not self.open:
+            self.turn += 1
+            self.hear(TurnStarted(self.turn, self.now))
+        self.open, self.speaker = text, speaker
+        self.changes()
+
+    @precondition(lambda self: self.open)
+    @rule(capital=st.booleans())
+    def formatting_changes(self, capital: bool) -> None:
+        self.open = f"{self.open.strip('.').capitalize()}." if capital else self.open.lower()
+        self.changes()
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def a_silence(self) -> None:
+        self.pauses()
+
+    @rule(text=TEXTS, speaker=SPEAKERS)
+    def a_hesitant_turn(self, text: str, speaker: str | None) -> None:
+        """Says something and falls silent: the commonest way to a guess."""
+        self.somebody_says(text, speaker)
+        self.pauses()
+
+    @precondition(lambda self: self.open)
+    @rule(capital=st.booleans())
+    def the_turn_ends(self, capital: bool) -> None:
+        self.ends(f"{self.open.strip('.').capitalize()}." if capital else self.open)
+
+    @precondition(lambda self: self.open)
+    @rule(text=TEXTS)
+    def the_turn_ends_in_other_words(self, text: str) -> None:
+        self.ends(text)
+
+    @precondition(lambda self: len(self.oracle.transcript) > 1)
+    @rule(pick=MANY, speaker=SPEAKERS, text=st.one_of(st.none(), TEXTS))
+    def a_turn_is_revised(self, pick: int, speaker: str | None, text: str | None) -> None:
+        turns = list(self.oracle.transcript)[:-1]  # the last one may be asked anew
+        turn = turns[pick % len(turns)]
+        who, said = self.oracle.transcript[turn]
+        self.hear(TurnRevised(turn, text, speaker))
+        self.oracle.transcript[turn] = (speaker or who, text or said)
+        # What asked for that turn already keeps what it was asked by.
+
+    def changes(self) -> None:
+        event = TurnChanged(self.turn, self.open, self.speaker)
+        guesses = {lane.name: lane.guess for lane in self.oracle.lanes.values()}
+        self.hear(event)
+        for name, guess in guesses.items():
+            if guess is not None:
+                same = plain(guess.text) == plain(self.open)
+                kept = self.oracle.lanes[name].guess is guess
+                assert kept == same, "law 6: called off if and only if the words are others"
+
+    def pauses(self) -> None:
+        self.oracle.pausing = (self.turn, self.open, self.speaker)
+        self.hear(TurnPaused(self.turn, self.open, 0.0, self.speaker))
+        self.oracle.pausing = None
+
+    def ends(self, text: str) -> None:
+        self.open = ""
+        event = TurnEnded(self.turn, text, speaker=self.speaker)
+        oracle = self.oracle
+        oracle.transcript[self.turn] = (self.speaker, text)
+        expected = {lane.name: oracle.must_adopt(lane, event) for lane in oracle.lanes.values()}
+        guesses = {lane.name: lane.guess for lane in oracle.lanes.values()}
+        for lane in oracle.lanes.values():
+            lane.texts[self.turn] = text
+            if oracle.wants(lane.prompt, text, self.speaker):
+                lane.wanted.append(self.turn)
+        self.hear(event)
+        for name, must in expected.items():
+            guess, lane = guesses[name], oracle.lanes[name]
+            assert lane.guess is None, "a guess outlived its turn"
+            adopted = guess is not None and guess.id in lane.told
+            assert must is None or adopted == must, f"law 5: adopted {adopted}, {name}"
+
+    # --- calls -------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=MANY, deltas=st.lists(DELTAS, max_size=3), head=st.booleans())
+    def a_call_brings(self, pick: int, deltas: list[str], head: bool) -> None:
+        pieces: list[Piece] = [Accepted("request")] if head else []
+        self.receive(self.some_call(pick), [*pieces, *map(TextDelta, deltas)])
+
+    @precondition(lambda self: self.oracle.running)
+    @rule(pick=MANY, deltas=st.lists(DELTAS, min_size=1, max_size=3))
+    def a_running_call_speaks(self, pick: int, deltas: list[str]) -> None:
+        self.receive(self.running_call(pick), [TextDelta(delta) for delta in deltas])
+
+    @precondition(lambda self: self.calls)
+    @rule(
+        pick=MANY,
+        deltas=st.lists(DELTAS, max_size=2),
+        reason=st.sampled_from(["stop", "stop", "length", None]),
+        counted=st.booleans(),
+        more=st.booleans(),
+    )
+    def a_call_is_over(
+        self, pick: int, deltas: list[str], reason: str | None, counted: bool, more: bool
+    ) -> None:
+        usage = Usage(7, 3) if counted else None
+        pieces: list[Piece] = [*map(TextDelta, deltas)]
+        pieces.append(Finished(reason, reason is not None, usage))
+        key = self.some_call(pick)
+        self.receive(key, [*pieces, *pieces[-1:]] if more else pieces)
+
+    @precondition(lambda self: self.oracle.running)
+    @rule(pick=MANY, speaks=st.booleans())
+    def a_running_call_completes(self, pick: int, speaks: bool) -> None:
+        said: list[Piece] = [TextDelta("Done.")] if speaks else []
+        self.receive(self.running_call(pick), [*said, Finished("stop", True)])
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=MANY, how=st.sampled_from(["lost", "timeout", "evicted", "refused", "refused long"]))
+    def a_call_fails(self, pick: int, how: str) -> None:
+        key = self.some_call(pick)
+        errors: dict[str, GatewayError] = {
+            "lost": GatewayLost("cut"),
+            "timeout": GatewayTimeout("slow"),
+            "evicted": GatewayBusy("place"),
+            "refused": GatewayBusy("busy", status=429),
+            "refused long": GatewayBusy("busy", status=429, retry_after=20.0),
+        }
+        error = errors[how]
+        if how.startswith("refused") and key in self.oracle.running:
+            model = self.oracle.models[key]
+            until = self.now + (20.0 if "long" in how else 1.0)
+            self.oracle.blocked[model] = max(self.oracle.blocked.get(model, -inf), until)
+        self.oracle.running.discard(key)
+        self.do(self.ledger.failed(key, error, self.now))
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=MANY)
+    def a_request_leaves(self, pick: int) -> None:
+        self.ledger.sent(self.some_call(pick), self.now)
+
+    # --- time and clients ----------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 0.9, 2.0, 31.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.pass_time(self.now + seconds)
+
+    @rule(pick=MANY, every=st.booleans())
+    def a_client_cancels(self, pick: int, every: bool) -> None:
+        live = [key for lane in self.oracle.lanes.values() for key in lane.live]
+        targets = set(live) if every else {self.some_call(pick)} if self.calls else set[str]()
+        self.do(self.ledger.cancel(None if every else next(iter(targets), "none"), self.now))
+        for key in targets:
+            told = self.oracle.owner[key].told.get(key)
+            assert told is None or told.done is not None, "cancelled, but live"
+
+    @rule(pick=MANY, every=st.booleans())
+    def a_client_asks(self, pick: int, every: bool) -> None:
+        names = list(self.prompts)
+        name = None if every else names[pick % len(names)]
+        for lane in self.oracle.lanes.values():
+            if self.oracle.transcript and name in (None, lane.name):
+                lane.again.add(list(self.oracle.transcript)[-1])
+        self.do(self.ledger.create(name, self.now))
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=MANY, characters=st.integers(0, 12), as_text=st.booleans())
+    def a_client_tells_what_was_played(self, pick: int, characters: int, as_text: bool) -> None:
+        key = self.some_call(pick)
+        told = self.oracle.owner[key].told.get(key)
+        text = told.text[:characters] if told else "anything"
+        known = (
+            self.ledger.played(key, text=text)
+            if as_text
+            else self.ledger.played(key, characters=characters)
+        )
+        assert not known or told is not None, "law 4: a client reached a guess"
+        if told is not None and known:
+            told.played = min(characters, len(told.text))
+            self.oracle.zeroed = True
+
+    @rule(tone=st.sampled_from(["kind", "brief"]))
+    def a_client_sets_a_variable(self, tone: str) -> None:
+        self.ledger.set_vars({"tone": tone})
+        self.oracle.vars["tone"] = tone
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def hear(self, event: TurnEvent) -> None:
+        self.do(self.ledger.heard(event, self.now, self.now - 0.4))
+
+    def receive(self, key: str, pieces: Sequence[Piece]) -> None:
+        if any(isinstance(piece, Finished) for piece in pieces):
+            self.oracle.running.discard(key)
+        self.do(self.ledger.received(key, pieces, self.now))
+
+    def do(self, steps: Sequence[Step]) -> None:
+        self.oracle.now = self.now
+        self.oracle.see(steps)
+        self.calls = list(self.oracle.owner)
+
+    def pass_time(self, until: float) -> None:
+        """Go to ``until``, ticking whenever a deadline is due, as the shell does."""
+        for _ in range(500):
+            if self.ledger.deadline > until:
+                break
+            self.now = max(self.now, self.ledger.deadline)
+            self.do(self.ledger.tick(self.now))
+        else:
+            raise AssertionError("the deadline does not move on")
+        self.now = self.oracle.now = until
+
+    def some_call(self, pick: int) -> str:
+        return self.calls[pick % len(self.calls)]
+
+    def running_call(self, pick: int) -> str:
+        running = sorted(self.oracle.running)
+        return running[pick % len(running)]
+
+    @invariant()
+    def nothing_waits_that_may_go(self) -> None:
+        if hasattr(self, "ledger"):
+            self.pass_time(self.now)
+            self.oracle.check_waiting()
+
+    @invariant()
+    def idle_says_whether_anything_is_left(self) -> None:
+        if hasattr(self, "ledger") and all(x.plain_trigger for x in self.oracle.lanes.values()):
+            if self.ledger.idle:
+                assert self.oracle.is_idle()
+            elif not any(lane.again for lane in self.oracle.lanes.values()):
+                assert not self.oracle.is_idle()
+
+    def teardown(self) -> None:
+        """The session ends; whatever still runs completes, and all is told."""
+        if not hasattr(self, "ledger"):
+            return
+        if self.open:
+            self.ends(self.open)
+        self.do(self.ledger.finish(self.now))
+        for _ in range(300):
+            if self.ledger.idle:
+                break
+            for key in sorted(self.oracle.running):
+                self.receive(key, [TextDelta("ok"), Finished("stop", True)])
+            if not self.oracle.running and self.ledger.deadline < inf:
+                self.pass_time(self.ledger.deadline)
+        assert self.ledger.idle, "it stalled"
+        self.check_the_end()
+
+    def check_the_end(self) -> None:
+        oracle, totals = self.oracle, self.ledger.totals(1.0)
+        told = [one for lane in oracle.lanes.values() for one in lane.told.values()]
+        assert all(one.done is not None for one in told), "law 1: one never ended"
+        assert not oracle.running
+        assert totals.responses == len(told)
+        ended = totals.completed + totals.cancelled + totals.incomplete + totals.failed
+        assert ended == len(told)
+        assert totals.speculative == oracle.guesses == totals.adopted + totals.discarded
+        assert totals.adopted == oracle.adopted
+        for lane in oracle.lanes.values():
+            assert not lane.waiting(), "a wanted turn was never asked"
+            newest = [one.turns[-1] for one in lane.told.values()]
+            assert newest == sorted(newest), "answered out of order"
+
+
+TestLedgerLaws = Conversation.TestCase
