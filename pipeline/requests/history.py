@@ -111,11 +111,11 @@ class History:
     def _forget(self) -> None:
         """Drop closed exchanges that no request will send again."""
         keep = max(self._window, 1) + 1
-        closed = [key for key, exchange in self._exchanges.items() if exchange.closed]
-        for key in closed[: max(0, len(closed) - keep)]:
-            exchange = self._exchanges.pop(key)
-            if not exchange.heard():
-                self._unanswered.extend(exchange.turns)
+        closed = [(key, exchange) for key, exchange in self._exchanges.items() if exchange.closed]
+        heard = [key for key, exchange in closed if exchange.heard()]
+        unheard = [key for key, exchange in closed if not exchange.heard()]
+        for key in (*heard[:-keep], *unheard[:-MOST_UNANSWERED]):
+            del self._exchanges[key]
 
 
 def _common(answer: str, played: str) -> int:

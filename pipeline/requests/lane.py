@@ -20,6 +20,8 @@ from pipeline.speech import TurnChanged, TurnPaused
 
 MOST_PENDING = 5000  #: turns gathered for one answer (a three-hour meeting has some 3,000)
 MOST_WAITING = 64  #: batches; past it the newest are asked together
+#: seconds; the server may have told another call, of any session, that there is more
+LOOK_AGAIN = 1.0
 #: policies under which an unanswered turn is asked again together with the next one
 MERGING = frozenset({"supersede", "queue", "conflate"})
 
@@ -225,7 +227,8 @@ class Lane:
             steps += self._make_way(now)
             model = self._desk.budget.admit(self._models(), now)
             if model is None:
-                self._admitted_at = self._desk.budget.free_at(self._models(), now)
+                free_at = self._desk.budget.free_at(self._models(), now)
+                self._admitted_at = min(free_at, now + LOOK_AGAIN)
                 return steps
             steps += self._ask(self._waiting.popleft(), model)
         return steps
