@@ -28,13 +28,13 @@ SUPERSEDE: Sequence[dict[str, Any]] = (
 
 @asynccontextmanager
 async def service(
-    lines: Sequence[dict[str, Any]], **prompt: Any
+    lines: Sequence[dict[str, Any]], *, max_sessions: int = 200, **prompt: Any
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
     async with simulate(lines) as sim:
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
             llm=LlmSettings(engine=sim.llm_url, key="env:NONE", model="scripted"),
-            serve=ServeSettings(port=0),
+            serve=ServeSettings(port=0, max_sessions=max_sessions),
             prompts={"reply": Prompt(system="Be brief.", **prompt)},
         )
         planned = plan(settings, {})
@@ -78,8 +78,10 @@ async def test_audio_goes_in_and_events_come_back_on_the_same_socket() -> None:
 
 
 async def test_a_late_joiner_gets_exactly_what_the_first_subscriber_got() -> None:
+    first: list[str] = []
+    ingested: list[str] = []
+    seen: list[str] = []
     async with service(SUPERSEDE) as (url, _, _), anyio.create_task_group() as tasks:
-        first: list[str] = []
 
         async def follow() -> None:
             query = "/v1/events?session_id=*&after_seq=0"
@@ -93,17 +95,18 @@ async def test_a_late_joiner_gets_exactly_what_the_first_subscriber_got() -> Non
         await anyio.sleep(0.1)
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             await speak(socket, 1.2, "call-1")
-            ingested = await events(socket)
+            ingested += await events(socket)
         query = "/v1/events?session_id=call-1&after_seq=0"
         async with connect(url + query, proxy=None) as late:
-            seen = [str(await late.recv()) for _ in ingested]
+            seen += [str(await late.recv()) for _ in ingested]
     assert seen == ingested
     assert [frame for frame in first if '"heartbeat"' not in frame] == ingested
 
 
 async def test_several_sessions_at_once_do_not_mix() -> None:
+    got: dict[str, list[dict[str, Any]]] = {}
+    names = [f"call-{n}" for n in range(8)]
     async with service(()) as (url, sim, _), anyio.create_task_group() as tasks:
-        got: dict[str, list[dict[str, Any]]] = {}
 
         async def talk(name: str) -> None:
             async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
@@ -112,7 +115,6 @@ async def test_several_sessions_at_once_do_not_mix() -> None:
                 await socket.send('{"type":"session.end"}')
                 got[name] = [json.loads(frame) for frame in await events(socket)]
 
-        names = [f"call-{n}" for n in range(8)]
         for name in names:
             tasks.start_soon(talk, name)
     assert sorted(got) == names
@@ -180,17 +182,16 @@ async def test_speech_to_text_that_refuses_is_told_to_the_client() -> None:
 
 
 async def test_the_limit_on_sessions_is_kept() -> None:
-    async with service(()) as (url, _, app):
-        app._settings = Settings(serve=ServeSettings(max_sessions=1))
-        async with (
-            connect(f"{url}/v1/ingest/raw", proxy=None) as one,
-            connect(f"{url}/v1/ingest/raw", proxy=None) as two,
-        ):
-            await one.send('{"type":"session.start"}')
-            assert json.loads(await one.recv())["type"] == "session.created"
-            await two.send('{"type":"session.start"}')
-            await two.wait_closed()
-            assert two.close_code == 4429
+    async with (
+        service((), max_sessions=1) as (url, _, _),
+        connect(f"{url}/v1/ingest/raw", proxy=None) as one,
+        connect(f"{url}/v1/ingest/raw", proxy=None) as two,
+    ):
+        await one.send('{"type":"session.start"}')
+        assert json.loads(await one.recv())["type"] == "session.created"
+        await two.send('{"type":"session.start"}')
+        await two.wait_closed()
+        assert two.close_code == 4429
 
 
 @pytest.mark.parametrize("policy", ["queue", "parallel", "conflate"])
