@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from pipeline.cli.output import printer, printing
 from pipeline.errors import InputError
-from pipeline.events import Frame, ServerEvent, Unknown, encode, type_of
+from pipeline.events import Frame, Unknown, type_of
 from pipeline.hub.client import connect
 
 EVERY_SESSION = "*"
@@ -45,14 +45,8 @@ async def watch(
         connect(url, session, after_seq=after_seq, events=_flat(events or ())) as subscription,
     ):
         async for event in subscription:
-            put(framed(event))
-
-
-def framed(event: ServerEvent | Unknown) -> Frame:
-    """Return ``event`` as it stands in its session's log."""
-    if isinstance(event, Unknown):
-        return Frame(0, event.type, event.raw)
-    return Frame(event.seq, type_of(event), encode(event))
+            kind = event.type if isinstance(event, Unknown) else type_of(event)
+            put(Frame(0, kind, subscription.raw))
 
 
 def _flat(globs: Iterable[str]) -> tuple[str, ...]:
