@@ -21,6 +21,7 @@ from pipeline.errors import (
 from pipeline.gateway import refusals, wire
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.catalog import parse as parse_catalog
+from pipeline.gateway.families import adapted
 from pipeline.gateway.foreign import ForeignAnswer
 from pipeline.gateway.limits import Slots, Ticket
 from pipeline.gateway.stream import MAX_BODY, ReplyReader
@@ -143,7 +144,7 @@ class GatewayClient:
 
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
-        body = wire.encode_request(request)
+        body = wire.encode_request(adapted(request))
         if isinstance(self.transport, WarmTransport):
             # An httpx.Request for each call costs as much as all the rest of this path.
             length = b"Content-Length: %d\r\n\r\n" % len(body)

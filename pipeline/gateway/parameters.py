@@ -1,0 +1,172 @@
+"""What the body of a request may say beside model and messages, and how. Pure.
+
+The names and rules are those of AssemblyAI's LLM Gateway (2026-09). Names that are not listed
+here are let pass: other servers have their own.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pipeline.completions import CompletionRequest
+from pipeline.gateway.wire import RESERVED
+
+#: the gateway puts a stored transcript where exactly this stands, once
+TRANSCRIPT_TAG = "{{ transcript }}"
+
+Name = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+class _Part(Struct, kw_only=True):
+    pass
+
+
+class Function(_Part):
+    """What a tool is called, and what it takes."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class Tool(_Part):
+    """One entry of ``tools``."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class Chosen(_Part):
+    """The name in a forced tool choice."""
+
+    name: Name
+
+
+class Choice(_Part):
+    """A tool choice that forces one tool."""
+
+    type: Literal["function"]
+    function: Chosen
+
+
+class JsonSchema(_Part):
+    """The schema of a ``response_format``."""
+
+    name: Name
+    schema: dict[str, Any]
+    strict: bool = False
+
+
+class ResponseFormat(_Part):
+    """``response_format``; ``json_object`` is for servers other than AssemblyAI's."""
+
+    type: Literal["json_schema", "json_object", "text"]
+    json_schema: JsonSchema | None = None
+
+
+class Fallback(_Part):
+    """A model to use instead, on the server, with what is to be different."""
+
+    model: Name
+    messages: list[dict[str, Any]] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Positive | None = None
+
+
+class FallbackConfig(_Part, forbid_unknown_fields=True):
+    """How the server falls back."""
+
+    depth: Annotated[int, Meta(ge=1, le=2)] = 1
+    retry: bool = True
+
+
+class Step(_Part):
+    """One step of post-processing, on the server."""
+
+    type: Literal["json-repair"]
+
+
+class Reasoning(_Part):
+    """How much the model may think."""
+
+    effort: Effort | None = None
+    max_tokens: Positive | None = None
+
+
+class CacheControl(_Part):
+    """Prompt caching, Claude only."""
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] = "5m"
+
+
+RULES: Mapping[str, Any] = {
+    "prompt": str,
+    "stream_options": dict[str, Any],
+    "max_tokens": Positive,
+    "temperature": Annotated[float, Meta(ge=0, le=2)],
+    "top_p": Share,
+    "top_k": Positive,
+    "stop": Name | Annotated[list[Name], Meta(min_length=1)],
+    "reasoning_effort": Effort,
+    "frequency_penalty": Annotated[float, Meta(ge=-2, le=2)],
+    "presence_penalty": Annotated[float, Meta(ge=-2, le=2)],
+    "seed": int,
+    "tools": list[Tool],
+    "tool_choice": Literal["none", "auto", "required"] | Choice,
+    "response_format": ResponseFormat,
+    "fallbacks": Annotated[list[Fallback], Meta(min_length=1)],
+    "fallback_config": FallbackConfig,
+    "post_processing_steps": list[Step],
+    "transcript_id": Name,
+    "model_region": Literal["global"],
+    "reasoning": Reasoning,
+    "cache_control": CacheControl,
+    "prompt_cache_key": str,
+    "prompt_cache_retention": str,
+    "zero_data_retention": bool,
+    "fail_fast": bool,
+    "max_timeout": float,
+}
+
+
+def problems(extra: Mapping[str, Any]) -> list[str]:
+    """Say what of a prompt's ``extra`` the gateway would refuse, one sentence each."""
+    found = [
+        f"{name} is set by the prompt itself, not in extra" for name in RESERVED if name in extra
+    ]
+    for name, value in extra.items():
+        wrong = _wrong(name, value)
+        if wrong:
+            found.append(f"{name}: {wrong}")
+    if "prompt" in extra:
+        found.append("prompt: the messages say it; a request has either")
+    return found
+
+
+def missing_tag(request: CompletionRequest) -> str | None:
+    """Say so when a transcript is to be put in, and no message has the place for it.
+
+    The gateway would silently leave the transcript out.
+    """
+    if "transcript_id" not in request.extra:
+        return None
+    if any(TRANSCRIPT_TAG in (message.content or "") for message in request.messages):
+        return None
+    return f"transcript_id is set, but no message has the tag {TRANSCRIPT_TAG}, spaces included"
+
+
+def _wrong(name: str, value: Any) -> str | None:
+    rule = RULES.get(name)
+    if rule is None:
+        return None
+    try:
+        msgspec.convert(value, rule)
+    except msgspec.ValidationError as wrong:
+        return str(wrong)
+    return None

@@ -1,0 +1,124 @@
+"""What a prompt may put into the body, and what is adapted to a model's family."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.completions import CompletionRequest, FunctionCall, Message, ToolCall
+from pipeline.gateway.families import adapted, cleaned
+from pipeline.gateway.parameters import missing_tag, problems
+
+FUNCTION: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "look_up", "parameters": {"type": "object"}},
+}
+SCHEMA: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "a", "schema": {}, "strict": True},
+}
+
+
+FINE: list[dict[str, Any]] = [
+    {},
+    {"top_p": 0.9, "top_k": 40, "stop": ["\n"], "seed": 7},
+    {"stop": "END"},
+    {"tools": [FUNCTION], "tool_choice": "auto"},
+    {"tool_choice": {"type": "function", "function": {"name": "look_up"}}},
+    {"response_format": SCHEMA},
+    {"fallbacks": [{"model": "b", "temperature": 0.1}, {"model": "c", "messages": []}]},
+    {"fallback_config": {"depth": 2, "retry": False}},
+    {"post_processing_steps": [{"type": "json-repair"}]},
+    {"model_region": "global", "transcript_id": "t"},
+    {"reasoning": {"effort": "low"}},
+    {"reasoning": {"max_tokens": 500}},
+    {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+    {"stream_options": {"include_usage": True}},
+    {"min_p": 0.1, "num_ctx": 4096},
+]
+
+
+@pytest.mark.parametrize("extra", FINE, ids=str)
+def test_what_the_gateway_takes_is_fine(extra: dict[str, Any]) -> None:
+    assert problems(extra) == []
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"model": "x"}, "model is set by the prompt itself, not in extra"),
+    ({"top_p": 1.5}, "top_p: Expected `float` <= 1.0"),
+    ({"temperature": "hot"}, "temperature: Expected `float`, got `str`"),
+    ({"fallback_config": {"depth": 3}}, "fallback_config: Expected `int` <= 2 - at `$.depth`"),
+    ({"model_region": "eu"}, "model_region: Invalid enum value 'eu'"),
+    ({"fallbacks": [{}]}, "fallbacks: Object missing required field `model` - at `$[0]`"),
+    ({"post_processing_steps": [{"type": "x"}]}, "post_processing_steps: Invalid enum value"),
+    ({"tools": [{"type": "web"}]}, "tools: Invalid enum value 'web' - at `$[0].type`"),
+    ({"response_format": {"type": "xml"}}, "response_format: Invalid enum value 'xml'"),
+    ({"cache_control": {"type": "ephemeral", "ttl": "2h"}}, "cache_control: Invalid enum"),
+    ({"transcript_id": ""}, "transcript_id: Expected `str` of length >= 1"),
+    ({"prompt": "hi"}, "prompt: the messages say it"),
+]
+
+
+@pytest.mark.parametrize(("extra", "message"), WRONG, ids=str)
+def test_what_it_refuses_is_said_with_its_place(extra: dict[str, Any], message: str) -> None:
+    (found,) = problems(extra)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_missing"),
+    [("Sum up: {{ transcript }}", False), ("Sum up: {{transcript}}", True), ("Sum up.", True)],
+)
+def test_a_transcript_needs_the_exact_tag(text: str, is_missing: bool) -> None:
+    request = CompletionRequest(
+        model="m", messages=(Message("user", text),), extra={"transcript_id": "t"}
+    )
+    assert (missing_tag(request) is not None) is is_missing
+
+
+def test_without_a_transcript_no_tag_is_needed() -> None:
+    assert missing_tag(CompletionRequest(model="m", messages=())) is None
+
+
+def test_gemini_gets_a_schema_without_the_words_it_refuses() -> None:
+    schema = {
+        "$schema": "x",
+        "title": "Order",
+        "type": "object",
+        "properties": {
+            "title": {"type": "string", "default": "", "title": "Title"},
+            "kind": {"const": "a"},
+            "many": {"type": "array", "items": {"type": "integer", "multipleOf": 2}},
+        },
+        "required": ["title"],
+        "additionalProperties": False,
+    }
+    assert cleaned(schema) == {
+        "type": "object",
+        "properties": {
+            "title": {"type": "string"},
+            "kind": {"enum": ["a"]},
+            "many": {"type": "array", "items": {"type": "integer"}},
+        },
+        "required": ["title"],
+    }
+
+
+def test_only_gemini_s_tools_are_touched() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"title": "T"}}}
+    request = CompletionRequest(model="gpt-5", messages=(), extra={"tools": [tool]})
+    assert adapted(request) is request
+    gemini = CompletionRequest(model="gemini-2.5-flash", messages=(), extra={"tools": [tool]})
+    assert adapted(gemini).extra["tools"][0]["function"] == {"name": "f", "parameters": {}}
+    assert tool["function"] == {"name": "f", "parameters": {"title": "T"}}
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", " { } "])
+def test_claude_is_replayed_no_empty_arguments(arguments: str) -> None:
+    calls = (
+        ToolCall("a", FunctionCall("f", arguments)),
+        ToolCall("b", FunctionCall("f", '{"n":4}')),
+    )
+    history = (Message("user", "hi"), Message("assistant", None, tool_calls=calls))
+    sent = adapted(CompletionRequest(model="claude-haiku-4-5", messages=history)).messages
+    assert sent[0] is history[0]
+    assert [call.function.arguments for call in sent[1].tool_calls] == ['{"_":""}', '{"n":4}']
