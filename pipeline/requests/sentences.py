@@ -1,11 +1,11 @@
 """Where sentences end in a text that is still growing. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import cast
 
 from sentencex import segment  # type: ignore[import-untyped]  # it ships no types
 
-segmented: Callable[[str, str], Iterable[str]] = segment
-
+segmented = cast("Callable[[str, str], list[str]]", segment)
 
 ENDERS = frozenset(".!?…。！？।\n")  #: without one of these nothing can have ended
 LONGEST = 2000  #: characters; a longer run without an end counts as a sentence
@@ -24,7 +24,7 @@ class SentenceSplitter:
         # The sign itself may have come with the delta before, its space with this one.
         if ENDERS.isdisjoint(self._rest[max(0, before - 2) :]):
             return [self._cut()] if len(self._rest) > LONGEST else []
-        parts = list(segmented(self._language, self._rest))
+        parts = segmented(self._language, self._rest)
         if len(parts) < 2:
             return []
         self._rest = parts[-1]
