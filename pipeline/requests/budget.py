@@ -11,7 +11,9 @@ from math import ceil, inf
 
 from pipeline.completions import RateLimit
 
-WINDOW = 60.0  #: seconds
+#: seconds: the vendor's minute, and one more, since a request is counted when it arrives
+WINDOW = 61.0
+SETTLED = 3.0  #: seconds; the server may not have counted what left later than so long ago
 RESERVED = 0.3  #: the share of the limit that speculation never touches
 GUESS = 0.5  #: the hit rate before anything is known
 LEARNING = 0.2  #: how much one outcome moves the hit rate
@@ -33,8 +35,7 @@ class ModelBudget:
             return 0
         if not self.limit:
             return inf
-        while self._sent and self._sent[0] + WINDOW <= now:  # just as in free_at
-            self._sent.popleft()
+        self._forget(now)
         return max(0, self.limit - len(self._sent))
 
     def may_speculate(self, now: float) -> bool:
@@ -46,8 +47,8 @@ class ModelBudget:
         return spare * max(self.hit_rate, LEAST_RATE) >= 1
 
     def take(self, now: float) -> None:
-        if self.limit:
-            self._sent.append(now)
+        self._forget(now)
+        self._sent.append(now)
 
     def learn(self, *, adopted: bool) -> None:
         self.hit_rate += LEARNING * ((1.0 if adopted else 0.0) - self.hit_rate)
@@ -58,8 +59,8 @@ class ModelBudget:
         ``sent_at`` is when the request left whose answer carried this; what left after it is
         not in the server's number yet.
         """
-        if rate.limit is not None and self.limit:
-            self.limit = max(1, rate.limit)
+        if rate.limit is not None and rate.limit > 0:
+            self.limit = rate.limit
         if rate.remaining is None or not self.limit:
             return
         later = [at for at in self._sent if at > sent_at]
@@ -70,7 +71,7 @@ class ModelBudget:
             until = now + (WINDOW if rate.reset is None else min(rate.reset, WINDOW))
             known += [until - WINDOW] * missing
         elif missing < 0:
-            known = known[-used:] if used else []
+            known = [at for n, at in enumerate(known) if n >= -missing or at > now - SETTLED]
         self._sent = deque(sorted(known + later))
 
     def refuse(self, retry_after: float | None, now: float) -> None:
@@ -83,6 +84,10 @@ class ModelBudget:
             return now
         oldest = self._sent[0] + WINDOW if self._sent and len(self._sent) >= self.limit else now
         return max(self._blocked_until, oldest)
+
+    def _forget(self, now: float) -> None:
+        while self._sent and self._sent[0] + WINDOW <= now:  # just as in free_at
+            self._sent.popleft()
 
 
 class Budget:
