@@ -28,6 +28,8 @@ from pipeline.gateway.stream import MAX_BODY, ReplyReader
 from pipeline.gateway.transport import WarmTransport, origin_of, serialised
 from pipeline.settings import LlmSettings
 
+#: connections kept ready at most, however many sessions hear speech at once
+MAX_SPARES = 16
 #: seconds for the body of a refusal
 REFUSAL_PATIENCE = 1.0
 #: seconds for usage and end marker behind the finish reason
@@ -76,6 +78,7 @@ class GatewayClient:
         self._head = self._head.replace(b"Content-Length: 0\r\n", b"").removesuffix(b"\r\n")
         self._origin = origin_of(self.url)
         self._granted: dict[Ticket, anyio.Event] = {}
+        self._expected = 0  # calls of warm that no request has followed yet
         self._catalog: Catalog | None = None
         self._guests: dict[Ticket, GatewayReply] = {}
 
@@ -88,10 +91,14 @@ class GatewayClient:
         return GatewayReply(self, request, Ticket(speculative=speculative))
 
     async def warm(self) -> None:
-        """Open a spare connection if none is idle. What fails here shows in the next request."""
+        """Open a spare connection, one for each request that is to be expected.
+
+        Call it when a request is likely soon. What fails here shows in that request.
+        """
+        self._expected = min(self._expected + 1, MAX_SPARES)
         if isinstance(self.transport, WarmTransport):
             try:
-                await self.transport.warm(self._origin)
+                await self.transport.warm(self._origin, self._expected)
             except GatewayError:
                 return
 
@@ -145,6 +152,7 @@ class GatewayClient:
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
         body = wire.encode_request(adapted(request))
+        self._expected = max(0, self._expected - 1)
         if isinstance(self.transport, WarmTransport):
             # An httpx.Request for each call costs as much as all the rest of this path.
             length = b"Content-Length: %d\r\n\r\n" % len(body)

@@ -15,6 +15,18 @@ from pipeline.gateway.connection import Connection
 
 #: seconds until the next address is tried beside the one before (RFC 8305, section 5)
 HEAD_START = 0.25
+#: So that a connection whose other end is gone (a restarted router, a dead NAT entry) does not
+#: swallow a request for minutes: an idle one is probed, an unanswered byte ends it. Linux only.
+LIFE_SIGNS = [
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", 15),  # seconds
+        ("TCP_KEEPINTVL", 5),  # seconds
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 5_000),  # milliseconds
+    )
+    if hasattr(socket, name)
+]
 
 
 @dataclass(frozen=True)
@@ -125,6 +137,9 @@ async def _try(address: Address) -> socket.socket:
     try:
         link.setblocking(False)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, seconds in LIFE_SIGNS:
+            link.setsockopt(socket.IPPROTO_TCP, option, seconds)
         await asyncio.get_running_loop().sock_connect(link, address.target)
     except BaseException:
         link.close()

@@ -32,7 +32,7 @@ class Origin(NamedTuple):
 
 def origin_of(url: httpx.URL) -> Origin:
     is_tls = url.scheme == "https"
-    return Origin(url.host, url.port or (443 if is_tls else 80), is_tls)
+    return Origin(url.raw_host.decode("ascii"), url.port or (443 if is_tls else 80), is_tls)
 
 
 class Exchange:
@@ -76,6 +76,7 @@ class Exchange:
                 if not self._may_retry or self._link.received:
                     raise self._lost("closed the connection before answering")
                 self._may_retry = False
+                self._transport.drop(self._link)
                 self._link = await self._transport.fresh(self._origin)
                 self._link.send(self._request)
             await self._link.wait()
@@ -221,7 +222,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
             link.when_done = lambda: self._tail_arrived(origin, link)
             asyncio.get_running_loop().call_later(TAIL_PATIENCE, self._tail_is_late, link)
         else:
-            self._drop(link)
+            self.drop(link)
             if self._burned is not None:
                 self._burned.set()
 
@@ -229,7 +230,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
         """Close every connection; requests under way fail."""
         self._is_closed = True
         for link in [*self._open, *(link for idle in self._idle.values() for link in idle)]:
-            self._drop(link)
+            self.drop(link)
         self._idle.clear()
         await anyio.lowlevel.checkpoint()  # the loop closes the sockets in its next turn
 
@@ -241,13 +242,13 @@ class WarmTransport(httpx.AsyncBaseTransport):
             if now - link.idle_since <= self._idle_limit and link.is_usable():
                 self._open.add(link)
                 return link
-            self._drop(link)
+            self.drop(link)
         return None
 
     def _rest(self, origin: Origin, link: Connection) -> None:
         self._open.discard(link)
         if self._is_closed:
-            self._drop(link)
+            self.drop(link)
             return
         link.idle_since = asyncio.get_running_loop().time()
         self._idle.setdefault(origin, deque()).append(link)
@@ -257,9 +258,10 @@ class WarmTransport(httpx.AsyncBaseTransport):
         idle = self._idle.get(origin)
         oldest = asyncio.get_running_loop().time() - self._idle_limit
         while idle and (idle[0].is_broken or idle[0].idle_since < oldest):
-            self._drop(idle.popleft())
+            self.drop(idle.popleft())
 
-    def _drop(self, link: Connection) -> None:
+    def drop(self, link: Connection) -> None:
+        """Close a connection at once and forget it."""
         self._open.discard(link)
         link.abort()
 
@@ -267,12 +269,12 @@ class WarmTransport(httpx.AsyncBaseTransport):
         if link.is_complete and link.keep_alive and not link.is_broken:
             self._rest(origin, link)
         else:
-            self._drop(link)
+            self.drop(link)
 
     def _tail_is_late(self, link: Connection) -> None:
         if link.when_done is not None:
             link.when_done = None
-            self._drop(link)
+            self.drop(link)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

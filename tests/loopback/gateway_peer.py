@@ -12,6 +12,7 @@ import anyio.lowlevel
 
 from pipeline.completions import CompletionRequest, Message, Piece, TextDelta
 from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.transport import WarmTransport
 from pipeline.settings import LlmSettings
 
 REQUEST = CompletionRequest(model="m", messages=(Message("user", "hi"),))
@@ -119,6 +120,10 @@ async def talking(
             with anyio.fail_after(10):
                 yield client, server
             assert client.slots.held == client.slots.waiting == 0
+            assert isinstance(client.transport, WarmTransport)
+            with anyio.fail_after(5):  # the end of a last body may be on its way
+                while client.transport.in_use:
+                    await anyio.lowlevel.checkpoint()
         finally:
             await client.aclose()
 

@@ -157,9 +157,21 @@ async def test_a_thousand_cancels_leave_every_slot_free() -> None:
 async def test_a_warm_connection_is_the_next_request_s() -> None:
     async with talking(saying(WHOLE)) as (client, server):
         await client.warm()
-        await client.warm()
+        assert client.transport_idle() == 1
         await ask(client)
         assert len(server.peers) == 1
+
+
+async def test_each_session_that_hears_speech_has_a_spare_of_its_own() -> None:
+    async with talking(saying(WHOLE)) as (client, _):
+        async with anyio.create_task_group() as sessions:
+            for _ in range(3):
+                sessions.start_soon(client.warm)
+        assert client.transport_idle() == 3
+        for _ in range(3):
+            await ask(client)
+            await client.warm()
+        assert client.transport_idle() == 3
 
 
 async def test_what_a_cancel_costs_is_replaced() -> None:

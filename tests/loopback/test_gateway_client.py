@@ -1,5 +1,6 @@
 """The gateway's door against real sockets that behave as badly as real servers do."""
 
+import asyncio
 import socket
 
 import anyio
@@ -19,6 +20,7 @@ from tests.loopback.gateway_peer import (
     WHOLE,
     Peer,
     Script,
+    Server,
     a_spare,
     ask,
     chunk,
@@ -214,6 +216,19 @@ async def test_a_name_is_tried_at_all_its_addresses() -> None:
         assert text(await ask(by_name)) == "hello"
         await by_name.aclose()
         assert client.slots.held == 0
+
+
+async def test_an_ipv6_address_is_an_address() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as free:
+            free.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    listener = await asyncio.start_server(Server(saying(WHOLE)).serve, "::1", 0)
+    client = GatewayClient(f"http://[::1]:{listener.sockets[0].getsockname()[1]}/v1")
+    assert text(await ask(client)) == "hello"
+    await client.aclose()
+    listener.close()
 
 
 # --- deadlines -------------------------------------------------------------------------------
