@@ -53,7 +53,9 @@ install() {
     if command -v uv >/dev/null; then
         logged uv pip install --python "$VENV/bin/python" "$@" && return
         say "uv could not install it; trying pip"
-        "$VENV/bin/python" -m ensurepip --upgrade >/dev/null 2>&1 || return 1
+    fi
+    if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then  # uv made .venv, without pip
+        "$VENV/bin/python" -m ensurepip >/dev/null 2>&1 || return 1
     fi
     logged "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@"
 }

@@ -51,7 +51,7 @@ async def serve(
         open_app(settings, planned, tell=progress) as app,
         open_hub(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
     ):
-        progress(f"listening on {hub.url}")
+        progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}")
         try:
             await anyio.sleep_forever()
         finally:

@@ -96,7 +96,7 @@ def figures(totals: Totals, end_to_end: Sequence[float]) -> list[Figure]:
     if end_to_end:
         found.append(Figure("e2e p50", took(percentile(end_to_end, 0.5))))
         found.append(Figure("p95", took(percentile(end_to_end, 0.95))))
-    about = approximately(totals.estimated_tokens)
-    tokens = f"{about}{totals.input_tokens} in / {about}{totals.output_tokens} out"
-    found.append(Figure("tokens", f"{tokens} ({about}{totals.wasted_tokens} wasted)"))
+    counts = (totals.input_tokens, totals.output_tokens, totals.wasted_tokens)
+    shown = [f"{approximately(n and totals.estimated_tokens)}{n}" for n in counts]
+    found.append(Figure("tokens", "{} in / {} out ({} wasted)".format(*shown)))
     return found

@@ -31,7 +31,7 @@ async def test_who_comes_late_sees_what_the_first_one_saw() -> None:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
         async with running("serve", "--port", 0, *words) as server:
             line = await server.line(holding="listening on")
-            url = line.split()[-1].replace("http://", "ws://")
+            url = line.split()[-1]
             with anyio.fail_after(20):
                 first = await hold_a_session(url, "s_one")
             late = await pipeline("watch", url, "--session", "s_one", "--after-seq", 0, "--json")
