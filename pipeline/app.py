@@ -33,6 +33,7 @@ from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, op
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
+from pipeline.tasks import plain_errors
 
 Tell = Callable[[str], None]  #: is given a line of progress
 
@@ -175,7 +176,7 @@ def _format(start: StartCommand) -> Format:
 
 async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:
     """Play ``source`` into ``session`` and hear it out; ends early when the session does."""
-    async with anyio.create_task_group() as tasks:
+    async with plain_errors(), anyio.create_task_group() as tasks:
 
         async def watch() -> None:
             await session.topic.ended.wait()
@@ -184,6 +185,7 @@ async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:
         tasks.start_soon(watch)
         await play(source, session.audio, speed=speed)
         await session.finish()
+        tasks.cancel_scope.cancel()
     if session.failure is not None:
         raise session.failure
 
@@ -216,6 +218,10 @@ async def open_app(
             observe=observe,
             clock=time.monotonic,
         )
+        await stack.enter_async_context(plain_errors())
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(gateway.keep_warm)
         quiet_collector()
         yield App(settings, planned.prompts, equipment, on_frame)
 

@@ -54,6 +54,7 @@ from pipeline.speech import (
     TurnRevised,
     TurnStarted,
 )
+from pipeline.tasks import plain_errors
 from pipeline.turns.tracker import TurnTracker
 
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
@@ -313,18 +314,16 @@ async def open_session(session: Session, source: str) -> AsyncGenerator[Session]
 
     Raises the ``SttError`` when speech-to-text cannot be had.
     """
-    failed: Exception | None = None
-    async with anyio.create_task_group() as tasks:
+    async with plain_errors(), anyio.create_task_group() as tasks:
         await session.begin(tasks, source)
-        if session.failure is None:
-            try:
-                yield session
-            except Exception as error:  # noqa: BLE001 - handed on below, outside the group
-                failed = error
-            finally:
-                session.cut_short("error" if failed else "shutdown")
-        tasks.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
-    if session.failure is not None and not session.topic.ended.is_set():
-        raise session.failure
+        if session.failure is not None and not session.topic.log.visible:
+            raise session.failure
+        reason = "shutdown"
+        try:
+            yield session
+        except PipelineError:
+            reason = "error"
+            raise
+        finally:
+            session.cut_short(reason)
+            tasks.cancel_scope.cancel()

@@ -9,6 +9,7 @@ from pipeline.local.scenario import Line, Scenario, parse, read
 from pipeline.local.script_llm import Answers
 from pipeline.local.simulate_llm import Report, ScriptedLlm
 from pipeline.local.simulate_stt import ScriptedStt
+from pipeline.tasks import plain_errors
 
 GOODBYE = 1.0  #: seconds for the servers to close
 
@@ -56,18 +57,6 @@ async def simulate(
                 stt.close()
                 await stt.wait_closed()
             tasks.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def plain_errors() -> AsyncGenerator[None]:
-    """Let the one error of a block out as itself, not in the group of a task group around it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        first, *others = group.exceptions
-        if others:
-            raise
-        raise first from None
 
 
 def _scenario(given: Scenario | str | Iterable[Line]) -> Scenario:
