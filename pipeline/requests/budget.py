@@ -82,7 +82,8 @@ class ModelBudget:
         """Return when a request may leave; ``now`` if one may already."""
         if self.free(now) >= 1:
             return now
-        oldest = self._sent[0] + WINDOW if self._sent and len(self._sent) >= self.limit else now
+        full = 0 < self.limit <= len(self._sent)
+        oldest = self._sent[0] + WINDOW if full else now
         return max(self._blocked_until, oldest)
 
     def _forget(self, now: float) -> None:

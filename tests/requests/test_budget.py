@@ -91,6 +91,12 @@ def test_a_429_without_a_word_blocks_for_a_second() -> None:
     assert budget.free_at(100) == 101
 
 
+def test_without_a_limit_a_429_blocks_no_longer_than_it_says() -> None:
+    budget = spent(0, 50, at=90)
+    budget.refuse(12.0, 100)
+    assert budget.free_at(105) == 112
+
+
 def test_the_first_sibling_with_quota_is_taken() -> None:
     budget = Budget(1)
     assert [budget.admit(("a", "b"), 0) for _ in range(3)] == ["a", "b", None]

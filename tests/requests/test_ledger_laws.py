@@ -246,7 +246,9 @@ class Conversation(RuleBasedStateMachine):
         name = None if every else names[pick % len(names)]
         for lane in self.oracle.lanes.values():
             if self.oracle.transcript and name in (None, lane.name):
-                lane.again.add(list(self.oracle.transcript)[-1])
+                last = list(self.oracle.transcript)[-1]
+                lane.again.add(last)
+                lane.texts[last] = self.oracle.transcript[last][1]  # not as it was guessed
         self.do(self.ledger.create(name, self.now))
 
     @precondition(lambda self: self.calls)
