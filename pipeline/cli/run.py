@@ -31,12 +31,12 @@ async def run(
     *,
     stt: str | None = None,
     llm: str | None = None,
-    prompt: Annotated[list[str] | None, Parameter(negative="")] = None,
+    prompt: list[str] | None = None,
     policy: Policy | None = None,
     model: str | None = None,
     speed: float = 1.0,
-    speculate: bool | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    speculate: Annotated[bool | None, Parameter(negative="--no-speculate")] = None,
+    json: bool = False,
     config: Path | None = None,
 ) -> int:
     """Play a recording as if it were spoken now, and answer each turn.

@@ -25,8 +25,14 @@ PIPE_CLOSED = 128 + 13
 def start(name: str, arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run command ``name`` to its end and return the exit code."""
     command: Command = getattr(importlib.import_module(f"pipeline.cli.{name}"), name)
-    app = cyclopts.App(name=f"pipeline {name}", version_flags=[], result_action="return_value")
+    app = cyclopts.App(
+        name=f"pipeline {name}",
+        version_flags=[],
+        result_action="return_value",
+        default_parameter=cyclopts.Parameter(negative=()),  # no --no-json
+    )
     app.default(command)
+    app["--help"].show = False
     words = [STANDARD_INPUT if word == "-" else word for word in arguments]
     try:
         chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)

@@ -1,9 +1,6 @@
 """``pipeline watch``: the events of a running server."""
 
 from collections.abc import Iterable
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from pipeline.cli.output import printer, printing
 from pipeline.errors import InputError
@@ -19,8 +16,8 @@ async def watch(
     *,
     session: str = EVERY_SESSION,
     after_seq: int | None = None,
-    events: Annotated[list[str] | None, Parameter(negative="")] = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    events: list[str] | None = None,
+    json: bool = False,
 ) -> None:
     """Show the events of one session until it ends, or of all sessions until stopped.
 
