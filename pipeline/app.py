@@ -20,7 +20,7 @@ from pipeline.configuration import Secret, find_key
 from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
 from pipeline.engines import Choice, choose
 from pipeline.errors import EngineError, InputError, SettingsError
-from pipeline.events import Engine, Frame, StartCommand
+from pipeline.events import AudioFormat, Engine, Frame, StartCommand
 from pipeline.gateway.client import GatewayClient
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
@@ -33,6 +33,7 @@ from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, op
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
+from pipeline.stt.silence import Silence
 from pipeline.tasks import plain_errors
 
 Tell = Callable[[str], None]  #: is given a line of progress
@@ -112,7 +113,8 @@ class App:
         topic = self.topics.open(log)
         if self._on_frame is not None:
             log.listen(partial(_both, topic.publish, self._on_frame))
-        session = Session(topic, log.append, prompts, self.equipment, audio)
+        equipment = self.equipment if start.audio else _without_audio(self.equipment)
+        session = Session(topic, log.append, prompts, equipment, audio)
         started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         info = SessionInfo(
             id=session_id, source=source, started=started, status="live", head=0, subscribers=0
@@ -167,8 +169,17 @@ def _both(one: Callable[[Frame], object], other: Callable[[Frame], object], fram
     other(frame)
 
 
+def _without_audio(equipment: Equipment) -> Equipment:
+    """Return the equipment of a session whose turns come as text."""
+
+    def listen(audio: Format, hear: Hear) -> SpeechToText:
+        return Silence()
+
+    return replace(equipment, stt=Engine(name="none", url=""), listen=listen)
+
+
 def _format(start: StartCommand) -> Format:
-    audio = start.audio
+    audio = start.audio or AudioFormat()
     if audio.channels != 1:
         raise InputError(f"session.start: {audio.channels} channels; send one, mono")
     return Format(audio.encoding, audio.sample_rate)

@@ -30,7 +30,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 class Engine(Struct, frozen=True, omit_defaults=True):
     """What stands behind speech-to-text or the language model."""
 
-    name: str  #: assemblyai, local or custom
+    name: str  #: assemblyai, local, custom, or none
     url: str
     model: str | None = None
 
@@ -329,7 +329,7 @@ class SubscribeCommand(Command, frozen=True, kw_only=True, tag="session.subscrib
 class StartCommand(Command, frozen=True, kw_only=True, tag="session.start"):
     """Begin a session; its audio follows."""
 
-    audio: AudioFormat = AudioFormat()
+    audio: AudioFormat | None = AudioFormat()  #: null: no audio, the turns come as text
     session_id: str | None = None
     prompts: tuple[str, ...] | None = None  #: names from the settings; none is all
 
@@ -347,6 +347,7 @@ class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
 
     text: str
     speaker: str | None = None
+    final: bool = True  #: false: still being said; the next ``turn.create`` replaces it
 
 
 class ResponseCancelCommand(Command, frozen=True, kw_only=True, tag="response.cancel"):

@@ -47,6 +47,7 @@ from pipeline.speech import (
     SpeechStarted,
     StreamLost,
     StreamResumed,
+    Transcript,
     TurnChanged,
     TurnEnded,
     TurnEvent,
@@ -58,6 +59,7 @@ from pipeline.tasks import plain_errors
 from pipeline.turns.tracker import TurnTracker
 
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
+TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
 
 Hear = Callable[[Heard], None]
 Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
@@ -115,6 +117,8 @@ class Session:
         self._prompts = prompts
         self._stt = equipment.listen(audio, self.hear)
         self._tasks: TaskGroup | None = None
+        self._typing = False  # a turn that comes as text is open
+        self._typed_turns = 0  # so many of those have ended
         self._finishing = False
         self._ended = False
 
@@ -137,10 +141,8 @@ class Session:
         match command:
             case TurnCommitCommand():
                 await self._stt.force_endpoint()
-            case TurnCreateCommand(text=text, speaker=speaker):
-                if not text.strip():
-                    raise InputError("turn.create: text is empty")
-                self._turn_events(self._tracker.create(text, speaker))
+            case TurnCreateCommand():
+                self._typed(command)
             case ResponseCancelCommand() | ResponseCreateCommand():
                 self._responses(command)
             case PlaybackReportCommand():
@@ -257,6 +259,21 @@ class Session:
                 self.publish(TurnRevisedEvent(turn=turn, text=text, speaker=speaker))
             case TurnStarted() | TurnPaused():
                 pass
+
+    def _typed(self, command: TurnCreateCommand) -> None:
+        if not command.text.strip():
+            raise InputError("turn.create: text is empty")
+        if command.final and not self._typing:
+            self._turn_events(self._tracker.create(command.text, command.speaker))
+            return
+        order = TYPED - self._typed_turns
+        self._turn_events(
+            self._tracker.feed(
+                Transcript(order, command.text, ended=command.final, speaker=command.speaker)
+            )
+        )
+        self._typing = not command.final
+        self._typed_turns += command.final
 
     def _responses(self, command: ResponseCancelCommand | ResponseCreateCommand) -> None:
         now = self._now()

@@ -1,5 +1,6 @@
 """What goes on over one socket: a subscriber's commands, or a source's audio."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -9,6 +10,7 @@ import msgspec
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import (
+    Frame,
     SessionEndCommand,
     StartCommand,
     SubscribeCommand,
@@ -21,6 +23,9 @@ from pipeline.hub.service import Adapter, LiveSession, Order, Service
 FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
 FLUSH = 2.0  #: seconds to write a session's last events to its source
 MAX_ERRORS = 20  #: refused messages, then the socket is closed
+BATCH = 64  #: events read from the log at a time
+
+logger = logging.getLogger(__name__)
 
 
 class Peer(Sink, Protocol):
@@ -35,10 +40,23 @@ class Peer(Sink, Protocol):
         ...
 
 
-class Errors:
-    """Tells a peer what was wrong with its messages, and has enough at some point."""
+class Replies(Protocol):
+    """Keeps the other end of a source's socket informed."""
 
-    def __init__(self, peer: Peer) -> None:
+    async def run(self) -> None:
+        """Send what there is to send, until cancelled. Raises ``Goodbye``."""
+        ...
+
+    async def caught_up(self) -> None: ...
+
+
+class Errors:
+    """Tells a peer what was wrong with its messages, and has enough at some point.
+
+    Without a peer that would understand, the log is told.
+    """
+
+    def __init__(self, peer: Peer | None) -> None:
         self._peer = peer
         self._count = 0
 
@@ -46,7 +64,10 @@ class Errors:
         code = error.code if isinstance(error, Goodbye) else None
         if code != CloseCode.NO_SESSION:  # a session may be gone by no fault of the peer
             self._count += 1
-        await self._peer.send(error_text(str(error), code=code, session_id=session_id))
+        if self._peer is None:
+            logger.warning("session %s: %s", session_id, error)
+        else:
+            await self._peer.send(error_text(str(error), code=code, session_id=session_id))
         if self._count >= MAX_ERRORS:
             raise Goodbye(f"{MAX_ERRORS} messages were refused", code=CloseCode.BAD_REQUEST)
 
@@ -156,9 +177,9 @@ def _subscription(message: bytes | str) -> SubscribeCommand:
     return command
 
 
-async def _push(subscriber: Subscriber, until: anyio.CancelScope, farewell: list[Goodbye]) -> None:
+async def _push(replies: Replies, until: anyio.CancelScope, farewell: list[Goodbye]) -> None:
     try:
-        await subscriber.run()
+        await replies.run()
     except Goodbye as goodbye:
         farewell.append(goodbye)
         until.cancel()
@@ -216,25 +237,81 @@ async def ingest(
     reading = anyio.CancelScope()
     try:
         house.feeds.check()
-        start, rest = _opening(adapter.receive(await _first(peer)))
+        start, rest = await _opening(peer, adapter)
         house.feeds.enter(reading)
         async with house.service.open(start, source=source) as session:
             await _run_session(_Source(peer, adapter, session, reading), rest, events, house)
-    except Goodbye as goodbye:
-        await peer.send(error_text(str(goodbye), code=goodbye.code))
-        raise
     except PipelineError as error:
-        await peer.send(error_text(str(error)))
+        if adapter.takes_events:
+            code = error.code if isinstance(error, Goodbye) else None
+            await peer.send(error_text(str(error), code=code))
+        else:
+            logger.warning("a source of %s was sent away: %s", source, error)
+        if isinstance(error, Goodbye):
+            raise
         raise Goodbye(str(error), code=CloseCode.BAD_REQUEST) from error
     finally:
         house.feeds.leave(reading)
     raise Goodbye("the session has ended", code=CloseCode.ENDED)
 
 
-def _opening(orders: Sequence[Order]) -> tuple[StartCommand, Sequence[Order]]:
-    start, *rest = orders
-    assert isinstance(start, StartCommand), "an adapter lets nothing through before the start"
-    return start, rest
+async def _opening(peer: Peer, adapter: Adapter) -> tuple[StartCommand, Sequence[Order]]:
+    """Read on until the session can begin; a format may say other things first."""
+    with anyio.move_on_after(FIRST_MESSAGE):
+        while True:
+            orders = adapter.receive(await peer.receive())
+            if orders:
+                start, *rest = orders
+                assert isinstance(start, StartCommand), "nothing comes before the start"
+                return start, rest
+    raise Goodbye(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
+
+
+class Answers:
+    """Tells a source what its own format has to say of its session's events.
+
+    It is its own subscriber's sink: bytes that come are the sign that there is news in the log.
+    """
+
+    def __init__(self, peer: Peer, topic: Topic, adapter: Adapter) -> None:
+        self._peer = peer
+        self._log = topic.log
+        self._answer = adapter.answer
+        self._seen = 0
+        self._news = anyio.Event()
+        self._idle = anyio.Event()
+        self._subscriber = Subscriber(self)
+        self._subscriber.subscribe(topic)
+        self._news.set()  # what the log holds already
+
+    def write(self, wire: bytes) -> bool:
+        self._news.set()
+        if self._idle.is_set():
+            self._idle = anyio.Event()
+        return True
+
+    async def ready(self) -> None: ...
+
+    async def caught_up(self) -> None:
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._news.wait()
+                self._news = anyio.Event()
+                while frames := self._log.read(self._seen, BATCH):
+                    await self._pass_on(frames)
+                self._idle.set()
+        finally:
+            self._subscriber.close()
+            self._idle.set()
+
+    async def _pass_on(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self._seen = frame.seq
+            for message in self._answer(frame):
+                await self._peer.send(message)
 
 
 class _Source:
@@ -247,7 +324,16 @@ class _Source:
         self.session = session
         self.reading = reading
         self._adapter = adapter
-        self._errors = Errors(peer)
+        self._errors = Errors(peer if adapter.takes_events else None)
+
+    def replies(self, events: Sequence[str]) -> Replies:
+        """Return what goes back over the source's own socket."""
+        topic = self.session.topic
+        if not self._adapter.takes_events:
+            return Answers(self.peer, topic, self._adapter)
+        subscriber = Subscriber(self.peer)
+        subscriber.subscribe(topic, after_seq=0, events=events)
+        return subscriber
 
     async def feed(self, orders: Iterable[Order]) -> None:
         """Pass on what the peer sends, until the source is over or the peer gone."""
@@ -282,12 +368,12 @@ async def _run_session(
 ) -> None:
     session, reading = source.session, source.reading
     farewell: list[Goodbye] = []
-    subscriber = Subscriber(source.peer)
-    subscriber.subscribe(session.topic, after_seq=0, events=events)
-    house.circle.add(subscriber)
+    replies = source.replies(events)
+    if isinstance(replies, Subscriber):
+        house.circle.add(replies)
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_push, subscriber, reading, farewell)
+            tasks.start_soon(_push, replies, reading, farewell)
             tasks.start_soon(_until_ended, session.topic, reading)
             with reading, suppress(Goodbye):
                 await source.feed(orders)
@@ -295,10 +381,11 @@ async def _run_session(
                 await session.finish()
             with anyio.move_on_after(FLUSH):
                 await session.topic.ended.wait()  # an event is shown once it is on disk
-                await subscriber.caught_up()
+                await replies.caught_up()
             tasks.cancel_scope.cancel()
     finally:
-        house.circle.discard(subscriber)
+        if isinstance(replies, Subscriber):
+            house.circle.discard(replies)
 
 
 async def _until_ended(topic: Topic, reading: anyio.CancelScope) -> None:

@@ -64,6 +64,15 @@ def name_of(host: str) -> str:
         return ""
 
 
+def fields_of(query: str) -> dict[str, str]:
+    """Return the last value of each field of a query. Raises ``Goodbye`` when there are many."""
+    try:
+        fields = parse_qs(query, max_num_fields=32)
+    except ValueError as error:
+        raise Goodbye("at most 32 fields in a query", code=CloseCode.BAD_REQUEST) from error
+    return {name: values[-1] for name, values in fields.items()}
+
+
 def globs_of(query: str) -> tuple[str, ...]:
     """Return the patterns of ``?events=a,b&events=c``."""
     values = parse_qs(query, max_num_fields=32).get("events", [])
@@ -75,7 +84,7 @@ def subscription_of(query: str) -> SubscribeCommand | None:
 
     Raises ``Goodbye`` when a number is none.
     """
-    fields = {name: values[-1] for name, values in parse_qs(query, max_num_fields=32).items()}
+    fields = fields_of(query)
     session_id = fields.get("session_id")
     if session_id is None:
         return None

@@ -19,9 +19,9 @@ from websockets.protocol import State
 
 from pipeline.errors import ServeError
 from pipeline.hub.conversation import House, ingest, subscribe
-from pipeline.hub.http import Gate, Page, globs_of, subscription_of, text_page
+from pipeline.hub.http import Gate, Page, fields_of, globs_of, subscription_of, text_page
 from pipeline.hub.protocol import CloseCode, Goodbye
-from pipeline.hub.service import Adapter, Service
+from pipeline.hub.service import Guard, MakeAdapter, Service
 from pipeline.settings import ServeSettings
 
 SEND = 2.0  #: seconds without room to write, then the connection is cut
@@ -31,8 +31,9 @@ SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
 USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
 MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
-EVENTS = "/v1/events"
-INGEST = "/v1/ingest/"
+VERSION = "/v1/"
+EVENTS = f"{VERSION}events"
+INGEST = f"{VERSION}ingest/"
 
 Route = Callable[[], tuple[str, bytes]]
 
@@ -162,12 +163,14 @@ class Hub:
         self,
         service: Service,
         settings: ServeSettings,
-        adapters: Mapping[str, Callable[[], Adapter]],
+        adapters: Mapping[str, MakeAdapter],
         routes: Mapping[str, Route],
+        guards: Mapping[str, Guard],
     ) -> None:
         self._service = service
         self._settings = settings
-        self._adapters = adapters
+        self._adapters = {_path_of(name): make for name, make in adapters.items()}
+        self._guards = {_path_of(name): guard for name, guard in guards.items()}
         self._routes = {
             "/healthz": lambda: text_page(200, "ok"),
             "/readyz": self._readiness,
@@ -217,10 +220,13 @@ class Hub:
         route = self._routes.get(path)
         if route is not None:
             return route()
-        if path != EVENTS and path.removeprefix(INGEST) not in self._adapters:
+        if path != EVENTS and path not in self._adapters:
             return text_page(404, "there is nothing here")
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return text_page(426, "this address speaks websocket")
+        guard = self._guards.get(path)
+        if guard is not None and not guard(request.path, request.headers):
+            return text_page(403, "the signature is missing or wrong")
         if len(self._sockets) >= self._settings.max_subscribers:
             return text_page(503, f"{len(self._sockets)} connections are open: try later")
         return None
@@ -259,9 +265,9 @@ class Hub:
         if path == EVENTS:
             await subscribe(peer, self._house, subscription_of(query))
             return
-        name = path.removeprefix(INGEST)
-        adapter = self._adapters[name]()
-        await ingest(peer, self._house, adapter, source=name, events=globs_of(query))
+        adapter = self._adapters[path](fields_of(query))
+        source = path.removeprefix(INGEST).removeprefix(VERSION)
+        await ingest(peer, self._house, adapter, source=source, events=globs_of(query))
 
     async def tick(self) -> None:
         """Send heartbeats and cut stuck connections, until cancelled."""
@@ -291,6 +297,10 @@ class Hub:
             await server.wait_closed()
 
 
+def _path_of(name: str) -> str:
+    return name if name.startswith("/") else INGEST + name
+
+
 def _page_of(route: Route) -> Callable[[], Page]:
     return lambda: Page(200, *route())
 
@@ -317,15 +327,18 @@ async def serve(
     service: Service,
     settings: ServeSettings,
     *,
-    adapters: Mapping[str, Callable[[], Adapter]],
+    adapters: Mapping[str, MakeAdapter],
     routes: Mapping[str, Route] | None = None,
+    guards: Mapping[str, Guard] | None = None,
 ) -> AsyncGenerator[Hub]:
     """Serve until left; leaving closes every socket, in bounded time.
 
-    ``adapters`` are the ingest formats by name, ``routes`` further pages by path: each returns
-    a content type and a body. Raises ``ServeError`` when the port cannot be had.
+    ``adapters`` are the ingest formats by name, or by path where that is another than
+    ``/v1/ingest/``; ``guards``, by the same keys, turn handshakes away. ``routes`` are further
+    pages by path: each returns a content type and a body. Raises ``ServeError`` when the port
+    cannot be had.
     """
-    hub = Hub(service, settings, adapters, routes or {})
+    hub = Hub(service, settings, adapters, routes or {}, guards or {})
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.converse,

@@ -1,12 +1,12 @@
 """What the hub needs of the house, and tells of it: the seams that ``app.py`` fills."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from msgspec import Struct
 
-from pipeline.events import ClientCommand, StartCommand
+from pipeline.events import ClientCommand, Frame, StartCommand
 from pipeline.hub.fanout import Topic, Topics
 
 
@@ -65,6 +65,11 @@ Order = bytes | ClientCommand
 class Adapter(Protocol):
     """One connection of one ingest wire format: messages in, audio and commands out. Pure."""
 
+    @property
+    def takes_events(self) -> bool:
+        """Whether the peer is sent our own events, errors included, and not ``answer``'s."""
+        ...
+
     def receive(self, message: bytes | str) -> Sequence[Order]:
         """Return what ``message`` asks for: audio as bytes, everything else as commands.
 
@@ -72,3 +77,14 @@ class Adapter(Protocol):
         says what is wrong with the message.
         """
         ...
+
+    def answer(self, frame: Frame) -> Sequence[bytes]:
+        """Return what the peer's own format has to say of an event of its session."""
+        ...
+
+
+#: makes the adapter of a connection from the fields of its address's query
+MakeAdapter = Callable[[Mapping[str, str]], Adapter]
+
+#: says whether a handshake, by its path with query and its headers, is of whom it should be
+Guard = Callable[[str, Mapping[str, str]], bool]

@@ -1,31 +1,40 @@
 """The plain ingest format: ``session.start``, binary audio, commands as JSON text. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from pipeline.errors import InputError
 from pipeline.events import (
     AudioFormat,
     ClientCommand,
+    Frame,
     SessionEndCommand,
     StartCommand,
     SubscribeCommand,
     decode_command,
 )
+from pipeline.ingest.opening import ADDRESS, check_session_id
+from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size, expand
 
-MAX_MESSAGE_BYTES = 1 << 16  #: of audio; 50 ms of 96 kHz stereo are 19,200
 MAX_COMMAND_BYTES = 1 << 14
-MAX_CHANNELS = 8
-SAMPLE_RATES = range(8000, 96001)  #: hertz
 
 
 class RawAdapter:
-    """One connection. It starts with ``session.start``, then audio and commands in any order."""
+    """One connection. It starts with ``session.start``, then audio and commands in any order.
 
-    def __init__(self) -> None:
+    Any sample rate goes on as it is; several channels are mixed down to one.
+    """
+
+    takes_events = True
+
+    def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
+        del address  # session.start says it all
         self._started = False
         self._ended = False
+        self._mixer: Mixer | None = None  # none: a session without audio
+        self._expands = False
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
         """Return the audio or the command that ``message`` is. Raises ``InputError``."""
@@ -33,14 +42,19 @@ class RawAdapter:
             return self._audio(message)
         return (self._command(message),)
 
+    def answer(self, frame: Frame) -> Sequence[bytes]:
+        """Return nothing: the events themselves are sent back."""
+        return ()
+
     def _audio(self, data: bytes) -> Sequence[bytes]:
         if not self._started:
             raise InputError("audio came before session.start")
-        if len(data) > MAX_MESSAGE_BYTES:
-            raise InputError(f"{len(data)} bytes of audio; at most {MAX_MESSAGE_BYTES} a message")
+        if self._mixer is None:
+            raise InputError("audio came, but session.start said audio: null")
+        check_size(data)
         if self._ended or not data:
             return ()
-        return (data,)
+        return (self._mixer.feed(expand(data, "mulaw") if self._expands else data),)
 
     def _command(self, text: str) -> ClientCommand:
         if len(text) > MAX_COMMAND_BYTES:
@@ -51,7 +65,7 @@ class RawAdapter:
             raise InputError(f"not a command: {error}") from error
         match command:
             case StartCommand():
-                self._start(command)
+                return self._start(command)
             case SubscribeCommand():
                 raise InputError("session.subscribe belongs on /v1/events")
             case _ if not self._started:
@@ -62,28 +76,23 @@ class RawAdapter:
                 pass
         return command
 
-    def _start(self, command: StartCommand) -> None:
+    def _start(self, command: StartCommand) -> StartCommand:
         if self._started:
             raise InputError("session.start came twice")
-        check_format(command.audio)
         if command.session_id is not None:
             check_session_id(command.session_id)
+        audio = command.audio
+        if audio is not None:
+            command = replace(command, audio=self._prepare(audio))
         self._started = True
+        return command
 
-
-def check_format(audio: AudioFormat) -> None:
-    """Raise ``InputError`` when ``audio`` is out of range."""
-    if audio.sample_rate not in SAMPLE_RATES:
-        raise InputError(
-            f"audio.sample_rate is {audio.sample_rate}; "
-            f"it must be {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
-        )
-    if not 1 <= audio.channels <= MAX_CHANNELS:
-        raise InputError(f"audio.channels is {audio.channels}; it must be 1 to {MAX_CHANNELS}")
-
-
-def check_session_id(session_id: str) -> None:
-    """Raise ``InputError`` when a client may not choose ``session_id``."""
-    plain = session_id.replace("-", "").replace("_", "").replace(".", "")
-    if not (1 <= len(session_id) <= 64 and plain.isascii() and plain.isalnum()):
-        raise InputError("session_id: 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    def _prepare(self, audio: AudioFormat) -> AudioFormat:
+        """Get ready for ``audio``; return what the session will be given."""
+        check_rate(audio.sample_rate, "audio.sample_rate")
+        check_channels(audio.channels, "audio.channels")
+        self._mixer = Mixer(audio.channels)
+        if audio.channels == 1:
+            return audio
+        self._expands = audio.encoding == "pcm_mulaw"
+        return AudioFormat("pcm_s16le", audio.sample_rate, 1)

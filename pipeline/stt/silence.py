@@ -1,0 +1,27 @@
+"""Speech-to-text for a session without audio: its turns come as text."""
+
+import anyio
+from anyio.abc import TaskStatus
+
+from pipeline.errors import InputError
+
+
+class Silence:
+    """Hears nothing until it is told to finish."""
+
+    def __init__(self) -> None:
+        self._over = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await self._over.wait()
+
+    async def send(self, frame: bytes) -> None:
+        """Refuse ``frame``. Raises ``InputError``."""
+        raise InputError("this session takes no audio: its turns come as text")
+
+    async def force_endpoint(self) -> None:
+        """There is no turn that audio has begun."""
+
+    async def finish(self) -> None:
+        self._over.set()

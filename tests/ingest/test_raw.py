@@ -1,0 +1,105 @@
+"""The plain format: any sample rate, any number of channels, and what is refused."""
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.events import AudioFormat, SessionEndCommand, StartCommand
+from pipeline.ingest.pcm import Mixer, expand
+from pipeline.ingest.raw import RawAdapter
+from tests.ingest.garbage import complaint, garbage
+
+
+def started(audio: str) -> tuple[RawAdapter, StartCommand]:
+    adapter = RawAdapter()
+    (start,) = adapter.receive(f'{{"type":"session.start","audio":{audio}}}')
+    assert isinstance(start, StartCommand)
+    return adapter, start
+
+
+def stereo(*frames: tuple[int, int]) -> bytes:
+    return array("h", [sample for frame in frames for sample in frame]).tobytes()
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
+def test_any_sample_rate_goes_on_as_it_is(rate: int) -> None:
+    adapter, start = started(f'{{"sample_rate":{rate}}}')
+    assert start.audio == AudioFormat("pcm_s16le", rate, 1)
+    assert adapter.receive(b"abcd") == (b"abcd",)
+
+
+@pytest.mark.parametrize("rate", [0, 7999, 96001, 1 << 40])
+def test_other_sample_rates_are_refused(rate: int) -> None:
+    with pytest.raises(InputError, match=r"audio.sample_rate is \d+; it must be 8000 to 96000"):
+        started(f'{{"sample_rate":{rate}}}')
+
+
+@pytest.mark.parametrize("channels", [0, -1, 9])
+def test_an_unlikely_number_of_channels_is_refused(channels: int) -> None:
+    with pytest.raises(InputError, match=r"audio.channels is -?\d; it must be 1 to 8"):
+        started(f'{{"channels":{channels}}}')
+
+
+def test_stereo_becomes_the_mean_of_both_sides() -> None:
+    adapter, start = started('{"sample_rate":48000,"channels":2}')
+    assert start.audio == AudioFormat("pcm_s16le", 48000, 1)
+    sound = stereo((100, 300), (-32768, -32768), (32767, 32767), (-1000, 1000))
+    assert adapter.receive(sound) == (array("h", [200, -32768, 32767, 0]).tobytes(),)
+
+
+def test_stereo_mulaw_is_expanded_before_it_is_mixed() -> None:
+    adapter, start = started('{"encoding":"pcm_mulaw","sample_rate":8000,"channels":2}')
+    assert start.audio == AudioFormat("pcm_s16le", 8000, 1)
+    (mixed,) = adapter.receive(b"\x80\x00" * 3)  # the loudest codes, of opposite signs
+    assert mixed == bytes(6)
+
+
+@given(st.binary(max_size=200), st.integers(1, 8), st.lists(st.integers(1, 50), max_size=20))
+def test_it_does_not_matter_where_messages_are_cut(
+    data: bytes, channels: int, cuts: list[int]
+) -> None:
+    mixer, pieces, at = Mixer(channels), list[bytes](), 0
+    for cut in cuts:
+        pieces.append(mixer.feed(data[at : at + cut]))
+        at += cut
+    pieces.append(mixer.feed(data[at:]))
+    assert b"".join(pieces) == Mixer(channels).feed(data)
+
+
+def test_g711_expands_to_its_table() -> None:
+    # ITU-T G.711 tables 1a and 2a: both ends and the middle of each law.
+    mulaw = array("h", expand(b"\x00\x80\x7f\xff\x0f\x8f", "mulaw"))
+    assert list(mulaw) == [-32124, 32124, 0, 0, -16764, 16764]
+    alaw = array("h", expand(b"\x2a\xaa\x55\xd5\x00\x80", "alaw"))
+    assert list(alaw) == [-32256, 32256, -8, 8, -5504, 5504]
+
+
+def test_a_session_without_audio_takes_none() -> None:
+    adapter, start = started("null")
+    assert start.audio is None
+    with pytest.raises(InputError, match="audio: null"):
+        adapter.receive(b"\0\0")
+
+
+def test_nothing_comes_before_the_start() -> None:
+    for message in (b"\0\0", '{"type":"session.end"}', '{"type":"turn.commit"}'):
+        with pytest.raises(InputError, match=r"session\.start"):
+            RawAdapter().receive(message)
+
+
+def test_it_starts_once_and_takes_nothing_after_its_end() -> None:
+    adapter, _ = started("{}")
+    with pytest.raises(InputError, match="twice"):
+        adapter.receive('{"type":"session.start"}')
+    assert adapter.receive('{"type":"session.end"}') == (SessionEndCommand(),)
+    assert adapter.receive(b"\0\0") == ()
+
+
+@given(garbage)
+def test_garbage_is_refused_in_words(message: bytes | str) -> None:
+    adapter, _ = started('{"channels":2}')
+    said = complaint(adapter, message)
+    assert said is None or len(said) > 10
