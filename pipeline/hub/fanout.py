@@ -53,6 +53,11 @@ class Subscription:
         self.cursor = cursor
 
 
+def soon(call: Callable[[], None]) -> None:
+    """Have ``call`` called in the event loop's next turn."""
+    get_running_loop().call_soon(call)
+
+
 class Topic:
     """One session's log and who follows it.
 
@@ -62,7 +67,8 @@ class Topic:
     in it: a write costs the kernel some 7 µs each, whatever its length.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, later: Callable[[Callable[[], None]], object] = soon) -> None:
+        self._later = later  # calls something once, in the next turn of the event loop
         self.log = log
         self.ended = anyio.Event()  #: set once ``session.ended`` is visible
         self._all: dict[Subscription, None] = {}
@@ -85,7 +91,7 @@ class Topic:
         if ended or len(self._plain) + len(self._filtered) <= DIRECT:
             self.flush()
         elif len(self._held) == 1:
-            get_running_loop().call_soon(self.flush)
+            self._later(self.flush)
         if ended:
             self.ended.set()
 
@@ -244,6 +250,11 @@ class Subscriber:
 
     def follows(self, topic: Topic) -> bool:
         return topic.id in self._subscriptions
+
+    @property
+    def lagging(self) -> bool:
+        """Whether there is something left to ``step`` for."""
+        return bool(self._behind)
 
     def close(self) -> None:
         """Leave every topic."""

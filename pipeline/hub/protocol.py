@@ -4,7 +4,8 @@ Coverage. A subscriber is told of every number of a session's log exactly once, 
 frame covers ``from_seq`` (``seq`` where it is absent) to ``seq``; a heartbeat covers everything
 up to its ``head``. What a filter holds back is covered by the next of these. So the next frame
 begins right behind the last frame's ``seq`` or the last heartbeat's ``head``, whichever is
-newer; only ``session.resync`` may go back, and says from where.
+newer; only ``session.resync`` may go back, and says from where. That of an empty log has no
+``seq``: its range ends at 0.
 """
 
 from collections import deque

@@ -5,7 +5,7 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import anyio
@@ -113,8 +113,9 @@ class Socket:
             raise Goodbye("the connection is gone", code=CloseCode.SLOW)
 
     async def _drained(self) -> None:
-        while self.connection.paused and self._open:
-            await self.connection.drain()
+        with suppress(OSError):  # the connection broke: it is not open any more
+            while self.connection.paused and self._open:
+                await self.connection.drain()
 
     async def receive(self) -> bytes | str:
         try:
