@@ -1,233 +1,314 @@
-"""The streaming speech-to-text client: this room's door to the network."""
+"""The streaming speech-to-text client: one stream of audio over as many connections as it takes."""
 
 import logging
-import socket as socket_errors
-import ssl
-from collections import deque
+import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import anyio
-from anyio.abc import TaskStatus
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-)
+from anyio.abc import TaskGroup, TaskStatus
 
-from pipeline.errors import SttLost, SttRefused
-from pipeline.speech import Heard
+from pipeline.errors import SttError
+from pipeline.speech import Heard, StreamClosed, StreamLost, StreamResumed
 from pipeline.stt import wire
+from pipeline.stt.call import Call, Dial, ring_up
 from pipeline.stt.connection import Connection
-from pipeline.stt.faults import of_handshake
-from pipeline.stt.link import Link
+from pipeline.stt.course import ROLL_AT, ROLL_BY, Course, lifetime
+from pipeline.stt.loudness import quiet, speech_share
+from pipeline.stt.pace import Bucket, slower
+from pipeline.stt.replay import Replay
+from pipeline.stt.spool import FileSpool
+from pipeline.stt.stall import Watchdog
+from pipeline.stt.stitch import Stitch
+from pipeline.stt.websocket import dial as dial_websocket
 
 log = logging.getLogger(__name__)
 
-USER_AGENT = "pipeline (anyio, websockets)"
-#: bytes; a SpeakerRevision names every word of a three-hour session
-MAX_MESSAGE = 16 * 2**20
-#: bytes waiting to be sent; below it a send cannot block, so it needs no deadline
-EASY = 16 * 2**10
-#: frames kept while the server has not begun: 60 s
-EARLY = 1200
-GOODBYE = 1.0  #: seconds to say it
-CLOSE_AFTER_ERROR = 0.2  #: seconds an Error may be ahead of the close that follows it
+TICK = 1.0  #: seconds between two looks at a connection
+ROLL_TICK = 0.2  #: the same while a pause is waited for
+ROLL_PAUSE = 0.4  #: seconds of silence that make a pause
+ROLL_AGAIN = 30.0  #: seconds until the next try when the next session could not be had
+HURRY = 5.0  #: seconds of audio that may come faster than real time, at once
+CROWD = 10.0  #: seconds of audio waiting to be sent, past which a fast source is slowed down
+CATCH_UP = 1.25  #: times real time, where the server has shown that it does not like more
+LOSING = 0.5  #: seconds given up besides while the buffer overflows
+MUTE = 2.0  #: seconds without audio after which an open turn is ended by force
 
 
 class SpeechToText:
     """Sends one stream of audio to a Streaming v3 server and passes on what it hears.
 
-    ``hear`` is called for each value, in order, from inside ``run``: it must not wait.
+    ``hear`` is called for each value, in order, from inside ``run``: it must not wait. A
+    connection that is lost is opened anew and gets all audio again that no ended turn covers,
+    at a pace the server accepts; words already told are not told again.
     """
 
-    def __init__(self, connection: Connection, hear: Callable[[Heard], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        hear: Callable[[Heard], None],
+        *,
+        dial: Dial = dial_websocket,
+    ) -> None:
         self._connection = connection
         self._hear = hear
-        self._link = Link(connection)
-        self._socket: ClientConnection | None = None  # open, and Begin has come
-        self._early: deque[bytes] = deque()
-        self._room = anyio.Event()  # set when early audio has been sent, or never will be
+        self._dial = dial
+        self._second = connection.bytes_per_second
+        self._audio = Replay(
+            int(connection.keep_memory * self._second),
+            FileSpool(int(connection.keep_disk * self._second)) if connection.keep_disk else None,
+        )
+        partials = connection.partials
+        self._stitch = Stitch(partials=partials)
+        self._watchdog = Watchdog(partials=partials)
+        self._pace = connection.pace
+        self._entrance = Bucket(connection.pace, HURRY)
+        self._call: Call | None = None  # where audio goes; none while there is no connection
+        self._next: Call | None = None  # takes over when the present one is over
+        self._more = anyio.Event()  # audio is waiting, or the end
+        self._came = 0.0  # when audio came last
         self._finishing = False
-        self._stalled = ""  # why we gave the connection up ourselves
+        self._started = False
         self._over = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Connect and read until the stream is closed; started once the server has begun.
+        """Connect and listen until the stream is closed; started once the server has begun.
 
-        Raises ``SttRefused``, ``SttBusy`` or ``SttLost``. However it ends, the server is told
-        to end the session too, for it bills until then.
+        Raises ``SttRefused``, ``SttBusy`` or ``SttLost`` when there is no getting on. However
+        it ends, the server is told to end its session, for it bills until then.
         """
-        socket: ClientConnection | None = None
+        connection, now = self._connection, anyio.current_time()
+        course = Course(first=connection.connect_timeout, patience=connection.patience, now=now)
+        self._started = True
         try:
-            socket = await self._open()
-            await self._begin(socket)
+            call: Call | None = await self._reach(course)
             task_status.started()
-            await self._read(socket)
+            while call is not None:
+                call = await self._follow(call, course)
         finally:
-            self._socket = None
+            self._call = None
             self._over.set()
-            self._room.set()
-            if socket is not None:
-                await self._leave(socket)
+            self._audio.close()
 
     async def send(self, frame: bytes) -> None:
-        """Send one frame of audio, 50 to 1000 ms long; before the server has begun, keep it.
+        """Take one frame of audio, 50 to 1000 ms long.
 
-        Frames for a connection that is over are dropped: ``run`` says why it is.
+        Live audio never waits here; a source faster than real time is slowed down to what
+        the server takes. Once ``run`` is over, frames are dropped.
         """
-        if self._socket is not None:
-            self._link.send(frame)
-            await self._transmit(self._socket, frame)
-        elif not self._over.is_set():
-            while len(self._early) >= EARLY and self._socket is None:
-                await self._room.wait()
-            self._early.append(frame)
+        if self._over.is_set():
+            return
+        await self._admit(len(frame) / self._second)
+        self._came = anyio.current_time()
+        self._audio.append(frame)
+        if self._call is None or not await self._call.pass_on(frame):
+            self._more.set()
 
     async def force_endpoint(self) -> None:
-        """End the open turn now, if there is one."""
-        if self._socket is not None:
-            await self._transmit(self._socket, wire.FORCE_ENDPOINT)
+        """End the open turn where the audio is now, if there is one."""
+        if self._call is not None:
+            self._call.forced = self._audio.end
+            self._more.set()
 
     async def finish(self) -> None:
-        """Ask for the end and wait until the last turn has been heard, or ``close_timeout``."""
+        """Ask for the end, and wait until the last turn has been heard."""
         self._finishing = True
-        with anyio.move_on_after(self._connection.close_timeout) as waiting:
-            if self._socket is not None:
-                await self._terminate(self._socket)
+        self._more.set()
+        if self._started:
             await self._over.wait()
-        if waiting.cancelled_caught and self._socket is not None:
-            log.warning("no Termination from %s in time", self._connection.host)
-            for value in self._link.give_up():
-                self._hear(value)
-            self._socket.transport.abort()
 
-    # --- opening ---------------------------------------------------------------------------
-
-    async def _open(self) -> ClientConnection:
-        host, timeout = self._connection.host, self._connection.connect_timeout
-        try:
-            with anyio.fail_after(timeout):
-                return await self._connect()
-        except TimeoutError:
-            raise SttLost(f"no answer from speech-to-text at {host} within {timeout:g} s") from None
-        except InvalidStatus as refusal:
-            answer = refusal.response
-            body = answer.body.decode(errors="replace").strip()[:200]
-            given = bool(self._connection.headers)
-            raise of_handshake(answer.status_code, host, body, key_given=given) from refusal
-        except InvalidMessage as error:
-            if isinstance(error.__cause__, EOFError):
-                raise SttLost(f"speech-to-text at {host} closed before it answered") from error
-            raise SttRefused(f"{host} does not speak websocket ({error})") from error
-        except (InvalidHandshake, InvalidProxy, InvalidURI) as error:
-            raise SttRefused(f"cannot open a websocket to {host}: {error}") from error
-        except ssl.SSLCertVerificationError as error:
-            raise SttRefused(
-                f"the certificate of {host} is not trusted: {error.verify_message}"
-            ) from error
-        except OSError as error:
-            raise SttLost(f"speech-to-text at {host} is out of reach: {_words(error)}") from error
-
-    async def _connect(self) -> ClientConnection:
-        connection = self._connection
-        return await connect(
-            connection.url,
-            additional_headers=connection.headers,
-            user_agent_header=USER_AGENT,
-            compression=None,
-            proxy=None if connection.loopback else True,
-            open_timeout=None,  # the caller's deadline covers it
-            ping_interval=5,
-            ping_timeout=5,
-            close_timeout=GOODBYE,
-            max_size=MAX_MESSAGE,
-        )
-
-    async def _begin(self, socket: ClientConnection) -> None:
-        """Wait for Begin, then send what was said meanwhile."""
-        with anyio.move_on_after(self._connection.connect_timeout) as waiting:
-            while self._link.state == "opening":
-                await self._step(socket)
-        if waiting.cancelled_caught:
-            raise self._link.silent(self._connection.connect_timeout)
-        while self._early:
-            frame = self._early.popleft()
-            self._link.send(frame)
-            await self._transmit(socket, frame)
-        self._socket = socket
-        self._room.set()
-        if self._finishing:
-            await self._terminate(socket)
-
-    # --- the conversation ------------------------------------------------------------------
-
-    async def _read(self, socket: ClientConnection) -> None:
-        while self._link.state != "over":
-            await self._step(socket)
-
-    async def _step(self, socket: ClientConnection) -> None:
-        """Pass on what the next message, or the close, says."""
-        patience = CLOSE_AFTER_ERROR if self._link.failed else None
-        try:
-            with anyio.fail_after(patience):
-                data = await socket.recv(decode=False)
-        except ConnectionClosed as closed:
-            heard = self._link.close(*self._close_of(closed))
-        except TimeoutError:
-            heard = self._link.close(1006)
+    async def _admit(self, seconds: float) -> None:
+        """Slow a source down that is faster than the server may be fed."""
+        if self._pace:
+            wait = self._entrance.take(seconds, anyio.current_time())
         else:
-            heard = self._link.receive(data, anyio.current_time())
-        for value in heard:
-            self._hear(value)
-        if self._link.note:
-            log.debug("speech-to-text at %s: %s", self._connection.host, self._link.note)
+            behind = self._audio.end - (self._call.cursor if self._call else self._audio.start)
+            wait = seconds / CATCH_UP if behind > CROWD * self._second else 0.0
+        if wait:
+            await anyio.sleep(wait)
 
-    def _close_of(self, closed: ConnectionClosed) -> tuple[int, str]:
-        """Return what the server closed with; 1006 and our own reason when it did not."""
-        if closed.rcvd is not None:
-            return closed.rcvd.code, closed.rcvd.reason
-        ours = closed.sent.reason if closed.sent is not None else ""
-        return 1006, self._stalled or ours
+    # --- getting a connection --------------------------------------------------------------
 
-    async def _terminate(self, socket: ClientConnection) -> None:
-        if self._link.state == "open":
-            await self._transmit(socket, self._link.terminate())
+    async def _reach(self, course: Course) -> Call:
+        """Open a connection that hears all audio from the first byte that is still needed."""
+        while True:
+            try:
+                call = await ring_up(
+                    self._connection, self._dial, self._audio, self._needed, self._pace
+                )
+            except SttError as error:
+                await anyio.sleep(course.after(error, anyio.current_time(), random.random()))
+            else:
+                course.opened(anyio.current_time())
+                self._stitch.opened()
+                self._call = call
+                return call
 
-    async def _transmit(self, socket: ClientConnection, message: bytes | str) -> None:
-        """Send one message, the only place that does; a peer that takes nothing is given up.
+    def _needed(self) -> int:
+        """Return the first byte that no ended turn covers, and that is still there."""
+        return self._audio.first(self._align(LOSING))
 
-        ``websockets`` waits for ever when the peer stops reading, and so does its ``close``:
-        only aborting the transport ends that.
-        """
+    async def _reach_again(self, error: SttError, course: Course) -> Call:
+        delay = course.after(error, anyio.current_time(), random.random())
+        self._hear(StreamLost(str(error)))
+        await anyio.sleep(delay)
+        call = await self._reach(course)
+        again = (self._audio.end - call.cursor) / self._second
+        gone = self._audio.lost()
+        lost = (gone[0] / self._second, gone[1] / self._second) if gone else (None, None)
+        call.said.append(StreamResumed(again, *lost))
+        return call
+
+    # --- one connection --------------------------------------------------------------------
+
+    async def _follow(self, call: Call, course: Course) -> Call | None:
+        """Stay with a connection to its end; return the one that comes after it, if any."""
+        failure: SttError | None = None
         try:
-            if socket.transport.get_write_buffer_size() < EASY:
-                await socket.send(message)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._push, call)
+                tasks.start_soon(self._watch, call, tasks)
+                try:
+                    await self._listen(call)
+                except SttError as error:
+                    failure = error
+                tasks.cancel_scope.cancel()
+        except BaseException:
+            if self._next is not None:
+                await self._next.leave()
+            raise
+        finally:
+            await call.leave()
+        return await self._after(call, failure, course)
+
+    async def _after(self, call: Call, failure: SttError | None, course: Course) -> Call | None:
+        if self._next is not None:
+            call, self._next = self._next, None
+            course.opened(anyio.current_time())
+            self._stitch.opened()
+            return call
+        if failure is None and not call.moving:
+            return None
+        self._call = None
+        ending = call.link.ending
+        if ending is not None and ending.too_fast:
+            self._pace = self._entrance.rate = slower(self._pace, CATCH_UP)
+        self._settle(call)
+        if failure is None:
+            return await self._reach(course)
+        return await self._reach_again(failure, course)
+
+    async def _listen(self, call: Call) -> None:
+        while call.link.state != "over":
+            for heard in await call.heard():
+                fresh = self._stitch.accept(heard, call.sent)
+                goes_on = self._next is not None or call.moving
+                if fresh is not None and not (goes_on and isinstance(fresh, StreamClosed)):
+                    self._hear(fresh)
+
+    async def _push(self, call: Call) -> None:
+        """Send what is waiting; at the end of the stream, ask for the end of the session."""
+        while call is self._call:
+            self._more = anyio.Event()
+            if call.cursor < self._audio.start:
+                call.give_up("the audio waiting to be sent outgrew its buffer")
                 return
-            with anyio.fail_after(self._connection.send_timeout):
-                await socket.send(message)
-        except TimeoutError:
-            self._stalled = f"it took no audio for {self._connection.send_timeout:g} s"
-            socket.transport.abort()
-        except ConnectionClosed:
-            return  # the reader finds out why
+            if await call.push(rest=self._finishing):
+                continue
+            if self._finishing:
+                await self._end(call)
+                return
+            await self._more.wait()
 
-    async def _leave(self, socket: ClientConnection) -> None:
-        """Say goodbye, also while being cancelled, and never for long."""
-        with anyio.move_on_after(GOODBYE, shield=True):
-            if self._link.state in ("opening", "open"):
-                await self._transmit(socket, self._link.terminate())
-            await socket.close()
-        socket.transport.abort()
+    async def _end(self, call: Call) -> None:
+        """Ask for the end; a server that does not answer is not waited for."""
+        await call.terminate()
+        await anyio.sleep(self._connection.close_timeout)
+        log.warning("no Termination from %s in time", self._connection.host)
+        if self._next is None and not call.moving:
+            for heard in call.link.give_up():
+                self._hear(heard)
+        call.give_up("no Termination in time")
 
+    # --- watching --------------------------------------------------------------------------
 
-def _words(error: OSError) -> str:
-    """Say in words why there is no connection."""
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused; is it running?"
-    if isinstance(error, socket_errors.gaierror):
-        return "there is no such host, or no network"
-    return error.strerror or str(error)
+    async def _watch(self, call: Call, tasks: TaskGroup) -> None:
+        """Find out what no message tells: a dead connection, a mute source, time to move on."""
+        left = lifetime(call.link.expires_at, datetime.now(UTC).timestamp())
+        roll_at, roll_by = call.opened + ROLL_AT * left, call.opened + ROLL_BY * left
+        while True:
+            now = anyio.current_time()
+            await anyio.sleep(ROLL_TICK if now >= roll_at else min(TICK, roll_at - now))
+            now = anyio.current_time()
+            self._settle(call)
+            reason = self._watchdog.verdict(call.link, now, call.opened, self._speech)
+            if reason is not None:
+                return call.give_up(reason)
+            if now >= roll_by:
+                return await self._move(call)
+            await self._end_mute_turn(call, now)
+            if now >= roll_at and self._pause(call):
+                roll_at = now + ROLL_AGAIN
+                if await self._roll(call, tasks):
+                    return None
+
+    def _settle(self, call: Call) -> None:
+        """Forget the audio that is not needed any more."""
+        link = call.link
+        received = None if link.received is None else link.origin + link.received
+        self._audio.release(self._align(self._stitch.floor(call.sent, received)))
+
+    def _align(self, seconds: float) -> int:
+        """Return the byte where ``seconds`` are, on a whole sample."""
+        return int(max(0.0, seconds) * self._second) & ~1
+
+    def _latest(self, seconds: float) -> list[bytes]:
+        """Return the newest audio in 50 ms frames."""
+        frame = max(self._second // 20 & ~1, 2)
+        start = max(self._audio.end - int(seconds * 20) * frame, self._audio.start)
+        return [self._audio.read(at, frame) for at in range(start, self._audio.end, frame)]
+
+    def _speech(self, seconds: float) -> float:
+        return speech_share(self._latest(seconds), self._connection.encoding)
+
+    async def _end_mute_turn(self, call: Call, now: float) -> None:
+        """End an open turn when the source has stopped sending: no silence ends it then."""
+        mute = now - self._came > MUTE and call.caught_up and not self._finishing
+        if mute and self._stitch.open_from is not None and call.ended_mute != call.cursor:
+            call.ended_mute = call.cursor
+            await call.tell(wire.FORCE_ENDPOINT)
+
+    # --- moving on to the next session -----------------------------------------------------
+
+    def _pause(self, call: Call) -> bool:
+        """Tell whether nobody is speaking, so that a session can end here."""
+        if self._stitch.open_from is not None or not call.caught_up or self._finishing:
+            return False
+        latest = self._latest(ROLL_PAUSE)
+        return all(quiet(latest[: n + 1], self._connection.encoding) for n in range(1, len(latest)))
+
+    async def _move(self, call: Call) -> None:
+        """End this session before its time is over although somebody is speaking.
+
+        That ends the open turn; what it did not cover, the next session hears again.
+        """
+        call.moving, self._call = True, None
+        await self._end(call)
+
+    async def _roll(self, call: Call, tasks: TaskGroup) -> bool:
+        """Open the next session before this one ends; return whether that came off."""
+        here = self._audio.end / self._second
+
+        def place() -> int:
+            return max(self._align(max(here, self._stitch.ended)), self._audio.start)
+
+        try:
+            following = await ring_up(self._connection, self._dial, self._audio, place, self._pace)
+        except SttError as error:
+            log.warning("the next session is not to be had yet: %s", error)
+            return False
+        self._stitch.retire(following.link.origin)
+        self._next = self._call = following
+        tasks.start_soon(self._push, following)
+        tasks.start_soon(self._end, call)
+        return True

@@ -37,15 +37,23 @@ class Connection(Struct, frozen=True, kw_only=True):
     send_timeout: float = 2.0  #: seconds one message may take to leave
     pace: float = 0.0  #: at most so many times real time; 0 is no limit
     loopback: bool = False  #: the server is on this machine
+    patience: float = 60.0  #: seconds without a session before it is given up
+    keep_memory: float = 60.0  #: seconds of audio kept in memory, to be sent again
+    keep_disk: float = 600.0  #: seconds of older audio kept in a file; 0 is none
 
     @property
     def family(self) -> Family:
         return family_of(self.model)
 
     @property
+    def partials(self) -> bool:
+        """Turns are heard of before they end."""
+        hidden = self.parameters.get("redact_pii") is True
+        return self.parameters.get("include_partial_turns") is not False and not hidden
+
+    @property
     def bytes_per_second(self) -> int:
-        """Of uncompressed audio; 0 when it is compressed and nobody can tell."""
-        return self.sample_rate * _BYTES_PER_SAMPLE.get(self.encoding, 0)
+        return self.sample_rate * _BYTES_PER_SAMPLE[self.encoding]
 
 
 def connection_for(
@@ -64,7 +72,12 @@ def connection_for(
     if vendor and url.scheme != "wss":
         raise SettingsError(f"{host} must be reached with wss://, or the key travels in clear")
     query = _query(settings, vendor=vendor)
-    rate, encoding = query.get("sample_rate", 16_000), query.get("encoding", "pcm_s16le")
+    rate, encoding = query["sample_rate"], query["encoding"]
+    if encoding not in _BYTES_PER_SAMPLE:
+        raise SettingsError(
+            f'stt.parameters.encoding is "{encoding}", but audio is sent uncompressed:'
+            " pcm_s16le or pcm_mulaw"
+        )
     path = url.path if url.path.strip("/") else PATH
     kept = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in query.items()}
     return Connection(

@@ -48,6 +48,7 @@ class Link:
         self.sent = 0.0  #: seconds of audio
         self.received: float | None = None  #: seconds of audio the server says it has
         self.heartbeat: float | None = None  #: when it said so last
+        self.sent_at_heartbeat = 0.0  #: seconds of audio
         self.spoke: float | None = None  #: when the last message came
         self.expires_at: float | None = None  #: Unix seconds
         self.note = ""  #: of the last message, worth a line in the log
@@ -62,8 +63,7 @@ class Link:
 
     def send(self, frame: bytes) -> None:
         """Note that a frame is being sent."""
-        rate = self._connection.bytes_per_second
-        self.sent += len(frame) / rate if rate else 0.0
+        self.sent += len(frame) / self._connection.bytes_per_second
         self._frames.append(frame)
 
     def terminate(self) -> str:
@@ -102,6 +102,7 @@ class Link:
                 return (SpeechBegan(self.origin + message.timestamp / 1000),)
             case wire.Heartbeat():
                 self.received, self.heartbeat = message.total_audio_received_ms / 1000, now
+                self.sent_at_heartbeat = self.sent
             case wire.SpeakerRevision():
                 return [self._revised(revision) for revision in message.revisions]
             case wire.Reply():
@@ -152,6 +153,16 @@ class Link:
             return ()
         self.state = "over"
         return (StreamClosed(),)
+
+    @property
+    def behind(self) -> float:
+        """Seconds of audio that had been sent and not received at the last Heartbeat."""
+        return 0.0 if self.received is None else self.sent_at_heartbeat - self.received
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the connection ended, where that is known."""
+        return self._ending
 
     @property
     def failed(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
 from pipeline.local.simulate import Simulation, simulate
@@ -23,7 +24,8 @@ class Ear:
 
     def __init__(self, url: str, key: str | None, settings: SttSettings) -> None:
         self.heard: list[Heard] = []
-        self.client = SpeechToText(connection_for(settings, key, url), self.heard.append)
+        once = replace(connection_for(settings, key, url), patience=-1.0)  # never again
+        self.client = SpeechToText(once, self.heard.append)
 
     @property
     def texts(self) -> list[str]:
@@ -176,7 +178,7 @@ async def test_nobody_listens_there() -> None:
     async with simulate() as simulation:
         url = simulation.stt_url
     with pytest.raises(SttLost, match="was refused; is it running"):
-        await SpeechToText(connection_for(SttSettings(), None, url), print).run()
+        await Ear(url, None, SttSettings(connect_timeout=0.1)).client.run()
 
 
 async def test_a_cancelled_session_is_terminated_all_the_same() -> None:

@@ -1,0 +1,42 @@
+"""How fast audio may go: a token bucket in seconds of audio. Pure."""
+
+
+class Bucket:
+    """Lets ``burst`` seconds through at once, then ``rate`` seconds of audio per second.
+
+    With a rate of 0 there is no limit.
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate = rate  #: times real time
+        self._burst = burst
+        self._level = burst
+        self._filled: float | None = None
+
+    def ready(self, seconds: float, now: float) -> bool:
+        """Take ``seconds`` if that needs no waiting; return whether they were taken."""
+        if not self.rate:
+            return True
+        self._fill(now)
+        if self._level < seconds:
+            return False
+        self._level -= seconds
+        return True
+
+    def take(self, seconds: float, now: float) -> float:
+        """Take ``seconds`` and return how long to wait before using them."""
+        if not self.rate:
+            return 0.0
+        self._fill(now)
+        self._level -= seconds
+        return max(0.0, -self._level / self.rate)
+
+    def _fill(self, now: float) -> None:
+        if self._filled is not None:
+            self._level = min(self._burst, self._level + (now - self._filled) * self.rate)
+        self._filled = now
+
+
+def slower(rate: float, default: float) -> float:
+    """Return the rate after the server found the audio too fast: half as far above real time."""
+    return 1 + (rate - 1) / 2 if rate > 1 else default

@@ -1,0 +1,129 @@
+"""A Streaming v3 server in memory, on the test's own clock, that hears numbers without error."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import msgspec
+
+from pipeline.errors import SttLost
+from pipeline.local.scenario import parse
+from pipeline.local.script_stt import Leave, Play, Sever
+from pipeline.local.script_turn import Say
+from pipeline.stt.connection import Connection
+from pipeline.stt.wire import Closed
+
+
+class MemorySocket:
+    """One connection; the test breaks it by ``lose`` and ``close``."""
+
+    def __init__(self, play: Play) -> None:
+        self.opened = anyio.current_time()
+        self.said: list[str] = []  #: types of the control messages
+        self.audio = 0  #: bytes
+        self.mute = False  #: messages are held back, as by a dead network
+        self.closed: Closed | None = None
+        self._play = play
+        self._out: deque[str] = deque()
+        self._wake = anyio.Event()
+
+    async def send(self, message: bytes | str) -> None:
+        if self.closed is not None:
+            return
+        now = anyio.current_time()
+        if isinstance(message, bytes):
+            self.audio += len(message)
+            self._play.hear(message, now)
+        else:
+            value = msgspec.json.decode(message)
+            self.said.append(value["type"])
+            self._play.control(value, now)
+        self._wake.set()
+
+    async def receive(self) -> bytes:
+        while True:
+            self._wake = anyio.Event()
+            if not self.mute:
+                self._perform()
+                if self._out:
+                    return self._out.popleft().encode()
+            if self.closed is not None:
+                raise self.closed
+            patience = math.inf if self.mute else self._play.deadline - anyio.current_time()
+            with anyio.move_on_after(patience):
+                await self._wake.wait()
+
+    def _perform(self) -> None:
+        if self.closed is not None:
+            return
+        for action in self._play.due(anyio.current_time()):
+            match action:
+                case Say(text):
+                    self._out.append(text)
+                case Leave(code, reason):
+                    self.closed = Closed(code, reason)
+                case Sever():
+                    self.lose()
+                case _:
+                    self.mute = True
+
+    def lose(self) -> None:
+        """A reset: what was on its way is gone."""
+        self._out.clear()
+        self.close(1006)
+
+    def close(self, code: int) -> None:
+        self.closed = self.closed or Closed(code)
+        self._wake.set()
+
+    def abort(self, reason: str) -> None:
+        self._out.clear()
+        self.closed = self.closed or Closed(1006, reason)
+        self._wake.set()
+
+    async def leave(self, last: str | None) -> None:
+        if last is not None:
+            await self.send(last)
+        self.close(1000)
+
+
+class MemoryServer:
+    """Plays one scenario to every connection."""
+
+    def __init__(self, **connection: Any) -> None:
+        self.play(**connection)
+        self.sockets: list[MemorySocket] = []
+        self.down: Callable[[], bool] = lambda: False  #: nobody can connect
+        self.dialled: list[float] = []  #: when
+
+    def play(self, **connection: Any) -> None:
+        """Play this to connections from now on."""
+        given: dict[str, Any] = {"stt": "connection", "hear_numbers": True, "strict_audio": True}
+        self._scenario = parse(msgspec.json.encode(given | connection).decode())
+
+    @property
+    def newest(self) -> MemorySocket:
+        return self.sockets[-1]
+
+    async def dial(self, connection: Connection) -> MemorySocket:
+        self.dialled.append(anyio.current_time())
+        if self.down():
+            raise SttLost("out of reach")
+        script = self._scenario.script(len(self.sockets))
+        wall = datetime.now(UTC).timestamp()
+        play = Play(
+            script,
+            now=anyio.current_time(),
+            session_id=f"{len(self.sockets)}",
+            expires_at=int(wall + script.connection.expires_s),
+            rate=connection.bytes_per_second / 1000,
+        )
+        self.sockets.append(MemorySocket(play))
+        return self.newest
+
+
+def frames(audio: bytes, size: int = 1600) -> Sequence[bytes]:
+    return [audio[at : at + size] for at in range(0, len(audio), size)]

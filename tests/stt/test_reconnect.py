@@ -1,0 +1,260 @@
+"""Reconnecting without loss, on virtual time: each word is a number that can be counted."""
+
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from pipeline.errors import SttLost
+from pipeline.local.numbers import spoken
+from pipeline.settings import SttSettings
+from pipeline.speech import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed, Transcript
+from pipeline.stt.client import SpeechToText
+from pipeline.stt.connection import connection_for
+from tests.stt.server import MemoryServer, frames
+
+
+class Session:
+    """A client that is being spoken to in real time."""
+
+    def __init__(self, server: MemoryServer, **connection: Any) -> None:
+        settings = connection_for(SttSettings(), None, "ws://127.0.0.1:9")
+        self.server = server
+        self.heard: list[Heard] = []
+        self.said = 0.0  #: seconds
+        self.slowest = 0.0  #: seconds that one ``send`` took
+        self.client = SpeechToText(
+            replace(settings, **{"pace": 1.25, "keep_disk": 0.0} | connection),
+            self.heard.append,
+            dial=server.dial,
+        )
+
+    @property
+    def words(self) -> list[int]:
+        ended = [h for h in self.heard if isinstance(h, Transcript) and h.ended]
+        return [int(word) for heard in ended for word in heard.text.split()]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [heard for heard in self.heard if isinstance(heard, kind)]
+
+    async def say(self, audio: bytes, *, real_time: bool = True) -> None:
+        start = anyio.current_time()
+        for i, frame in enumerate(frames(audio), start=1):
+            if real_time:
+                await anyio.sleep_until(start + i * 0.05)
+            before = anyio.current_time()
+            await self.client.send(frame)
+            self.slowest = max(self.slowest, anyio.current_time() - before)
+            self.said += 0.05
+
+
+@asynccontextmanager
+async def session(server: MemoryServer, **connection: Any) -> AsyncGenerator[Session]:
+    """Run a session; leaving finishes it."""
+    one = Session(server, **connection)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(one.client.run)
+        yield one
+        await one.client.finish()
+
+
+async def broken(server: MemoryServer, seed: int, how: str) -> None:
+    """Break the newest connection every 4 to 15 s, for ever."""
+    dice = random.Random(seed)
+    up_again = 0.0
+    server.down = lambda: anyio.current_time() < up_again
+    while True:
+        await anyio.sleep(dice.uniform(4, 15))
+        if how == "outage":
+            up_again = anyio.current_time() + 4
+        if how == "close":
+            server.newest.close(dice.choice((1000, 1001, 1011, 3005)))
+        else:
+            server.newest.lose()
+
+
+@pytest.mark.parametrize(("seed", "heartbeat_ms"), [(1, None), (2, 5000), (3, 5000)])
+@pytest.mark.parametrize("how", ["reset", "close", "outage"])
+async def test_no_word_is_lost_and_none_doubled(
+    how: str, seed: int, heartbeat_ms: float | None
+) -> None:
+    numbers = list(range(400))
+    server = MemoryServer(heartbeat_ms=heartbeat_ms)
+    # With an outage every few seconds, 1.25 times real time cannot keep up: hence the file.
+    async with session(server, keep_disk=600) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(broken, server, seed, how)
+        await one.say(spoken(numbers))
+        tasks.cancel_scope.cancel()
+    assert one.words == numbers
+    assert len(server.sockets) > 10
+    assert isinstance(one.heard[-1], StreamClosed)
+    assert one.slowest == 0  # capture never waits
+    assert all(not lost.lost_to for lost in one.of(StreamResumed))
+    assert not [lost for lost in one.of(StreamLost) if "3007" in lost.cause]
+
+
+async def test_an_interruption_is_told_with_how_much_is_sent_again() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        await one.say(spoken([1, 2, 3, 4, 5, 6])[: 32 * 2500])  # into the second turn
+        server.newest.lose()
+        await one.say(spoken([1, 2, 3, 4, 5, 6])[32 * 2500 :])
+    kinds = [type(h).__name__ for h in one.heard if not isinstance(h, Transcript)]
+    assert kinds == ["StreamOpened", "StreamLost", "StreamOpened", "StreamResumed", "StreamClosed"]
+    opened = one.of(StreamOpened)[1]
+    resumed = one.of(StreamResumed)[0]
+    assert opened.origin == pytest.approx(1.1)  # where the last word of the first turn ends
+    assert resumed.replayed == pytest.approx(2.55 - 1.1, abs=0.06)
+    assert one.words == [1, 2, 3, 4, 5, 6]
+
+
+async def test_word_times_go_on_across_connections() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        await one.say(spoken([1, 2, 3, 4]))
+        server.newest.lose()
+        await one.say(spoken([5, 6, 7, 8]))
+    ends = [h.words[-1].end for h in one.of(Transcript) if h.ended]
+    assert ends == pytest.approx([1.1, 1.9 + 1.1])
+
+
+async def test_what_does_not_fit_the_buffer_is_lost_and_said_exactly() -> None:
+    # 4 turns of 1.9 s are over, then 90 s without a server, of which 60 s are kept.
+    server = MemoryServer()
+    numbers = list(range(250))
+    async with session(server, patience=600.0) as one:
+        await one.say(spoken(numbers[:16]))
+        server.down = lambda: True
+        server.newest.lose()
+        await one.say(spoken(numbers[16:208]))  # 91.2 s
+        server.down = lambda: False
+        await one.say(spoken(numbers[208:]))
+    (resumed,) = one.of(StreamResumed)
+    assert resumed.lost_from == pytest.approx(3 * 1.9 + 1.1)  # the last word that was heard
+    first, last = numbers[16], one.words[16] - 1  # the words that are missing
+    starts = {n: (n // 4) * 1.9 + (n % 4) * 0.3 for n in numbers}
+    assert starts[first] >= resumed.lost_from
+    assert starts[last] < resumed.lost_to <= starts[last + 1] + 0.08
+    assert one.words == numbers[:16] + numbers[last + 1 :]
+    assert 59 < resumed.replayed < 65
+
+
+async def test_an_outage_longer_than_patience_is_the_end() -> None:
+    server = MemoryServer(lifetime_ms=1000)
+    server.down = lambda: anyio.current_time() >= 1
+    with pytest.raises(SttLost, match="tried"):
+        await Session(server).client.run()
+    assert anyio.current_time() == pytest.approx(1 + 60, abs=5)
+
+
+async def test_attempts_start_at_once_and_slow_down_to_5_s() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        await one.say(spoken(range(4)))
+        server.down = lambda: True
+        server.newest.lose()
+        await one.say(spoken(range(100)))
+        server.down = lambda: False
+        await one.say(spoken(range(40)))
+    gaps = [b - a for a, b in zip(server.dialled[1:], server.dialled[2:], strict=False)]
+    assert server.dialled[1] - 1.9 < 0.1
+    assert gaps[0] <= 0.25
+    assert all(gap <= 5 for gap in gaps)
+    assert gaps[-1] >= 2.5
+    assert len(gaps) < 20
+
+
+async def test_a_silent_server_is_found_out_by_its_missing_heartbeats() -> None:
+    server = MemoryServer(heartbeat_ms=5000)
+    numbers = list(range(120))
+    async with session(server) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(one.say, spoken(numbers))
+        await anyio.sleep(21)
+        server.newest.mute = True
+        await anyio.sleep(17)
+        assert len(one.of(StreamLost)) == 1  # found out in time
+    (lost,) = one.of(StreamLost)
+    assert "no Heartbeat" in lost.cause
+    assert one.words == numbers
+
+
+async def test_without_heartbeats_it_is_found_out_by_speech_that_nobody_answers() -> None:
+    server = MemoryServer()
+    numbers = list(range(120))
+    async with session(server) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(one.say, spoken(numbers))
+        await anyio.sleep(20)
+        server.newest.mute = True
+        await anyio.sleep(12)
+        assert len(one.of(StreamLost)) == 1  # found out in time
+    (lost,) = one.of(StreamLost)
+    assert "of speech without an answer" in lost.cause
+    assert one.words == numbers
+
+
+async def test_silence_is_no_stall() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        await one.say(spoken(range(4)) + bytes(32_000 * 120) + spoken(range(4, 8)))
+    assert len(server.sockets) == 1
+    assert one.words == list(range(8))
+
+
+async def test_a_session_moves_on_in_a_pause_before_its_time_is_over() -> None:
+    server = MemoryServer(expires_s=60, lifetime_ms=60_000)
+    numbers = list(range(800))  # 380 s
+    async with session(server) as one:
+        await one.say(spoken(numbers))
+    assert one.words == numbers
+    assert len(server.sockets) >= 7
+    assert not one.of(StreamLost)  # nobody was interrupted
+    assert len(one.of(StreamClosed)) == 1
+    assert all(socket.said == ["Terminate"] for socket in server.sockets)
+
+
+async def test_without_a_pause_the_session_moves_on_all_the_same() -> None:
+    server = MemoryServer(expires_s=60, lifetime_ms=60_000)
+    numbers = list(range(500))
+    async with session(server) as one:
+        await one.say(spoken(numbers, words_per_turn=500))  # one turn of 150 s
+    assert one.words == numbers
+    assert len(server.sockets) >= 3
+    assert not one.of(StreamLost)
+
+
+async def test_a_fast_source_is_held_back_and_never_too_fast() -> None:
+    server = MemoryServer()
+    numbers = list(range(200))
+    async with session(server) as one:
+        start = anyio.current_time()
+        await one.say(spoken(numbers), real_time=False)
+        assert anyio.current_time() - start == pytest.approx((95 - 5) / 1.25, rel=0.03)
+    assert one.words == numbers
+    assert len(server.sockets) == 1
+
+
+async def test_a_source_that_stops_does_not_leave_its_turn_open() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        await one.say(spoken([1, 2], words_per_turn=9))  # no silence at the end
+        await anyio.sleep(10)
+        assert one.words == [1, 2]
+        assert server.newest.said == ["ForceEndpoint"]
+
+
+async def test_a_loss_while_finishing_costs_no_word() -> None:
+    server = MemoryServer(on_terminate="never")
+    one = Session(server)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(one.client.run)
+        await one.say(spoken([1, 2, 3], words_per_turn=9))
+        tasks.start_soon(one.client.finish)
+        await anyio.sleep(1)
+        server.play()
+        server.newest.lose()
+    assert one.words == [1, 2, 3]
+    assert isinstance(one.heard[-1], StreamClosed)
