@@ -109,6 +109,7 @@ class Oracle:
         self.now = 0.0
         self.vars: dict[str, str] = {}
         self.transcript: dict[int, tuple[str | None, str]] = {}
+        self.speakers: dict[int, str | None] = {}  # as the turns ended
         self.running: set[str] = set()
         self.owner: dict[str, Watched] = {}  # of each call ever started
         self.models: dict[str, str] = {}  # that each call asks
@@ -229,7 +230,7 @@ class Oracle:
         else:
             turns = lane.told[key].turns
             last = turns[-1]
-            scene = [lane.texts[turn] for turn in turns], self.transcript[last][0]
+            scene = [lane.texts[turn] for turn in turns], self.speakers[last]
             assert self.fits(lane, start.request, *scene, supersedes=False), (
                 f"law 7: {lane.name} asks {start.request.messages}"
             )

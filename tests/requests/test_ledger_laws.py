@@ -152,6 +152,7 @@ class Conversation(RuleBasedStateMachine):
         event = TurnEnded(self.turn, text, speaker=self.speaker)
         oracle = self.oracle
         oracle.transcript[self.turn] = (self.speaker, text)
+        oracle.speakers[self.turn] = self.speaker
         expected = {lane.name: oracle.must_adopt(lane, event) for lane in oracle.lanes.values()}
         guesses = {lane.name: lane.guess for lane in oracle.lanes.values()}
         for lane in oracle.lanes.values():
