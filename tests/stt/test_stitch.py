@@ -1,0 +1,72 @@
+"""Which words are new, and which audio may be forgotten."""
+
+import pytest
+
+from pipeline.speech import Heard, SpeechBegan, Transcript, Word
+from pipeline.stt.stitch import BLIND, LEAD, MARGIN, Stitch
+
+
+def turn(*words: tuple[str, float], ended: bool = False, text: str = "") -> Transcript:
+    spoken = tuple(Word(name, start, start + 0.2) for name, start in words)
+    return Transcript(0, text or " ".join(name for name, _ in words), ended=ended, words=spoken)
+
+
+def stitch(*heard: Heard, sent: float = 100.0) -> Stitch:
+    made = Stitch()
+    for one in heard:
+        made.accept(one, sent)
+    return made
+
+
+FIRST = turn(("one", 1.0), ("two", 1.5), ended=True)
+
+
+def test_a_turn_that_was_told_is_not_told_again() -> None:
+    it = stitch(FIRST)
+    it.opened()
+    assert it.accept(turn(("one", 1.02)), 100) is None
+    assert it.accept(FIRST, 100) is None
+    assert it.accept(turn(("three", 1.8)), 100) is not None
+
+
+def test_only_the_new_words_of_a_turn_are_told() -> None:
+    it = stitch(FIRST)
+    it.opened()
+    heard = it.accept(turn(("two", 1.45), ("three", 2.0), text="Two, three."), 100)
+    assert isinstance(heard, Transcript)
+    assert (heard.text, [word.text for word in heard.words]) == ("three.", ["three"])
+
+
+def test_on_the_same_connection_everything_passes() -> None:
+    it = stitch(FIRST)
+    assert it.accept(FIRST, 100) is FIRST  # the formatted copy
+
+
+def test_what_the_next_connection_hears_is_left_to_it() -> None:
+    it = stitch(FIRST)
+    it.retire(5.0)
+    assert it.accept(turn(("late", 5.2)), 100) is None
+    assert it.accept(SpeechBegan(5.1), 100) is None
+    assert it.accept(FIRST, 100) is FIRST
+
+
+def test_an_ended_turn_covers_its_audio() -> None:
+    assert stitch(FIRST).ended == pytest.approx(1.7)
+    assert stitch(FIRST, sent=1.6).ended == 1.6  # no word ends after the audio
+
+
+def test_audio_from_before_the_open_turn_may_go() -> None:
+    assert stitch(FIRST, turn(("x", 50.0))).floor(60, None) == 50 - LEAD
+    assert stitch(FIRST, turn(("x", 2.0))).floor(60, None) == pytest.approx(1.7)
+
+
+def test_with_no_open_turn_what_was_acknowledged_may_go() -> None:
+    it = stitch(FIRST)
+    assert it.floor(100, 95) == 95 - MARGIN
+    assert it.floor(100, None) == 100 - BLIND
+
+
+def test_without_partials_everything_since_the_last_turn_stays() -> None:
+    it = Stitch(partials=False)
+    it.accept(FIRST, 100)
+    assert it.floor(100, 95) == pytest.approx(1.7)
