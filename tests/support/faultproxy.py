@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.local.simulate import plain_errors
+from pipeline.tasks import plain_errors
 from pipeline.local.sockets import reset
 
 How = Literal["fin", "rst"]
