@@ -8,71 +8,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
-from urllib.parse import urlsplit
 
 import anyio
-from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import Source, play
-from pipeline.configuration import Secret, find_key
-from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
-from pipeline.engines import Choice, choose
-from pipeline.errors import EngineError, InputError, SettingsError
+from pipeline.errors import InputError
 from pipeline.events import AudioFormat, Engine, Frame, StartCommand
-from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.records import Log as CallLog
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
 from pipeline.journal.log import SessionLog
 from pipeline.local.child import Engines, start_engines
-from pipeline.requests import prompt as templates
 from pipeline.requests.budget import Budget
 from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
-from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
-from pipeline.stt.client import SpeechToText as SttClient
-from pipeline.stt.connection import connection_for
+from pipeline.settings import Prompt, Settings
 from pipeline.stt.silence import Silence
 from pipeline.tasks import plain_errors
+from pipeline.upstream import LanguageModel, Plan, speech_to_text
 
 Tell = Callable[[str], None]  #: is given a line of progress
-
-
-class Plan(Struct, frozen=True):
-    """Which engines a run will use, and why; decided before anything is started."""
-
-    stt: Choice
-    llm: Choice
-    stt_key: Secret | None
-    llm_key: Secret | None
-    prompts: Mapping[str, Prompt]
-
-
-def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
-    """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
-    stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
-    stt = choose("stt", settings.stt.engine, settings.stt.key, has_key=stt_key is not None)
-    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
-    if _is_foreign(stt) and settings.stt.key == SttSettings().key:
-        stt_key = None
-    if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
-        llm_key = None
-    fallback = LOCAL_PROMPTS if llm.name == "local" else ASSEMBLYAI_PROMPTS
-    prompts = settings.prompts or fallback
-    for name, prompt in prompts.items():
-        templates.check(name, prompt)
-        if llm.name == "custom" and not (prompt.model or settings.llm.model):
-            raise SettingsError(
-                f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
-            )
-    return Plan(stt, llm, stt_key, llm_key, prompts)
-
-
-def _is_foreign(choice: Choice) -> bool:
-    """Whether AssemblyAI's key, which is the default, has no business there."""
-    host = urlsplit(choice.address).hostname or ""
-    return choice.name == "custom" and not f".{host}".endswith(".assemblyai.com")
 
 
 class App:
@@ -202,28 +159,29 @@ async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:
 
 
 @asynccontextmanager
-async def open_app(
+async def open_app(  # noqa: PLR0913 - each is another onlooker
     settings: Settings,
     planned: Plan,
     *,
     tell: Tell,
     observe: tuple[Observe, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
+    log: CallLog | None = None,
 ) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving. Raises an ``EngineError``."""
     async with AsyncExitStack() as stack:
         engines: Engines | None = None
         if "local" in (planned.stt.name, planned.llm.name):
             engines = await stack.enter_async_context(start_engines(settings.local, tell))
-        llm, gateway = _language_model(settings, planned, engines)
-        stack.push_async_callback(gateway.aclose)
-        stt, listen = _speech_to_text(settings, planned, engines)
+        llm = LanguageModel(settings, planned, engines, log or CallLog())
+        stack.push_async_callback(llm.aclose)
+        stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
         equipment = Equipment(
             stt=stt,
-            llm=llm,
+            llm=llm.engine,
             listen=listen,
-            gateway=gateway,
+            gateway=llm.gateway,
             budget=Budget(settings.llm.requests_per_minute if limited else 0),
             new_id=_response_id,
             observe=observe,
@@ -232,7 +190,7 @@ async def open_app(
         await stack.enter_async_context(plain_errors())
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(gateway.keep_warm)
+        tasks.start_soon(llm.keep_warm)
         quiet_collector()
         yield App(settings, planned.prompts, equipment, on_frame)
 
@@ -250,48 +208,3 @@ def quiet_collector() -> None:
 
 def _response_id() -> str:
     return f"r_{token_hex(8)}"
-
-
-def _language_model(
-    settings: Settings, planned: Plan, engines: Engines | None
-) -> tuple[Engine, GatewayClient]:
-    key = planned.llm_key.reveal() if planned.llm_key else ""
-    model = settings.llm.model
-    match planned.llm.name:
-        case "local":
-            if engines is None:
-                raise EngineError("the embedded language model was not started")
-            url, key, model = engines.llm_url, engines.llm_key, model or engines.llm_model
-        case "assemblyai":
-            host = "llm-gateway.eu" if settings.llm.region == "eu" else "llm-gateway"
-            url, model = f"https://{host}.assemblyai.com/v1", model or ASSEMBLYAI_MODEL
-        case "custom":
-            url = planned.llm.address
-    engine = Engine(name=planned.llm.name, url=url, model=model or None)
-    return engine, GatewayClient(url, key, settings.llm)
-
-
-def _speech_to_text(
-    settings: Settings, planned: Plan, engines: Engines | None
-) -> tuple[Engine, Callable[[Format, Hear], SpeechToText]]:
-    key = planned.stt_key.reveal() if planned.stt_key else None
-    override: str | None = None
-    match planned.stt.name:
-        case "local":
-            if engines is None:
-                raise EngineError("the embedded speech-to-text was not started")
-            override, key = engines.stt_url, None
-        case "custom":
-            override = planned.stt.address
-        case "assemblyai":
-            pass
-
-    def listen(audio: Format, hear: Hear) -> SpeechToText:
-        sound = {"sample_rate": audio.sample_rate, "encoding": audio.encoding}
-        heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound})
-        return SttClient(connection_for(heard_as, key, override), hear)
-
-    connection = connection_for(settings.stt, key, override)  # what is wrong shows now
-    model = engines.stt_model if override and engines else connection.model
-    url = connection.url.partition("?")[0]  # the rest may hold a token
-    return Engine(name=planned.stt.name, url=url, model=model), listen

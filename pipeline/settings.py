@@ -94,6 +94,14 @@ class SttSettings(Section, frozen=True, kw_only=True):
     close_timeout: Seconds = 5.0  #: seconds to wait for the last turn after Terminate
 
 
+class Fallback(Section, frozen=True, kw_only=True):
+    """Whom to ask when the one before fails, or is out of reach."""
+
+    model: str = ""  #: empty: the one that was asked for
+    engine: str = ""  #: an http:// or https:// base address; empty: the same server
+    key: SecretSource = ""  #: for that address; empty: none, or for the same server its own
+
+
 class LlmSettings(Section, frozen=True, kw_only=True):
     """The language model, whatever the prompt."""
 
@@ -105,6 +113,10 @@ class LlmSettings(Section, frozen=True, kw_only=True):
     connect_timeout: Seconds = 5.0  #: seconds
     stall_timeout: Seconds = 15.0  #: seconds without a token, once the first has come
     requests_per_minute: Count = 30  #: per model and region; 0 is no limit
+    attempts: Positive = 2  #: how often each model is asked before the next one is
+    fallbacks: tuple[Fallback, ...] = ()  #: asked in order, before anything was pushed
+    late_after: Seconds = 4.0  #: seconds without a first token, then the next fallback is asked
+    hedge_after: Seconds = 0.0  #: seconds, then the next is asked beside the first; 0: never
 
 
 class LocalSettings(Section, frozen=True, kw_only=True):

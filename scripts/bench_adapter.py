@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from pipeline.app import open_app, plan
+from pipeline.app import open_app
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import play
 from pipeline.events import StartCommand
@@ -35,6 +35,7 @@ from pipeline.settings import (
 )
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
+from pipeline.upstream import plan
 
 ENV = os.environ
 #: what the harness counts are tokens, and response.done repeats them all

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.app import plan
 from pipeline.errors import SettingsError
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.upstream import plan
 
 KEYED = {"ASSEMBLYAI_API_KEY": "secret", "OTHER_KEY": "theirs"}
 

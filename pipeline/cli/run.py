@@ -9,7 +9,7 @@ import anyio
 from cyclopts import Parameter
 from msgspec.structs import replace
 
-from pipeline.app import App, Plan, feed, open_app, plan
+from pipeline.app import App, feed, open_app
 from pipeline.audio.sources import FileSource, PipeSource, Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
@@ -18,6 +18,7 @@ from pipeline.configuration import load
 from pipeline.errors import SettingsError
 from pipeline.events import StartCommand
 from pipeline.settings import Policy, Prompt, Settings
+from pipeline.upstream import Plan, plan
 
 HONEST = (
     "the embedded model is tiny: it shows the loop, not the quality;"

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import anyio
 
-from pipeline.app import open_app, plan
+from pipeline.app import open_app
 from pipeline.cli.flags import engine_overrides
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import load
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.raw import RawAdapter
+from pipeline.upstream import plan
 
 
 async def serve(

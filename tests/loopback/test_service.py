@@ -9,10 +9,11 @@ import anyio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from pipeline.app import App, open_app, plan
+from pipeline.app import App, open_app
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import LlmSettings, Prompt, ServeSettings, Settings, SttSettings
+from pipeline.upstream import plan
 from tests.support import Simulation, simulate
 
 FRAME = bytes(1600)

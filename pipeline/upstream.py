@@ -1,0 +1,163 @@
+"""What stands upstream: which engines, why, and the clients that reach them."""
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+import anyio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.audio.pcm import Format
+from pipeline.configuration import Secret, find_key
+from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
+from pipeline.engines import Choice, choose
+from pipeline.errors import EngineError, SettingsError
+from pipeline.events import Engine
+from pipeline.gateway import parameters
+from pipeline.gateway.chain import Chain, Target
+from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.records import Log
+from pipeline.gateway.retry import Policy
+from pipeline.local.child import Engines
+from pipeline.requests import prompt as templates
+from pipeline.session import Hear, SpeechToText
+from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.stt.client import SpeechToText as SttClient
+from pipeline.stt.connection import connection_for
+
+
+class Plan(Struct, frozen=True):
+    """Which engines a run will use, and why; decided before anything is started."""
+
+    stt: Choice
+    llm: Choice
+    stt_key: Secret | None
+    llm_key: Secret | None
+    prompts: Mapping[str, Prompt]
+    fallback_keys: tuple[Secret | None, ...] = ()
+
+
+def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
+    """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
+    stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
+    stt = choose("stt", settings.stt.engine, settings.stt.key, has_key=stt_key is not None)
+    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
+    if _is_foreign(stt) and settings.stt.key == SttSettings().key:
+        stt_key = None
+    if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
+        llm_key = None
+    fallback = LOCAL_PROMPTS if llm.name == "local" else ASSEMBLYAI_PROMPTS
+    prompts = settings.prompts or fallback
+    for name, prompt in prompts.items():
+        _check(name, prompt)
+        if llm.name == "custom" and not (prompt.model or settings.llm.model):
+            raise SettingsError(
+                f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
+            )
+    if llm.name == "assemblyai":
+        prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
+    others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
+    return Plan(stt, llm, stt_key, llm_key, prompts, others)
+
+
+def _check(name: str, prompt: Prompt) -> None:
+    templates.check(name, prompt)
+    for problem in parameters.problems(prompt.extra):
+        raise SettingsError(f"prompts.{name}.extra: {problem}")
+
+
+def _one_layer_retries(prompt: Prompt) -> Prompt:
+    """Switch the gateway's own retry off where somebody waits for the answer: we retry.
+
+    By default it asks a failing provider once more after 500 ms (AssemblyAI docs, fallbacks,
+    mid-2026).
+    """
+    if prompt.policy != "supersede" or "fallback_config" in prompt.extra:
+        return prompt
+    return replace(prompt, extra={**prompt.extra, "fallback_config": {"retry": False}})
+
+
+def _is_foreign(choice: Choice) -> bool:
+    """Whether AssemblyAI's key, which is the default, has no business there."""
+    host = urlsplit(choice.address).hostname or ""
+    return choice.name == "custom" and not f".{host}".endswith(".assemblyai.com")
+
+
+class LanguageModel:
+    """The clients of every server that may be asked, as one gateway."""
+
+    def __init__(
+        self, settings: Settings, planned: Plan, engines: Engines | None, log: Log
+    ) -> None:
+        url, key, model = _address(settings, planned, engines)
+        self.engine = Engine(name=planned.llm.name, url=url, model=model or None)
+        first = GatewayClient(url, key, settings.llm)
+        self._clients = {(url, key): first}
+        targets = [Target(first, first.host)]
+        for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
+            where = other.engine or url
+            with_key = key if not other.engine else (secret.reveal() if secret else "")
+            client = self._clients.get((where, with_key))
+            if client is None:
+                client = GatewayClient(where, with_key, settings.llm)
+                self._clients[where, with_key] = client
+            targets.append(Target(client, client.host, other.model))
+        policy = Policy(
+            attempts=settings.llm.attempts,
+            first_token=settings.llm.late_after,
+            hedge_after=settings.llm.hedge_after,
+        )
+        self.gateway = Chain(targets, policy, log=log)
+
+    async def keep_warm(self) -> None:
+        """Replace the connections that cancels cost, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for client in self._clients.values():
+                tasks.start_soon(client.keep_warm)
+
+    async def aclose(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+
+def _address(settings: Settings, planned: Plan, engines: Engines | None) -> tuple[str, str, str]:
+    """Return base address, key and model of the first server."""
+    key = planned.llm_key.reveal() if planned.llm_key else ""
+    model = settings.llm.model
+    match planned.llm.name:
+        case "local":
+            if engines is None:
+                raise EngineError("the embedded language model was not started")
+            return engines.llm_url, engines.llm_key, model or engines.llm_model
+        case "assemblyai":
+            host = "llm-gateway.eu" if settings.llm.region == "eu" else "llm-gateway"
+            return f"https://{host}.assemblyai.com/v1", key, model or ASSEMBLYAI_MODEL
+        case "custom":
+            return planned.llm.address, key, model
+
+
+def speech_to_text(
+    settings: Settings, planned: Plan, engines: Engines | None
+) -> tuple[Engine, Callable[[Format, Hear], SpeechToText]]:
+    """Return the engine, and what listens to a session's audio with it."""
+    key = planned.stt_key.reveal() if planned.stt_key else None
+    override: str | None = None
+    match planned.stt.name:
+        case "local":
+            if engines is None:
+                raise EngineError("the embedded speech-to-text was not started")
+            override, key = engines.stt_url, None
+        case "custom":
+            override = planned.stt.address
+        case "assemblyai":
+            pass
+
+    def listen(audio: Format, hear: Hear) -> SpeechToText:
+        sound = {"sample_rate": audio.sample_rate, "encoding": audio.encoding}
+        heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound})
+        return SttClient(connection_for(heard_as, key, override), hear)
+
+    connection = connection_for(settings.stt, key, override)  # what is wrong shows now
+    model = engines.stt_model if override and engines else connection.model
+    url = connection.url.partition("?")[0]  # the rest may hold a token
+    return Engine(name=planned.stt.name, url=url, model=model), listen
