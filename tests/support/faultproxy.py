@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.tasks import plain_errors
 from pipeline.local.sockets import reset
+from pipeline.tasks import plain_errors
 
 How = Literal["fin", "rst"]
 
