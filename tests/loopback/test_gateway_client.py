@@ -11,6 +11,7 @@ from pipeline.completions import Accepted, CompletionRequest, Finished, Message,
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
 from pipeline.gateway import client as door
 from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.dial import connect
 from pipeline.gateway.transport import WarmTransport
 from pipeline.settings import LlmSettings
 from tests.loopback.gateway_peer import (
@@ -88,6 +89,16 @@ async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
         await server.peers[0].gone.wait()
         assert text(await ask(client)) == "hello"
         assert len(server.peers) == 2
+
+
+async def test_an_end_that_the_loop_has_not_come_to_is_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        link = await connect("127.0.0.1", listener.getsockname()[1], tls=None, patience=1)
+        peer, _ = listener.accept()
+        assert link.is_usable()
+        peer.close()
+        assert not link.is_usable()
+        link.abort()
 
 
 async def test_a_request_lost_on_a_reused_connection_is_sent_once_more() -> None:
@@ -168,6 +179,14 @@ async def test_a_body_without_length_is_complete_by_its_end_marker() -> None:
     body = event("hello", "stop") + b"data: [DONE]\n\n"
     async with talking(ending(SSE + b"\r\n" + body)) as (client, _):
         assert (await ask(client))[-1] == Finished("stop", complete=True)
+
+
+async def test_a_whole_body_may_end_with_its_connection() -> None:
+    body = b'{"choices":[{"message":{"content":"hello"},"finish_reason":"stop"}]}'
+    async with talking(ending(b"HTTP/1.0 200 OK\r\n\r\n" + body)) as (client, _):
+        pieces = await ask(client)
+        assert text(pieces) == "hello"
+        assert pieces[-1] == Finished("stop", complete=True)
 
 
 async def test_an_interim_answer_is_passed_over() -> None:
