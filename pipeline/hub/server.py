@@ -53,16 +53,18 @@ class Connection(ServerConnection):
         self.resumes += 1
 
 
-def remembering(transports: set[asyncio.Transport]) -> type[Connection]:
+def remembering(transports: set[asyncio.Transport], most: int) -> type[Connection]:
     """Return a ``Connection`` that keeps its transport in ``transports`` while it lives.
 
-    So that one whose handshake never ends is cut at the end, too.
+    So that one whose handshake never ends is cut at the end, too; and past ``most``, at once.
     """
 
     class Remembered(Connection):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             transports.add(self.transport)
+            if len(transports) > most:
+                self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             transports.discard(self.transport)
@@ -147,9 +149,12 @@ class Socket:
             self.connection.transport.abort()
 
     def watch(self, now: float) -> None:
-        """Cut the connection when its buffer has not emptied for a while, whoever filled it."""
+        """Cut the connection when its buffer has not emptied for a while, whoever filled it.
+
+        Or when it should have closed: a peer that goes on sending is listened to for ever.
+        """
         connection = self.connection
-        if not connection.paused:
+        if not connection.paused and connection.protocol.state is State.OPEN:
             self._stuck = None
         elif self._stuck is None or self._stuck[1] != connection.resumes:
             self._stuck = now, connection.resumes
@@ -345,7 +350,7 @@ async def serve(
         hub.converse,
         sock=listener,
         process_request=hub.answer,
-        create_connection=remembering(hub.transports),
+        create_connection=remembering(hub.transports, settings.max_subscribers + STRANGERS),
         compression=None,
         server_header=None,
         max_size=MAX_MESSAGE,
