@@ -30,6 +30,7 @@ BEAT = 10  #: seconds between heartbeats, and between websocket pings
 SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
 USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
+STRANGERS = 256  #: connections that have not shaken hands yet, beside the sockets we serve
 MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
