@@ -207,6 +207,25 @@ async def test_a_lonely_model_behind_an_open_breaker_says_when_to_come_back() ->
     assert caught.value.retry_after == pytest.approx(5.0)
 
 
+async def test_calls_turned_away_do_not_put_off_the_next_probe() -> None:
+    # 0 s: open.  5 s: a probe hangs.  6 s: a call is turned away.  10 s: the next probe.
+    fail = fails(GatewayLost("500", status=500))
+    one = Scripted(*[fail] * 10, NEVER, says("hello"))
+    gateway = chain(one, attempts=1)
+    for _ in range(10):
+        with pytest.raises(GatewayLost):
+            await ask(gateway)
+    async with anyio.create_task_group() as tasks:
+        await anyio.sleep(5)
+        tasks.start_soon(ask, gateway)
+        await anyio.sleep(1)
+        with pytest.raises(GatewayBusy):
+            await ask(gateway)
+        await anyio.sleep(4)
+        assert (await ask(gateway))[0] == "hello"
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_caller_that_loses_patience_counts_against_the_model() -> None:
     one = Scripted(NEVER)
     gateway = chain(one)

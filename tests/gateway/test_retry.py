@@ -36,6 +36,7 @@ def decide(
         (BUSY, Again(0.1)),
         (GatewayLost("500", status=500), Again(0.1)),
         (GatewayBusy("429", status=429, retry_after=1), Again(1.0)),
+        (GatewayBusy("429", status=429, retry_after=3), Next()),
         (GatewayBusy("429", status=429, retry_after=60), Next()),
         (GatewayTimeout("no token"), Next()),
         (GatewayRefused("400", status=400), GiveUp()),

@@ -69,6 +69,12 @@ def test_one_event_may_have_several_data_lines() -> None:
     assert read(event.encode())[0] == TextDelta("hi")
 
 
+def test_a_line_end_cut_in_two_is_one_line_end() -> None:
+    event = b"data: 1\r\ndata: 2\r\n\r\n"
+    events = EventStream()
+    assert [e for byte in event for e in events.feed(bytes([byte]))] == [b"1\n2"]
+
+
 def test_a_server_that_leaves_out_blank_lines_is_understood() -> None:
     assert read(HELLO.replace(b"\n\n", b"\n")) == read(HELLO)
 

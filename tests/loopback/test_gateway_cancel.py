@@ -10,7 +10,9 @@ import pytest
 from pipeline.completions import CompletionRequest, Message
 from pipeline.errors import GatewayBusy
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.transport import WarmTransport, origin_of
+from pipeline.gateway.connection import Connection
+from pipeline.gateway.transport import Origin, WarmTransport, origin_of
+from pipeline.settings import LlmSettings
 from tests.loopback.gateway_peer import (
     CHUNKED,
     HELLO,
@@ -87,10 +89,13 @@ async def test_a_call_cancelled_while_it_writes_leaves_nothing() -> None:
 
 async def test_a_call_cancelled_before_it_begins_sends_nothing() -> None:
     async with talking(saying(WHOLE)) as (client, server):
+        await client.warm()
         with anyio.CancelScope() as scope:
             scope.cancel()
             await ask(client)
-        assert not server.peers
+        assert client.transport_idle() == 1
+        await ask(client)
+        assert len(server.peers[0].requests) == 1
 
 
 async def test_whoever_stops_waiting_for_a_slot_leaves_the_others_in_order() -> None:
@@ -114,6 +119,37 @@ async def test_a_committed_request_takes_the_connection_of_a_speculative_one() -
         assert text(await ask(client)) == "hello"
         with pytest.raises(GatewayBusy, match="speculative"):
             await guess.receive()
+
+
+async def test_a_speculative_request_gives_way_while_it_connects() -> None:
+    class Slow(WarmTransport):
+        async def fresh(self, origin: Origin) -> Connection:
+            if not asked:
+                asked.append(origin)
+                await connected.wait()
+            return await super().fresh(origin)
+
+    asked: list[Origin] = []
+    connected = anyio.Event()
+    busy: list[GatewayBusy] = []
+    async with serving(saying(WHOLE)) as server:
+        client = GatewayClient(server.url, "", LlmSettings(connections=1), Slow())
+
+        async def guess() -> None:
+            try:
+                async with client.open(REQUEST, speculative=True):
+                    pytest.fail("sent although its slot was taken")
+            except GatewayBusy as failure:
+                busy.append(failure)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(guess)
+            await anyio.wait_all_tasks_blocked()
+            assert text(await ask(client)) == "hello"
+            connected.set()
+        assert len(busy) == 1
+        assert client.slots.held == 0
+        await client.aclose()
 
 
 async def test_an_adopted_request_keeps_its_connection() -> None:

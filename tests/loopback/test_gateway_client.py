@@ -175,6 +175,12 @@ async def test_an_answer_without_sense_is_lost(head: bytes) -> None:
             await ask(client)
 
 
+async def test_a_head_without_end_is_not_waited_for() -> None:
+    async with talking(saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000)) as (client, _):
+        with pytest.raises(GatewayLost, match="head of the answer is longer than 65536 bytes"):
+            await ask(client)
+
+
 async def test_a_body_without_length_is_complete_by_its_end_marker() -> None:
     body = event("hello", "stop") + b"data: [DONE]\n\n"
     async with talking(ending(SSE + b"\r\n" + body)) as (client, _):
