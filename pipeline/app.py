@@ -27,7 +27,7 @@ from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, op
 from pipeline.settings import Prompt, Settings
 from pipeline.stt.silence import Silence
 from pipeline.tasks import plain_errors
-from pipeline.upstream import LanguageModel, Plan, speech_to_text
+from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text
 
 Tell = Callable[[str], None]  #: is given a line of progress
 
@@ -184,6 +184,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             gateway=llm.gateway,
             budget=Budget(settings.llm.requests_per_minute if limited else 0),
             new_id=_response_id,
+            forms=await forms(planned, llm),
             observe=observe,
             clock=time.monotonic,
         )

@@ -120,6 +120,45 @@ class Reply(AbstractAsyncContextManager["Reply"], Protocol):
         ...
 
 
+class Verdict(Struct, frozen=True):
+    """What became of a reply that had to be JSON."""
+
+    value: Any = None
+    error: str | None = None  #: why the text is no such value
+
+
+class JsonReader(Protocol):
+    """Reads JSON while it streams."""
+
+    def feed(self, text: str) -> bool:
+        """Take more text; return whether there is more to show."""
+        ...
+
+    def value(self) -> Any:
+        """Return the value so far; what was once whole in it never changes."""
+        ...
+
+
+class Form(Protocol):
+    """What a prompt's replies must look like."""
+
+    def ask(self, request: CompletionRequest) -> CompletionRequest:
+        """Return ``request``, asking for the form in the way the model understands."""
+        ...
+
+    def reader(self) -> JsonReader: ...
+
+    def judge(self, text: str, reader: JsonReader) -> Verdict:
+        """Judge a whole reply of which ``reader`` has shown what it read."""
+        ...
+
+    def ask_again(
+        self, request: CompletionRequest, text: str, error: str, tries: int
+    ) -> CompletionRequest | None:
+        """Return the request to make after ``tries`` replies that failed; none: give up."""
+        ...
+
+
 class Gateway(Protocol):
     """What ``requests.dispatch`` needs of a gateway; ``gateway.client`` satisfies it."""
 
@@ -141,8 +180,10 @@ __all__ = [
     "Accepted",
     "CompletionRequest",
     "Finished",
+    "Form",
     "FunctionCall",
     "Gateway",
+    "JsonReader",
     "Message",
     "Piece",
     "RateLimit",
@@ -151,4 +192,5 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "Verdict",
 ]

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec import Struct
 
 from pipeline.audio.pcm import AudioClock, Format, Framer
-from pipeline.completions import Gateway
+from pipeline.completions import Form, Gateway
 from pipeline.errors import GatewayError, InputError, PipelineError, SttError
 from pipeline.events import (
     ClientCommand,
@@ -86,6 +86,7 @@ class Equipment(Struct, frozen=True):
     gateway: Gateway
     budget: Budget
     new_id: Callable[[], str]
+    forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
     observe: tuple[Observe, ...] = ()
     clock: Clock = anyio.current_time
 
@@ -112,7 +113,7 @@ class Session:
         self._clock = AudioClock()
         self._tracker = TurnTracker()
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id)
-        self._ledger = Ledger(prompts, desk)
+        self._ledger = Ledger(prompts, desk, equipment.forms)
         self._dispatch = Dispatch(self._ledger, equipment.gateway, self, self._now)
         self._prompts = prompts
         self._stt = equipment.listen(audio, self.hear)

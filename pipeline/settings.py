@@ -62,6 +62,13 @@ class Prompt(Section, frozen=True, kw_only=True):
     stream: bool = True
     extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: passed through in the body
 
+    output: Literal["text", "json"] = "text"
+    json_schema: dict[str, Any] = field(default_factory=dict[str, Any])  #: of output = "json"
+    json_partials: bool = False  #: push response.output_json.partial while it streams
+    #: how often a reply that does not fit is asked for again; a wrong value that json_partials
+    #: has shown already stays wrong
+    reasks: Count = 1
+
     policy: Policy = "supersede"
     parallel: Positive = 4  #: at most so many at once, with policy parallel
     every_turns: Positive = 1  #: answer every n ended turns

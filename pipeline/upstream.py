@@ -1,6 +1,7 @@
 """What stands upstream: which engines, why, and the clients that reach them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import anyio
@@ -8,15 +9,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
+from pipeline.completions import CompletionRequest, Form, JsonReader, Verdict
 from pipeline.configuration import Secret, find_key
 from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
 from pipeline.engines import Choice, choose
-from pipeline.errors import EngineError, SettingsError
+from pipeline.errors import EngineError, GatewayError, SettingsError
 from pipeline.events import Engine
 from pipeline.gateway import parameters
 from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.partial import PartialJson
 from pipeline.gateway.records import Log
+from pipeline.gateway.reply import Invalid, Mode, Structured, Valid, best_mode
 from pipeline.gateway.retry import Policy
 from pipeline.local.child import Engines
 from pipeline.requests import prompt as templates
@@ -24,6 +28,8 @@ from pipeline.session import Hear, SpeechToText
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
+
+CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
 
 
 class Plan(Struct, frozen=True):
@@ -92,6 +98,7 @@ class LanguageModel:
         url, key, model = _address(settings, planned, engines)
         self.engine = Engine(name=planned.llm.name, url=url, model=model or None)
         first = GatewayClient(url, key, settings.llm)
+        self._first = first
         self._clients = {(url, key): first}
         targets = [Target(first, first.host)]
         for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
@@ -109,6 +116,19 @@ class LanguageModel:
         )
         self.gateway = Chain(targets, policy, log=log)
 
+    async def json_mode(self, model: str) -> Mode:
+        """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
+
+        Other servers are taken to know ``response_format``, as most do.
+        """
+        if self.engine.name != "assemblyai":
+            return "response_format"
+        with anyio.move_on_after(CATALOG), suppress(GatewayError):
+            catalog = await self._first.catalog()
+            entry = catalog.models.get(model)
+            return best_mode(entry.supported if entry else ())
+        return "prompt"
+
     async def keep_warm(self) -> None:
         """Replace the connections that cancels cost, until cancelled."""
         async with anyio.create_task_group() as tasks:
@@ -118,6 +138,44 @@ class LanguageModel:
     async def aclose(self) -> None:
         for client in self._clients.values():
             await client.aclose()
+
+
+class JsonForm:
+    """Asks for JSON in the way that the model understands. Satisfies ``completions.Form``."""
+
+    def __init__(self, structured: Structured, mode: Mode) -> None:
+        self._structured = structured
+        self._mode: Mode = mode
+
+    def ask(self, request: CompletionRequest) -> CompletionRequest:
+        return self._structured.ask(request, self._mode)
+
+    def reader(self) -> PartialJson:
+        return self._structured.reader()
+
+    def judge(self, text: str, reader: JsonReader) -> Verdict:
+        shown = reader if isinstance(reader, PartialJson) else None
+        match self._structured.judge(text, shown):
+            case Valid(value):
+                return Verdict(value)
+            case Invalid(error):
+                return Verdict(error=error)
+
+    def ask_again(
+        self, request: CompletionRequest, text: str, error: str, tries: int
+    ) -> CompletionRequest | None:
+        return self._structured.reask(request, Invalid(error, text), tries)
+
+
+async def forms(planned: Plan, llm: LanguageModel) -> Mapping[str, Form]:
+    """Return the form of each prompt whose replies must be JSON."""
+    made: dict[str, Form] = {}
+    for name, prompt in planned.prompts.items():
+        if prompt.output == "json":
+            structured = Structured(prompt.json_schema, name, prompt.reasks)
+            mode = await llm.json_mode(prompt.model or llm.engine.model or "")
+            made[name] = JsonForm(structured, mode)
+    return made
 
 
 def _address(settings: Settings, planned: Plan, engines: Engines | None) -> tuple[str, str, str]:

@@ -16,16 +16,27 @@ done                  anything                                  nothing: no even
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from pipeline.completions import Accepted, Finished, Piece, RateLimit, TextDelta
+from pipeline.completions import (
+    Accepted,
+    Finished,
+    Form,
+    Piece,
+    RateLimit,
+    TextDelta,
+    ToolCallDelta,
+)
 from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.events import (
     ErrorDetail,
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
+    ResponseJsonPartial,
     ResponseSentence,
     Status,
 )
@@ -46,6 +57,7 @@ class Ending(Struct, frozen=True):
     reason: str | None = None
     superseded_by: str | None = None
     error: ErrorDetail | None = None
+    json: Any = None
 
 
 COMPLETED = Ending("completed")
@@ -54,13 +66,14 @@ COMPLETED = Ending("completed")
 class Answers:
     """At most one guess, any number of live responses, and the history they leave."""
 
-    def __init__(self, name: str, prompt: Prompt, desk: Desk) -> None:
+    def __init__(self, name: str, prompt: Prompt, desk: Desk, form: Form | None = None) -> None:
         self.history = History(prompt.history, prompt.interrupted_mark)
         self.live: dict[str, Response] = {}
         self.guess: Response | None = None
         self._name = name
         self._prompt = prompt
         self._desk = desk
+        self._form = form
 
     def find(self, response_id: str) -> Response | None:
         if self.guess is not None and self.guess.id == response_id:
@@ -112,7 +125,7 @@ class Answers:
 
     def receive(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:
         steps: list[Step] = []
-        text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
+        text = "".join(map(self._text_of, pieces))
         if text:
             if response.first_at is None:
                 response.first_at = now
@@ -130,6 +143,13 @@ class Answers:
                     steps += self._finish(response, piece, now)
                 break  # nothing that comes after the end belongs to the reply
         return steps
+
+    def _text_of(self, piece: Piece) -> str:
+        if isinstance(piece, TextDelta):
+            return piece.text
+        if isinstance(piece, ToolCallDelta) and self._form is not None:
+            return piece.arguments  # a model that was made to answer by calling a tool
+        return ""
 
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
         if isinstance(error, GatewayBusy) and error.status is not None:  # theirs, not our own
@@ -153,7 +173,8 @@ class Answers:
         whole = ending.status == "completed"
         if whole:
             steps += self._sentences(response, response.splitter.finish(), now)
-        self.history.close(response.id, interrupted=not whole)
+        said_all = whole or ending.reason == "max_tokens"
+        self.history.close(response.id, interrupted=not said_all)
         done = ResponseDone(
             response_id=response.id,
             status=ending.status,
@@ -164,6 +185,7 @@ class Answers:
             times=response.times(),
             request=response.info(),
             error=ending.error,
+            json=ending.json,
         )
         if not response.over:
             steps.append(Cancel(response.id))
@@ -174,8 +196,8 @@ class Answers:
     def _start(self, response: Response) -> Start:
         return Start(
             response.id,
-            response.request,
-            response.speculative,
+            replace(response.request, id=response.id),
+            response is self.guess,
             self._prompt.first_token_timeout,
             self._prompt.total_timeout,
         )
@@ -196,6 +218,8 @@ class Answers:
         return [Publish(created)]
 
     def _say(self, response: Response, text: str, now: float) -> list[Step]:
+        if self._form is not None:
+            return self._read(response, text, now)
         if response.published_at is None:
             response.published_at = now
         self.history.said(response.id, text)
@@ -223,7 +247,40 @@ class Answers:
             return self.end(response, Ending("incomplete", "cut"), now)
         if finished.reason in AT_LIMIT:
             return self.end(response, Ending("incomplete", "max_tokens"), now)
+        if self._form is not None:
+            return self._judge(response, self._form, now)
         return self.end(response, COMPLETED, now)
+
+    def _read(self, response: Response, text: str, now: float) -> list[Step]:
+        """JSON is shown as values, never as text; of a second try nothing before its end."""
+        if self._form is None or not self._prompt.json_partials or response.replies:
+            return []
+        if response.reader is None:
+            response.reader = self._form.reader()
+        if not response.reader.feed(text):
+            return []
+        if response.published_at is None:
+            response.published_at = now
+        value = response.reader.value()
+        return [Publish(ResponseJsonPartial(response_id=response.id, value=value))]
+
+    def _judge(self, response: Response, form: Form, now: float) -> list[Step]:
+        reader = response.reader or form.reader()
+        verdict = form.judge(response.text, reader)
+        if verdict.error is None:
+            if response.published_at is None:
+                response.published_at = now
+            self.history.said(response.id, response.text)
+            return self.end(response, Ending("completed", json=verdict.value), now)
+        response.replies += 1
+        again = form.ask_again(response.request, response.text, verdict.error, response.replies)
+        if again is None:
+            detail = ErrorDetail(type="invalid_output", message=verdict.error)
+            return self.end(response, Ending("failed", "invalid_output", error=detail), now)
+        response.spent = response.usage()
+        response.request, response.text, response.finished = again, "", None
+        response.over, response.ended_at = False, None
+        return [self._start(response)]
 
     def _accepted(self, response: Response, accepted: Accepted, now: float) -> None:
         response.request_id = accepted.request_id

@@ -112,9 +112,12 @@ class Dispatch:
         with scope:
             try:
                 await self._exchange(start, reply)
+                if self._scopes.get(key) is scope:  # else its reply is being asked for again
+                    raise GatewayLost(f"{start.request.model} broke off")
             except GatewayError as error:
                 self.do(self.ledger.failed(key, error, self._clock()))
-        self._scopes.pop(key, None)
+        if self._scopes.get(key) is scope:  # a reply asked for again has a scope of its own
+            del self._scopes[key]
         self._guesses.pop(key, None)
 
     async def _exchange(self, start: Start, reply: Reply) -> None:
@@ -140,7 +143,6 @@ class Dispatch:
                 f"{model} did not finish within {start.total_timeout:g} s"
                 " (the prompt's total_timeout)"
             )
-        self.do(ledger.failed(key, GatewayLost(f"{model} broke off"), self._clock()))
 
 
 def _has_content(pieces: Iterable[Piece]) -> bool:

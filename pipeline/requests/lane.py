@@ -7,7 +7,7 @@ from math import inf
 
 from msgspec import Struct
 
-from pipeline.completions import CompletionRequest, Piece
+from pipeline.completions import CompletionRequest, Form, Piece
 from pipeline.errors import GatewayError
 from pipeline.requests.answers import Answers, Ending
 from pipeline.requests.desk import Desk
@@ -50,8 +50,9 @@ def merged(batches: Sequence[Batch]) -> Batch:
 class Lane:
     """The law book of ``Prompt.policy``, its triggers, its gates and its guesses."""
 
-    def __init__(self, name: str, prompt: Prompt, desk: Desk) -> None:
-        self.answers = Answers(name, prompt, desk)
+    def __init__(self, name: str, prompt: Prompt, desk: Desk, form: Form | None = None) -> None:
+        self.answers = Answers(name, prompt, desk, form)
+        self._form = form
         self._prompt = prompt
         self._desk = desk
         self._pending: deque[Asked] = deque(maxlen=MOST_PENDING)
@@ -331,7 +332,7 @@ class Lane:
         transcript = partial(self._desk.transcript, guessed)
         scene = Scene(turns, transcript, {**prompt.vars, **self._desk.vars})
         history = self.answers.history.messages(self._in_the_way())
-        return CompletionRequest(
+        request = CompletionRequest(
             model=model,
             messages=messages(prompt, scene, history),
             stream=prompt.stream,
@@ -339,3 +340,4 @@ class Lane:
             temperature=prompt.temperature,
             extra=prompt.extra,
         )
+        return request if self._form is None else self._form.ask(request)

@@ -7,7 +7,7 @@ steps, to be carried out in order. Its laws stand in the README under "How it wo
 from collections.abc import Mapping, Sequence
 from math import inf
 
-from pipeline.completions import Piece
+from pipeline.completions import Form, Piece
 from pipeline.errors import GatewayError
 from pipeline.events import Totals
 from pipeline.requests.desk import Desk
@@ -26,13 +26,22 @@ from pipeline.speech import (
     TurnStarted,
 )
 
+EMPTY: Mapping[str, Form] = {}
+
 
 class Ledger:
     """One lane a prompt; they share a desk and never see one another."""
 
-    def __init__(self, prompts: Mapping[str, Prompt], desk: Desk) -> None:
+    def __init__(
+        self,
+        prompts: Mapping[str, Prompt],
+        desk: Desk,
+        forms: Mapping[str, Form] = EMPTY,
+    ) -> None:
         self._desk = desk
-        self._lanes = {name: Lane(name, prompt, desk) for name, prompt in prompts.items()}
+        self._lanes = {
+            name: Lane(name, prompt, desk, forms.get(name)) for name, prompt in prompts.items()
+        }
         self._order = list(self._lanes.values())
 
     @property
@@ -86,8 +95,9 @@ class Ledger:
         return lane.received(response, pieces, now)
 
     def failed(self, response_id: str, error: GatewayError, now: float) -> list[Step]:
+        """The call failed, or returned without an end; nothing, if the reply is over already."""
         found = self._find(response_id)
-        if found is None:
+        if found is None or found[1].over:
             return []
         lane, response = found
         return lane.failed(response, error, now)

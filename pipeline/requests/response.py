@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from pipeline.completions import CompletionRequest, Finished, Usage
+from pipeline.completions import CompletionRequest, Finished, JsonReader, Usage
 from pipeline.events import RequestInfo, Times, TokenUsage
 from pipeline.requests.prompt import Asked
 from pipeline.requests.sentences import SentenceSplitter
@@ -38,12 +38,15 @@ class Response:
         "model",
         "over",
         "published_at",
+        "reader",
+        "replies",
         "request",
         "request_id",
         "sent_at",
         "sentence_at",
         "sentences",
         "speculative",
+        "spent",
         "splitter",
         "spoken_at",
         "supersedes",
@@ -75,6 +78,9 @@ class Response:
         self.published_at: float | None = None
         self.splitter = SentenceSplitter(turns[-1].language or "en" if turns else "en")
         self.sentences = 0
+        self.reader: JsonReader | None = None  # of a reply that must be JSON
+        self.replies = 0  # whole ones that came
+        self.spent: TokenUsage | None = None  # on replies that had to be asked for again
 
     @property
     def asked_text(self) -> str:
@@ -85,6 +91,16 @@ class Response:
 
     def usage(self) -> TokenUsage:
         """Return the tokens spent, by the provider's count or by ours, and say which."""
+        last = self._usage()
+        if self.spent is None:
+            return last
+        return TokenUsage(
+            self.spent.input_tokens + last.input_tokens,
+            self.spent.output_tokens + last.output_tokens,
+            self.spent.estimated or last.estimated,
+        )
+
+    def _usage(self) -> TokenUsage:
         told: Usage | None = self.finished.usage if self.finished else None
         if told is not None:
             return TokenUsage(told.input_tokens, told.output_tokens, told.estimated)

@@ -1,0 +1,178 @@
+"""A session among stand-ins: scripted speech-to-text and gateway, real everything else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from pipeline.audio.pcm import Format
+from pipeline.completions import Accepted, CompletionRequest, Finished, Form, Piece, TextDelta
+from pipeline.errors import GatewayLost
+from pipeline.events import (
+    Engine,
+    Frame,
+)
+from pipeline.hub.fanout import Topic, Topics
+from pipeline.journal.log import SessionLog
+from pipeline.requests.budget import Budget
+from pipeline.requests.response import CallReport
+from pipeline.session import Equipment, Session, open_session
+from pipeline.settings import Prompt
+from pipeline.speech import Heard, StreamClosed, Transcript, Word
+
+SECOND = b"\0" * 32_000
+
+
+class Speech:
+    """Speech-to-text that hears what the test says it does."""
+
+    def __init__(self, hear: Callable[[Heard], None], refusal: Exception | None = None) -> None:
+        self.hear = hear
+        self.refusal = refusal
+        self.sent = 0
+        self.forced = 0
+        self.said_goodbye = False
+        self._over = anyio.Event()
+        self._failure: Exception | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        task_status.started()
+        try:
+            await self._over.wait()
+        finally:
+            self.said_goodbye = True
+        if self._failure is not None:
+            raise self._failure
+
+    async def send(self, frame: bytes) -> None:
+        self.sent += len(frame)
+
+    async def force_endpoint(self) -> None:
+        self.forced += 1
+
+    async def finish(self) -> None:
+        self.hear(StreamClosed())
+        self._over.set()
+
+    def fail(self, error: Exception) -> None:
+        self._failure = error
+        self._over.set()
+
+
+class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
+    """Says a word every ``gap`` seconds."""
+
+    def __init__(self, gateway: "ScriptedGateway", request: CompletionRequest) -> None:
+        self.gateway = gateway
+        self.request = request
+        words = gateway.replies.pop(0) if gateway.replies else gateway.words
+        self._left: list[Piece] = [
+            Accepted("q-1"),
+            *(TextDelta(word) for word in words),
+            Finished("stop", complete=True),
+        ]
+
+    async def __aenter__(self) -> "ScriptedReply":
+        self.gateway.requests.append(self.request)
+        self.gateway.open_now += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.gateway.open_now -= 1
+
+    async def receive(self) -> Sequence[Piece]:
+        if not self._left:
+            return []
+        await anyio.sleep(self.gateway.gap)
+        if self.gateway.failure is not None:
+            raise self.gateway.failure
+        return [self._left.pop(0)]
+
+    def commit(self) -> None:
+        pass
+
+
+class ScriptedGateway:
+    def __init__(self) -> None:
+        self.words = ["One", " two", "."]
+        self.replies: list[list[str]] = []  # before ``words``, one for each request
+        self.gap = 1.0  # seconds
+        self.failure: GatewayLost | None = None
+        self.requests: list[CompletionRequest] = []
+        self.open_now = 0
+        self.warmed = 0
+
+    def open(self, request: CompletionRequest, *, speculative: bool = False) -> ScriptedReply:
+        return ScriptedReply(self, request)
+
+    async def warm(self) -> None:
+        self.warmed += 1
+
+
+class Stage:
+    """A session, what stands around it, and what it published."""
+
+    def __init__(
+        self,
+        *,
+        refusal: Exception | None = None,
+        forms: Mapping[str, Form] | None = None,
+        **prompt: Any,
+    ) -> None:
+        self.gateway = ScriptedGateway()
+        self.reports: list[CallReport] = []
+        self.events: list[dict[str, Any]] = []
+        topics = Topics()
+        log = SessionLog("s1")
+        topic = topics.open(log)
+        log.listen(partial(self._show, topic))
+        speech: list[Speech] = []
+
+        def listen(audio: Format, hear: Callable[[Heard], None]) -> Speech:
+            speech.append(Speech(hear, refusal))
+            return speech[0]
+
+        engine = Engine(name="custom", url="test:", model="m")
+        ids = iter(f"r{n}" for n in range(1, 1000))
+        equipment = Equipment(
+            stt=engine,
+            llm=engine,
+            listen=listen,
+            gateway=self.gateway,
+            budget=Budget(0),
+            new_id=lambda: next(ids),
+            forms=forms or {},
+            observe=(lambda _, call: self.reports.append(call),),
+        )
+        prompts = {"reply": Prompt(system="Be brief.", **prompt)}
+        self.session = Session(topic, log.append, prompts, equipment, Format())
+        self.speech = speech[0]
+
+    def _show(self, topic: Topic, frame: Frame) -> None:
+        topic.publish(frame)
+        self.events.append(msgspec.json.decode(frame.data))
+
+    def open(self) -> AbstractAsyncContextManager[Session]:
+        return open_session(self.session, "test")
+
+    def said(self, *types: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] in types]
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+
+def turn(order: int, text: str, end: float = 0.0) -> Transcript:
+    return Transcript(order, text, ended=True, words=(Word(text, 0.0, end),))
