@@ -33,9 +33,10 @@ logger = logging.getLogger(__name__)
 class Events:
     """The events of one session, or of all, in order; ends with the session."""
 
-    def __init__(self, url: str, resume: Resume, *, patience: float) -> None:
+    def __init__(self, url: str, resume: Resume, *, patience: float, token: str = "") -> None:
         self.raw = b""  #: the newest event's JSON, as it came
         self._url = f"{url.rstrip('/')}/v1/events"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._resume = resume
         self._patience = patience
         self._socket: ClientConnection | None = None
@@ -67,6 +68,7 @@ class Events:
         try:
             self._socket = await connect_websocket(
                 self._url,
+                additional_headers=self._headers,
                 compression=None,
                 proxy=None if is_loopback(urlsplit(self._url).hostname or "") else True,
                 open_timeout=OPEN,
@@ -118,22 +120,26 @@ class Events:
 
 
 @asynccontextmanager
-async def connect(
+async def connect(  # noqa: PLR0913 - keywords, each with a default
     url: str,
     session_id: str = "*",
     *,
     after_seq: int | None = None,
     events: Sequence[str] = (),
+    token: str = "",
     patience: float = PATIENCE,
 ) -> AsyncGenerator[Events]:
     """Subscribe at ``url`` (``ws://host:port``) and yield an async iterator of events.
 
     ``after_seq`` is 0 for everything from the start, absent for what comes from now on;
-    ``events`` are globs of event types. A lost connection is taken up again where it broke.
-    Raises ``SubscribeError`` when the server cannot be reached, or refuses.
+    ``events`` are globs of event types; ``token`` goes as the bearer token. A lost
+    connection is taken up again where it broke. Raises ``SubscribeError`` when the server cannot be reached, or refuses.
     """
     subscription = Events(
-        url, Resume(session_id, after_seq=after_seq, events=events), patience=patience
+        url,
+        Resume(session_id, after_seq=after_seq, events=events),
+        patience=patience,
+        token=token,
     )
     await subscription.open()
     try:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import anyio
 import msgspec
+from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import (
@@ -16,6 +17,7 @@ from pipeline.events import (
     SubscribeCommand,
     decode_command,
 )
+from pipeline.hub.access import ANYBODY, Grant
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text
 from pipeline.hub.service import Adapter, LiveSession, Order, Service
@@ -30,6 +32,11 @@ logger = logging.getLogger(__name__)
 
 class Peer(Sink, Protocol):
     """The other end of one socket."""
+
+    @property
+    def grant(self) -> Grant:
+        """What it may do."""
+        ...
 
     async def receive(self) -> bytes | str:
         """Return the next message. Raises ``Goodbye`` when there will be none."""
@@ -84,8 +91,9 @@ async def _first(peer: Peer) -> bytes | str:
 class Following:
     """What one socket subscribes to."""
 
-    def __init__(self, subscriber: Subscriber, topics: Topics) -> None:
+    def __init__(self, subscriber: Subscriber, topics: Topics, grant: Grant = ANYBODY) -> None:
         self._subscriber = subscriber
+        self._grant = grant
         self._topics = topics
         self._events: tuple[str, ...] = ()
 
@@ -93,6 +101,7 @@ class Following:
         """Carry ``command`` out. Raises ``Goodbye`` when it cannot be."""
         if command.after_seq is not None and command.after_seq < 0:
             raise Goodbye("after_seq is negative", code=CloseCode.BAD_REQUEST)
+        self._grant.check(command.session_id)
         if command.session_id == "*":
             self._follow_all(command)
             return
@@ -134,7 +143,7 @@ async def subscribe(peer: Peer, house: "House", command: SubscribeCommand | None
     ``command`` is what its address asks for already.
     """
     subscriber = Subscriber(peer)
-    following = Following(subscriber, house.service.topics)
+    following = Following(subscriber, house.service.topics, peer.grant)
     farewell: list[Goodbye] = []
     house.circle.add(subscriber)
     try:
@@ -170,7 +179,7 @@ async def _take_commands(peer: Peer, following: Following, *, asked: bool) -> No
 def _subscription(message: bytes | str) -> SubscribeCommand:
     try:
         command = decode_command(message)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not a command: {error}") from error
     if not isinstance(command, SubscribeCommand):
         raise InputError("on /v1/events the one command is session.subscribe")
@@ -238,6 +247,7 @@ async def ingest(
     try:
         house.feeds.check()
         start, rest = await _opening(peer, adapter)
+        start = _within(peer.grant, start)
         house.feeds.enter(reading)
         async with house.service.open(start, source=source) as session:
             await _run_session(_Source(peer, adapter, session, reading), rest, events, house)
@@ -253,6 +263,14 @@ async def ingest(
     finally:
         house.feeds.leave(reading)
     raise Goodbye("the session has ended", code=CloseCode.ENDED)
+
+
+def _within(grant: Grant, start: StartCommand) -> StartCommand:
+    """Return ``start`` for the session the grant is for. Raises ``Goodbye`` for another one."""
+    if start.session_id is None and grant.session_id != "*":
+        return replace(start, session_id=grant.session_id)
+    grant.check(start.session_id or "*")
+    return start
 
 
 async def _opening(peer: Peer, adapter: Adapter) -> tuple[StartCommand, Sequence[Order]]:
@@ -375,8 +393,11 @@ async def _run_session(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_push, replies, reading, farewell)
             tasks.start_soon(_until_ended, session.topic, reading)
-            with reading, suppress(Goodbye):
-                await source.feed(orders)
+            with reading:
+                try:
+                    await source.feed(orders)
+                except Goodbye as goodbye:
+                    farewell.append(goodbye)
             if not session.topic.ended.is_set():
                 await session.finish()
             with anyio.move_on_after(FLUSH):
@@ -386,6 +407,8 @@ async def _run_session(
     finally:
         if isinstance(replies, Subscriber):
             house.circle.discard(replies)
+    if farewell and farewell[0].code == CloseCode.BAD_REQUEST:
+        raise farewell[0]
 
 
 async def _until_ended(topic: Topic, reading: anyio.CancelScope) -> None:

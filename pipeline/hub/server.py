@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
@@ -16,10 +16,20 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
+from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError
+from pipeline.hub.access import ANYBODY, NOBODY, SUBPROTOCOL, Access, Grant, scope_of
 from pipeline.hub.conversation import House, ingest, subscribe
-from pipeline.hub.http import Gate, Page, fields_of, globs_of, subscription_of, text_page
+from pipeline.hub.http import (
+    Gate,
+    Page,
+    fields_of,
+    globs_of,
+    is_loopback,
+    subscription_of,
+    text_page,
+)
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import Guard, MakeAdapter, Service
 from pipeline.settings import ServeSettings
@@ -48,6 +58,7 @@ class Connection(ServerConnection):
 
     paused: bool
     resumes = 0
+    grant = ANYBODY
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -87,6 +98,10 @@ class Socket:
         self.scope = anyio.CancelScope()
         self.goodbye = Goodbye("", code=CloseCode.ENDED)
         self._stuck: tuple[float, int] | None = None  # since when, at which count of resumes
+
+    @property
+    def grant(self) -> Grant:
+        return self.connection.grant
 
     def write(self, wire: bytes) -> bool:
         connection = self.connection
@@ -174,6 +189,7 @@ class Hub:
         routes: Mapping[str, Route],
         guards: Mapping[str, Guard],
     ) -> None:
+        self.access: Access | None = None  #: without it, everybody may do everything
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
@@ -210,7 +226,11 @@ class Hub:
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a plain GET, or return None to let the websocket handshake go on."""
         path = request.path.partition("?")[0]
-        page = self._gate.refusal(request.headers) or self._page(path, request)
+        page = (
+            self._gate.refusal(request.headers)
+            or self._unwelcome(connection, path, request)
+            or self._page(path, request)
+        )
         if page is None:
             connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
             return None
@@ -222,6 +242,20 @@ class Hub:
         })  # fmt: skip
         body = b"" if request.method == "HEAD" else page.body
         return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
+
+    def _unwelcome(self, connection: ServerConnection, path: str, request: Request) -> Page | None:
+        """Return why a token is asked for, or does not do; a signed format brings its own proof."""
+        scope = scope_of(path)
+        if self.access is None or scope is None or path in self._guards:
+            return None
+        grant = self.access.grant(request.headers)
+        if scope not in grant.scopes:
+            if grant == NOBODY:
+                return text_page(401, "a bearer token is missing or wrong")
+            return text_page(403, f"this token does not allow to {scope}")
+        if isinstance(connection, Connection):
+            connection.grant = grant
+        return None
 
     def _page(self, path: str, request: Request) -> Page | None:
         route = self._routes.get(path)
@@ -308,6 +342,10 @@ def _path_of(name: str) -> str:
     return name if name.startswith("/") else INGEST + name
 
 
+def _subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+
+
 def _page_of(route: Route) -> Callable[[], Page]:
     return lambda: Page(200, *route())
 
@@ -330,22 +368,29 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serve(
+async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     service: Service,
     settings: ServeSettings,
     *,
     adapters: Mapping[str, MakeAdapter],
     routes: Mapping[str, Route] | None = None,
     guards: Mapping[str, Guard] | None = None,
+    access: Access | None = None,
 ) -> AsyncGenerator[Hub]:
     """Serve until left; leaving closes every socket, in bounded time.
 
     ``adapters`` are the ingest formats by name, or by path where that is another than
     ``/v1/ingest/``; ``guards``, by the same keys, turn handshakes away. ``routes`` are further
-    pages by path: each returns a content type and a body. Raises ``ServeError`` when the port
-    cannot be had.
+    pages by path: each returns a content type and a body. ``access`` holds the tokens; without
+    any we listen on this machine only. Raises ``ServeError`` when the port cannot be had.
     """
+    if access is None and not is_loopback(settings.host):
+        raise ServeError(
+            f"not listening on {settings.host} without a token: whoever reaches it could listen in"
+            ' and spend your quota; set [serve.tokens], or host = "127.0.0.1"'
+        )
     hub = Hub(service, settings, adapters, routes or {}, guards or {})
+    hub.access = access
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.converse,
@@ -353,6 +398,7 @@ async def serve(
         process_request=hub.answer,
         create_connection=remembering(hub.transports, settings.max_subscribers + STRANGERS),
         compression=None,
+        select_subprotocol=_subprotocol,
         server_header=None,
         max_size=MAX_MESSAGE,
         open_timeout=OPEN,

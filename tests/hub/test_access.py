@@ -1,0 +1,59 @@
+"""Tokens: what they are read from, and what they allow."""
+
+import pytest
+
+from pipeline.hub.access import NOBODY, Access, Grant, scope_of
+from pipeline.hub.protocol import CloseCode, Goodbye
+
+READ = Grant(frozenset({"subscribe"}))
+ACCESS = Access({"s3cret": READ, "other": Grant(session_id="s1")})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer s3cret"},
+        {"Authorization": "bearer  s3cret "},
+        {"Sec-WebSocket-Protocol": "pipeline, bearer.s3cret"},
+    ],
+)
+def test_a_token_is_found_where_it_may_stand(headers: dict[str, str]) -> None:
+    assert ACCESS.grant(headers) == READ
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "s3cret"},
+        {"Authorization": "Basic s3cret"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer s3cre"},
+        {"Authorization": "Bearer s3cret2"},
+        {"Sec-WebSocket-Protocol": "s3cret"},
+        {"Cookie": "token=s3cret"},
+    ],
+)
+def test_anything_else_allows_nothing(headers: dict[str, str]) -> None:
+    assert ACCESS.grant(headers) == NOBODY
+
+
+def test_tokens_are_not_printed() -> None:
+    assert "s3cret" not in repr(ACCESS) + repr(vars(ACCESS))
+
+
+def test_a_token_for_one_session_is_for_that_one() -> None:
+    grant = Grant(session_id="s1")
+    grant.check("s1")
+    for other in ("s2", "*", ""):
+        with pytest.raises(Goodbye) as refused:
+            grant.check(other)
+        assert refused.value.code == CloseCode.FORBIDDEN
+
+
+def test_each_path_asks_for_its_scope() -> None:
+    assert [scope_of(path) for path in ("/v1/events", "/v1/sessions", "/metrics")] == [
+        "subscribe"
+    ] * 3
+    assert [scope_of(path) for path in ("/v1/ingest/raw", "/v1/relay/twilio")] == ["ingest"] * 2
+    assert [scope_of(path) for path in ("/healthz", "/readyz", "/")] == [None] * 3
