@@ -2,8 +2,9 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -12,10 +13,11 @@ from pipeline.errors import SttError
 from pipeline.speech import Heard, StreamClosed, StreamLost, StreamResumed
 from pipeline.stt import wire
 from pipeline.stt.call import Call, Dial, ring_up
-from pipeline.stt.connection import Connection
+from pipeline.stt.connection import Connection, changed
 from pipeline.stt.course import ROLL_AT, ROLL_BY, Course, lifetime
-from pipeline.stt.loudness import quiet, speech_share
+from pipeline.stt.loudness import level, quiet, speech_share
 from pipeline.stt.pace import Bucket, slower
+from pipeline.stt.parameters import check_changes
 from pipeline.stt.replay import Replay
 from pipeline.stt.spool import FileSpool
 from pipeline.stt.stall import Watchdog
@@ -54,6 +56,7 @@ class SpeechToText:
         self._hear = hear
         self._dial = dial
         self._second = connection.bytes_per_second
+        self._frame = self._second // 20 & ~1  #: bytes in 50 ms
         self._audio = Replay(
             int(connection.keep_memory * self._second),
             FileSpool(int(connection.keep_disk * self._second)) if connection.keep_disk else None,
@@ -70,6 +73,11 @@ class SpeechToText:
         self._finishing = False
         self._started = False
         self._over = anyio.Event()
+
+    @property
+    def kept(self) -> float:
+        """Seconds of audio that are held to be sent again."""
+        return (self._audio.end - self._audio.start) / self._second
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Connect and listen until the stream is closed; started once the server has begun.
@@ -110,6 +118,16 @@ class SpeechToText:
             self._call.forced = self._audio.end
             self._more.set()
 
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        """Change parameters from here on, also for the connections that follow.
+
+        Raises ``SettingsError`` for what cannot change, or may not be: it would end the session.
+        """
+        checked = check_changes(changes, self._connection.model)
+        self._connection = changed(self._connection, checked)
+        if self._call is not None:
+            await self._call.tell(wire.update_configuration(checked))
+
     async def finish(self) -> None:
         """Ask for the end, and wait until the last turn has been heard."""
         self._finishing = True
@@ -145,8 +163,19 @@ class SpeechToText:
                 return call
 
     def _needed(self) -> int:
-        """Return the first byte that no ended turn covers, and that is still there."""
-        return self._audio.first(self._align(LOSING))
+        """Return from where to send again: the quietest moment shortly before what is new.
+
+        There no word is cut. What is heard of the ended turn once more is not told again.
+        """
+        first = self._audio.first(self._align(LOSING))
+        frame = self._frame
+        places = range(first, min(self._align(self._stitch.ended), self._audio.end), frame)
+        encoding = self._connection.encoding
+        return min(
+            reversed(places),
+            key=lambda at: level(self._audio.read(at, frame), encoding),
+            default=first,
+        )
 
     async def _reach_again(self, error: SttError, course: Course) -> Call:
         delay = course.after(error, anyio.current_time(), random.random())
@@ -155,7 +184,8 @@ class SpeechToText:
         call = await self._reach(course)
         again = (self._audio.end - call.cursor) / self._second
         gone = self._audio.lost()
-        lost = (gone[0] / self._second, gone[1] / self._second) if gone else (None, None)
+        told = self._stitch.ended  # a little more than what is not told yet is kept
+        lost = (max(gone[0] / self._second, told), gone[1] / self._second) if gone else (None, None)
         call.said.append(StreamResumed(again, *lost))
         return call
 
@@ -264,7 +294,7 @@ class SpeechToText:
 
     def _latest(self, seconds: float) -> list[bytes]:
         """Return the newest audio in 50 ms frames."""
-        frame = max(self._second // 20 & ~1, 2)
+        frame = self._frame
         start = max(self._audio.end - int(seconds * 20) * frame, self._audio.start)
         return [self._audio.read(at, frame) for at in range(start, self._audio.end, frame)]
 

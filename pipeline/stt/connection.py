@@ -1,10 +1,12 @@
 """Where to connect and with what: one frozen value, checked before anything is sent. Pure."""
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
 from pipeline.settings import SttSettings
@@ -92,6 +94,17 @@ def connection_for(
         close_timeout=settings.close_timeout,
         pace=VENDOR_PACE if vendor else 0.0,
         loopback=loopback,
+    )
+
+
+def changed(connection: Connection, changes: Mapping[str, Any]) -> Connection:
+    """Return the connection with parameters that were checked and changed while it was open."""
+    url = urlsplit(connection.url)
+    query = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in changes.items()}
+    return replace(
+        connection,
+        url=urlunsplit(url._replace(query=urlencode(query))),
+        parameters=connection.parameters | dict(changes),
     )
 
 

@@ -15,6 +15,8 @@ LEAD = 2.0  #: kept before the first word of an open turn, which a later partial
 #: (observed, 2026-09)
 MARGIN = 8.0
 BLIND = 30.0  #: the same where no Heartbeat says what has arrived
+#: kept before the end of the last ended turn: recognisers place it up to some tenths too late
+BEFORE = 0.5
 REACTION = 0.5  #: from the end of a turn to its message, where it has no word times
 
 
@@ -25,6 +27,7 @@ class Stitch:
         self.ended = 0.0  #: where the last word of the last ended turn ends
         self.open_from: float | None = None  #: where the open turn's first word starts
         self._partials = partials  # without them nobody knows when a turn opens
+        self._last = ""  # the last word of the last ended turn
         self._base = 0.0  # what earlier connections have told already
         self._until = math.inf  # where the next connection takes over
 
@@ -39,12 +42,13 @@ class Stitch:
 
     def floor(self, sent: float, received: float | None) -> float:
         """Return from where on audio must be kept, given what was sent and acknowledged."""
+        covered = self.ended - BEFORE
         if not self._partials:
-            return self.ended
+            return covered
         if self.open_from is not None:
-            return max(self.ended, self.open_from - LEAD)
+            return max(covered, self.open_from - LEAD)
         known = sent - BLIND if received is None else received - MARGIN
-        return max(self.ended, known)
+        return max(covered, known)
 
     def accept(self, heard: Heard, sent: float) -> Heard | None:
         """Return what is new in ``heard``, or None when an earlier connection has told it.
@@ -76,9 +80,17 @@ class Stitch:
         # A word cannot end after the audio: vendors let the last one absorb the silence.
         self.ended = max(self.ended, min(end, sent))
         self.open_from = None
+        self._last = heard.words[-1].text if heard.words else ""
+
+    def _is_old(self, word: Word) -> bool:
+        if word.start >= self._base:
+            return False
+        return _middle(word) < self._base or _key(word.text) == _key(self._last)
 
     def _fresh(self, heard: Transcript) -> Transcript | None:
-        old = sum(1 for word in heard.words if _middle(word) < self._base)
+        old = 0
+        while old < len(heard.words) and self._is_old(heard.words[old]):
+            old += 1
         if not old:
             return heard
         if old == len(heard.words):
@@ -88,6 +100,10 @@ class Stitch:
         known = parts if len(parts) == len(heard.words) else None
         text = " ".join(known[old:] if known else [word.text for word in words])
         return replace(heard, text=text, words=words)
+
+
+def _key(text: str) -> str:
+    return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
 def _middle(word: Word) -> float:

@@ -94,11 +94,9 @@ async def test_a_half_open_connection_is_found_by_its_heartbeats() -> None:
             await tasks.start(talk.client.run)
             await anyio.sleep(0.3)
             proxy.blackhole()
-            start = anyio.current_time()
             tasks.start_soon(talk.say)
-            while not talk.causes:
-                await anyio.sleep(0.05)
-            assert anyio.current_time() - start < 12
+            await anyio.sleep(12)
+            assert len(talk.causes) == 1
             proxy.heal()
             await anyio.sleep(1)
             await talk.client.finish()
@@ -120,7 +118,7 @@ async def test_a_refusal_in_mid_session_is_the_end_at_once(
 
 
 async def test_a_server_that_is_full_is_asked_again_later() -> None:
-    script = [
+    script: list[dict[str, Any]] = [
         {"stt": "connection", "hear_numbers": True},
         {"stt": "drop", "at_ms": 3000},
         {"stt": "connection"},

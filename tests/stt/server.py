@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import msgspec
@@ -98,6 +99,7 @@ class MemoryServer:
         self.sockets: list[MemorySocket] = []
         self.down: Callable[[], bool] = lambda: False  #: nobody can connect
         self.dialled: list[float] = []  #: when
+        self.asked: list[dict[str, str]] = []  #: the query strings
 
     def play(self, **connection: Any) -> None:
         """Play this to connections from now on."""
@@ -110,6 +112,7 @@ class MemoryServer:
 
     async def dial(self, connection: Connection) -> MemorySocket:
         self.dialled.append(anyio.current_time())
+        self.asked.append(dict(parse_qsl(urlsplit(connection.url).query)))
         if self.down():
             raise SttLost("out of reach")
         script = self._scenario.script(len(self.sockets))

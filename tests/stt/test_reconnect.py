@@ -9,7 +9,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from pipeline.errors import SttLost
+from pipeline.errors import SettingsError, SttLost
 from pipeline.local.numbers import spoken
 from pipeline.settings import SttSettings
 from pipeline.speech import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed, Transcript
@@ -25,7 +25,6 @@ class Session:
         settings = connection_for(SttSettings(), None, "ws://127.0.0.1:9")
         self.server = server
         self.heard: list[Heard] = []
-        self.said = 0.0  #: seconds
         self.slowest = 0.0  #: seconds that one ``send`` took
         self.client = SpeechToText(
             replace(settings, **{"pace": 1.25, "keep_disk": 0.0} | connection),
@@ -41,15 +40,21 @@ class Session:
     def of(self, kind: type[Any]) -> list[Any]:
         return [heard for heard in self.heard if isinstance(heard, kind)]
 
-    async def say(self, audio: bytes, *, real_time: bool = True) -> None:
+    async def say(self, audio: bytes, *, real_time: bool = True, size: int = 1600) -> None:
         start = anyio.current_time()
-        for i, frame in enumerate(frames(audio), start=1):
+        for i, frame in enumerate(frames(audio, size), start=1):
             if real_time:
-                await anyio.sleep_until(start + i * 0.05)
+                await anyio.sleep_until(start + i * size / 32_000)
             before = anyio.current_time()
             await self.client.send(frame)
             self.slowest = max(self.slowest, anyio.current_time() - before)
-            self.said += 0.05
+
+
+async def lost_often(server: MemoryServer) -> None:
+    """Break three connections, and let the fourth live until it must end."""
+    for _ in range(3):
+        await anyio.sleep(500.7)
+        server.newest.lose()
 
 
 @asynccontextmanager
@@ -107,8 +112,9 @@ async def test_an_interruption_is_told_with_how_much_is_sent_again() -> None:
     assert kinds == ["StreamOpened", "StreamLost", "StreamOpened", "StreamResumed", "StreamClosed"]
     opened = one.of(StreamOpened)[1]
     resumed = one.of(StreamResumed)[0]
-    assert opened.origin == pytest.approx(1.1)  # where the last word of the first turn ends
-    assert resumed.replayed == pytest.approx(2.55 - 1.1, abs=0.06)
+    # The first turn's last word is said from 0.9 to 1.1 s; before it, it is quiet.
+    assert opened.origin == pytest.approx(0.85)
+    assert resumed.replayed == pytest.approx(2.5 - 0.85, abs=0.06)
     assert one.words == [1, 2, 3, 4, 5, 6]
 
 
@@ -258,3 +264,33 @@ async def test_a_loss_while_finishing_costs_no_word() -> None:
         server.newest.lose()
     assert one.words == [1, 2, 3]
     assert isinstance(one.heard[-1], StreamClosed)
+
+
+async def test_changes_hold_for_the_connections_that_follow() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        await one.client.update({"keyterms_prompt": ["Zephyr"]})
+        with pytest.raises(SettingsError, match="cannot change"):
+            await one.client.update({"sample_rate": 8000})
+        server.newest.lose()
+        await anyio.sleep(1)
+    assert server.sockets[0].said == ["UpdateConfiguration"]
+    assert "keyterms_prompt" not in server.asked[0]
+    assert server.asked[1]["keyterms_prompt"] == '["Zephyr"]'
+
+
+async def test_three_hours_with_losses_and_a_roll_over_keep_memory_flat() -> None:
+    server = MemoryServer(expires_s=10_800, heartbeat_ms=5000)
+    kept: list[float] = []
+    numbers = list(range(16_600))  # at two words a turn, 0.65 s each: 10,790 s
+    async with session(server) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(lost_often, server)
+        for start in range(0, len(numbers), 100):
+            audio = spoken(numbers[start : start + 100], words_per_turn=2)
+            await one.say(audio, size=6400)
+            kept.append(one.client.kept)
+        tasks.cancel_scope.cancel()
+    assert one.words == numbers
+    assert anyio.current_time() > 10_700
+    assert max(kept) < 20  # seconds
+    assert len(server.sockets) == 1 + 3 + 1  # three losses, one roll-over

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.speech import Heard, SpeechBegan, Transcript, Word
-from pipeline.stt.stitch import BLIND, LEAD, MARGIN, Stitch
+from pipeline.stt.stitch import BEFORE, BLIND, LEAD, MARGIN, Stitch
 
 
 def turn(*words: tuple[str, float], ended: bool = False, text: str = "") -> Transcript:
@@ -37,6 +37,15 @@ def test_only_the_new_words_of_a_turn_are_told() -> None:
     assert (heard.text, [word.text for word in heard.words]) == ("three.", ["three"])
 
 
+def test_a_word_heard_again_is_known_by_its_name_when_its_end_moved() -> None:
+    it = stitch(FIRST)
+    it.opened()
+    longer = Transcript(0, "Two.", ended=True, words=(Word("Two.", 1.4, 2.6),))
+    assert it.accept(longer, 100) is None
+    other = Transcript(0, "Too.", ended=True, words=(Word("Too.", 1.75, 2.6),))
+    assert it.accept(other, 100) is other
+
+
 def test_on_the_same_connection_everything_passes() -> None:
     it = stitch(FIRST)
     assert it.accept(FIRST, 100) is FIRST  # the formatted copy
@@ -57,7 +66,7 @@ def test_an_ended_turn_covers_its_audio() -> None:
 
 def test_audio_from_before_the_open_turn_may_go() -> None:
     assert stitch(FIRST, turn(("x", 50.0))).floor(60, None) == 50 - LEAD
-    assert stitch(FIRST, turn(("x", 2.0))).floor(60, None) == pytest.approx(1.7)
+    assert stitch(FIRST, turn(("x", 2.0))).floor(60, None) == pytest.approx(1.7 - BEFORE)
 
 
 def test_with_no_open_turn_what_was_acknowledged_may_go() -> None:
@@ -69,4 +78,4 @@ def test_with_no_open_turn_what_was_acknowledged_may_go() -> None:
 def test_without_partials_everything_since_the_last_turn_stays() -> None:
     it = Stitch(partials=False)
     it.accept(FIRST, 100)
-    assert it.floor(100, 95) == pytest.approx(1.7)
+    assert it.floor(100, 95) == pytest.approx(1.7 - BEFORE)
