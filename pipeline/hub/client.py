@@ -133,7 +133,8 @@ async def connect(  # noqa: PLR0913 - keywords, each with a default
 
     ``after_seq`` is 0 for everything from the start, absent for what comes from now on;
     ``events`` are globs of event types; ``token`` goes as the bearer token. A lost
-    connection is taken up again where it broke. Raises ``SubscribeError`` when the server cannot be reached, or refuses.
+    connection is taken up again where it broke. Raises ``SubscribeError`` when the server
+    cannot be reached, or refuses.
     """
     subscription = Events(
         url,
