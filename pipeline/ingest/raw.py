@@ -61,7 +61,7 @@ class RawAdapter:
             raise InputError(f"a command of {len(text)} characters; at most {MAX_COMMAND_BYTES}")
         try:
             command = decode_command(text)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise InputError(f"not a command: {error}") from error
         match command:
             case StartCommand():

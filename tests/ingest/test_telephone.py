@@ -1,0 +1,244 @@
+"""Twilio's and Telnyx's media streams, by messages of the shapes they send."""
+
+import json
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.events import AudioFormat, ClientCommand, SessionEndCommand, StartCommand
+from pipeline.hub.service import Adapter
+from pipeline.ingest.telnyx import TelnyxAdapter
+from pipeline.ingest.twilio import TwilioAdapter
+from tests.ingest.calls import (
+    STREAM,
+    TELNYX_CONNECTED,
+    TELNYX_START,
+    TELNYX_STREAM,
+    TWILIO_CONNECTED,
+    TWILIO_START,
+    telnyx_media,
+    telnyx_stop,
+    text,
+    twilio_media,
+    twilio_stop,
+)
+from tests.ingest.garbage import altered, complaint, garbage
+from tests.ingest.replies import created, delta, done, session
+
+Make = Callable[[], Adapter]
+
+
+def heard(adapter: Adapter, *messages: dict[str, Any]) -> list[bytes | ClientCommand]:
+    return [order for message in messages for order in adapter.receive(text(message))]
+
+
+def twilio(**parameters: str) -> TwilioAdapter:
+    adapter = TwilioAdapter()
+    adapter.receive(altered(TWILIO_START, ("start", "customParameters"), parameters))
+    return adapter
+
+
+def telnyx(encoding: str = "PCMU") -> TelnyxAdapter:
+    adapter = TelnyxAdapter()
+    adapter.receive(altered(TELNYX_START, ("start", "media_format", "encoding"), encoding))
+    return adapter
+
+
+# --- Twilio ---
+
+
+def test_a_twilio_call_is_a_start_its_audio_and_an_end() -> None:
+    orders = heard(
+        TwilioAdapter(),
+        TWILIO_CONNECTED,
+        TWILIO_START,
+        twilio_media(2, b"one"),
+        {"event": "dtmf", "streamSid": STREAM, "sequenceNumber": "3", "dtmf": {"digit": "1"}},
+        twilio_media(4, b"two"),
+        {"event": "mark", "sequenceNumber": "5", "streamSid": STREAM, "mark": {"name": "m"}},
+        twilio_stop(6),
+    )
+    start = StartCommand(audio=AudioFormat("pcm_mulaw", 8000), session_id=STREAM)
+    assert orders == [start, b"one", b"two", SessionEndCommand()]
+
+
+def test_twilio_messages_out_of_order_are_put_back() -> None:
+    adapter = twilio()
+    orders = heard(
+        adapter, twilio_media(3, b"b"), twilio_media(2, b"a"), twilio_media(5, b"d"), twilio_stop(6)
+    )
+    assert orders == [b"a", b"b", b"d", SessionEndCommand()]
+
+
+def test_only_the_callers_side_is_heard() -> None:
+    start = altered(TWILIO_START, ("start", "tracks"), ["inbound", "outbound"])
+    adapter = TwilioAdapter()
+    adapter.receive(start)
+    assert heard(adapter, twilio_media(2, b"us", "outbound"), twilio_media(3, b"caller")) == [
+        b"caller"
+    ]
+
+
+def test_of_an_outbound_stream_the_outbound_side_is_heard() -> None:
+    adapter = TwilioAdapter()
+    adapter.receive(altered(TWILIO_START, ("start", "tracks"), ["outbound"]))
+    assert heard(adapter, twilio_media(2, b"us", "outbound")) == [b"us"]
+
+
+def test_a_stream_without_numbers_is_taken_as_it_comes() -> None:
+    adapter = twilio()
+    message = {"event": "media", "media": {"payload": "AAAA"}}
+    assert heard(adapter, message, message) == [b"\0\0\0", b"\0\0\0"]
+
+
+def test_custom_parameters_name_the_session_and_its_prompts() -> None:
+    adapter = TwilioAdapter()
+    wishes = {"session_id": "call-7", "prompts": "reply,notes"}
+    (start,) = adapter.receive(altered(TWILIO_START, ("start", "customParameters"), wishes))
+    assert isinstance(start, StartCommand)
+    assert (start.session_id, start.prompts) == ("call-7", ("reply", "notes"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("start", "mediaFormat", "encoding"), "audio/opus", "only audio/x-mulaw"),
+        (("start", "mediaFormat", "sampleRate"), 16000, "16000 Hz"),
+        (("start", "customParameters"), {"session_id": "a/b"}, "session_id"),
+        (("start",), None, "no start"),
+        (("start",), 5, r"not a message: .*\$\.start"),
+    ],
+)
+def test_a_twilio_start_that_cannot_be_is_refused(
+    path: tuple[str, ...], value: object, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        TwilioAdapter().receive(altered(TWILIO_START, path, value))
+
+
+def test_a_cut_response_is_cleared_from_the_callers_ear() -> None:
+    adapter = twilio()
+    for frame in (session(), created("r1"), delta("r1", "One two")):
+        assert adapter.answer(frame) == ()
+    (clear,) = adapter.answer(done("r1", "cancelled", "One two"))
+    assert json.loads(clear) == {"event": "clear", "streamSid": STREAM}
+
+
+def test_nothing_is_cleared_when_nothing_was_heard_or_all_was_said() -> None:
+    adapter = twilio()
+    for frame in (session(), created("r1"), done("r1", "cancelled", ""), created("r2"), done("r2")):
+        assert adapter.answer(frame) == ()
+
+
+def test_a_prompt_that_is_not_spoken_clears_nothing() -> None:
+    adapter = twilio()
+    for frame in (session("reply", "notes"), created("n1", "notes"), done("n1", "cancelled")):
+        assert adapter.answer(frame) == ()
+    adapter = twilio(voice="notes")
+    for frame in (session("reply", "notes"), created("n1", "notes")):
+        adapter.answer(frame)
+    assert adapter.answer(done("n1", "cancelled"))
+
+
+def test_a_stream_of_one_direction_is_sent_nothing() -> None:
+    silent = TwilioAdapter()
+    silent.receive(altered(TWILIO_START, ("start", "tracks"), ["inbound", "outbound"]))
+    for adapter in (silent, twilio(clear="no")):
+        for frame in (session(), created("r1"), delta("r1", "One"), done("r1", "cancelled")):
+            assert adapter.answer(frame) == ()
+
+
+# --- Telnyx ---
+
+
+def test_a_telnyx_call_is_a_start_its_audio_in_order_and_an_end() -> None:
+    orders = heard(
+        TelnyxAdapter(),
+        TELNYX_CONNECTED,
+        TELNYX_START,
+        telnyx_media(2, b"two"),
+        telnyx_media(1, b"one"),
+        telnyx_media(1, b"ours", "outbound"),
+        telnyx_media(4, b"four"),
+        {"event": "dtmf", "stream_id": TELNYX_STREAM, "dtmf": {"digit": "1"}},
+        telnyx_stop(),
+        telnyx_media(5, b"late"),
+    )
+    start = StartCommand(audio=AudioFormat("pcm_mulaw", 8000), session_id=TELNYX_STREAM)
+    assert orders == [start, b"one", b"two", b"four", SessionEndCommand()]
+
+
+def test_a_law_is_expanded() -> None:
+    adapter = TelnyxAdapter()
+    (start,) = adapter.receive(altered(TELNYX_START, ("start", "media_format", "encoding"), "PCMA"))
+    assert isinstance(start, StartCommand)
+    assert start.audio == AudioFormat("pcm_s16le", 8000)
+    assert heard(adapter, telnyx_media(1, b"\xaa\x2a")) == [array("h", [32256, -32256]).tobytes()]
+
+
+@pytest.mark.parametrize("encoding", ["OPUS", "G722", "AMR-WB", "L16"])
+def test_a_codec_we_do_not_decode_is_refused_with_advice(encoding: str) -> None:
+    with pytest.raises(InputError, match=f'{encoding}.*"stream_codec": "PCMU"'):
+        telnyx(encoding)
+
+
+def test_telnyx_is_told_to_clear_a_cut_response() -> None:
+    adapter = telnyx()
+    for frame in (session(), created("r1"), delta("r1", "One")):
+        assert adapter.answer(frame) == ()
+    assert adapter.answer(done("r1", "cancelled")) == (b'{"event":"clear"}',)
+
+
+def test_what_telnyx_complains_of_is_passed_on() -> None:
+    payload = {"code": 100003, "title": "malformed_frame", "detail": "bad"}
+    with pytest.raises(InputError, match="Telnyx says: 100003 malformed_frame bad"):
+        heard(telnyx(), {"event": "error", "payload": payload})
+
+
+# --- both ---
+
+
+@pytest.mark.parametrize("make", [TwilioAdapter, TelnyxAdapter])
+def test_nothing_is_heard_before_the_start_and_it_comes_once(make: Make) -> None:
+    start = text(TWILIO_START if make is TwilioAdapter else TELNYX_START)
+    for message in (twilio_media(2, b"x"), twilio_stop(2)):
+        with pytest.raises(InputError, match="before start"):
+            make().receive(text(message))
+    adapter = make()
+    adapter.receive(start)
+    with pytest.raises(InputError, match="twice"):
+        adapter.receive(start)
+
+
+@pytest.mark.parametrize("make", [twilio, telnyx])
+@pytest.mark.parametrize("payload", ["a", "a===", "häh", "AA AA", "=AAA"])
+def test_a_payload_that_is_not_base64_is_refused(make: Make, payload: str) -> None:
+    with pytest.raises(InputError, match=r"media\.payload is not base64"):
+        make().receive(altered(twilio_media(2, b""), ("media", "payload"), payload))
+
+
+@pytest.mark.parametrize("make", [twilio, telnyx])
+def test_a_chunk_of_a_minute_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match="at most 65536"):
+        make().receive(text(twilio_media(2, bytes(480_000))))
+
+
+@pytest.mark.parametrize("make", [TwilioAdapter, TelnyxAdapter, twilio, telnyx])
+@given(st.lists(garbage, max_size=5))
+def test_garbage_is_refused_in_words(make: Make, messages: list[bytes | str]) -> None:
+    adapter = make()
+    for message in messages:
+        said = complaint(adapter, message)
+        assert said is None or len(said) > 10
+
+
+@pytest.mark.parametrize("make", [TwilioAdapter, TelnyxAdapter])
+def test_a_message_of_brackets_is_refused(make: Make) -> None:
+    deep = "[" * 30_000
+    for message in (deep, '{"event":"x","more":' + deep, '{"event":"x","more":' * 9_000):
+        assert "not a message" in (complaint(make(), message) or "")
