@@ -1,0 +1,187 @@
+"""Twilio ConversationRelay: turns in, tokens out, interruptions, and who may call."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.events import (
+    Frame,
+    PlaybackReportCommand,
+    ResponseCancelCommand,
+    StartCommand,
+    TurnCreateCommand,
+)
+from pipeline.ingest.relay import RelayAdapter
+from pipeline.ingest.signature import HEADER, TwilioGuard, sign
+from tests.ingest.garbage import complaint, garbage
+from tests.ingest.replies import created, delta, done, ended, session
+
+SETUP = (
+    '{"type":"setup","sessionId":"VX00000000000000000000000000000000","accountSid":"AC0",'
+    '"callSid":"CA0","from":"+18005550100","to":"+18005550101","direction":"inbound",'
+    '"callStatus":"RINGING","customParameters":{"callReference":"bar"}}'
+)
+INTERRUPT = (
+    '{"type":"interrupt","utteranceUntilInterrupt":"Life is a complex set of",'
+    '"durationUntilInterruptMs":"460"}'
+)
+
+
+def relay() -> RelayAdapter:
+    adapter = RelayAdapter()
+    adapter.receive(SETUP)
+    return adapter
+
+
+def spoken(adapter: RelayAdapter, *frames: Frame) -> list[tuple[str, bool]]:
+    said = [json.loads(text) for frame in frames for text in adapter.answer(frame)]
+    assert {text["type"] for text in said} <= {"text"}
+    return [(text["token"], text["last"]) for text in said]
+
+
+def test_setup_begins_a_session_without_audio() -> None:
+    start = StartCommand(audio=None, session_id="VX00000000000000000000000000000000")
+    assert RelayAdapter().receive(SETUP) == (start,)
+
+
+def test_a_prompt_is_a_turn_and_a_partial_one_an_open_turn() -> None:
+    adapter = relay()
+    partial = '{"type":"prompt","voicePrompt":"Hi! Can","lang":"en-US","last":false}'
+    whole = '{"type":"prompt","voicePrompt":"Hi! Can you?","lang":"en-US","last":true}'
+    assert adapter.receive(partial) == (TurnCreateCommand(text="Hi! Can", final=False),)
+    assert adapter.receive(whole) == (TurnCreateCommand(text="Hi! Can you?"),)
+    assert adapter.receive('{"type":"prompt","voicePrompt":" ","last":true}') == ()
+
+
+def test_a_pressed_key_is_a_turn() -> None:
+    assert relay().receive('{"type":"dtmf","digit":"7"}') == (TurnCreateCommand(text="7"),)
+
+
+def test_tokens_go_out_as_they_come() -> None:
+    frames = (session(), created("r1"), delta("r1", "Hel"), delta("r1", "lo."), done("r1"))
+    assert spoken(relay(), *frames) == [("Hel", False), ("lo.", False), ("", True)]
+
+
+def test_only_the_first_prompt_is_spoken_or_the_one_that_is_named() -> None:
+    frames = (session("reply", "notes"), created("n1", "notes"), delta("n1", "Note."), done("n1"))
+    assert spoken(relay(), *frames) == []
+    adapter = RelayAdapter({"voice": "notes"})
+    adapter.receive(SETUP)
+    assert spoken(adapter, *frames) == [("Note.", False), ("", True)]
+
+
+def test_responses_beside_one_another_are_spoken_one_after_the_other() -> None:
+    frames = (
+        session(), created("r1"), created("r2"), delta("r2", "C"), delta("r1", "A"),
+        delta("r2", "D"), done("r2"), delta("r1", "B"), done("r1"),
+    )  # fmt: skip
+    expected = [("A", False), ("B", False), ("", True), ("CD", False), ("", True)]
+    assert spoken(relay(), *frames) == expected
+
+
+def test_a_superseded_answer_is_ended_before_the_next_begins() -> None:
+    frames = (
+        session(), created("r1"), delta("r1", "One"), done("r1", "cancelled", "One"),
+        created("r2"), delta("r2", "Two"),
+    )  # fmt: skip
+    assert spoken(relay(), *frames) == [("One", False), ("", True), ("Two", False)]
+
+
+def test_an_answer_of_nothing_is_not_ended() -> None:
+    assert spoken(relay(), session(), created("r1"), done("r1", "failed", "")) == []
+
+
+def test_an_interruption_keeps_what_was_heard_and_calls_the_rest_off() -> None:
+    adapter = relay()
+    spoken(adapter, session(), created("r1"), delta("r1", "Life is a complex set of cells"))
+    assert adapter.receive(INTERRUPT) == (
+        PlaybackReportCommand(response_id="r1", text="Life is a complex set of"),
+        ResponseCancelCommand(response_id="r1"),
+    )
+    late = (delta("r1", " and"), done("r1", "cancelled"), created("r2"), delta("r2", "Sorry."))
+    assert spoken(adapter, *late) == [("Sorry.", False)]
+
+
+def test_an_answer_that_is_over_can_still_be_interrupted_in_the_callers_ear() -> None:
+    adapter = relay()
+    spoken(adapter, session(), created("r1"), delta("r1", "Life is a"), done("r1"))
+    report, _ = adapter.receive(INTERRUPT)
+    assert isinstance(report, PlaybackReportCommand)
+    assert report.response_id == "r1"
+    assert adapter.receive(INTERRUPT) == ()
+
+
+def test_an_interruption_of_a_greeting_concerns_no_response() -> None:
+    assert relay().receive(INTERRUPT) == ()
+
+
+def test_the_end_of_the_session_ends_the_call() -> None:
+    assert relay().answer(ended()) == (b'{"type":"end"}',)
+
+
+def test_what_twilio_complains_of_is_passed_on() -> None:
+    with pytest.raises(InputError, match="Twilio says: Invalid message"):
+        relay().receive('{"type":"error","description":"Invalid message received: {}"}')
+
+
+def test_setup_comes_first_and_once() -> None:
+    with pytest.raises(InputError, match="prompt came before setup"):
+        RelayAdapter().receive('{"type":"prompt","voicePrompt":"Hi"}')
+    with pytest.raises(InputError, match="setup came twice"):
+        relay().receive(SETUP)
+
+
+def test_a_prompt_without_end_is_refused() -> None:
+    with pytest.raises(InputError, match="5000 characters; at most 4000"):
+        relay().receive('{"type":"prompt","voicePrompt":"%s"}' % ("a" * 5000))
+
+
+@given(st.lists(garbage, max_size=5), st.booleans())
+def test_garbage_is_refused_in_words(messages: list[bytes | str], begun: bool) -> None:
+    adapter = relay() if begun else RelayAdapter()
+    for message in messages:
+        said = complaint(adapter, message)
+        assert said is None or len(said) > 10
+
+
+# --- the signature ---
+
+TOKEN = "12345"
+
+
+def test_a_signature_is_that_of_twilios_documentation() -> None:
+    # The URL of Twilio's example, without the POST fields that a handshake does not have:
+    # openssl dgst -sha1 -hmac 12345 -binary | base64
+    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
+    assert sign(url, TOKEN) == "zYQTYrRWXE7LtzbG4PfP7/bkkGo="
+
+
+def test_a_signed_handshake_is_let_in() -> None:
+    signature = sign("wss://voice.example.com/v1/relay/twilio?a=1", TOKEN)
+    headers = {HEADER: signature, "Host": "127.0.0.1:8780"}
+    guard = TwilioGuard(TOKEN, "wss://voice.example.com/")
+    assert guard("/v1/relay/twilio?a=1", headers)
+    assert not guard("/v1/relay/twilio?a=2", headers)
+    assert not guard("/v1/relay/twilio", headers)
+    assert not TwilioGuard("other", "wss://voice.example.com")("/v1/relay/twilio?a=1", headers)
+    assert not TwilioGuard(TOKEN)("/v1/relay/twilio?a=1", headers)
+
+
+def test_without_a_public_address_the_host_header_names_it() -> None:
+    signature = sign("wss://voice.example.com/v1/relay/twilio", TOKEN)
+    headers = {HEADER: signature, "Host": "voice.example.com"}
+    assert TwilioGuard(TOKEN)("/v1/relay/twilio", headers)
+
+
+@pytest.mark.parametrize("given_signature", ["", "x", "häh", "A" * 28])
+def test_a_forged_signature_is_not(given_signature: str) -> None:
+    headers = {HEADER: given_signature, "Host": "voice.example.com"}
+    assert not TwilioGuard(TOKEN)("/v1/relay/twilio", headers)
+    assert not TwilioGuard(TOKEN)("/v1/relay/twilio", {"Host": "voice.example.com"})
+
+
+def test_a_guard_does_not_show_its_token() -> None:
+    assert TOKEN not in repr(TwilioGuard(TOKEN))
