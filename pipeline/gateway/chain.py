@@ -19,7 +19,7 @@ from pipeline.completions import (
     Piece,
     Reply,
 )
-from pipeline.errors import GatewayBusy, GatewayError, GatewayTimeout
+from pipeline.errors import GatewayBusy, GatewayError, GatewayRefused, GatewayTimeout
 from pipeline.gateway.records import Log, Recording
 from pipeline.gateway.retry import (
     Again,
@@ -42,6 +42,8 @@ class Target:
     model: str = ""
     overrides: Mapping[str, object] = field(default_factory=dict[str, object])  #: into ``extra``
     first_token: float | None = None  #: seconds, instead of the policy's
+    #: why a request must not be sent, if it must not; a ``gate.CatalogGate``, say
+    refuses: Callable[[CompletionRequest], str | None] | None = None
 
     def asked(self, request: CompletionRequest) -> CompletionRequest:
         if not self.model and not self.overrides:
@@ -177,6 +179,9 @@ class Attempts:
             )
         self._tries += 1
         request = target.asked(self._request)
+        stopped = target.refuses(request) if target.refuses is not None else None
+        if stopped is not None:
+            raise GatewayRefused(f"not sent to {target.name}: {stopped}")
         self.record = self._chain.recording(request, target, speculative=self.speculative)
         reply = target.gateway.open(request, speculative=self.speculative)
         try:

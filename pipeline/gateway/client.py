@@ -116,6 +116,11 @@ class GatewayClient:
     async def aclose(self) -> None:
         await self.transport.aclose()
 
+    @property
+    def known_catalog(self) -> Catalog | None:
+        """The catalog as last read, however old; for a ``gate.CatalogGate``."""
+        return self._catalog
+
     async def catalog(self, max_age: float = 600.0) -> Catalog:
         """Return the server's models, read at most ``max_age`` seconds ago; GatewayError.
 

@@ -8,6 +8,7 @@ import pytest
 from pipeline.completions import CompletionRequest, Usage
 from pipeline.errors import GatewayLost
 from pipeline.gateway.catalog import Catalog, Problem, parse
+from pipeline.gateway.gate import CatalogGate
 
 HAIKU = {
     "id": "claude-haiku-4-5-20251001",
@@ -120,3 +121,47 @@ def test_an_empty_catalog_refuses_nothing(body: bytes) -> None:
 def test_what_is_no_json_is_an_error() -> None:
     with pytest.raises(GatewayLost, match="not JSON"):
         parse(b"<html>")
+
+
+# --- the gate --------------------------------------------------------------------------------
+
+
+def asking(model: str, **extra: Any) -> CompletionRequest:
+    return CompletionRequest(model=model, messages=(), stream=False, extra=extra)
+
+
+def test_the_gate_is_open_until_the_catalog_is_known() -> None:
+    assert CatalogGate(lambda: None)(asking("anything")) is None
+
+
+def test_the_gate_names_all_that_is_wrong() -> None:
+    gate = CatalogGate(lambda: ALL, "us")
+    assert gate(asking(str(QWEN["id"]))) is None
+    said = gate(asking(str(QWEN["id"]), tools=[], response_format={}))
+    assert said == (
+        "qwen3.5-4b-32k-fast does not support response_format;"
+        " qwen3.5-4b-32k-fast does not support tools"
+    )
+
+
+def test_a_parameter_may_be_warned_of_once_but_a_model_may_not() -> None:
+    warned: list[str] = []
+    gate = CatalogGate(lambda: ALL, "us", warn=warned.append)
+    for _ in range(3):
+        assert gate(asking(str(QWEN["id"]), tools=[])) is None
+    assert warned == ["qwen3.5-4b-32k-fast does not support tools"]
+    assert gate(asking("qwen4")) is not None
+
+
+def test_a_request_may_ask_for_the_global_region() -> None:
+    gate = CatalogGate(lambda: ALL, "eu")
+    assert gate(asking(str(HAIKU["id"]), model_region="global")) is None
+    assert "not offered in global" in str(gate(asking(str(QWEN["id"]), model_region="global")))
+
+
+def test_a_new_catalog_brings_a_new_verdict() -> None:
+    seen = [catalog(HAIKU)]
+    gate = CatalogGate(lambda: seen[-1], "us")
+    assert gate(asking(str(QWEN["id"]))) is not None
+    seen.append(parse(json.dumps({"data": [QWEN]}).encode(), read_at=600.0))
+    assert gate(asking(str(QWEN["id"]))) is None

@@ -125,6 +125,15 @@ async def test_a_refusal_is_not_asked_again() -> None:
     assert not two.asked
 
 
+async def test_what_the_gate_stops_is_not_sent_and_not_asked_of_others() -> None:
+    one, two = Scripted(says("never")), Scripted(says("never"))
+    targets = [Target(one, "host", refuses=lambda _: "no such model"), Target(two, "other")]
+    with pytest.raises(GatewayRefused, match="not sent to host: no such model"):
+        await ask(Chain(targets))
+    assert not one.asked
+    assert not two.asked
+
+
 async def test_a_short_retry_after_is_obeyed_and_a_long_one_is_not_waited_for() -> None:
     short = fails(GatewayBusy("429", status=429, retry_after=1))
     long = fails(GatewayBusy("429", status=429, retry_after=60))
