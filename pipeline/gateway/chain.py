@@ -81,21 +81,28 @@ class Chain:
         await self.targets[0].gateway.warm()
 
     def recording(
-        self, request: CompletionRequest, target: Target, *, speculative: bool
+        self, request: CompletionRequest, target: Target, now: float, *, speculative: bool
     ) -> Recording:
         return Recording(
             request,
             host=target.name,
             speculative=speculative,
-            sent=anyio.current_time(),
+            sent=now,
             log=self.log,
         )
 
     def breaker(self, target: Target, model: str) -> Breaker:
-        return self._breakers.setdefault((target.name, target.model or model), Breaker())
+        key = (target.name, target.model or model)
+        found = self._breakers.get(key)
+        if found is None:
+            found = self._breakers[key] = Breaker()
+        return found
 
     def allowance(self, model: str) -> Allowance:
-        return self.retries.setdefault(model, Allowance(self.policy.retry_share))
+        found = self.retries.get(model)
+        if found is None:
+            found = self.retries[model] = Allowance(self.policy.retry_share)
+        return found
 
 
 class Attempts:
@@ -182,7 +189,7 @@ class Attempts:
         stopped = target.refuses(request) if target.refuses is not None else None
         if stopped is not None:
             raise GatewayRefused(f"not sent to {target.name}: {stopped}")
-        self.record = self._chain.recording(request, target, speculative=self.speculative)
+        self.record = self._chain.recording(request, target, now, speculative=self.speculative)
         reply = target.gateway.open(request, speculative=self.speculative)
         try:
             await reply.__aenter__()
