@@ -65,9 +65,10 @@ class FaultProxy:
 
     async def kill_all(self, by: How = "rst") -> None:
         """End every open connection, at both ends."""
-        for link in list(self._links):
+        ending = set(self._links)  # a client may be back before they are gone
+        for link in ending:
             link.end(by)
-        while self._links:
+        while ending & self._links:
             await anyio.lowlevel.checkpoint()
 
     # --- the inside ------------------------------------------------------------------------
