@@ -110,27 +110,24 @@ class Topic:
                 else:
                     stuck.append(subscription)
         if self._filtered:
-            for frame in held:
-                self._publish_filtered(frame, stuck)
+            self._flush_filtered(held, stuck)
         for subscription in stuck:
             self.fall_behind(subscription)
 
-    def _publish_filtered(self, frame: Frame, stuck: list[Subscription]) -> None:
-        wires: dict[int, bytes] = {}  # by from_seq: those who lag equally share the bytes
+    def _flush_filtered(self, held: Sequence[Frame], stuck: list[Subscription]) -> None:
+        # Those with one filter who were told as much get the same bytes.
+        made: dict[tuple[tuple[str, ...], int], tuple[bytes, int]] = {}
         for subscription in tuple(self._filtered):
             cursor = subscription.cursor
-            if not cursor.wants(frame.type):
-                cursor.skip(frame.seq)
-                continue
-            from_seq = cursor.told + 1
-            wire = wires.get(from_seq)
-            if wire is None:
-                wire = wires[from_seq] = text_frame(covering(frame, from_seq))
-            if subscription.sink.write(wire):
-                cursor.advance(frame.seq)
-            else:
+            key = cursor.wants.globs, cursor.told
+            if key not in made:
+                made[key] = _filtered_wire(held, cursor.wants, cursor.told)
+            wire, told = made[key]
+            if wire and not subscription.sink.write(wire):
                 del self._filtered[subscription]
                 stuck.append(subscription)
+            else:
+                cursor.seen, cursor.told = held[-1].seq, told
 
     def announce(self, text: bytes) -> None:
         """Send something that has no place in the log to whoever has caught up and has room."""
@@ -161,6 +158,16 @@ class Topic:
         self._plain.pop(subscription, None)
         self._filtered.pop(subscription, None)
         subscription.subscriber.wake(subscription)
+
+
+def _filtered_wire(held: Sequence[Frame], wants: Filter, told: int) -> tuple[bytes, int]:
+    """Return what of ``held`` is wanted, behind ``told``, and up to where that tells."""
+    wires: list[bytes] = []
+    for frame in held:
+        if wants(frame.type):
+            wires.append(text_frame(covering(frame, told + 1)))
+            told = frame.seq
+    return b"".join(wires), told
 
 
 Watcher = Callable[[Topic], None]

@@ -104,23 +104,23 @@ def covering(frame: Frame, from_seq: int) -> bytes:
 class Filter:
     """Which types of events a subscriber asked for; without globs, all."""
 
-    __slots__ = ("_globs", "_verdicts")
+    __slots__ = ("_verdicts", "globs")
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         if len(globs) > 32 or any(len(glob) > 64 for glob in globs):
             raise Goodbye(
                 "events: at most 32 patterns of 64 characters", code=CloseCode.BAD_REQUEST
             )
-        self._globs = tuple(globs)
+        self.globs = tuple(globs)
         self._verdicts: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._globs)
+        return bool(self.globs)
 
     def __call__(self, kind: str) -> bool:
         verdict = self._verdicts.get(kind)
         if verdict is None:
-            verdict = not self._globs or any(fnmatchcase(kind, glob) for glob in self._globs)
+            verdict = not self.globs or any(fnmatchcase(kind, glob) for glob in self.globs)
             self._verdicts[kind] = verdict
         return verdict
 
@@ -273,10 +273,6 @@ class Cursor:
     def advance(self, seq: int) -> None:
         """Note that ``seq``, the one behind ``seen``, was sent."""
         self.seen = self.told = seq
-
-    def skip(self, seq: int) -> None:
-        """Note that ``seq`` was held back by the filter."""
-        self.seen = seq
 
     def heartbeat(self) -> bytes:
         """Return a heartbeat that covers all that was seen; once it is sent, ``told`` is ``seen``.
