@@ -145,6 +145,13 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
 
 
+class TwilioSettings(Section, frozen=True, kw_only=True):
+    """Who may call the paths for Twilio: with a token, whoever signs with it."""
+
+    auth_token: SecretSource = "env:TWILIO_AUTH_TOKEN"  #: of the account that the calls are of
+    public_url: str = ""  #: how Twilio reaches us, wss://HOST; empty: wss:// and the Host header
+
+
 class JournalSettings(Section, frozen=True, kw_only=True):
     """What is kept of the events of each session."""
 
@@ -159,5 +166,6 @@ class Settings(Section, frozen=True, kw_only=True):
     llm: LlmSettings = LlmSettings()
     local: LocalSettings = LocalSettings()
     serve: ServeSettings = ServeSettings()
+    twilio: TwilioSettings = TwilioSettings()
     journal: JournalSettings = JournalSettings()
     prompts: dict[str, Prompt] = field(default_factory=dict[str, Prompt])

@@ -1,6 +1,7 @@
 """``pipeline serve``: audio and subscribers over websocket, until a signal."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -9,9 +10,11 @@ from pipeline.app import open_app
 from pipeline.cli.flags import engine_overrides
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
-from pipeline.configuration import load
+from pipeline.configuration import find_key, load
 from pipeline.hub.server import serve as open_hub
-from pipeline.ingest.raw import RawAdapter
+from pipeline.ingest.formats import ADAPTERS, RELAY
+from pipeline.ingest.signature import TwilioGuard
+from pipeline.settings import Settings
 from pipeline.upstream import plan
 
 
@@ -25,6 +28,9 @@ async def serve(
     config: Path | None = None,
 ) -> None:
     """Take audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
+
+    Other services dial /v1/ingest/twilio, telnyx, attendee, recall or livekit, or
+    /v1/relay/twilio.
 
     Parameters
     ----------
@@ -50,7 +56,9 @@ async def serve(
         progress(line)
     async with (
         open_app(settings, planned, tell=progress) as app,
-        open_hub(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
+        open_hub(
+            app, settings.serve, adapters=ADAPTERS, guards=guards_of(settings, os.environ)
+        ) as hub,
     ):
         progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}")
         try:
@@ -58,3 +66,12 @@ async def serve(
         finally:
             with anyio.CancelScope(shield=True):  # bounded by the hub itself
                 await hub.drain(settings.serve.drain)
+
+
+def guards_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, TwilioGuard]:
+    """Return what checks Twilio's signatures, if there is a token. Raises ``SettingsError``."""
+    token = find_key(settings.twilio.auth_token, env)
+    if token is None:
+        return {}
+    guard = TwilioGuard(token.reveal(), settings.twilio.public_url)
+    return {"twilio": guard, RELAY: guard}

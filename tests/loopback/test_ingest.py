@@ -1,24 +1,27 @@
 """Every ingest format over real sockets: audio or text in, turns and answers out."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.app import open_app
+from pipeline.cli.serve import guards_of
 from pipeline.hub.server import serve
 from pipeline.ingest.formats import ADAPTERS
+from pipeline.ingest.signature import HEADER, sign
 from pipeline.settings import LlmSettings, Prompt, ServeSettings, Settings, SttSettings
 from pipeline.upstream import plan
 from tests.ingest import calls
 from tests.support import Simulation, simulate
 
 Message = bytes | str
+EMPTY: Mapping[str, str] = {}
 
 #: two turns; the second comes while the first is being answered, slowly
 OVERTAKEN: Sequence[dict[str, Any]] = (
@@ -30,7 +33,9 @@ OVERTAKEN: Sequence[dict[str, Any]] = (
 
 
 @asynccontextmanager
-async def service(lines: Sequence[dict[str, Any]]) -> AsyncGenerator[tuple[str, Simulation]]:
+async def service(
+    lines: Sequence[dict[str, Any]], env: Mapping[str, str] = EMPTY
+) -> AsyncGenerator[tuple[str, Simulation]]:
     async with simulate(lines) as sim:
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
@@ -40,7 +45,7 @@ async def service(lines: Sequence[dict[str, Any]]) -> AsyncGenerator[tuple[str, 
         )
         async with (
             open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
-            serve(app, settings.serve, adapters=ADAPTERS) as hub,
+            serve(app, settings.serve, adapters=ADAPTERS, guards=guards_of(settings, env)) as hub,
         ):
             with anyio.fail_after(20):
                 yield hub.url, sim
@@ -251,3 +256,25 @@ async def test_an_interruption_cuts_the_history_to_what_the_caller_heard() -> No
         "Life is [interrupted]",
         "And bread?",
     ]
+
+
+@pytest.mark.parametrize("path", ["/v1/relay/twilio", "/v1/ingest/twilio"])
+async def test_once_there_is_a_token_only_twilio_may_call(path: str) -> None:
+    token = "0123456789abcdef"
+    async with service((), {"TWILIO_AUTH_TOKEN": token}) as (url, sim):
+        address = f"wss://{url.removeprefix('ws://')}{path}"
+        for headers in (
+            {},
+            {HEADER: sign(address, "another token")},
+            {HEADER: sign(f"{address}?more=1", token)},
+        ):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url + path, proxy=None, additional_headers=headers)
+            assert refused.value.response.status_code == 403
+        signed = {HEADER: sign(address, token)}
+        async with connect(url + path, proxy=None, additional_headers=signed) as socket:
+            await socket.send('{"type":"setup","event":"connected"}')
+        async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
+            await socket.send('{"type":"session.end"}')
+            assert "session.start" in str(await socket.recv())
+        assert sim.stt.connections == []
