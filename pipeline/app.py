@@ -191,7 +191,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         await stack.enter_async_context(plain_errors())
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(llm.keep_warm)
+        tasks.start_soon(llm.keep_ready)
         quiet_collector()
         yield App(settings, planned.prompts, equipment, on_frame)
 

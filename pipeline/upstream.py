@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
-from pipeline.completions import CompletionRequest, Form, JsonReader, Verdict
+from pipeline.completions import CompletionRequest, Form, JsonReader, Usage, Verdict
 from pipeline.configuration import Secret, find_key
 from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
 from pipeline.engines import Choice, choose
@@ -18,6 +18,7 @@ from pipeline.events import Engine
 from pipeline.gateway import parameters
 from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.gate import CatalogGate
 from pipeline.gateway.partial import PartialJson
 from pipeline.gateway.records import Log
 from pipeline.gateway.reply import Invalid, Mode, Structured, Valid, best_mode
@@ -29,6 +30,7 @@ from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
 
+CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
 CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
 
 
@@ -85,8 +87,11 @@ def _one_layer_retries(prompt: Prompt) -> Prompt:
 
 def _is_foreign(choice: Choice) -> bool:
     """Whether AssemblyAI's key, which is the default, has no business there."""
-    host = urlsplit(choice.address).hostname or ""
-    return choice.name == "custom" and not f".{host}".endswith(".assemblyai.com")
+    return choice.name == "custom" and not _is_vendor(choice.address)
+
+
+def _is_vendor(url: str) -> bool:
+    return f".{urlsplit(url).hostname or ''}".endswith(".assemblyai.com")
 
 
 class LanguageModel:
@@ -97,24 +102,37 @@ class LanguageModel:
     ) -> None:
         url, key, model = _address(settings, planned, engines)
         self.engine = Engine(name=planned.llm.name, url=url, model=model or None)
-        first = GatewayClient(url, key, settings.llm)
-        self._first = first
-        self._clients = {(url, key): first}
-        targets = [Target(first, first.host)]
+        self._settings = settings.llm
+        self._clients: dict[tuple[str, str], GatewayClient] = {}
+        self._first = self._client(url, key)
+        targets = [self._target(self._first, "")]
         for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
-            where = other.engine or url
             with_key = key if not other.engine else (secret.reveal() if secret else "")
-            client = self._clients.get((where, with_key))
-            if client is None:
-                client = GatewayClient(where, with_key, settings.llm)
-                self._clients[where, with_key] = client
-            targets.append(Target(client, client.host, other.model))
+            targets.append(self._target(self._client(other.engine or url, with_key), other.model))
         policy = Policy(
             attempts=settings.llm.attempts,
             first_token=settings.llm.late_after,
             hedge_after=settings.llm.hedge_after,
         )
-        self.gateway = Chain(targets, policy, log=log)
+        self.gateway = Chain(targets, policy, log=replace(log, price=self._price))
+
+    def _client(self, url: str, key: str) -> GatewayClient:
+        client = self._clients.get((url, key))
+        if client is None:
+            # AssemblyAI's gateway refuses what a model does not know, so nothing extra goes there.
+            client = GatewayClient(url, key, self._settings, ask_usage=not _is_vendor(url))
+            self._clients[url, key] = client
+        return client
+
+    def _target(self, client: GatewayClient, model: str) -> Target:
+        if not _is_vendor(str(client.url)):
+            return Target(client, client.host, model)
+        gate = CatalogGate(lambda: client.known_catalog, self._settings.region)
+        return Target(client, client.host, model, refuses=gate)
+
+    def _price(self, model: str, region: str, usage: Usage) -> float | None:
+        catalog = self._first.known_catalog
+        return None if catalog is None else catalog.cost(model, region, usage)
 
     async def json_mode(self, model: str) -> Mode:
         """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
@@ -129,15 +147,24 @@ class LanguageModel:
             return best_mode(entry.supported if entry else ())
         return "prompt"
 
-    async def keep_warm(self) -> None:
-        """Replace the connections that cancels cost, until cancelled."""
+    async def keep_ready(self) -> None:
+        """Replace the connections that cancels cost, and know the catalog, until cancelled."""
         async with anyio.create_task_group() as tasks:
             for client in self._clients.values():
                 tasks.start_soon(client.keep_warm)
+                if _is_vendor(str(client.url)):
+                    tasks.start_soon(_keep_catalog, client)
 
     async def aclose(self) -> None:
         for client in self._clients.values():
             await client.aclose()
+
+
+async def _keep_catalog(client: GatewayClient) -> None:
+    while True:
+        with suppress(GatewayError), anyio.move_on_after(CATALOG):
+            await client.catalog(CATALOG_AGE)
+        await anyio.sleep(CATALOG_AGE)
 
 
 class JsonForm:

@@ -55,3 +55,22 @@ def test_a_template_with_an_unknown_tag_is_refused() -> None:
     settings = Settings(prompts={"p": Prompt(user="{{trun}}")})
     with pytest.raises(SettingsError, match=r"did you mean \{\{turn\}\}"):
         plan(settings, {})
+
+
+def test_a_stored_transcript_needs_its_tag_in_the_exact_spelling() -> None:
+    prompt = Prompt(user="{{turn}} {{transcript}}", extra={"transcript_id": "t1"})
+    with pytest.raises(SettingsError, match="would not see it"):
+        plan(Settings(prompts={"p": prompt}), {})
+
+
+def test_where_somebody_waits_only_one_layer_retries() -> None:
+    prompts = {"voice": Prompt(), "notes": Prompt(policy="queue")}
+    planned = plan(Settings(prompts=prompts), KEYED)
+    assert planned.prompts["voice"].extra == {"fallback_config": {"retry": False}}
+    assert planned.prompts["notes"].extra == {}
+
+
+def test_an_unknown_value_of_a_known_parameter_is_refused() -> None:
+    prompt = Prompt(extra={"fallback_config": {"depth": 3}})
+    with pytest.raises(SettingsError, match=r"prompts\.p\.extra"):
+        plan(Settings(prompts={"p": prompt}), {})

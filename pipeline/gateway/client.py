@@ -8,6 +8,7 @@ from typing import Protocol
 import anyio
 import anyio.lowlevel
 import httpx
+import msgspec
 
 from pipeline import __version__
 from pipeline.completions import Accepted, CompletionRequest, Finished, Piece
@@ -36,6 +37,7 @@ REFUSAL_PATIENCE = 1.0
 LAST_WORDS = 2.0
 
 ASSEMBLYAI = ".assemblyai.com"
+USAGE = {"stream_options": {"include_usage": True}}
 
 
 class Answer(Protocol):
@@ -65,10 +67,14 @@ class GatewayClient:
         key: str = "",
         settings: LlmSettings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        ask_usage: bool = False,
     ) -> None:
+        """``ask_usage``: have streams end with their token counts, as OpenAI's option does."""
         settings = settings or LlmSettings()
         self.url = _endpoint(base_url)
         self.host = self.url.netloc.decode("ascii")
+        self.place = _place(self.host)  #: the vendor's region, or the host
         self.stall_timeout = settings.stall_timeout  #: seconds
         self.transport = transport or WarmTransport(connect_timeout=settings.connect_timeout)
         self.slots = Slots(settings.connections)
@@ -78,6 +84,7 @@ class GatewayClient:
         self._head = self._head.replace(b"Content-Length: 0\r\n", b"").removesuffix(b"\r\n")
         self._origin = origin_of(self.url)
         self._granted: dict[Ticket, anyio.Event] = {}
+        self._ask_usage = ask_usage
         self._expected = 0  # calls of warm that no request has followed yet
         self._catalog: Catalog | None = None
         self._guests: dict[Ticket, GatewayReply] = {}
@@ -156,6 +163,8 @@ class GatewayClient:
 
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
+        if self._ask_usage and request.stream and "stream_options" not in request.extra:
+            request = msgspec.structs.replace(request, extra={**request.extra, **USAGE})
         body = wire.encode_request(adapted(request))
         self._expected = max(0, self._expected - 1)
         if isinstance(self.transport, WarmTransport):
@@ -275,7 +284,7 @@ class GatewayReply:
         return Accepted(
             request_id=refusals.request_id_of(headers),
             rate=refusals.rate_limit(headers),
-            host=self._client.host,
+            host=self._client.place,
         )
 
     async def _more(self, answer: Answer, reader: ReplyReader) -> Sequence[Piece]:
@@ -351,6 +360,12 @@ async def _refusal_body(answer: Answer) -> bytes:
         except GatewayLost:
             pass  # a refusal that was cut is still a refusal
     return body
+
+
+def _place(host: str) -> str:
+    if not f".{host}".endswith(ASSEMBLYAI):
+        return host
+    return "eu" if ".eu." in host else "us"
 
 
 def _endpoint(base_url: str) -> httpx.URL:

@@ -47,6 +47,11 @@ def check(name: str, prompt: Prompt) -> None:
                 near = difflib.get_close_matches(tag, [*TAGS, "vars.NAME"], 1)
                 hint = f"; did you mean {{{{{near[0]}}}}}?" if near else ""
                 raise SettingsError(f"prompts.{name}: no tag is called {{{{{tag}}}}}{hint}")
+    if "transcript_id" in prompt.extra and STORED_TRANSCRIPT not in prompt.system + prompt.user:
+        raise SettingsError(
+            f"prompts.{name}: transcript_id is set, but its templates do not hold"
+            f" {STORED_TRANSCRIPT}, with one space each side: the model would not see it"
+        )
     if "{{turn}}" not in TAG.sub(lambda m: "{{" + m[1] + "}}", prompt.user + prompt.system):
         uses = TAG.findall(prompt.user + prompt.system)
         if "transcript" not in uses:
