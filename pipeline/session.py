@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -73,6 +73,8 @@ class SpeechToText(Protocol):
     async def send(self, frame: bytes) -> None: ...
 
     async def force_endpoint(self) -> None: ...
+
+    async def update(self, changes: Mapping[str, Any]) -> None: ...
 
     async def finish(self) -> None: ...
 
@@ -149,7 +151,7 @@ class Session:
             case PlaybackReportCommand():
                 self._played(command)
             case SessionUpdateCommand():
-                self._update(command)
+                await self._update(command)
             case _:
                 raise InputError(f"{type_of(command)} means nothing in a running session")
 
@@ -287,9 +289,9 @@ class Session:
             raise InputError(f"response.create: no prompt {prompt!r}; there is {known}")
         self._dispatch.do(self._ledger.create(prompt, now))
 
-    def _update(self, command: SessionUpdateCommand) -> None:
+    async def _update(self, command: SessionUpdateCommand) -> None:
         if command.stt:
-            raise InputError("session.update: stt cannot be changed in a running session")
+            await self._stt.update(command.stt)
         self._ledger.set_vars(command.vars)
 
     def _played(self, command: PlaybackReportCommand) -> None:

@@ -209,7 +209,6 @@ async def test_clients_type_turns_cancel_and_ask_again() -> None:
     [
         (TurnCreateCommand(text="  "), "empty"),
         (ResponseCreateCommand(prompt="nope"), "there is reply"),
-        (SessionUpdateCommand(stt={"prompt": "x"}), "cannot be changed"),
         (PlaybackReportCommand(response_id="r1"), "text or characters"),
     ],
 )
@@ -229,3 +228,15 @@ async def test_what_was_played_is_what_the_next_request_tells() -> None:
         stage.speech.hear(turn(1, "Stop."))
         await session.finish()
     assert stage.gateway.requests[1].messages[2].content == "One [interrupted]"
+
+
+async def test_speech_to_text_and_variables_change_in_a_running_session() -> None:
+    stage = Stage(user="{{turn}} for {{vars.name}}")
+    async with stage.open() as session:
+        await session.command(
+            SessionUpdateCommand(stt={"keyterms_prompt": ["Oslo"]}, vars={"name": "Ann"})
+        )
+        stage.speech.hear(turn(0, "A taxi"))
+        await session.finish()
+    assert stage.speech.updates == [{"keyterms_prompt": ["Oslo"]}]
+    assert str(stage.gateway.requests[0].messages[-1].content).endswith("for Ann")

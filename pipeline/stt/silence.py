@@ -1,5 +1,8 @@
 """Speech-to-text for a session without audio: its turns come as text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import anyio
 from anyio.abc import TaskStatus
 
@@ -22,6 +25,10 @@ class Silence:
 
     async def force_endpoint(self) -> None:
         """There is no turn that audio has begun."""
+
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        """Refuse ``changes``. Raises ``InputError``."""
+        raise InputError(f"no speech-to-text runs here that could be told {', '.join(changes)}")
 
     async def finish(self) -> None:
         self._over.set()

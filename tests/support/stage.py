@@ -36,6 +36,7 @@ class Speech:
         self.refusal = refusal
         self.sent = 0
         self.forced = 0
+        self.updates: list[dict[str, Any]] = []
         self.said_goodbye = False
         self._over = anyio.Event()
         self._failure: Exception | None = None
@@ -56,6 +57,9 @@ class Speech:
 
     async def force_endpoint(self) -> None:
         self.forced += 1
+
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        self.updates.append(dict(changes))
 
     async def finish(self) -> None:
         self.hear(StreamClosed())
