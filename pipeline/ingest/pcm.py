@@ -49,6 +49,9 @@ def samples_from_base64(text: str, name: str) -> bytes:
 def mix(data: bytes, channels: int) -> bytes:
     """Return the mean of interleaved 16-bit channels; ``data`` holds whole frames."""
     samples = array("h", data)
+    if channels == 2:  # what there mostly is, in 0.6 of the time
+        pairs = zip(samples[::2], samples[1::2], strict=True)
+        return array("h", [left + right >> 1 for left, right in pairs]).tobytes()
     parts = [samples[channel::channels] for channel in range(channels)]
     return array("h", [sum(frame) // channels for frame in zip(*parts, strict=True)]).tobytes()
 

@@ -194,6 +194,23 @@ async def test_stereo_of_a_browser_is_mixed_and_its_rate_kept() -> None:
     ]
 
 
+async def test_a_chat_box_needs_no_speech_to_text() -> None:
+    async with service(TALK) as (url, sim):
+        async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
+            await socket.send('{"type":"session.start","audio":null}')
+            await socket.send(bytes(1600))
+            await socket.send('{"type":"turn.create","text":"Do you have bread?"}')
+            await socket.send('{"type":"session.end"}')
+            got = [json.loads(message) async for message in socket]
+        assert sim.stt.connections == []
+    (error,) = [event["error"]["message"] for event in got if event["type"] == "error"]
+    (answer,) = [event["text"] for event in got if event["type"] == "response.done"]
+    assert (error, answer) == (
+        "audio came, but session.start said audio: null",
+        "We bake it every day.",
+    )
+
+
 # --- ConversationRelay ---
 
 TALK: Sequence[dict[str, Any]] = (
