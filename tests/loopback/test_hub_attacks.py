@@ -88,8 +88,8 @@ async def cut_soon(sock: socket.socket, chunk: bytes) -> None:
     """Send until cut, and see that it neither took long nor filled our memory."""
     before, began = resident_bytes(), anyio.current_time()
     await in_thread(lambda: until_cut(sock, chunk))
-    assert anyio.current_time() - began < 7
-    assert resident_bytes() - before < 32 << 20
+    assert anyio.current_time() - began < 10
+    assert resident_bytes() - before < 64 << 20
 
 
 def resident_bytes() -> int:
