@@ -17,6 +17,9 @@ MARGIN = 8.0
 BLIND = 30.0  #: the same where no Heartbeat says what has arrived
 #: kept before the end of the last ended turn: recognisers place it up to some tenths too late
 BEFORE = 0.5
+#: a word that begins in what was told and ends so soon after it is a piece of the last word:
+#: a new one comes after the silence that ended the turn
+TAIL = 0.5
 REACTION = 0.5  #: from the end of a turn to its message, where it has no word times
 
 
@@ -85,7 +88,8 @@ class Stitch:
     def _is_old(self, word: Word) -> bool:
         if word.start >= self._base:
             return False
-        return _middle(word) < self._base or _key(word.text) == _key(self._last)
+        tail = word.start < self._base - 0.05 and word.end < self._base + TAIL
+        return tail or _middle(word) < self._base or _key(word.text) == _key(self._last)
 
     def _fresh(self, heard: Transcript) -> Transcript | None:
         old = 0

@@ -46,6 +46,14 @@ def test_a_word_heard_again_is_known_by_its_name_when_its_end_moved() -> None:
     assert it.accept(other, 100) is other
 
 
+def test_a_piece_of_the_last_word_is_no_word() -> None:
+    it = stitch(FIRST)  # it ends at 1.7 s
+    it.opened()
+    assert it.accept(Transcript(0, "M", words=(Word("M", 1.5, 2.1),)), 100) is None
+    new = Transcript(0, "Hm", words=(Word("Hm", 1.5, 2.3),))  # absorbs the silence before it
+    assert it.accept(new, 100) is new
+
+
 def test_on_the_same_connection_everything_passes() -> None:
     it = stitch(FIRST)
     assert it.accept(FIRST, 100) is FIRST  # the formatted copy
