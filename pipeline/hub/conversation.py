@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Protocol
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from msgspec.structs import replace
 
@@ -19,7 +20,7 @@ from pipeline.events import (
 )
 from pipeline.hub.access import ANYBODY, Grant
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
-from pipeline.hub.protocol import CloseCode, Goodbye, error_text
+from pipeline.hub.protocol import CloseCode, Goodbye, error_text, text_frame
 from pipeline.hub.service import Adapter, LiveSession, Order, Service
 
 FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
@@ -320,6 +321,7 @@ class Answers:
                 self._news = anyio.Event()
                 while frames := self._log.read(self._seen, BATCH):
                     await self._pass_on(frames)
+                    await anyio.lowlevel.checkpoint()  # a long replay lets others run
                 self._idle.set()
         finally:
             self._subscriber.close()
@@ -328,8 +330,11 @@ class Answers:
     async def _pass_on(self, frames: Iterable[Frame]) -> None:
         for frame in frames:
             self._seen = frame.seq
-            for message in self._answer(frame):
-                await self._peer.send(message)
+            wire = b"".join(map(text_frame, self._answer(frame)))
+            if wire:
+                await self._peer.ready()
+                if not self._peer.write(wire):
+                    raise Goodbye("the connection is closing", code=CloseCode.SLOW)
 
 
 class _Source:
