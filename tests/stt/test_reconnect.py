@@ -279,6 +279,7 @@ async def test_changes_hold_for_the_connections_that_follow() -> None:
     assert server.asked[1]["keyterms_prompt"] == '["Zephyr"]'
 
 
+@pytest.mark.timeout(240)
 async def test_three_hours_with_losses_and_a_roll_over_keep_memory_flat() -> None:
     server = MemoryServer(expires_s=10_800, heartbeat_ms=5000)
     kept: list[float] = []
