@@ -22,7 +22,9 @@ class Intake:
         self._resampler = (
             None
             if sample_rate == RATE
-            else soxr.ResampleStream(sample_rate, RATE, 1, dtype="int16", quality="HQ")
+            # not int16: it would add dither, which depends on how the audio was cut into frames,
+            # and a recogniser that is unsure writes other words for it
+            else soxr.ResampleStream(sample_rate, RATE, 1, dtype="float32", quality="HQ")
         )
 
     def chunks(self, frame: bytes) -> Pcm:
@@ -46,7 +48,9 @@ class Intake:
     def _at_rate(self, samples: Pcm, *, last: bool) -> Pcm:
         if self._resampler is None:
             return samples
-        return cast("Pcm", self._resampler.resample_chunk(samples, last=last))
+        given = samples.astype(np.float32)
+        exact = cast("NDArray[np.float32]", self._resampler.resample_chunk(given, last=last))
+        return np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
 
     def _cut(self, samples: Pcm) -> Pcm:
         samples = np.concatenate((self._rest, samples))

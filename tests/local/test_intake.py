@@ -27,6 +27,16 @@ def test_a_second_stays_a_second_and_keeps_its_tone(rate: int) -> None:
     assert abs(int(spectrum.argmax()) - 440) <= 1
 
 
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 48_000])
+def test_the_size_of_the_frames_changes_no_sample(rate: int) -> None:
+    audio = np.random.default_rng(1).normal(0, 3000, rate).astype("<i2").tobytes()
+
+    whole = heard(Intake(rate, mulaw=False), audio, len(audio))
+
+    for size in (rate // 10, 1234, 321):
+        np.testing.assert_array_equal(heard(Intake(rate, mulaw=False), audio, size), whole)
+
+
 def test_mulaw_is_expanded() -> None:
     # G.711: both zeros, the quietest and the loudest of either sign
     codes = bytes([0xFF, 0x7F, 0xFE, 0x80, 0x00])
