@@ -10,6 +10,7 @@ from functools import partial
 from secrets import token_hex
 
 import anyio
+from msgspec import convert
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
@@ -22,7 +23,9 @@ from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
 from pipeline.journal.log import SessionLog
 from pipeline.local.child import Engines, start_engines
+from pipeline.local.child import Message as EngineMessage
 from pipeline.requests.budget import Budget
+from pipeline.requests.prompt import Scene, messages
 from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
 from pipeline.settings import Prompt, Settings
 from pipeline.stt.silence import Silence
@@ -172,7 +175,10 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     async with AsyncExitStack() as stack:
         engines: Engines | None = None
         if "local" in (planned.stt.name, planned.llm.name):
-            engines = await stack.enter_async_context(start_engines(settings.local, tell))
+            beginning = _opening(planned) if planned.llm.name == "local" else ()
+            engines = await stack.enter_async_context(
+                start_engines(settings.local, tell, prefill=beginning)
+            )
         llm = LanguageModel(settings, planned, engines, log or CallLog())
         stack.push_async_callback(llm.aclose)
         stt, listen = speech_to_text(settings, planned, engines)
@@ -194,6 +200,14 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         tasks.start_soon(llm.keep_ready)
         quiet_collector()
         yield App(settings, planned.prompts, equipment, on_frame)
+
+
+def _opening(planned: Plan) -> tuple[EngineMessage, ...]:
+    """Return how the first prompt's conversations begin, for the model to read beforehand."""
+    first = next(iter(planned.prompts.values()))
+    nothing_yet = Scene((), lambda: "", first.vars)
+    beginning = messages(first, nothing_yet, ())[:-1]  # the last is the turn
+    return convert(beginning, tuple[EngineMessage, ...], from_attributes=True)
 
 
 def quiet_collector() -> None:

@@ -22,13 +22,15 @@ LOCAL_PROMPTS: Mapping[str, Prompt] = {
     "reply": Prompt(
         system="Reply in one short sentence.",
         examples=(
-            Example(user="What is the capital of France?", assistant="The capital is Paris."),
-            Example(user="It rained all day.", assistant="That sounds like a wet day."),
-            Example(user="Thank you.", assistant="You are welcome."),
+            Example(
+                user="The train leaves at nine.", assistant="Then let us be there before nine."
+            ),
+            Example(user="It is raining again.", assistant="Then take an umbrella with you."),
+            Example(user="She was kind to all of us.", assistant="She sounds like a good friend."),
         ),
         max_tokens=40,
         temperature=0.0,
-        history=2,
+        history=0,
         extra={"repeat_penalty": 1.1},
     )
 }
