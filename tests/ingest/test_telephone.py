@@ -167,7 +167,6 @@ def test_a_telnyx_call_is_a_start_its_audio_in_order_and_an_end() -> None:
         telnyx_media(4, b"four"),
         {"event": "dtmf", "stream_id": TELNYX_STREAM, "dtmf": {"digit": "1"}},
         telnyx_stop(),
-        telnyx_media(5, b"late"),
     )
     start = StartCommand(audio=AudioFormat("pcm_mulaw", 8000), session_id=TELNYX_STREAM)
     assert orders == [start, b"one", b"two", b"four", SessionEndCommand()]
@@ -213,6 +212,20 @@ def test_nothing_is_heard_before_the_start_and_it_comes_once(make: Make) -> None
     adapter.receive(start)
     with pytest.raises(InputError, match="twice"):
         adapter.receive(start)
+
+
+@pytest.mark.parametrize(
+    ("make", "stop", "late"),
+    [
+        (twilio, twilio_stop(2), {"event": "media", "media": {"payload": "AAAA"}}),
+        (telnyx, telnyx_stop(), telnyx_media(1, b"late")),
+    ],
+)
+def test_nothing_is_heard_behind_the_stop(
+    make: Make, stop: dict[str, Any], late: dict[str, Any]
+) -> None:
+    adapter = make()
+    assert heard(adapter, stop, late, stop) == [SessionEndCommand()]
 
 
 @pytest.mark.parametrize("make", [twilio, telnyx])
