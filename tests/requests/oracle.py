@@ -40,7 +40,8 @@ class Told:
 
     @property
     def cut(self) -> bool:
-        whole = self.done is not None and self.done.status == "completed"
+        done = self.done
+        whole = done is not None and (done.status == "completed" or done.reason == "max_tokens")
         return not whole or len(self.heard) < len(self.text)
 
 

@@ -51,10 +51,10 @@ def prompts(draw: st.DrawFn, name: str) -> Prompt:
         every_turns=2 if trigger == "every" else 1,
         after_silence=2.0 if trigger == "silence" else 0.0,
         at_end=trigger == "end",
-        min_words=draw(st.sampled_from([0, 0, 2])),
-        speaker=draw(st.sampled_from(["", "", "A"])),
-        keyword=draw(st.sampled_from(["", "", "book"])),
-        speculate=draw(st.booleans()),
+        min_words=draw(st.sampled_from([0, 0, 0, 2])),
+        speaker=draw(st.sampled_from(["", "", "", "A"])),
+        keyword=draw(st.sampled_from(["", "", "", "book"])),
+        speculate=draw(st.sampled_from([True, True, False])),
         interrupt=draw(st.sampled_from(["speech", "words", "turn", "turn", "never"])),
         interrupt_words=2,
         history=draw(st.sampled_from([0, 1, 20])),
@@ -111,6 +111,11 @@ class Conversation(RuleBasedStateMachine):
         """Says something and falls silent: the commonest way to a guess."""
         self.somebody_says(text, speaker)
         self.pauses()
+
+    @rule(text=TEXTS, speaker=SPEAKERS)
+    def a_whole_turn(self, text: str, speaker: str | None) -> None:
+        self.somebody_says(text, speaker)
+        self.ends(text)
 
     @precondition(lambda self: self.open)
     @rule(capital=st.booleans())
@@ -178,6 +183,13 @@ class Conversation(RuleBasedStateMachine):
     @rule(pick=MANY, deltas=st.lists(DELTAS, min_size=1, max_size=3))
     def a_running_call_speaks(self, pick: int, deltas: list[str]) -> None:
         self.receive(self.running_call(pick), [TextDelta(delta) for delta in deltas])
+
+    @precondition(lambda self: self.guesses)
+    @rule(delta=DELTAS, completes=st.booleans())
+    def the_guesses_speak(self, delta: str, completes: bool) -> None:
+        over: list[Piece] = [Finished("stop", True)] if completes else []
+        for key in self.guesses:
+            self.receive(key, [TextDelta(delta), *over])
 
     @precondition(lambda self: self.calls)
     @rule(
@@ -305,6 +317,12 @@ class Conversation(RuleBasedStateMachine):
     def running_call(self, pick: int) -> str:
         running = sorted(self.oracle.running)
         return running[pick % len(running)]
+
+    @property
+    def guesses(self) -> list[str]:
+        """The guesses whose calls still run."""
+        held = [lane.guess.id for lane in self.oracle.lanes.values() if lane.guess]
+        return [key for key in held if key in self.oracle.running]
 
     @invariant()
     def nothing_waits_that_may_go(self) -> None:

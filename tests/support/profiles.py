@@ -11,7 +11,7 @@ SLOW = [HealthCheck.too_slow]  # two cores that others use as well
 def load() -> None:
     settings.register_profile(
         "normal",
-        max_examples=150,
+        max_examples=400,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,
