@@ -15,19 +15,31 @@ from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import Source, play
-from pipeline.errors import InputError
-from pipeline.events import AudioFormat, Engine, Frame, StartCommand
+from pipeline.errors import InputError, JournalError
+from pipeline.events import (
+    AudioFormat,
+    Engine,
+    ErrorDetail,
+    ErrorEvent,
+    Frame,
+    SessionCreated,
+    StartCommand,
+    decode_event,
+    encode,
+)
 from pipeline.gateway.records import Log as CallLog
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
+from pipeline.journal.durable import Keeping, open_journal
 from pipeline.journal.log import SessionLog
+from pipeline.journal.memory import Journal
 from pipeline.local.child import Engines, start_engines
 from pipeline.local.child import Message as EngineMessage
 from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Scene, messages
 from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
-from pipeline.settings import Prompt, Settings
+from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.stt.silence import Silence
 from pipeline.tasks import plain_errors
 from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text
@@ -41,17 +53,21 @@ class App:
     def __init__(
         self,
         settings: Settings,
-        prompts: Mapping[str, Prompt],
         equipment: Equipment,
+        journal: Journal,
+        topics: Topics,
         on_frame: Callable[[Frame], object] | None = None,
     ) -> None:
-        self.topics = Topics()
-        self.prompts = prompts
+        self.topics = topics
+        self.prompts = settings.prompts
         self.equipment = equipment
         self._settings = settings
+        self._journal = journal
         self._on_frame = on_frame
         self._live: dict[str, tuple[Session, SessionInfo]] = {}
-        self._ended: deque[tuple[float, SessionInfo]] = deque()
+        self._ended: deque[tuple[float, SessionLog, SessionInfo]] = deque()
+        for log in journal.restored:
+            self._restore(log)
 
     def __repr__(self) -> str:
         return f"<App: {len(self._live)} sessions live, {len(self._ended)} kept>"
@@ -59,6 +75,8 @@ class App:
     @asynccontextmanager
     async def open(self, start: StartCommand, *, source: str) -> AsyncGenerator[Session]:
         """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` past a limit."""
+        if self.trouble is not None:
+            raise Goodbye(f"no new sessions: {self.trouble}", code=CloseCode.LATER)
         if len(self._live) >= self._settings.serve.max_sessions:
             raise Goodbye(
                 f"{len(self._live)} sessions are open, the most that serve.max_sessions allows",
@@ -69,7 +87,7 @@ class App:
         if self.topics.get(session_id) is not None:
             raise Goodbye(f"there is a session {session_id} already", code=CloseCode.TAKEN)
         audio, prompts = _format(start), self._choose(start.prompts)
-        log = SessionLog(session_id, keep=self._settings.journal.keep_events)
+        log = self._journal.open(session_id)
         topic = self.topics.open(log)
         if self._on_frame is not None:
             log.listen(partial(_both, topic.publish, self._on_frame))
@@ -83,16 +101,23 @@ class App:
         try:
             async with open_session(session, source):
                 yield session
+        except JournalError as error:
+            raise Goodbye(str(error), code=CloseCode.LATER) from error
         finally:
             del self._live[session_id]
-            if topic.log.visible:
-                self._ended.append((anyio.current_time(), info))
+            if session.begun:
+                self._ended.append((anyio.current_time(), log, info))
             else:
-                self.topics.forget(session_id)
+                self._let_go(log)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no session can begin at the moment."""
+        return self._journal.trouble
 
     def sessions(self) -> Sequence[SessionInfo]:
         self._forget()
-        kept = [(info, "ended") for _, info in self._ended]
+        kept = [(info, "ended") for *_, info in self._ended]
         live = [(info, "live") for _, info in self._live.values()]
         return [self._describe(info, status) for info, status in (*kept, *live)]
 
@@ -121,7 +146,49 @@ class App:
         """Let go of sessions that ended long enough ago."""
         oldest = anyio.current_time() - self._settings.journal.keep_ended
         while self._ended and self._ended[0][0] < oldest:
-            self.topics.forget(self._ended.popleft()[1].id)
+            self._let_go(self._ended.popleft()[1])
+
+    def _let_go(self, log: SessionLog) -> None:
+        self.topics.forget(log.session_id)
+        self._journal.forget(log)
+
+    def _restore(self, log: SessionLog) -> None:
+        """Let a session of an earlier life be read; it has ended, or does so now."""
+        topic = self.topics.open(log)
+        if log.picture.ended:
+            topic.ended.set()
+        first = next(iter(log.read(0, 1)), None)
+        event = decode_event(first.data) if first else None
+        created = event if isinstance(event, SessionCreated) else None
+        info = SessionInfo(
+            id=log.session_id,
+            source=created.source if created else "",
+            started=created.ts if created else "",
+            status="ended",
+            head=log.visible,
+            subscribers=0,
+        )
+        self._ended.append((anyio.current_time(), log, info))
+
+
+def keeping(settings: JournalSettings) -> Keeping:
+    """Return how much the journal is to keep."""
+    return Keeping(
+        events=settings.keep_events,
+        readable=settings.keep_ended,
+        seconds=settings.keep_days * 86400,
+        size=settings.keep_bytes,
+        sync_always=settings.sync_always,
+    )
+
+
+def tell_trouble(topics: Topics, trouble: str | None) -> None:
+    """Say to who follows a live session that its events wait, or that they come again."""
+    said = f"events wait to be written down: {trouble}" if trouble else "events come again"
+    detail = ErrorDetail(type="journal_error", message=said)
+    for topic in topics:
+        if not topic.ended.is_set():
+            topic.announce(encode(ErrorEvent(session_id=topic.id, error=detail)))
 
 
 def _both(one: Callable[[Frame], object], other: Callable[[Frame], object], frame: Frame) -> None:
@@ -171,8 +238,20 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     on_frame: Callable[[Frame], object] | None = None,
     log: CallLog | None = None,
 ) -> AsyncGenerator[App]:
-    """Start what the plan needs, and stop it on leaving. Raises an ``EngineError``."""
+    """Start what the plan needs, and stop it on leaving.
+
+    Raises an ``EngineError``, or a ``JournalError``.
+    """
     async with AsyncExitStack() as stack:
+        topics = Topics()
+        # First, so that it closes last: what the others say when they stop is written down.
+        journal = await stack.enter_async_context(
+            open_journal(
+                settings.journal.store,
+                keeping(settings.journal),
+                on_trouble=partial(tell_trouble, topics),
+            )
+        )
         engines: Engines | None = None
         if "local" in (planned.stt.name, planned.llm.name):
             beginning = _opening(planned) if planned.llm.name == "local" else ()
@@ -199,7 +278,8 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         stack.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(llm.keep_ready)
         quiet_collector()
-        yield App(settings, planned.prompts, equipment, on_frame)
+        settings = replace(settings, prompts=dict(planned.prompts))
+        yield App(settings, equipment, journal, topics, on_frame)
 
 
 def _opening(planned: Plan) -> tuple[EngineMessage, ...]:

@@ -107,6 +107,7 @@ class Session:
         self.topic = topic
         self.failure: PipelineError | None = None  #: why speech-to-text ended it
         self.failed_responses = 0
+        self.begun = False  #: its first event has its place in the log
         self._append = append
         self._equipment = equipment
         self._format = audio
@@ -202,6 +203,7 @@ class Session:
         tasks.start_soon(self._warm)
         await tasks.start(self._listen, name=f"speech-to-text of {self.id}")
         if self.failure is None:
+            self.begun = True
             self.publish(
                 SessionCreated(
                     source=source,
@@ -222,7 +224,7 @@ class Session:
             await self._stt.run(task_status=task_status)
         except SttError as error:
             self.failure = error
-            if self.topic.log.visible:  # somebody may be listening already
+            if self.begun:  # somebody may be listening already
                 detail = ErrorDetail(type="stt_error", message=str(error), code=error.code)
                 self.publish(ErrorEvent(error=detail))
                 self.cut_short("error")
@@ -336,7 +338,7 @@ async def open_session(session: Session, source: str) -> AsyncGenerator[Session]
     """
     async with plain_errors(), anyio.create_task_group() as tasks:
         await session.begin(tasks, source)
-        if session.failure is not None and not session.topic.log.visible:
+        if session.failure is not None and not session.begun:
             raise session.failure
         reason = "shutdown"
         try:

@@ -155,8 +155,12 @@ class TwilioSettings(Section, frozen=True, kw_only=True):
 class JournalSettings(Section, frozen=True, kw_only=True):
     """What is kept of the events of each session."""
 
+    store: Annotated[str, Meta(min_length=1)] = "memory"  #: memory, or the path of a file
     keep_events: Positive = 100_000  #: per session, in memory
     keep_ended: Seconds = 600.0  #: seconds an ended session can still be read
+    keep_days: Annotated[float, Meta(ge=0)] = 30.0  #: an ended session stays in the file
+    keep_bytes: Positive = 4 << 30  #: of the file, then the oldest ended sessions go
+    sync_always: bool = False  #: survive a power loss too, at about 1 ms an event
 
 
 class Settings(Section, frozen=True, kw_only=True):

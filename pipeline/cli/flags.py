@@ -11,8 +11,11 @@ from pipeline.settings import Policy, Prompt
 
 def engine_overrides(stt: str | None, llm: str | None, model: str | None) -> dict[str, object]:
     """Return the flags that were given, by the setting they stand for."""
-    given = {"stt.engine": stt, "llm.engine": llm, "llm.model": model}
-    return {path: value for path, value in given.items() if value is not None}
+    return given_of({"stt.engine": stt, "llm.engine": llm, "llm.model": model})
+
+
+def given_of(flags: Mapping[str, object]) -> dict[str, object]:
+    return {path: value for path, value in flags.items() if value is not None}
 
 
 def choose_prompts(

@@ -38,6 +38,7 @@ async def run(
     speed: float = 1.0,
     speculate: Annotated[bool | None, Parameter(negative="--no-speculate")] = None,
     json: bool = False,
+    journal: str = "memory",
     config: Path | None = None,
 ) -> int:
     """Play a recording as if it were spoken now, and answer each turn.
@@ -62,12 +63,15 @@ async def run(
         Start answering at a pause, before the turn has ended.
     json
         Print each event as a subscriber receives it, one per line.
+    journal
+        The path of a file that keeps the events; memory unless given, whatever the settings say.
     config
         The settings file, instead of pipeline.toml in the working directory.
     """
     if not 0 <= speed < float("inf"):
         raise SettingsError(f"--speed: expected a number of at least 0; got {speed}")
-    settings = load(config, os.environ, engine_overrides(stt, llm, model))
+    overrides = engine_overrides(stt, llm, model) | {"journal.store": journal}
+    settings = load(config, os.environ, overrides)
     known = plan(settings, os.environ).prompts
     prompts = choose_prompts(known, prompt or [], policy=policy, model=model, speculate=speculate)
     settings = replace(settings, prompts=prompts)

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from pipeline.app import open_app
-from pipeline.cli.flags import engine_overrides
+from pipeline.cli.flags import engine_overrides, given_of
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import find_key, load
@@ -25,6 +25,7 @@ async def serve(
     stt: str | None = None,
     llm: str | None = None,
     model: str | None = None,
+    journal: str | None = None,
     config: Path | None = None,
 ) -> None:
     """Take audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
@@ -44,12 +45,13 @@ async def serve(
         Language model: auto, assemblyai, local, or an http:// or https:// base address.
     model
         Name of the language model, as its server knows it.
+    journal
+        Where events are kept: memory, or the path of a file, which outlives the process.
     config
         The settings file, instead of pipeline.toml in the working directory.
     """
     overrides = engine_overrides(stt, llm, model)
-    overrides |= {"serve.host": host} if host is not None else {}
-    overrides |= {"serve.port": port} if port is not None else {}
+    overrides |= given_of({"serve.host": host, "serve.port": port, "journal.store": journal})
     settings = load(config, os.environ, overrides)
     planned = plan(settings, os.environ)
     for line in headlines(planned):

@@ -73,9 +73,8 @@ class Resume:
         match event:
             case Unknown():
                 return self._advance(_envelope.decode(event.raw))
-            case ErrorEvent():
-                self._refused(event)
-                return False
+            case ErrorEvent(seq=0):
+                return self._told(event)
             case Heartbeat():
                 self._beat(event)
                 return False
@@ -101,8 +100,12 @@ class Resume:
             raise Gap(f"{event.session_id}: {event.head} is out, {place[0]} was the last here")
         self._places[event.session_id] = event.head, event.epoch
 
-    def _refused(self, event: ErrorEvent) -> None:
+    def _told(self, event: ErrorEvent) -> bool:
+        """Take in an error that has no place in the log."""
+        if event.error.type != "invalid_request":
+            return True  # something of the session's, not of what was asked
         self._places.pop(event.session_id, None)
         if self._session_id != "*":
             code = event.error.code
             raise SubscribeError(event.error.message, code=code if isinstance(code, int) else None)
+        return False

@@ -273,7 +273,10 @@ class Hub:
         return None
 
     def _readiness(self) -> Page:
-        return text_page(503, "draining") if self._house.feeds.refusing else text_page(200, "ready")
+        if self._house.feeds.refusing:
+            return text_page(503, "draining")
+        trouble = self._service.trouble
+        return text_page(200, "ready") if trouble is None else text_page(503, trouble)
 
     def _sessions(self) -> Page:
         body = msgspec.json.encode({"sessions": self._service.sessions()})

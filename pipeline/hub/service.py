@@ -49,6 +49,11 @@ class Service(Protocol):
     @property
     def topics(self) -> Topics: ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no session can begin at the moment; None when all is well."""
+        ...
+
     def open(self, start: StartCommand, *, source: str) -> AbstractAsyncContextManager[LiveSession]:
         """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` to choose the close code.
 

@@ -91,12 +91,17 @@ class DurableJournal:
         return self._open(key, session_id, epoch, head)
 
     def _open(self, key: int, session_id: str, epoch: int, head: int) -> SessionLog:
+        begun = False
+
         def store(frame: Frame) -> None:
+            nonlocal begun
+            if not begun:  # a session that comes to nothing leaves nothing behind
+                begun = True
+                self._put(_Task(Opened(key, session_id, epoch, self._clock()), None))
             self._take(log, key, frame)
 
         log = SessionLog(session_id, epoch=epoch, head=head, keep=self._keeping.events, store=store)
         self._keys[log] = key
-        self._put(_Task(Opened(key, session_id, epoch, self._clock()), None))
         return log
 
     def forget(self, log: SessionLog) -> None:

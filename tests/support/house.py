@@ -68,6 +68,7 @@ class FakeHouse:
         self.topics = Topics()
         self.opened: list[FakeSession] = []
         self.refuse: PipelineError | None = None
+        self.trouble: str | None = None
 
     def session(self, session_id: str, *, keep: int = 1000) -> FakeSession:
         session = FakeSession(self.topics, session_id, keep=keep)
