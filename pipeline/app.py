@@ -38,7 +38,7 @@ from pipeline.local.child import Engines, start_engines
 from pipeline.local.child import Message as EngineMessage
 from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Scene, messages
-from pipeline.session import Equipment, Hear, Observe, Session, SpeechToText, open_session
+from pipeline.session import Equipment, Hear, Observe, OnTurn, Session, SpeechToText, open_session
 from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.stt.silence import Silence
 from pipeline.tasks import plain_errors
@@ -114,6 +114,11 @@ class App:
     def trouble(self) -> str | None:
         """Why no session can begin at the moment."""
         return self._journal.trouble
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of the language model are under way."""
+        return sum(session.in_flight for session, _ in self._live.values())
 
     def sessions(self) -> Sequence[SessionInfo]:
         self._forget()
@@ -235,6 +240,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     *,
     tell: Tell,
     observe: tuple[Observe, ...] = (),
+    on_turn: tuple[OnTurn, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
     log: CallLog | None = None,
 ) -> AsyncGenerator[App]:
@@ -271,6 +277,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             new_id=_response_id,
             forms=await forms(planned, llm),
             observe=observe,
+            on_turn=on_turn,
             clock=time.monotonic,
         )
         await stack.enter_async_context(plain_errors())

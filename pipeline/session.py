@@ -63,6 +63,7 @@ TYPED = -2  #: turns that come as text piece by piece count down from here; -1 i
 
 Hear = Callable[[Heard], None]
 Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
+OnTurn = Callable[[str, TurnCompleted], None]  #: is told of each ended turn, likewise
 
 
 class SpeechToText(Protocol):
@@ -90,6 +91,7 @@ class Equipment(Struct, frozen=True):
     new_id: Callable[[], str]
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
     observe: tuple[Observe, ...] = ()
+    on_turn: tuple[OnTurn, ...] = ()
     clock: Clock = anyio.current_time
 
 
@@ -132,6 +134,11 @@ class Session:
     @property
     def id(self) -> str:
         return self.topic.id
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of the language model are under way."""
+        return self._dispatch.in_flight
 
     # --- what clients do -----------------------------------------------------------------------
 
@@ -259,11 +266,16 @@ class Session:
             case TurnChanged(turn, text, speaker):
                 self.publish(TurnUpdated(turn=turn, text=text, speaker=speaker))
             case TurnEnded():
-                self.publish(_completed(event, now, spoken_at))
+                self._turn_ended(_completed(event, now, spoken_at))
             case TurnRevised(turn, text, speaker):
                 self.publish(TurnRevisedEvent(turn=turn, text=text, speaker=speaker))
             case TurnStarted() | TurnPaused():
                 pass
+
+    def _turn_ended(self, turn: TurnCompleted) -> None:
+        self.publish(turn)
+        for on_turn in self._equipment.on_turn:
+            on_turn(self.id, turn)
 
     def _typed(self, command: TurnCreateCommand) -> None:
         if not command.text.strip():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from pipeline.app import open_app
+from pipeline.app import App, open_app
 from pipeline.cli.flags import engine_overrides, given_of
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
@@ -14,6 +14,7 @@ from pipeline.configuration import find_key, load
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
+from pipeline.observe.metrics import Metrics
 from pipeline.settings import Settings
 from pipeline.upstream import plan
 
@@ -56,10 +57,21 @@ async def serve(
     planned = plan(settings, os.environ)
     for line in headlines(planned):
         progress(line)
+    metrics = Metrics()
     async with (
-        open_app(settings, planned, tell=progress) as app,
+        open_app(
+            settings,
+            planned,
+            tell=progress,
+            observe=(metrics.call_ended,),
+            on_turn=(metrics.turn_ended,),
+        ) as app,
         open_hub(
-            app, settings.serve, adapters=ADAPTERS, guards=guards_of(settings, os.environ)
+            app,
+            settings.serve,
+            adapters=ADAPTERS,
+            routes={"/metrics": lambda: measured(metrics, app)},
+            guards=guards_of(settings, os.environ),
         ) as hub,
     ):
         progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}")
@@ -68,6 +80,16 @@ async def serve(
         finally:
             with anyio.CancelScope(shield=True):  # bounded by the hub itself
                 await hub.drain(settings.serve.drain)
+
+
+def measured(metrics: Metrics, app: App) -> tuple[str, bytes]:
+    """Return what a scrape of ``/metrics`` gets."""
+    sessions = app.sessions()
+    return metrics.page(
+        sessions=sum(info.status == "live" for info in sessions),
+        in_flight=app.in_flight,
+        subscribers=sum(info.subscribers for info in sessions),
+    )
 
 
 def guards_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, TwilioGuard]:

@@ -47,6 +47,11 @@ class Dispatch:
     def __repr__(self) -> str:
         return f"<Dispatch: {len(self._scopes)} calls in flight>"
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return len(self._scopes)
+
     async def run(self, tasks: TaskGroup) -> None:
         """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
         self._tasks = tasks

@@ -34,6 +34,7 @@ SPEECH = [
 ]
 
 HEAVY = {"anyio", "asyncio", "cyclopts", "httpx", "msgspec", "numpy", "av", "rich", "websockets"}
+HEAVY |= {"prometheus_client"}
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("--version",), ("nonsense",)])

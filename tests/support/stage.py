@@ -21,7 +21,7 @@ from pipeline.hub.fanout import Topic, Topics
 from pipeline.journal.log import SessionLog
 from pipeline.requests.budget import Budget
 from pipeline.requests.response import CallReport
-from pipeline.session import Equipment, Session, open_session
+from pipeline.session import Equipment, Observe, OnTurn, Session, open_session
 from pipeline.settings import Prompt
 from pipeline.speech import Heard, StreamClosed, Transcript, Word
 
@@ -133,6 +133,8 @@ class Stage:
         *,
         refusal: Exception | None = None,
         forms: Mapping[str, Form] | None = None,
+        observe: tuple[Observe, ...] = (),
+        on_turn: tuple[OnTurn, ...] = (),
         **prompt: Any,
     ) -> None:
         self.gateway = ScriptedGateway()
@@ -158,7 +160,8 @@ class Stage:
             budget=Budget(0),
             new_id=lambda: next(ids),
             forms=forms or {},
-            observe=(lambda _, call: self.reports.append(call),),
+            observe=(lambda _, call: self.reports.append(call), *observe),
+            on_turn=on_turn,
         )
         prompts = {"reply": Prompt(system="Be brief.", **prompt)}
         self.session = Session(topic, log.append, prompts, equipment, Format())
