@@ -2,11 +2,13 @@
 
 Sessions, hub and gateway are the package's own; only the addresses are the harness's. It reads
 STT_URL, LLM_BASE_URL, SUBSCRIBE_PORT, SESSIONS, AUDIO and PROFILE and runs until it is killed.
-PROFILE may hold, joined by "+": speculate, and any policy or interrupt setting.
+PROFILE may hold, joined by "+": speculate, durable (a journal's file in the directory for
+temporary ones), and any policy or interrupt setting.
 """
 
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -26,6 +28,7 @@ from pipeline.hub import server
 from pipeline.session import Hear, Session
 from pipeline.settings import (
     Interrupt,
+    JournalSettings,
     LlmSettings,
     Policy,
     Prompt,
@@ -78,6 +81,9 @@ def settings(sessions: int, profile: Sequence[str]) -> Settings:
         serve=ServeSettings(
             port=int(ENV["SUBSCRIBE_PORT"]), max_sessions=sessions, max_subscribers=100_000
         ),
+        journal=JournalSettings(store=f"{tempfile.mkdtemp()}/journal.db")
+        if "durable" in profile
+        else JournalSettings(),
         prompts={"reply": reply},
     )
 
