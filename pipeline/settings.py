@@ -6,6 +6,7 @@ from msgspec import Meta, Struct, field
 
 Policy = Literal["supersede", "queue", "parallel", "conflate"]
 Interrupt = Literal["speech", "words", "turn", "never"]
+Scope = Literal["ingest", "subscribe", "control"]
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -135,6 +136,14 @@ class LocalSettings(Section, frozen=True, kw_only=True):
     end_of_turn_silence: Seconds = 0.5  #: seconds
 
 
+class TokenSettings(Section, frozen=True, kw_only=True):
+    """Somebody who may come in, by a bearer token."""
+
+    secret: SecretSource = ""  #: env:NAME or file:PATH, never the token itself
+    scopes: tuple[Scope, ...] = ("ingest", "subscribe", "control")
+    session: str = "*"  #: or the one session it is for
+
+
 class ServeSettings(Section, frozen=True, kw_only=True):
     """``pipeline serve``."""
 
@@ -143,6 +152,8 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     max_sessions: Positive = 200
     max_subscribers: Positive = 2000
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
+    #: by name; with none everybody may come in, and we listen on loopback only
+    tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
 
 
 class TwilioSettings(Section, frozen=True, kw_only=True):

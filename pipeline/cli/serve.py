@@ -11,11 +11,13 @@ from pipeline.cli.flags import engine_overrides, given_of
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import find_key, load
+from pipeline.errors import SettingsError
+from pipeline.hub.access import Access, Grant
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
 from pipeline.observe.metrics import Metrics
-from pipeline.settings import Settings
+from pipeline.settings import Settings, TokenSettings
 from pipeline.upstream import plan
 
 
@@ -55,6 +57,7 @@ async def serve(
     overrides |= given_of({"serve.host": host, "serve.port": port, "journal.store": journal})
     settings = load(config, os.environ, overrides)
     planned = plan(settings, os.environ)
+    access, hint = access_of(settings.serve.tokens, os.environ), token_hint(settings.serve.tokens)
     for line in headlines(planned):
         progress(line)
     metrics = Metrics()
@@ -72,9 +75,10 @@ async def serve(
             adapters=ADAPTERS,
             routes={"/metrics": lambda: measured(metrics, app)},
             guards=guards_of(settings, os.environ),
+            access=access,
         ) as hub,
     ):
-        progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}")
+        progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")
         try:
             await anyio.sleep_forever()
         finally:
@@ -90,6 +94,26 @@ def measured(metrics: Metrics, app: App) -> tuple[str, bytes]:
         in_flight=app.in_flight,
         subscribers=sum(info.subscribers for info in sessions),
     )
+
+
+def access_of(tokens: Mapping[str, TokenSettings], env: Mapping[str, str]) -> Access | None:
+    """Return who may come in; None where everybody may. Raises ``SettingsError``."""
+    grants: dict[str, Grant] = {}
+    for name, token in tokens.items():
+        secret = find_key(token.secret, env)
+        if secret is None:
+            lack = f"nothing in {token.secret}" if token.secret else "none; expected env: or file:"
+            raise SettingsError(f"serve.tokens.{name}.secret: there is {lack}")
+        if secret.reveal() in grants:
+            raise SettingsError(f"serve.tokens.{name}.secret: another token has the same")
+        grants[secret.reveal()] = Grant(frozenset(token.scopes), token.session)
+    return Access(grants) if grants else None
+
+
+def token_hint(tokens: Mapping[str, TokenSettings]) -> str:
+    """Return the flag that a subscriber needs, if any."""
+    secrets = [token.secret for token in tokens.values() if "subscribe" in token.scopes]
+    return f" --token {secrets[0]}" if secrets else ""
 
 
 def guards_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, TwilioGuard]:

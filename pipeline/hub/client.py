@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from pipeline.errors import SubscribeError
 from pipeline.events import ServerEvent, Unknown, decode_event, encode
@@ -79,6 +79,12 @@ class Events:
             )
             for command in self._resume.commands():
                 await self._socket.send(encode(command), text=True)
+        except InvalidStatus as error:
+            status, body = error.response.status_code, error.response.body or b""
+            said = body[:200].decode(errors="replace").strip()
+            raise SubscribeError(
+                f"cannot subscribe at {self._url}: HTTP {status}: {said}", code=status
+            ) from error
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             raise SubscribeError(
                 f"cannot subscribe at {self._url}: {str(error) or type(error).__name__};"
@@ -112,8 +118,8 @@ class Events:
             most = min(2 * most, BACKOFF_MOST)
             try:
                 await self.open()
-            except SubscribeError:
-                if anyio.current_time() > deadline:
+            except SubscribeError as error:
+                if error.code in (401, 403) or anyio.current_time() > deadline:
                     raise
             else:
                 return

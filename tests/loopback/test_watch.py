@@ -42,3 +42,36 @@ async def test_who_comes_late_sees_what_the_first_one_saw() -> None:
     ]
     assert "turn 1: Hello there." in lines.out
     assert "answer to 1: You said: Hello there." in lines.out
+
+
+async def test_with_tokens_only_who_shows_one_may_watch() -> None:
+    tokens = {
+        "PIPELINE_SERVE__TOKENS__BOARD__SECRET": "env:BOARD",
+        "PIPELINE_SERVE__TOKENS__BOARD__SCOPES": '["subscribe"]',
+        "PIPELINE_SERVE__TOKENS__PHONE__SECRET": "env:PHONE",
+        "PIPELINE_SERVE__TOKENS__PHONE__SCOPES": '["ingest"]',
+    }
+    secrets = {"BOARD": "hush-board", "PHONE": "hush-phone"}
+    async with (
+        simulate(SPEECH) as sim,
+        running(
+            *("serve", "--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"),
+            env=tokens | secrets,
+        ) as server,
+    ):
+        line = await server.line(holding="listening on")
+        assert line.endswith(" --token env:BOARD")
+        url = line.split()[2].rstrip(";")
+        without = await pipeline("watch", url)
+        other = await pipeline("watch", url, env={"PIPELINE_TOKEN": "hush-phone"})
+        right = await pipeline("watch", url, "--session", "s", "--token", "env:BOARD", env=secrets)
+    assert (without.code, other.code, right.code) == (3, 3, 3)
+    assert "HTTP 401: a bearer token is missing or wrong" in without.err
+    assert "HTTP 403: this token does not allow to subscribe" in other.err
+    assert "there is no session 's'" in right.err  # it was let in
+
+
+async def test_a_token_on_the_command_line_is_refused_and_not_repeated() -> None:
+    ran = await pipeline("watch", "--token", "hush-board")
+    assert ran.code == 2
+    assert ran.err == "error: --token: expected env:NAME or file:PATH, never the token itself\n"
