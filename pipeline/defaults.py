@@ -31,6 +31,6 @@ LOCAL_PROMPTS: Mapping[str, Prompt] = {
         max_tokens=40,
         temperature=0.0,
         history=0,
-        extra={"repeat_penalty": 1.1},
+        extra={"repeat_penalty": 1.1, "stop": ["\n"]},
     )
 }
