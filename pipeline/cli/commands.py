@@ -10,6 +10,8 @@ COMMANDS = {
     "run": "an audio file in, its turns and the answers to them out",
     "serve": "take audio and push events over websocket, for as long as it runs",
     "watch": "show the events of a running server",
+    "sessions": "list the sessions in a journal's file",
+    "export": "print one of them: events, subtitles or a transcript",
     "local": "the embedded engines by themselves: speech-to-text and a small language model",
     "simulate": "the same two servers playing a script, faults and all",
 }

@@ -22,7 +22,7 @@ from pipeline.journal.sqlite import stored_sessions
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.upstream import plan
 from tests.support import simulate
-from tests.support.commandline import running
+from tests.support.commandline import pipeline, running
 
 SLOW = [{"llm": "reply", "text": "One two three four five six seven eight", "token_ms": 100}]
 
@@ -141,3 +141,33 @@ async def test_a_session_that_never_began_leaves_nothing_in_the_file(journal: Pa
                     pass
             assert app.sessions() == []
     assert stored_sessions(journal) == []
+
+
+async def test_the_file_is_listed_and_exported_while_the_service_writes_it(journal: Path) -> None:
+    async with simulate([]) as sim:
+        words = ["serve", "--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
+        async with running(*words, "--journal", journal) as server:
+            url = (await server.line(holding="listening on")).split()[-1]
+            async with connect_websocket(f"{url}/v1/ingest/raw", proxy=None) as source:
+                await source.send('{"type":"session.start","session_id":"call"}')
+                await source.send('{"type":"turn.create","text":"Hello."}')
+                await source.send('{"type":"session.end"}')
+                shown = [str(text) async for text in source]
+            env = {"PIPELINE_JOURNAL__STORE": str(journal)}
+            listed = await pipeline("sessions", "--json", env=env)
+            events = await pipeline("export", "call", "--jsonl", env=env)
+            text = await pipeline("export", "call", "--md", "--journal", journal)
+            nobody = await pipeline("export", "gone", "--journal", journal)
+    assert [json.loads(line)["id"] for line in listed.out.splitlines()] == ["call"]
+    assert events.out.splitlines() == shown
+    assert "** Hello." in text.out
+    assert (nobody.code, nobody.err) == (
+        1,
+        f"error: journal {journal}: there is no session 'gone'\n",
+    )
+
+
+async def test_without_a_file_there_is_nothing_to_list() -> None:
+    ran = await pipeline("sessions")
+    assert ran.code == 2
+    assert "name a file with --journal" in ran.err

@@ -1,0 +1,25 @@
+"""Which journal ``sessions`` and ``export`` read. A door."""
+
+import os
+from pathlib import Path
+
+from pipeline.configuration import load
+from pipeline.errors import JournalError, SettingsError
+
+
+def journal_file(journal: Path | None, config: Path | None) -> Path:
+    """Return the journal's file: ``journal``, or as the settings say.
+
+    Raises ``SettingsError`` when there is none by the settings, ``JournalError`` when it is gone.
+    """
+    if journal is None:
+        store = load(config, os.environ).journal.store
+        if store == "memory":
+            raise SettingsError(
+                'journal.store is "memory", which keeps nothing: name a file with --journal,'
+                " or set journal.store to one and serve again"
+            )
+        journal = Path(store)
+    if not journal.is_file():
+        raise JournalError(f"journal {journal}: there is no such file")
+    return journal

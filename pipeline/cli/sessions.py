@@ -1,0 +1,57 @@
+"""``pipeline sessions``: what a journal's file holds, also of a running service."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from anyio import to_thread
+
+from pipeline.cli.journals import journal_file
+from pipeline.journal.sqlite import StoredSession, stored_sessions
+
+
+async def sessions(
+    *, json: bool = False, journal: Path | None = None, config: Path | None = None
+) -> None:
+    """List the sessions in the journal, oldest first.
+
+    Parameters
+    ----------
+    json
+        Print each session as a JSON object, one per line.
+    journal
+        The journal's file, instead of the one in the settings.
+    config
+        The settings file, instead of pipeline.toml in the working directory.
+    """
+    path = journal_file(journal, config)
+    for session in await to_thread.run_sync(stored_sessions, path):
+        sys.stdout.write(f"{as_json(session) if json else as_line(session)}\n")
+
+
+def as_json(session: StoredSession) -> str:
+    ended = None if session.ended is None else moment(session.ended)
+    fields: dict[str, Any] = {
+        "id": session.id,
+        "opened": moment(session.opened),
+        "ended": ended,
+        "epoch": session.epoch,
+        "head": session.head,
+    }
+    return msgspec.json.encode(fields).decode()
+
+
+def as_line(session: StoredSession) -> str:
+    ended = "not ended" if session.ended is None else f"{lasted(session):.0f} s"
+    return f"{moment(session.opened)}  {ended:>9}  {session.head:>6} events  {session.id}"
+
+
+def lasted(session: StoredSession) -> float:
+    return max(0.0, (session.ended or session.opened) - session.opened)
+
+
+def moment(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
