@@ -17,6 +17,11 @@ VAD_SAMPLES = 512  #: of 16 kHz audio: 32 ms
 
 _SHORTEST = 10.0  #: seconds; on less the model loops, on 30 it costs three times as much
 _TOKENS_PER_SECOND, _TOKENS_SPARE = 6, 24
+#: mean log probability of a token below which Whisper's own decoding tries again, too
+_UNLIKELY = -1.0
+#: what that second try hears first: from another start the model often finds other words
+_STEP = 2 * mel.HOP  #: samples; the model attends to every other frame
+_LEAD = np.zeros(int(0.3 * mel.RATE), np.float32)
 _ENGLISH = ("<|startoftranscript|>",)
 _MULTILINGUAL = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>")
 _END_OF_TEXT = 50256  # then <|startoftranscript|>, in the English vocabulary
@@ -48,8 +53,26 @@ class Recogniser:
         ``voice`` is where speech stops, in samples. ``fine`` takes the times from the model's
         attention, else they are spread.
         """
-        features = mel.log_mel(samples, self._model.n_mels, _SHORTEST)
         seconds, voice_end = samples.size / mel.RATE, voice / mel.RATE
+        encoded, result = self._listen(samples, seconds)
+        lead = 0
+        if fine and result.scores[0] < _UNLIKELY:
+            again = self._listen(np.concatenate([_LEAD, samples]), seconds)
+            if again[1].scores[0] > result.scores[0]:
+                encoded, result = again
+                lead = _LEAD.size
+        if result.no_speech_prob > words.NO_SPEECH:
+            return ()
+        tokens = cast("list[str]", result.sequences[0])
+        if not fine or not tokens:
+            return words.spread(tokens, 0.0, voice_end)
+        frames = (lead + samples.size) // mel.HOP
+        path, likely = self._align(encoded, result.sequences_ids[0], frames)
+        path = [(token, max(0, frame - lead // _STEP)) for token, frame in path]
+        return words.aligned(tokens, path, likely, voice_end)
+
+    def _listen(self, samples: mel.Samples, seconds: float) -> tuple[Any, Any]:
+        features = mel.log_mel(samples, self._model.n_mels, _SHORTEST)
         encoded = self._model.encode(_ctranslate2.StorageView.from_array(features))
         result = self._model.generate(
             encoded,
@@ -57,15 +80,10 @@ class Recogniser:
             beam_size=1,
             max_length=int(seconds * _TOKENS_PER_SECOND) + _TOKENS_SPARE,
             return_no_speech_prob=True,
+            return_scores=True,
             **self._penalties,
         )[0]
-        if result.no_speech_prob > words.NO_SPEECH:
-            return ()
-        tokens = cast("list[str]", result.sequences[0])
-        if not fine or not tokens:
-            return words.spread(tokens, 0.0, voice_end)
-        path, likely = self._align(encoded, result.sequences_ids[0], samples.size // mel.HOP)
-        return words.aligned(tokens, path, likely, voice_end)
+        return encoded, result
 
     def _align(
         self, encoded: Any, ids: Sequence[int], frames: int
