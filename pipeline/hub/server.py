@@ -5,7 +5,7 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import anyio
@@ -13,13 +13,11 @@ import msgspec
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError
-from pipeline.hub.access import ANYBODY, NOBODY, SUBPROTOCOL, Access, Grant, scope_of
+from pipeline.hub.access import NOBODY, SUBPROTOCOL, Access, scope_of
 from pipeline.hub.conversation import House, ingest, subscribe
 from pipeline.hub.http import (
     Gate,
@@ -32,9 +30,9 @@ from pipeline.hub.http import (
 )
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import Guard, MakeAdapter, Service
+from pipeline.hub.socket import SEND, Connection, Socket, remembering
 from pipeline.settings import ServeSettings
 
-SEND = 2.0  #: seconds without room to write, then the connection is cut
 OPEN = 5  #: seconds for a handshake
 BEAT = 10  #: seconds between heartbeats, and between websocket pings
 SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
@@ -51,131 +49,6 @@ Route = Callable[[], tuple[str, bytes]]
 logger = logging.getLogger(__name__)
 _websockets_logger = logging.getLogger(f"{__name__}.websockets")
 _websockets_logger.setLevel(logging.CRITICAL)  # a stranger's bad handshake is no news of ours
-
-
-class Connection(ServerConnection):
-    """A websocket that counts how often its write buffer was emptied."""
-
-    paused: bool
-    resumes = 0
-    grant = ANYBODY
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.resumes += 1
-
-
-def remembering(transports: set[asyncio.Transport], most: int) -> type[Connection]:
-    """Return a ``Connection`` that keeps its transport in ``transports`` while it lives.
-
-    So that one whose handshake never ends is cut at the end, too; and past ``most``, at once.
-    """
-
-    class Remembered(Connection):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            transports.add(self.transport)
-            if len(transports) > most:
-                self.transport.abort()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            transports.discard(self.transport)
-            super().connection_lost(exc)
-
-    return Remembered
-
-
-class Socket:
-    """One accepted websocket, written to within bounds.
-
-    ``write`` puts ready-made frames on the transport, as ``websockets.broadcast`` does: it may
-    when the connection is open and no fragmented message is under way; with ``paused``, the
-    transport's own high-water mark, it must not.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.scope = anyio.CancelScope()
-        self.goodbye = Goodbye("", code=CloseCode.ENDED)
-        self._stuck: tuple[float, int] | None = None  # since when, at which count of resumes
-
-    @property
-    def grant(self) -> Grant:
-        return self.connection.grant
-
-    def write(self, wire: bytes) -> bool:
-        connection = self.connection
-        if (
-            connection.paused
-            or connection.protocol.state is not State.OPEN
-            or connection.send_in_progress is not None
-            or connection.transport.is_closing()
-        ):
-            return False
-        connection.transport.write(wire)
-        return True
-
-    @property
-    def _open(self) -> bool:
-        connection = self.connection
-        return connection.protocol.state is State.OPEN and not connection.transport.is_closing()
-
-    async def ready(self) -> None:
-        connection = self.connection
-        if connection.paused:
-            with anyio.move_on_after(SEND) as patience:
-                await self._drained()
-            if patience.cancelled_caught:
-                connection.transport.abort()
-        if not self._open:
-            raise Goodbye("the connection is gone", code=CloseCode.SLOW)
-
-    async def _drained(self) -> None:
-        with suppress(OSError):  # the connection broke: it is not open any more
-            while self.connection.paused and self._open:
-                await self.connection.drain()
-
-    async def receive(self) -> bytes | str:
-        try:
-            return await self.connection.recv()
-        except ConnectionClosed as closed:
-            raise Goodbye("the other side left", code=CloseCode.ENDED) from closed
-
-    async def send(self, text: bytes) -> None:
-        await self.ready()
-        with anyio.move_on_after(SEND) as patience:
-            try:
-                await self.connection.send(text, text=True)
-            except ConnectionClosed as closed:
-                raise Goodbye("the connection is gone", code=CloseCode.SLOW) from closed
-        if patience.cancelled_caught:
-            self.connection.transport.abort()
-
-    def leave(self, goodbye: Goodbye) -> None:
-        """Have the conversation stop and the socket closed with ``goodbye``."""
-        self.goodbye = goodbye
-        self.scope.cancel()
-
-    async def close(self) -> None:
-        """Close with the goodbye that was said, and cut the connection if that takes long."""
-        with anyio.move_on_after(SEND, shield=True) as patience:
-            reason = str(self.goodbye).encode()[:120].decode(errors="ignore")
-            await self.connection.close(self.goodbye.code, reason)
-        if patience.cancelled_caught:
-            self.connection.transport.abort()
-
-    def watch(self, now: float) -> None:
-        """Cut the connection when its buffer has not emptied for a while, whoever filled it.
-
-        Or when it should have closed: a peer that goes on sending is listened to for ever.
-        """
-        connection = self.connection
-        if not connection.paused and connection.protocol.state is State.OPEN:
-            self._stuck = None
-        elif self._stuck is None or self._stuck[1] != connection.resumes:
-            self._stuck = now, connection.resumes
-        elif now - self._stuck[0] > SEND:
-            connection.transport.abort()
 
 
 class Hub:
