@@ -37,12 +37,13 @@ _STALE_MODELS = {
     "u3-pro": "u3-rt-pro",
     "universal-streaming": "universal-streaming-english",
 }
-#: older names of parameters that have a new one
+#: other names of parameters: older ones mostly; the server takes either
 _RENAMED = {
     "min_end_of_turn_silence_when_confident": "min_turn_silence",
     "noise_suppression_model": "voice_focus",
     "noise_suppression_threshold": "voice_focus_threshold",
     "keyterms": "keyterms_prompt",
+    "_customer_support_audio_capture": "customer_support_audio_capture",
 }
 
 

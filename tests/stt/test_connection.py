@@ -70,6 +70,11 @@ def test_an_old_name_is_sent_under_its_new_one() -> None:
     assert sent["min_turn_silence"] == "300"
 
 
+def test_a_name_that_the_vendor_writes_with_an_underscore_is_known_too() -> None:
+    sent = query(connection_for(settings(_customer_support_audio_capture=True)))
+    assert sent["customer_support_audio_capture"] == "true"
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
