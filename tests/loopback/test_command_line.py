@@ -33,8 +33,18 @@ SPEECH = [
     {"stt": "end", "at_ms": 6000, "text": "Your country."},
 ]
 
-HEAVY = {"anyio", "asyncio", "cyclopts", "httpx", "msgspec", "numpy", "av", "rich", "websockets"}
-HEAVY |= {"prometheus_client"}
+HEAVY = {
+    "anyio",
+    "asyncio",
+    "av",
+    "cyclopts",
+    "httpx",
+    "msgspec",
+    "numpy",
+    "prometheus_client",
+    "rich",
+    "websockets",
+}
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("--version",), ("nonsense",)])
