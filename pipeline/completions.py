@@ -27,7 +27,7 @@ class ToolCall(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One chat message; content goes as a string (llm-gateway.md section 3)."""
+    """One chat message. Content is a string: lists met an opaque 500 (AssemblyAI CLI, 2026-06)."""
 
     role: str
     content: str | None
