@@ -167,13 +167,6 @@ class Lane:
         self._pending_moment = Moment(now, None)
         return self._fire(now)
 
-    def discard(self, response_id: str, now: float) -> list[Step]:
-        """A committed request needs the guess's place."""
-        guess = self.answers.guess
-        if guess is None or guess.id != response_id:
-            return []
-        return self.answers.discard("place needed", now, learn=False)
-
     def abort(self, reason: str, now: float) -> list[Step]:
         """End everything at once."""
         self._waiting.clear()

@@ -113,10 +113,6 @@ class Ledger:
         lanes = self._order if prompt is None else [self._lanes[prompt]]
         return [step for lane in lanes for step in lane.create(now)]
 
-    def discard(self, response_id: str, now: float) -> list[Step]:
-        """Give up a guess whose place is needed."""
-        return [s for lane in self._order for s in lane.discard(response_id, now)]
-
     def played(
         self, response_id: str, *, text: str | None = None, characters: int | None = None
     ) -> bool:
