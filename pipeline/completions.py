@@ -108,6 +108,19 @@ Piece = Accepted | TextDelta | ToolCallDelta | Finished
 class Reply(AbstractAsyncContextManager["Reply"], Protocol):
     """One answer on its way; entered to be sent, left to be closed."""
 
+    def begin(self) -> None:
+        """Send the request there and then if nothing has to be waited for.
+
+        Otherwise entering sends it, and raises whatever is wrong. A reply that was begun must be
+        entered and left.
+        """
+        ...
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request has left."""
+        ...
+
     async def receive(self) -> Sequence[Piece]:
         """Return what the next read brought: one or more pieces; empty once it is over.
 

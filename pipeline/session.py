@@ -254,8 +254,9 @@ class Session:
             if isinstance(event, TurnEnded) and event.end is not None:
                 spoken_at = self._clock.heard_at(event.end)
             steps = self._ledger.heard(event, now, spoken_at)
+            self._dispatch.call(steps)
             self._tell(event, now, spoken_at)
-            self._dispatch.do(steps)
+            self._dispatch.tell(steps)
 
     def _tell(self, event: TurnEvent, now: float, spoken_at: float | None) -> None:
         match event:

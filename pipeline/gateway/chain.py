@@ -121,6 +121,7 @@ class Attempts:
         self._left = list(targets)
         self._tries = 0
         self._was_asked = False
+        self._begun: Reply | GatewayError | None = None  # the first attempt, made beforehand
         self.speculative = speculative
         self.reply: Reply | None = None
         self.record: Recording | None = None
@@ -128,6 +129,19 @@ class Attempts:
     @property
     def breaker(self) -> Breaker:
         return self._chain.breaker(self._left[0], self._request.model)
+
+    def at_once(self) -> None:
+        """Make the first attempt there and then, as far as that needs no waiting."""
+        try:
+            reply = self._opened(self._left[0])
+            self._begun = reply
+            reply.begin()
+        except GatewayError as failure:
+            self._begun = failure
+
+    @property
+    def sent(self) -> bool:
+        return not isinstance(self._begun, GatewayError | None) and self._begun.sent
 
     async def begin(self) -> None:
         """Send the request to whoever takes it; raises the last GatewayError."""
@@ -168,12 +182,28 @@ class Attempts:
 
     def commit(self) -> None:
         self.speculative = False
-        if self.reply is not None:
-            self.reply.commit()
+        reply = self.reply or self._begun
+        if reply is not None and not isinstance(reply, GatewayError):
+            reply.commit()
 
     # -----------------------------------------------------------------------------------------
 
     async def _enter(self, target: Target) -> None:
+        begun, self._begun = self._begun, None
+        if isinstance(begun, GatewayError):
+            raise begun
+        reply = begun or self._opened(target)
+        try:
+            await reply.__aenter__()
+        except BaseException as failure:
+            if self.record is not None:
+                self.record.end(failure, anyio.current_time())
+                self.record = None
+            raise
+        self.reply = reply
+
+    def _opened(self, target: Target) -> Reply:
+        """Return the reply of ``target``, if it may be asked; raises a GatewayError."""
         now = anyio.current_time()
         breaker = self.breaker
         self._was_asked = breaker.allows(now)
@@ -190,14 +220,7 @@ class Attempts:
         if stopped is not None:
             raise GatewayRefused(f"not sent to {target.name}: {stopped}")
         self.record = self._chain.recording(request, target, now, speculative=self.speculative)
-        reply = target.gateway.open(request, speculative=self.speculative)
-        try:
-            await reply.__aenter__()
-        except BaseException as failure:
-            self.record.end(failure, anyio.current_time())
-            self.record = None
-            raise
-        self.reply = reply
+        return target.gateway.open(request, speculative=self.speculative)
 
     async def _content(self) -> list[Piece]:
         assert self.reply is not None
@@ -263,10 +286,24 @@ class ChainReply:
         self._lane = Attempts(chain, request, chain.targets, speculative=speculative)
         self._beside: Attempts | None = None  # asked because the first one is late
         self._began = False
+        self._earned = False
+
+    def begin(self) -> None:
+        self._earn()
+        self._lane.at_once()
+
+    @property
+    def sent(self) -> bool:
+        return self._lane.sent
+
+    def _earn(self) -> None:
+        if not self._earned:
+            self._earned = True
+            self._chain.allowance(self._request.model).earn()
+            self._chain.hedges.earn()
 
     async def __aenter__(self) -> "ChainReply":
-        self._chain.allowance(self._request.model).earn()
-        self._chain.hedges.earn()
+        self._earn()
         await self._lane.begin()
         return self
 

@@ -163,16 +163,30 @@ class GatewayClient:
 
     async def send(self, request: CompletionRequest) -> Answer:
         """Write ``request``; raises a GatewayError."""
-        if self._ask_usage and request.stream and "stream_options" not in request.extra:
-            request = msgspec.structs.replace(request, extra={**request.extra, **USAGE})
-        body = wire.encode_request(adapted(request))
+        body = self._encoded(request)
         self._expected = max(0, self._expected - 1)
         if isinstance(self.transport, WarmTransport):
-            # An httpx.Request for each call costs as much as all the rest of this path.
-            length = b"Content-Length: %d\r\n\r\n" % len(body)
-            return await self.transport.send(self._head + length + body, self._origin)
+            return await self.transport.send(self._whole(body), self._origin)
         message = httpx.Request("POST", self.url, headers=self.headers, content=body)
         return ForeignAnswer(self.transport, message)
+
+    def send_now(self, request: CompletionRequest) -> Answer | None:
+        """Write ``request`` if a connection is ready; raises a GatewayError."""
+        if not isinstance(self.transport, WarmTransport):
+            return None
+        answer = self.transport.send_now(self._whole(self._encoded(request)), self._origin)
+        if answer is not None:
+            self._expected = max(0, self._expected - 1)
+        return answer
+
+    def _encoded(self, request: CompletionRequest) -> bytes:
+        if self._ask_usage and request.stream and "stream_options" not in request.extra:
+            request = msgspec.structs.replace(request, extra={**request.extra, **USAGE})
+        return wire.encode_request(adapted(request))
+
+    def _whole(self, body: bytes) -> bytes:
+        # An httpx.Request for each call costs as much as all the rest of this path.
+        return self._head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def reader(self, headers: Mapping[str, str]) -> ReplyReader:
         return ReplyReader(self.host, headers, self._key)
@@ -184,10 +198,7 @@ class GatewayClient:
 
     async def acquire(self, ticket: Ticket, reply: "GatewayReply") -> None:
         """Wait for a slot."""
-        self._give_way(self.slots.claim(ticket))
-        if ticket.speculative:
-            self._guests[ticket] = reply
-        if ticket.holds:
+        if self.claim(ticket, reply):
             return
         granted = self._granted[ticket] = anyio.Event()
         try:
@@ -197,6 +208,13 @@ class GatewayClient:
             raise
         finally:
             del self._granted[ticket]
+
+    def claim(self, ticket: Ticket, reply: "GatewayReply") -> bool:
+        """Take a slot, or a place in the queue; return whether it is a slot."""
+        self._give_way(self.slots.claim(ticket))
+        if ticket.speculative:
+            self._guests[ticket] = reply
+        return ticket.holds
 
     def release(self, ticket: Ticket) -> None:
         """Give the slot back, or the place in the queue."""
@@ -229,7 +247,24 @@ class GatewayReply:
         self._quiet = 0.0  # seconds waited in receive since the last content
         self._is_over = False
 
+    def begin(self) -> None:
+        client, ticket = self._client, self._ticket
+        if not client.slots.has_room(ticket):
+            return
+        client.claim(ticket, self)
+        try:
+            self._answer = client.send_now(self._request)
+        finally:
+            if self._answer is None:
+                client.release(ticket)
+
+    @property
+    def sent(self) -> bool:
+        return self._answer is not None
+
     async def __aenter__(self) -> "GatewayReply":
+        if self._answer is not None:
+            return self
         await anyio.lowlevel.checkpoint_if_cancelled()
         await self._client.acquire(self._ticket, self)
         try:

@@ -36,6 +36,10 @@ class Slots:
     def waiting(self) -> int:
         return len(self._committed) + len(self._speculative)
 
+    def has_room(self, ticket: Ticket) -> bool:
+        """Return whether ``ticket`` would get a slot at once."""
+        return self._held < self.limit or (not ticket.speculative and bool(self._guests))
+
     def claim(self, ticket: Ticket) -> Ticket | None:
         """Give ``ticket`` a slot or a place in the queue; return the one that must give way."""
         if self._held < self.limit:

@@ -140,16 +140,25 @@ class WarmTransport(httpx.AsyncBaseTransport):
 
     async def send(self, content: bytes, origin: Origin) -> Exchange:
         """Send a whole request as it is, return once it is written; raises a GatewayError."""
-        link = self._take(origin) or await self.fresh(origin)
-        link.send(content)
-        exchange = Exchange(self, origin, content, link)
-        if not link.is_written:
-            try:
-                await exchange.written()
-            except BaseException:
-                exchange.close()
-                raise
+        exchange = self.send_now(content, origin)
+        if exchange is None:
+            link = await self.fresh(origin)
+            link.send(content)
+            exchange = Exchange(self, origin, content, link)
+        try:
+            await exchange.written()
+        except BaseException:
+            exchange.close()
+            raise
         return exchange
+
+    def send_now(self, content: bytes, origin: Origin) -> Exchange | None:
+        """Send a whole request over a connection that is ready; None when there is none."""
+        link = self._take(origin)
+        if link is None:
+            return None
+        link.send(content)
+        return Exchange(self, origin, content, link)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """For use below any httpx client; errors are httpx's."""

@@ -1,6 +1,6 @@
 """Carries out what the ledger decides: one task and one cancel scope for each call."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import anyio
@@ -70,26 +70,40 @@ class Dispatch:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    def do(self, steps: Iterable[Step]) -> None:
-        """Carry out steps of the ledger, in order."""
+    def do(self, steps: Sequence[Step]) -> None:
+        """Carry out steps of the ledger."""
+        self.call(steps)
+        self.tell(steps)
+
+    def call(self, steps: Sequence[Step]) -> None:
+        """Begin and call off what ``steps`` say; ``tell`` must follow before anything waits.
+
+        So a request is on the wire before anybody is told of it, which takes its time.
+        """
         for step in steps:
             match step:
-                case Publish(event):
-                    self._publish(event)
                 case Start():
                     self._start(step)
                 case Cancel(response_id):
                     self._cancel(response_id)
+                case Publish(ResponseCreated(response_id=key)) if key in self._guesses:
+                    self._guesses.pop(key).commit()
+                case _:
+                    pass
+
+    def tell(self, steps: Sequence[Step]) -> None:
+        """Say what ``steps`` have to say, in order."""
+        for step in steps:
+            match step:
+                case Publish(event):
+                    self._audience.publish(event)
                 case Report(call):
                     self._audience.report(call)
+                case _:
+                    pass
         self._rearm()
         if self.ledger.idle:
             self._idle.set()
-
-    def _publish(self, event: Event) -> None:
-        if isinstance(event, ResponseCreated) and event.response_id in self._guesses:
-            self._guesses.pop(event.response_id).commit()
-        self._audience.publish(event)
 
     def _cancel(self, response_id: str) -> None:
         scope = self._scopes.pop(response_id, None)
@@ -110,6 +124,9 @@ class Dispatch:
         if start.speculative:  # it may be adopted before its call has a place, or has begun
             self._guesses[key] = reply
         self._scopes[key] = scope
+        reply.begin()
+        if reply.sent:
+            self.ledger.sent(key, self._clock())
         self._tasks.start_soon(self._call, start, reply, scope, name=f"response {key}")
 
     async def _call(self, start: Start, reply: Reply, scope: anyio.CancelScope) -> None:
@@ -130,10 +147,12 @@ class Dispatch:
         key, ledger, model = start.response_id, self.ledger, start.request.model
         began = self._clock()
         last = began + start.total_timeout
+        sent = reply.sent
         first = began + start.first_token_timeout if start.request.stream else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
             async with reply:
-                ledger.sent(key, self._clock())
+                if not sent:
+                    ledger.sent(key, self._clock())
                 while pieces := await reply.receive():
                     if patience.deadline < last and _has_content(pieces):
                         patience.deadline = last

@@ -63,6 +63,12 @@ class ScriptedReply:
     ) -> None:
         self.gateway.open_calls -= 1
 
+    def begin(self) -> None: ...
+
+    @property
+    def sent(self) -> bool:
+        return False
+
     def commit(self) -> None: ...
 
     async def receive(self) -> Sequence[Piece]:

@@ -63,6 +63,12 @@ class ScriptedReply:
             await anyio.sleep(self._gateway.goodbye)
         self._gateway.release(self)
 
+    def begin(self) -> None: ...
+
+    @property
+    def sent(self) -> bool:
+        return False
+
     def commit(self) -> None:
         self._gateway.give_way(self._gateway.slots.commit(self.ticket))
         if self.ticket.holds:

@@ -104,6 +104,12 @@ class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
             raise self.gateway.failure
         return [self._left.pop(0)]
 
+    def begin(self) -> None: ...
+
+    @property
+    def sent(self) -> bool:
+        return False
+
     def commit(self) -> None:
         pass
 
