@@ -1,14 +1,15 @@
 """One session: audio in, speech-to-text, turns, requests, and every event into its log."""
 
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import Struct
 
+from pipeline import stamps
 from pipeline.audio.pcm import AudioClock, Format, Framer
 from pipeline.completions import Form, Gateway
 from pipeline.errors import GatewayError, InputError, PipelineError, SttError
@@ -55,6 +56,7 @@ from pipeline.speech import (
     TurnRevised,
     TurnStarted,
 )
+from pipeline.stamps import Stamps
 from pipeline.tasks import plain_errors
 from pipeline.turns.tracker import TurnTracker
 
@@ -93,6 +95,7 @@ class Equipment(Struct, frozen=True):
     observe: tuple[Observe, ...] = ()
     on_turn: tuple[OnTurn, ...] = ()
     clock: Clock = anyio.current_time
+    wall: stamps.Clock = time.time_ns
 
 
 class Session:
@@ -115,6 +118,7 @@ class Session:
         self._format = audio
         self._framer = Framer(audio)
         self._now = equipment.clock
+        self._stamp = Stamps(equipment.wall)
         self._clock = AudioClock()
         self._tracker = TurnTracker()
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id)
@@ -192,8 +196,7 @@ class Session:
     def publish(self, event: Event) -> None:
         """Give ``event`` the next place in the log."""
         if not self._ended:
-            ts = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            self._append(event, t=round(self._clock.position * 1000), ts=ts)
+            self._append(event, t=round(self._clock.position * 1000), ts=self._stamp())
 
     def report(self, call: CallReport) -> None:
         if call.outcome == "failed" or call.reason == "cut":

@@ -228,7 +228,7 @@ class Attempts:
         while True:
             batch = await self.reply.receive()
             assert self.record is not None
-            self.record.saw(batch, anyio.current_time())
+            self.record.saw(batch, anyio.current_time)
             held += batch
             if not batch or any(not isinstance(piece, Accepted) for piece in batch):
                 return held
@@ -342,7 +342,7 @@ class ChainReply:
                 lane.breaker.failed(anyio.current_time())
             await lane.close(failure)
             raise
-        lane.record.saw(pieces, anyio.current_time())
+        lane.record.saw(pieces, anyio.current_time)
         return pieces
 
     async def _first(self) -> Sequence[Piece]:

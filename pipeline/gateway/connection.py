@@ -32,6 +32,8 @@ class Connection(asyncio.Protocol):
         self.when_done: Callable[[], None] | None = None  #: called once, when the answer is over
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline: float | None = None  # of who waits, on the loop's clock
+        self._timer: asyncio.TimerHandle | None = None  # due then, or earlier
         self._is_tls = False
         self._write_blocked = False
         self._paused = False
@@ -95,22 +97,36 @@ class Connection(asyncio.Protocol):
 
     async def wait(self, deadline: float | None = None) -> bool:
         """Wait until something has happened; False when the loop's clock passed ``deadline``."""
-        waiter = self._waiter = self._loop.create_future()
-        timer = None
-        if deadline is not None:
-            timer = self._loop.call_at(deadline, _ring, waiter)
+        self._waiter = self._loop.create_future()
+        self._deadline = deadline
+        if deadline is not None and (self._timer is None or deadline < self._timer.when()):
+            self._set_timer(deadline)
         try:
-            await waiter
+            await self._waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
         return deadline is None or self._loop.time() < deadline
 
     def abort(self) -> None:
         """Close at once; what was not written is dropped."""
         self.is_broken = True
+        self._set_timer(None)
         self.transport.abort()
+
+    def _set_timer(self, deadline: float | None) -> None:
+        """Keep one timer for all reads of an answer: a later deadline only moves it when due."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._time_up)
+
+    def _time_up(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._deadline is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer(self._deadline)
+        else:
+            _ring(self._waiter)
 
     # --- asyncio.Protocol --------------------------------------------------------------------
 
@@ -145,6 +161,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_broken = True
+        self._set_timer(None)
         self._write_blocked = False
         if self.is_busy and not self.ended:
             self.ended = True

@@ -68,15 +68,14 @@ class Recording:
         self._first: float | None = None
         self._finished: Finished | None = None
 
-    def saw(self, pieces: Sequence[Piece], now: float) -> None:
+    def saw(self, pieces: Sequence[Piece], clock: Callable[[], float]) -> None:
         for piece in pieces:
-            match piece:
-                case Accepted():
-                    self._head, self._accepted = piece, now
-                case Finished():
-                    self._finished = piece
-                case _:
-                    self._first = now if self._first is None else self._first
+            if isinstance(piece, Accepted):
+                self._head, self._accepted = piece, clock()
+            elif isinstance(piece, Finished):
+                self._finished = piece
+            elif self._first is None:
+                self._first = clock()
 
     def end(self, failure: BaseException | None, now: float) -> None:
         """The call is over; ``failure`` is what it ended with, None also where it was left."""
