@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+import pipeline
 from pipeline.errors import SubscribeError
 from pipeline.events import ResponseDelta, ServerEvent, Unknown
 from pipeline.hub.client import Events, connect
@@ -42,6 +43,12 @@ async def test_events_come_decoded_and_stop_with_the_session() -> None:
         got = [event async for event in events]
         assert events.raw == session.log.read(2, 1)[0].data
     assert [event.seq for event in got if not isinstance(event, Unknown)] == [1, 2, 3]
+
+
+def test_it_is_what_the_package_offers() -> None:
+    assert pipeline.connect is connect
+    with pytest.raises(AttributeError, match="conect"):
+        getattr(pipeline, "conect")  # noqa: B009 - a name that is not there
 
 
 async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:

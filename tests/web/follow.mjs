@@ -1,0 +1,20 @@
+// node follow.mjs URL '{"session": ..., ...}': prints each event as a line of JSON, then how it
+// ended; with "slow" it begins to read only once the connection waits for it.
+import { connect } from "../../pipeline/hub/web/client.js";
+
+const [url, options] = process.argv.slice(2);
+const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+const { slow, ...wishes } = JSON.parse(options);
+const paused = Promise.withResolvers();
+const onState = (state) => {
+  print({ state });
+  if (state === "paused") paused.resolve();
+};
+try {
+  const events = connect(url, { ...wishes, onState });
+  if (slow) await paused.promise;
+  for await (const event of events) print({ event });
+  print({ over: true });
+} catch (error) {
+  print({ over: true, error: error.message, code: error.code });
+}
