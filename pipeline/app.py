@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import Source, play
+from pipeline.calls import ResponseEnded
 from pipeline.errors import InputError, JournalError
 from pipeline.events import (
     AudioFormat,
@@ -28,16 +29,19 @@ from pipeline.events import (
     encode,
 )
 from pipeline.gateway.records import Log as CallLog
+from pipeline.gateway.records import Sink
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
 from pipeline.journal.durable import Keeping, open_journal
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
+from pipeline.journal.requests import CallsInMemory, RequestLog
 from pipeline.local.child import Engines, start_engines
 from pipeline.local.child import Message as EngineMessage
 from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Scene, messages
+from pipeline.requests.response import CallReport
 from pipeline.session import Equipment, Hear, Observe, OnTurn, Session, SpeechToText, open_session
 from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.stt.silence import Silence
@@ -50,17 +54,19 @@ Tell = Callable[[str], None]  #: is given a line of progress
 class App:
     """Opens sessions and lets them be followed; what the hub calls the service."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the rooms that it introduces to one another
         self,
         settings: Settings,
         equipment: Equipment,
         journal: Journal,
         topics: Topics,
+        calls: CallsInMemory,
         on_frame: Callable[[Frame], object] | None = None,
     ) -> None:
         self.topics = topics
         self.prompts = settings.prompts
         self.equipment = equipment
+        self.calls = calls  #: the newest calls of language models
         self._settings = settings
         self._journal = journal
         self._on_frame = on_frame
@@ -183,8 +189,21 @@ def keeping(settings: JournalSettings) -> Keeping:
         readable=settings.keep_ended,
         seconds=settings.keep_days * 86400,
         size=settings.keep_bytes,
+        calls=settings.keep_requests,
         sync_always=settings.sync_always,
     )
+
+
+def _settle(logs: Sequence[RequestLog], session_id: str, call: CallReport) -> None:
+    """Note what became of a response beside its calls."""
+    ended = ResponseEnded(
+        response_id=call.response_id,
+        prompt=call.prompt,
+        outcome=call.outcome,
+        reason=call.reason,
+    )
+    for log in logs:
+        log.settle(ended)
 
 
 def tell_trouble(topics: Topics, trouble: str | None) -> None:
@@ -242,7 +261,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     observe: tuple[Observe, ...] = (),
     on_turn: tuple[OnTurn, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
-    log: CallLog | None = None,
+    on_call: tuple[Sink, ...] = (),
 ) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving.
 
@@ -264,7 +283,11 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             engines = await stack.enter_async_context(
                 start_engines(settings.local, tell, prefill=beginning)
             )
-        llm = LanguageModel(settings, planned, engines, log or CallLog())
+        calls = CallsInMemory()
+        logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
+        sinks = (*(each.add for each in logs), *on_call)
+        log = CallLog(sinks, text=settings.journal.request_text)
+        llm = LanguageModel(settings, planned, engines, log)
         stack.push_async_callback(llm.aclose)
         stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
@@ -276,7 +299,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             budget=Budget(settings.llm.requests_per_minute if limited else 0),
             new_id=_response_id,
             forms=await forms(planned, llm),
-            observe=observe,
+            observe=(partial(_settle, logs), *observe),
             on_turn=on_turn,
             clock=time.monotonic,
         )
@@ -286,7 +309,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         tasks.start_soon(llm.keep_ready)
         quiet_collector()
         settings = replace(settings, prompts=dict(planned.prompts))
-        yield App(settings, equipment, journal, topics, on_frame)
+        yield App(settings, equipment, journal, topics, calls, on_frame)
 
 
 def _opening(planned: Plan) -> tuple[EngineMessage, ...]:

@@ -45,6 +45,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     temperature: float | None = None
     id: str = ""  #: ours, for the request log; never sent
+    session_id: str = ""  #: likewise
     #: everything else of the body, already in the wire's words
     extra: Mapping[str, Any] = {}
 
@@ -66,6 +67,38 @@ class Usage(Struct, frozen=True):
     estimated: bool = False  #: counted by us, because the provider did not say
 
 
+CHARACTERS_PER_TOKEN = 4  #: the usual rule of thumb, for what the provider did not count
+
+
+def estimate(request: CompletionRequest, said: int) -> Usage:
+    """Return what a call must have spent, when ``said`` characters were answered."""
+    asked = sum(len(message.content or "") for message in request.messages)
+    return Usage(
+        input_tokens=-(-asked // CHARACTERS_PER_TOKEN),
+        output_tokens=-(-said // CHARACTERS_PER_TOKEN),
+        estimated=True,
+    )
+
+
+class Prices(Struct, frozen=True):
+    """USD per million tokens of one model."""
+
+    prompt: float
+    completions: float
+    cached: float | None = None  #: of the prompt, read from a cache
+
+    def cost(self, usage: Usage) -> float:
+        """Return USD; cached tokens are part of the input tokens."""
+        cached_price = self.prompt if self.cached is None else self.cached
+        fresh = max(0, usage.input_tokens - usage.cached_tokens)
+        spent = fresh * self.prompt + usage.cached_tokens * cached_price
+        return (spent + usage.output_tokens * self.completions) / 1_000_000
+
+    def times(self, factor: float) -> "Prices":
+        cached = None if self.cached is None else self.cached * factor
+        return Prices(self.prompt * factor, self.completions * factor, cached)
+
+
 # --- pieces of a reply, in this order: Accepted, then deltas, then Finished ------------------
 
 
@@ -75,6 +108,7 @@ class Accepted(Struct, frozen=True):
     request_id: str | None = None
     rate: RateLimit | None = None
     host: str = ""
+    prices: Prices | None = None  #: of the model that was asked, if they are known
 
 
 class TextDelta(Struct, frozen=True):
@@ -100,6 +134,7 @@ class Finished(Struct, frozen=True):
     usage: Usage | None = None
     model: str | None = None  #: who answered, where the reply says so
     request_id: str | None = None
+    prices: Prices | None = None  #: of the model that answered, if they are known
 
 
 Piece = Accepted | TextDelta | ToolCallDelta | Finished
@@ -199,6 +234,7 @@ __all__ = [
     "JsonReader",
     "Message",
     "Piece",
+    "Prices",
     "RateLimit",
     "Reply",
     "TextDelta",
@@ -206,4 +242,5 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "Verdict",
+    "estimate",
 ]

@@ -8,7 +8,7 @@ several. Durations in ``times`` are milliseconds.
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
@@ -51,6 +51,8 @@ class Totals(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     wasted_tokens: int = 0  #: output tokens of cancelled and discarded calls
     estimated_tokens: int = 0  #: how many of all the above were estimated
+    #: USD, of the responses whose price is known; absent where none is
+    cost: float | UnsetType = UNSET
     audio_seconds: float = 0.0
 
 
@@ -159,12 +161,13 @@ class Times(Struct, frozen=True, kw_only=True):
     lead: float = 0.0  #: what speculation saved
 
 
-class TokenUsage(Struct, frozen=True):
+class TokenUsage(Struct, frozen=True, omit_defaults=True):
     """What a response cost."""
 
     input_tokens: int
     output_tokens: int
     estimated: bool
+    cost: float | None = None  #: USD; absent where the price is not known
 
 
 class RequestInfo(Struct, frozen=True):

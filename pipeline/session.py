@@ -121,7 +121,7 @@ class Session:
         self._stamp = Stamps(equipment.wall)
         self._clock = AudioClock()
         self._tracker = TurnTracker()
-        desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id)
+        desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id, topic.id)
         self._ledger = Ledger(prompts, desk, equipment.forms)
         self._dispatch = Dispatch(self._ledger, equipment.gateway, self, self._now)
         self._prompts = prompts

@@ -172,6 +172,8 @@ class JournalSettings(Section, frozen=True, kw_only=True):
     keep_days: Annotated[float, Meta(ge=0)] = 30.0  #: an ended session stays in the file
     keep_bytes: Positive = 4 << 30  #: of the file, then the oldest ended sessions go
     sync_always: bool = False  #: survive a power loss too, at about 1 ms an event
+    keep_requests: Positive = 100_000  #: calls in the file's request log
+    request_text: bool = False  #: the request log holds what was asked and answered, too
 
 
 class Settings(Section, frozen=True, kw_only=True):

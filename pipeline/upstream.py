@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 import anyio
@@ -9,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
-from pipeline.completions import CompletionRequest, Form, JsonReader, Usage, Verdict
+from pipeline.completions import CompletionRequest, Form, JsonReader, Prices, Verdict
 from pipeline.configuration import Secret, find_key
 from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
 from pipeline.engines import Choice, choose
@@ -20,7 +21,7 @@ from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.gate import CatalogGate
 from pipeline.gateway.partial import PartialJson
-from pipeline.gateway.records import Log
+from pipeline.gateway.records import Log, region_of
 from pipeline.gateway.reply import Invalid, Mode, Structured, Valid, best_mode
 from pipeline.gateway.retry import Policy
 from pipeline.local.child import Engines
@@ -114,7 +115,7 @@ class LanguageModel:
             first_token=settings.llm.late_after,
             hedge_after=settings.llm.hedge_after,
         )
-        self.gateway = Chain(targets, policy, log=replace(log, price=self._price))
+        self.gateway = Chain(targets, policy, log=log)
 
     def _client(self, url: str, key: str) -> GatewayClient:
         client = self._clients.get((url, key))
@@ -125,14 +126,11 @@ class LanguageModel:
         return client
 
     def _target(self, client: GatewayClient, model: str) -> Target:
+        price = partial(_price, client)
         if not _is_vendor(str(client.url)):
-            return Target(client, client.host, model)
+            return Target(client, client.host, model, price=price)
         gate = CatalogGate(lambda: client.known_catalog, self._settings.region)
-        return Target(client, client.host, model, refuses=gate)
-
-    def _price(self, model: str, region: str, usage: Usage) -> float | None:
-        catalog = self._first.known_catalog
-        return None if catalog is None else catalog.cost(model, region, usage)
+        return Target(client, client.host, model, refuses=gate, price=price)
 
     async def json_mode(self, model: str) -> Mode:
         """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
@@ -158,6 +156,18 @@ class LanguageModel:
     async def aclose(self) -> None:
         for client in self._clients.values():
             await client.aclose()
+
+
+def _price(
+    client: GatewayClient, request: CompletionRequest, answered_by: str | None
+) -> Prices | None:
+    """Return the price of the model that answered; replies name back ends that none lists."""
+    catalog = client.known_catalog
+    if catalog is None:
+        return None
+    region = region_of(client.host, request)
+    found = catalog.price(answered_by, region) if answered_by else None
+    return found or catalog.price(request.model, region)
 
 
 async def _keep_catalog(client: GatewayClient) -> None:

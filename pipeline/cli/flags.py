@@ -1,6 +1,8 @@
 """What the flags of ``run`` and ``serve`` make of the settings. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
@@ -34,6 +36,23 @@ def choose_prompts(
     changes: dict[str, object] = {"policy": policy, "model": model, "speculate": speculate}
     given = {field: value for field, value in changes.items() if value is not None}
     return {name: replace(prompt, **given) for name, prompt in chosen.items()}
+
+
+def ago(text: str, now: float) -> float:
+    """Return the moment that ``90s``, ``15m``, ``1h``, ``2d`` or an ISO 8601 text means.
+
+    Moments are Unix seconds. Raises ``SettingsError``.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match:
+        return now - float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise SettingsError(
+            f"--since: expected 90s, 15m, 1h, 2d or a moment like 2026-11-23T09:30; got {text!r}"
+        ) from None
+    return moment.astimezone(UTC).timestamp()
 
 
 def _named(known: Mapping[str, Prompt], names: Sequence[str]) -> dict[str, Prompt]:

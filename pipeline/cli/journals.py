@@ -1,4 +1,4 @@
-"""Which journal ``sessions`` and ``export`` read. A door."""
+"""Which journal ``sessions``, ``export`` and ``requests`` read. A door."""
 
 import os
 from pathlib import Path

@@ -7,11 +7,13 @@ from pathlib import Path
 import anyio
 
 from pipeline.app import App, open_app
+from pipeline.calls import Selection
 from pipeline.cli.flags import engine_overrides, given_of
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import find_key, load
 from pipeline.errors import SettingsError
+from pipeline.events import encode
 from pipeline.hub.access import Access, Grant
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
@@ -73,7 +75,10 @@ async def serve(
             app,
             settings.serve,
             adapters=ADAPTERS,
-            routes={"/metrics": lambda: measured(metrics, app)},
+            routes={
+                "/metrics": lambda: measured(metrics, app),
+                "/v1/requests": lambda: requests_of(app),
+            },
             guards=guards_of(settings, os.environ),
             access=access,
         ) as hub,
@@ -94,6 +99,12 @@ def measured(metrics: Metrics, app: App) -> tuple[str, bytes]:
         in_flight=app.in_flight,
         subscribers=sum(info.subscribers for info in sessions),
     )
+
+
+def requests_of(app: App) -> tuple[str, bytes]:
+    """Return the newest calls of language models, a JSON object per line."""
+    lines = [encode(call) + b"\n" for call in app.calls.select(Selection())]
+    return "application/jsonl", b"".join(lines)
 
 
 def access_of(tokens: Mapping[str, TokenSettings], env: Mapping[str, str]) -> Access | None:

@@ -1,16 +1,14 @@
 """``pipeline watch``: the events of a running server."""
 
-import os
 from collections.abc import Iterable
 
 from pipeline.cli.output import printer, printing
-from pipeline.configuration import find_key
+from pipeline.cli.tokens import token_of
 from pipeline.errors import InputError
 from pipeline.events import Frame, Unknown, type_of
 from pipeline.hub.client import connect
 
 EVERY_SESSION = "*"
-DEFAULT_TOKEN = "env:PIPELINE_TOKEN"
 
 
 async def watch(
@@ -43,7 +41,7 @@ async def watch(
     """
     if not url.startswith(("ws://", "wss://")):
         raise InputError(f"{url}: expected ws://HOST:PORT or wss://HOST:PORT")
-    secret = _secret(token)
+    secret = token_of(token)
     every = session == EVERY_SESSION
     async with (
         printing(printer(json=json, name_sessions=every)) as put,
@@ -54,16 +52,6 @@ async def watch(
         async for event in subscription:
             kind = event.type if isinstance(event, Unknown) else type_of(event)
             put(Frame(0, kind, subscription.raw))
-
-
-def _secret(source: str | None) -> str:
-    """Return the token that ``source`` leads to; empty without one. Raises ``SettingsError``."""
-    if source is not None and not source.startswith(("env:", "file:")):
-        raise InputError("--token: expected env:NAME or file:PATH, never the token itself")
-    secret = find_key(source or DEFAULT_TOKEN, os.environ)
-    if secret is None and source is not None:
-        raise InputError(f"--token: there is nothing in {source}")
-    return secret.reveal() if secret else ""
 
 
 def _flat(globs: Iterable[str]) -> tuple[str, ...]:

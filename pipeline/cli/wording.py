@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from pipeline.events import ResponseDone, Totals
 
@@ -37,9 +37,18 @@ def stages(done: ResponseDone) -> list[str]:
     said = [f"{name} {took(value)}" for name, value in named if value is not None]
     if done.usage.output_tokens:
         said.append(f"{approximately(done.usage.estimated)}{done.usage.output_tokens} tok")
+    if done.usage.cost is not None:
+        said.append(f"{approximately(done.usage.estimated)}{dollars(done.usage.cost)}")
     if times.lead > 0:
         said.append(f"lead {took(times.lead)}")
     return said
+
+
+def dollars(amount: float) -> str:
+    """Return USD with three digits that mean something: $0.00042, $1.23."""
+    if amount >= 1 or amount <= 0:
+        return f"${amount:.2f}"
+    return f"${amount:.{2 - math.floor(math.log10(amount))}f}"
 
 
 def approximately(estimated: object) -> str:
@@ -99,4 +108,7 @@ def figures(totals: Totals, end_to_end: Sequence[float]) -> list[Figure]:
     counts = (totals.input_tokens, totals.output_tokens, totals.wasted_tokens)
     shown = [f"{approximately(n and totals.estimated_tokens)}{n}" for n in counts]
     found.append(Figure("tokens", "{} in / {} out ({} wasted)".format(*shown)))
+    if totals.cost is not UNSET:
+        about = approximately(totals.estimated_tokens)
+        found.append(Figure("cost", f"{about}{dollars(totals.cost)}"))
     return found

@@ -7,29 +7,10 @@ from typing import Any, cast
 import msgspec
 from msgspec import Struct
 
-from pipeline.completions import CompletionRequest, Usage
+from pipeline.completions import CompletionRequest, Prices
 from pipeline.errors import GatewayLost
 
 MILLION = 1_000_000
-
-
-class Prices(Struct, frozen=True):
-    """USD per million tokens."""
-
-    prompt: float
-    completions: float
-    cached: float | None = None  #: of the prompt, read from a cache
-
-    def cost(self, usage: Usage) -> float:
-        """Return USD; cached tokens are part of the input tokens."""
-        cached_price = self.prompt if self.cached is None else self.cached
-        fresh = max(0, usage.input_tokens - usage.cached_tokens)
-        spent = fresh * self.prompt + usage.cached_tokens * cached_price
-        return (spent + usage.output_tokens * self.completions) / MILLION
-
-    def times(self, factor: float) -> "Prices":
-        cached = None if self.cached is None else self.cached * factor
-        return Prices(self.prompt * factor, self.completions * factor, cached)
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -61,11 +42,10 @@ class Catalog(Struct, frozen=True):
     models: dict[str, Model]
     read_at: float = 0.0  #: seconds, on the reader's clock
 
-    def cost(self, model: str, region: str, usage: Usage) -> float | None:
-        """Return the USD of a call; None when the price is not known."""
+    def price(self, model: str, region: str) -> Prices | None:
+        """Return what ``model`` costs; None when that is not known."""
         found = self.models.get(model)
-        prices = found.price(region) if found else None
-        return prices.cost(usage) if prices else None
+        return found.price(region) if found else None
 
     def problems(self, request: CompletionRequest, region: str = "") -> list[Problem]:
         """Return what the server would refuse; nothing, where the catalog does not say."""

@@ -6,6 +6,7 @@ Nothing of this is ever seen: all of it happens before the first token is handed
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 
 import anyio
@@ -20,7 +21,7 @@ from pipeline.completions import (
     Reply,
 )
 from pipeline.errors import GatewayBusy, GatewayError, GatewayRefused, GatewayTimeout
-from pipeline.gateway.records import Log, Recording
+from pipeline.gateway.records import Errand, Log, PriceOf, Recording
 from pipeline.gateway.retry import (
     Again,
     Allowance,
@@ -44,6 +45,7 @@ class Target:
     first_token: float | None = None  #: seconds, instead of the policy's
     #: why a request must not be sent, if it must not; a ``gate.CatalogGate``, say
     refuses: Callable[[CompletionRequest], str | None] | None = None
+    price: PriceOf | None = None
 
     def asked(self, request: CompletionRequest) -> CompletionRequest:
         if not self.model and not self.overrides:
@@ -80,17 +82,6 @@ class Chain:
     async def warm(self) -> None:
         await self.targets[0].gateway.warm()
 
-    def recording(
-        self, request: CompletionRequest, target: Target, now: float, *, speculative: bool
-    ) -> Recording:
-        return Recording(
-            request,
-            host=target.name,
-            speculative=speculative,
-            sent=now,
-            log=self.log,
-        )
-
     def breaker(self, target: Target, model: str) -> Breaker:
         key = (target.name, target.model or model)
         found = self._breakers.get(key)
@@ -115,11 +106,14 @@ class Attempts:
         targets: Sequence[Target],
         *,
         speculative: bool,
+        why: str = "first",
     ) -> None:
         self._chain = chain
         self._request = request
         self._left = list(targets)
         self._tries = 0
+        self._why = why  # of the next call, for the request log
+        self._made = 0  # calls so far
         self._was_asked = False
         self._begun: Reply | GatewayError | None = None  # the first attempt, made beforehand
         self.speculative = speculative
@@ -216,22 +210,44 @@ class Attempts:
             )
         self._tries += 1
         request = target.asked(self._request)
+        self.record = self._recording(request, target, now)
         stopped = target.refuses(request) if target.refuses is not None else None
         if stopped is not None:
             raise GatewayRefused(f"not sent to {target.name}: {stopped}")
-        self.record = self._chain.recording(request, target, now, speculative=self.speculative)
         return target.gateway.open(request, speculative=self.speculative)
 
     async def _content(self) -> list[Piece]:
         assert self.reply is not None
         held: list[Piece] = []
         while True:
-            batch = await self.reply.receive()
-            assert self.record is not None
-            self.record.saw(batch, anyio.current_time)
+            batch = await self.take()
             held += batch
             if not batch or any(not isinstance(piece, Accepted) for piece in batch):
                 return held
+
+    async def take(self) -> Sequence[Piece]:
+        """Return what the next read of the reply brought, with prices."""
+        assert self.reply is not None
+        assert self.record is not None
+        pieces = await self.reply.receive()
+        self.record.saw(pieces, anyio.current_time)
+        return self.record.priced(pieces)
+
+    def _recording(self, request: CompletionRequest, target: Target, now: float) -> Recording:
+        self._made += 1
+        return Recording(
+            Errand(
+                request=request,
+                host=target.name,
+                speculative=self.speculative,
+                why=self._why,
+                attempt=self._made,
+                sent=now,
+                sent_at=datetime.now(UTC).timestamp(),
+                price=target.price,
+            ),
+            self._chain.log,
+        )
 
     async def _after(self, failure: GatewayError) -> None:
         """Prepare the next attempt, or raise ``failure``."""
@@ -258,8 +274,10 @@ class Attempts:
         if isinstance(step, Again) and not allowance.spend():
             step = Next() if len(self._left) > 1 else None
         if isinstance(step, Again):
+            self._why = "retry"
             await anyio.sleep(step.wait)
         elif isinstance(step, Next):
+            self._why = "fallback"
             self._left.pop(0)
             self._tries = 0
         else:
@@ -336,14 +354,12 @@ class ChainReply:
         if lane.reply is None or lane.record is None:
             return ()
         try:
-            pieces = await lane.reply.receive()
+            return await lane.take()
         except GatewayError as failure:
             if counts_against(failure):
                 lane.breaker.failed(anyio.current_time())
             await lane.close(failure)
             raise
-        lane.record.saw(pieces, anyio.current_time)
-        return pieces
 
     async def _first(self) -> Sequence[Piece]:
         policy, targets = self._chain.policy, self._chain.targets
@@ -355,7 +371,9 @@ class ChainReply:
             with anyio.move_on_after(policy.hedge_after):
                 await race.settled.wait()
             if not race.settled.is_set() and self._chain.hedges.spend():
-                self._beside = Attempts(self._chain, self._request, targets[1:], speculative=False)
+                self._beside = Attempts(
+                    self._chain, self._request, targets[1:], speculative=False, why="hedge"
+                )
                 race.running += 1
                 tasks.start_soon(race.run, self._beside, tasks.cancel_scope)
         return await self._decided(race)

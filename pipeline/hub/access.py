@@ -10,6 +10,7 @@ from pipeline.hub.protocol import CloseCode, Goodbye
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
+OPERATORS = frozenset({"/v1/requests"})  #: of all sessions at once, so not for one's token
 _OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers
 
 
@@ -68,4 +69,6 @@ def scope_of(path: str) -> str | None:
     """Return the scope a path asks for; None for what everybody may see."""
     if path == "/v1/events" or path in ("/v1/sessions", "/metrics"):
         return "subscribe"
+    if path in OPERATORS:
+        return "control"
     return "ingest" if path.startswith("/v1/") else None

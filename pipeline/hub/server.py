@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError
-from pipeline.hub.access import NOBODY, SUBPROTOCOL, Access, scope_of
+from pipeline.hub.access import NOBODY, OPERATORS, SUBPROTOCOL, Access, scope_of
 from pipeline.hub.conversation import House, ingest, subscribe
 from pipeline.hub.http import (
     Gate,
@@ -126,6 +126,8 @@ class Hub:
             if grant == NOBODY:
                 return text_page(401, "a bearer token is missing or wrong")
             return text_page(403, f"this token does not allow to {scope}")
+        if path in OPERATORS and grant.session_id != "*":
+            return text_page(403, "this token is for one session only")
         if isinstance(connection, Connection):
             connection.grant = grant
         return None

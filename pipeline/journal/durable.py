@@ -20,8 +20,18 @@ from pipeline.events import Event, Frame, Unknown, decode_event
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.recovery import endings, farewell
+from pipeline.journal.requests import RequestLog
 from pipeline.journal.retention import expired, oldest
-from pipeline.journal.sqlite import Change, Ended, Opened, Store, StoredSession, Written
+from pipeline.journal.sqlite import (
+    Change,
+    Ended,
+    Opened,
+    Statement,
+    Store,
+    StoredSession,
+    Written,
+)
+from pipeline.journal.tables import OLDEST_TENTH, SCHEMA, CallsInFile, removals
 
 BATCH = 1000  #: events committed together, at most
 BATCH_BYTES = 1 << 18
@@ -46,6 +56,7 @@ class Keeping(Struct, frozen=True, kw_only=True):
     readable: float = 600.0  #: seconds an ended session can still be read, also after a restart
     seconds: float = 30 * 86400.0  #: an ended session stays in the file
     size: int = 4 << 30  #: bytes in the file, then the oldest ended sessions go
+    calls: int = 100_000  #: in the request log
     sync_always: bool = False  #: survive a power loss too, at 1 ms an event
 
 
@@ -68,6 +79,7 @@ class DurableJournal:
         self._on_trouble = on_trouble
         self.restored: Sequence[SessionLog] = ()
         self.trouble: str | None = None
+        self.requests: RequestLog | None = CallsInFile(self._note, clock)
         self._store = store
         self._loop = loop
         self._keeping = keeping
@@ -117,6 +129,11 @@ class DurableJournal:
         self._put(_Task(Written(key, frame.seq, frame.data), log))
         if frame.type == "session.ended":
             self._put(_Task(Ended(key, self._clock()), None))
+
+    def _note(self, change: Statement) -> None:
+        """Have ``change`` written; while the disk takes nothing, some come to nothing."""
+        if self._waiting < WAITING:
+            self._put(_Task(change, None))
 
     def _put(self, task: _Task) -> None:
         self._waiting += 1
@@ -234,11 +251,16 @@ class DurableJournal:
         )
         for key in victims:
             self._remove(key)
+        for removal in removals(before=self._clock() - keeping.seconds, keep=keeping.calls):
+            while self._tasks.empty() and self._store.remove(removal):
+                pass
         while self._store.size() > keeping.size and self._tasks.empty():
+            removed = self._store.remove(OLDEST_TENTH)
             victim = oldest(self._store.sessions(), in_use=in_use)
-            if victim is None:
+            if victim is not None:
+                self._remove(victim)
+            elif not removed:
                 return
-            self._remove(victim)
 
     def _remove(self, key: int) -> None:
         while self._tasks.empty() and self._store.remove_some(key):
@@ -252,7 +274,7 @@ class DurableJournal:
 def _load(
     path: Path, keeping: Keeping, now: float
 ) -> tuple[Store, list[tuple[StoredSession, list[tuple[Frame, Event]]]]]:
-    store = Store(path, sync_always=keeping.sync_always)
+    store = Store(path, sync_always=keeping.sync_always, tables=SCHEMA)
     loaded: list[tuple[StoredSession, list[tuple[Frame, Event]]]] = []
     try:
         for session in store.sessions():

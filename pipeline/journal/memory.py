@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.journal.log import KEEP, SessionLog
+from pipeline.journal.requests import RequestLog
 
 
 class Journal(Protocol):
@@ -17,6 +18,11 @@ class Journal(Protocol):
     @property
     def trouble(self) -> str | None:
         """Why events cannot be written down at the moment; None when all is well."""
+        ...
+
+    @property
+    def requests(self) -> RequestLog | None:
+        """Where calls of language models are noted; None where that does not outlive us."""
         ...
 
     def open(self, session_id: str) -> SessionLog:
@@ -33,6 +39,7 @@ class MemoryJournal:
 
     restored: Sequence[SessionLog] = ()
     trouble: str | None = None
+    requests: RequestLog | None = None
 
     def __init__(self, *, keep: int = KEEP) -> None:
         self._keep = keep

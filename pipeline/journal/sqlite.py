@@ -73,14 +73,24 @@ class Ended(NamedTuple):
     at: float  #: Unix seconds
 
 
-Change = Opened | Written | Ended
+class Statement(NamedTuple):
+    """A change to somebody else's tables in the file; see the ``tables`` of ``Store``."""
+
+    sql: str
+    values: Sequence[str | float | bytes | None]
+
+
+Change = Opened | Written | Ended | Statement
 
 
 class Store:
     """The open file, ours alone for writing. Every method blocks; one thread at a time."""
 
-    def __init__(self, path: Path, *, sync_always: bool = False) -> None:
-        """Open or create the file. Raises ``JournalError`` when it cannot be used."""
+    def __init__(self, path: Path, *, sync_always: bool = False, tables: str = "") -> None:
+        """Open or create the file; ``tables`` are further ones to make.
+
+        Raises ``JournalError`` when it cannot be used.
+        """
         self._path = path
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +106,7 @@ class Store:
                     f"journal_size_limit={WAL_BYTES}",
                 ):
                     self._db.execute(f"PRAGMA {pragma}")
-                self._db.executescript(_SCHEMA)
+                self._db.executescript(_SCHEMA + tables)
             except sqlite3.Error:
                 self.close()
                 raise
@@ -136,6 +146,13 @@ class Store:
                 )
             case Ended(key, at):
                 self._db.execute("UPDATE session SET ended = ? WHERE key = ?", (at, key))
+            case Statement(sql, values):
+                self._db.execute(sql, values)
+
+    def remove(self, statement: Statement) -> int:
+        """Carry out a removal by itself; return how many rows are gone."""
+        with _explained(self._path):
+            return self._db.execute(*statement).rowcount
 
     def wal_is_long(self) -> bool:
         wal = self._path.with_name(self._path.name + "-wal")
@@ -215,7 +232,8 @@ def _events(db: sqlite3.Connection, key: int, after_seq: int) -> Iterator[bytes]
 
 
 @contextmanager
-def _reading(path: Path) -> Generator[sqlite3.Connection]:
+def reading(path: Path) -> Generator[sqlite3.Connection]:
+    """Open the journal at ``path`` for reading only. Raises ``JournalError``."""
     with (
         _explained(path),
         closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as db,
@@ -225,13 +243,13 @@ def _reading(path: Path) -> Generator[sqlite3.Connection]:
 
 def stored_sessions(path: Path) -> Sequence[StoredSession]:
     """Return what is in the journal at ``path``, also of a running service."""
-    with _reading(path) as db:
+    with reading(path) as db:
         return _sessions(db)
 
 
 def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
     """Return one session's events as JSON. Raises ``JournalError`` when there is none."""
-    with _reading(path) as db:
+    with reading(path) as db:
         for session in _sessions(db):
             if session.id == session_id:
                 return list(_events(db, session.key, 0))

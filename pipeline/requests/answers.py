@@ -196,7 +196,7 @@ class Answers:
     def _start(self, response: Response) -> Start:
         return Start(
             response.id,
-            replace(response.request, id=response.id),
+            replace(response.request, id=response.id, session_id=self._desk.session_id),
             response is self.guess,
             self._prompt.first_token_timeout,
             self._prompt.total_timeout,
@@ -285,6 +285,7 @@ class Answers:
     def _accepted(self, response: Response, accepted: Accepted, now: float) -> None:
         response.request_id = accepted.request_id
         response.host = accepted.host or None
+        response.prices = accepted.prices
         rate: RateLimit | None = accepted.rate
         if rate is not None:
             sent_at = now if response.sent_at is None else response.sent_at

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from pipeline.events import Totals
 from pipeline.requests.budget import Budget
@@ -29,6 +29,7 @@ class Counts(Struct):
     output_tokens: int = 0
     wasted_tokens: int = 0
     estimated_tokens: int = 0
+    cost: float | UnsetType = UNSET
 
     def add(self, call: CallReport) -> None:
         setattr(self, call.outcome, getattr(self, call.outcome) + 1)
@@ -39,15 +40,21 @@ class Counts(Struct):
             self.wasted_tokens += usage.output_tokens
         if usage.estimated:
             self.estimated_tokens += spent
+        if usage.cost is not None:
+            before = 0.0 if self.cost is UNSET else self.cost
+            self.cost = round(before + usage.cost, 9)
 
 
 class Desk:
     """One per session; every prompt's lane works at it."""
 
-    def __init__(self, budget: Budget, model: str, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, budget: Budget, model: str, new_id: Callable[[], str], session_id: str = ""
+    ) -> None:
         self.budget = budget
         self.model = model  #: the engine's default
         self.new_id = new_id
+        self.session_id = session_id  #: for the request log
         self.vars: dict[str, str] = {}
         self.counts = Counts()
         self._transcript: deque[Asked] = deque(maxlen=TRANSCRIPT_TURNS)

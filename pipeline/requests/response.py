@@ -2,12 +2,17 @@
 
 from msgspec import Struct
 
-from pipeline.completions import CompletionRequest, Finished, JsonReader, Usage
+from pipeline.completions import (
+    CompletionRequest,
+    Finished,
+    JsonReader,
+    Prices,
+    Usage,
+    estimate,
+)
 from pipeline.events import RequestInfo, Times, TokenUsage
 from pipeline.requests.prompt import Asked
 from pipeline.requests.sentences import SentenceSplitter
-
-CHARACTERS_PER_TOKEN = 4  #: the usual rule of thumb, for what the provider did not count
 
 
 class CallReport(Struct, frozen=True, kw_only=True):
@@ -37,6 +42,7 @@ class Response:
         "id",
         "model",
         "over",
+        "prices",
         "published_at",
         "reader",
         "replies",
@@ -69,6 +75,7 @@ class Response:
         self.over = False  # the call has returned: there is nothing left to cancel
         self.request_id: str | None = None
         self.host: str | None = None
+        self.prices: Prices | None = None  # of the model that was asked
         self.spoken_at: float | None = None  # end of speech
         self.turn_at: float | None = None  # end of turn received
         self.sent_at: float | None = None
@@ -98,16 +105,18 @@ class Response:
             self.spent.input_tokens + last.input_tokens,
             self.spent.output_tokens + last.output_tokens,
             self.spent.estimated or last.estimated,
+            _sum(self.spent.cost, last.cost),
         )
 
     def _usage(self) -> TokenUsage:
-        told: Usage | None = self.finished.usage if self.finished else None
-        if told is not None:
-            return TokenUsage(told.input_tokens, told.output_tokens, told.estimated)
-        if self.sent_at is None:
+        finished = self.finished
+        told: Usage | None = finished.usage if finished else None
+        if told is None and self.sent_at is None:
             return TokenUsage(0, 0, estimated=False)
-        asked = sum(len(message.content or "") for message in self.request.messages)
-        return TokenUsage(_tokens(asked), _tokens(len(self.text)), estimated=True)
+        used = told or estimate(self.request, len(self.text))
+        prices = (finished and finished.prices) or self.prices
+        cost = prices.cost(used) if prices else None
+        return TokenUsage(used.input_tokens, used.output_tokens, used.estimated, cost)
 
     def info(self) -> RequestInfo:
         finished = self.finished
@@ -142,5 +151,6 @@ def _ms(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else round((end - start) * 1000, 2)
 
 
-def _tokens(characters: int) -> int:
-    return -(-characters // CHARACTERS_PER_TOKEN)
+def _sum(one: float | None, other: float | None) -> float | None:
+    """Return what both cost together; None unless both are known."""
+    return None if one is None or other is None else one + other

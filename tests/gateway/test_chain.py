@@ -6,10 +6,11 @@ from types import TracebackType
 import anyio
 import pytest
 
+from pipeline.calls import CallRecord
 from pipeline.completions import Accepted, CompletionRequest, Finished, Message, Piece, TextDelta
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
 from pipeline.gateway.chain import Chain, Target
-from pipeline.gateway.records import CallRecord, Log
+from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy
 
 REQUEST = CompletionRequest(id="r1", model="m", messages=(Message("user", "hi"),))
@@ -88,7 +89,7 @@ def chain(*gateways: Scripted, log: list[CallRecord] | None = None, **policy: fl
     ]
     kept: list[CallRecord] = [] if log is None else log
     settings = Policy(**({"first_token": 0.0} | policy))  # type: ignore[arg-type]
-    return Chain(targets, settings, log=Log(kept.append), dice=lambda: 0.5)
+    return Chain(targets, settings, log=Log((kept.append,)), dice=lambda: 0.5)
 
 
 async def ask(gateway: Chain, *, speculative: bool = False) -> tuple[str, list[Piece]]:
@@ -319,8 +320,8 @@ async def test_every_call_is_recorded_once_also_the_failed_ones() -> None:
     assert (failed.outcome, failed.status, failed.host) == ("failed", 500, "host0")
     assert (done.outcome, done.model, done.host) == ("completed", "m1", "host1")
     assert done.response_id == failed.response_id == "r1"
-    assert done.first is not None
-    assert done.first - done.sent == pytest.approx(1.0)
+    assert (failed.why, done.why, done.attempt) == ("first", "fallback", 2)
+    assert done.times.first_token == pytest.approx(1000)
 
 
 async def test_a_call_that_is_called_off_is_recorded_as_cancelled() -> None:
@@ -329,11 +330,11 @@ async def test_a_call_that_is_called_off_is_recorded_as_cancelled() -> None:
         await ask(chain(Scripted(NEVER), log=log))
     (record,) = log
     assert record.outcome == "cancelled"
-    assert record.ended == pytest.approx(2.0)
+    assert record.times.total == pytest.approx(2000)
 
 
 async def test_the_loser_of_a_race_is_recorded_as_cancelled() -> None:
     log: list[CallRecord] = []
     one, two = Scripted(NEVER), Scripted(says("quick"))
     await ask(chain(one, two, log=log, hedge_after=1.0))
-    assert sorted(record.outcome for record in log) == ["cancelled", "completed"]
+    assert {(r.outcome, r.why) for r in log} == {("cancelled", "first"), ("completed", "hedge")}

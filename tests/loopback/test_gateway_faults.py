@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import pytest
 
+from pipeline.calls import CallRecord
 from pipeline.completions import Accepted, Finished, Piece
 from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
 from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.records import CallRecord, Log
+from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy
 from pipeline.settings import LlmSettings
 from tests.loopback.gateway_peer import (
@@ -152,7 +153,9 @@ async def test_what_was_refused_is_recorded_with_its_body() -> None:
     said = b'{"message":"out of order","request_id":"r7"}'
     head = b"HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n" % len(said)
     policy = Policy(attempts=1)
-    async with chained(saying(head, said), saying(WHOLE), policy=policy, log=Log(log.append)) as (
+    async with chained(
+        saying(head, said), saying(WHOLE), policy=policy, log=Log((log.append,))
+    ) as (
         chain,
         _,
     ):

@@ -1,0 +1,153 @@
+"""``pipeline requests``: the calls of language models, of a journal's file or a running server."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+from anyio import to_thread
+
+from pipeline.calls import CallRecord, Selection
+from pipeline.cli.flags import ago
+from pipeline.cli.journals import journal_file
+from pipeline.cli.tokens import token_of
+from pipeline.cli.wording import approximately, dollars, took
+from pipeline.errors import InputError, SubscribeError
+from pipeline.journal.tables import stored_calls
+
+PATH = "/v1/requests"
+PATIENCE = 10.0  #: seconds for a server's answer
+
+
+async def requests(
+    url: str | None = None,
+    /,
+    *,
+    failed: bool = False,
+    since: str = "",
+    session: str = "",
+    model: str = "",
+    limit: int = 100,
+    json: bool = False,
+    journal: Path | None = None,
+    config: Path | None = None,
+    token: str | None = None,
+) -> None:
+    """List calls of language models, oldest first, also those that failed or were called off.
+
+    Parameters
+    ----------
+    url
+        A running server, ws://HOST:PORT, which knows its newest calls; the journal's file unless
+        given.
+    failed
+        Only calls that failed or broke off.
+    since
+        Only calls sent after this: 90s, 15m, 1h or 2d ago, or a moment in ISO 8601.
+    session
+        Only calls of this session.
+    model
+        Only calls that this model was asked, or answered.
+    limit
+        So many of the newest; 0 is all.
+    json
+        Print each call as a JSON object, one per line.
+    journal
+        The journal's file, instead of the one in the settings.
+    config
+        The settings file, instead of pipeline.toml in the working directory.
+    token
+        Where the server's bearer token is: env:NAME or file:PATH; env:PIPELINE_TOKEN unless given.
+    """
+    which = Selection(
+        failed=failed,
+        since=ago(since, datetime.now(UTC).timestamp()) if since else 0.0,
+        session=session,
+        model=model,
+        limit=max(0, limit),
+    )
+    if url is None:
+        path = journal_file(journal, config)
+        found = await to_thread.run_sync(stored_calls, path, which)
+    else:
+        found = await _asked(url, token_of(token), which)
+    for line in map(as_json, found) if json else table(found):
+        sys.stdout.write(f"{line}\n")
+
+
+async def _asked(url: str, token: str, which: Selection) -> Sequence[CallRecord]:
+    if not url.startswith(("ws://", "wss://", "http://", "https://")):
+        raise InputError(f"{url}: expected ws://HOST:PORT or wss://HOST:PORT")
+    page = f"http{url.removeprefix('http').removeprefix('ws')}"
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+            answer = await client.get(page.rstrip("/") + PATH, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SubscribeError(f"{url} cannot be asked: {error}") from error
+    if answer.status_code != 200:
+        raise SubscribeError(f"{url} says {answer.status_code}: {answer.text.strip()[:200]}")
+    try:
+        calls = [msgspec.json.decode(line, type=CallRecord) for line in answer.content.splitlines()]
+    except msgspec.MsgspecError as error:
+        raise SubscribeError(f"{url} answers with what is no request log: {error}") from error
+    found = [call for call in calls if which.admits(call)]
+    return found[-which.limit :] if which.limit else found
+
+
+def as_json(call: CallRecord) -> str:
+    fields = msgspec.to_builtins(call)
+    return msgspec.json.encode({**fields, "sent": moment(call.sent)}).decode()
+
+
+def table(calls: Sequence[CallRecord]) -> Iterator[str]:
+    """Yield the lines of a table, a call each, and below it what was said of a failure."""
+    if not calls:
+        yield "no calls"
+        return
+    rows = [HEAD, *map(_cells, calls)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(HEAD))]
+    for number, row in enumerate(rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        error = calls[number - 1].error if number else None
+        if error:
+            yield f"    {error}"
+
+
+HEAD = ("sent", "outcome", "why", "status", "model", "host", "ttft", "total", "tokens", "cost",
+        "response", "request_id")  # fmt: skip
+
+
+def _cells(call: CallRecord) -> tuple[str, ...]:
+    answered = f" ({call.answered_by})" if call.answered_by not in (None, call.model) else ""
+    became = "open"
+    if call.response is not None:
+        reason = call.response.reason
+        became = f"{call.response.outcome} ({reason})" if reason else call.response.outcome
+    usage = call.usage
+    tokens = ""
+    if usage is not None:
+        about = approximately(usage.estimated)
+        tokens = f"{about}{usage.input_tokens}/{about}{usage.output_tokens}"
+    return (
+        moment(call.sent),
+        call.outcome,
+        call.why,
+        str(call.status or ""),
+        f"{call.model}{answered}",
+        call.host,
+        "" if call.times.first_token is None else took(call.times.first_token),
+        took(call.times.total),
+        tokens,
+        "" if call.cost is None else dollars(call.cost),
+        f"{call.response_id} {became}" if call.response_id else "",
+        call.request_id or "",
+    )
+
+
+def moment(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601 with milliseconds, UTC."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,65 @@
+"""``pipeline requests`` as a person runs it: beside a server that writes, and on what is left."""
+
+import json
+from pathlib import Path
+
+import anyio
+from websockets.asyncio.client import connect
+
+from tests.support import simulate
+from tests.support.commandline import pipeline, running
+
+LINES = [
+    {"llm": "error", "match": "break", "status": 500, "message": "out of order", "times": 0},
+    {"llm": "reply", "text": "A canary.", "token_ms": 1},
+]
+
+
+async def test_the_calls_of_a_running_server_are_listed_and_are_there_after_it(
+    tmp_path: Path,
+) -> None:
+    journal = tmp_path / "journal.db"
+    env = {"PIPELINE_JOURNAL__STORE": str(journal), "PIPELINE_LLM__ATTEMPTS": "1"}
+    async with simulate(LINES) as sim:
+        words = ("--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "scripted")
+        async with running("serve", *words, env=env) as server:
+            url = (await server.line(holding="listening on")).split()[2].removesuffix(";")
+            with anyio.fail_after(20):
+                await _ask(url, "break it")
+                await _ask(url, "say it")
+            asked = await pipeline("requests", url, "--json")
+            kept = await pipeline("requests", "--failed", "--since", "1h", "--json", env=env)
+    failed, done = map(json.loads, asked.out.splitlines())
+    assert (failed["outcome"], failed["status"]) == ("failed", 500)
+    assert "out of order" in failed["body"]
+    assert (done["outcome"], done["response"]["outcome"]) == ("completed", "completed")
+    assert done["sent"].endswith("Z")
+    assert [json.loads(line) for line in kept.out.splitlines()] == [failed]
+    assert "canary" not in asked.out
+    shown = await pipeline("requests", "--session", "break", env=env)
+    head, row, said = shown.out.splitlines()
+    assert head.split()[:2] == ["sent", "outcome"]
+    assert "failed" in row
+    assert "out of order" in said
+
+
+async def _ask(url: str, text: str) -> None:
+    async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
+        start = {"type": "session.start", "session_id": text.split()[0], "audio": None}
+        await socket.send(json.dumps(start))
+        await socket.send(json.dumps({"type": "turn.create", "text": text}))
+        await socket.send('{"type":"session.end"}')
+        async for _ in socket:
+            pass
+
+
+async def test_a_journal_in_memory_leaves_nothing_to_list_and_the_command_says_so() -> None:
+    ran = await pipeline("requests")
+    assert ran.code == 2
+    assert "journal.store" in ran.err
+
+
+async def test_a_moment_that_is_none_is_refused(tmp_path: Path) -> None:
+    ran = await pipeline("requests", "--since", "yesterday", "--journal", tmp_path / "j")
+    assert ran.code == 2
+    assert "--since" in ran.err
