@@ -37,8 +37,20 @@ class ScriptedReply:
         self.ticket = ticket
         self.granted = anyio.Event()
         self.scope = anyio.CancelScope()
+        self.sent = False
+
+    def begin(self) -> None:
+        gateway = self._gateway
+        if self._script.opening or not gateway.slots.has_room(self.ticket):
+            return
+        gateway.give_way(gateway.slots.claim(self.ticket))
+        gateway.replies[self.ticket] = self
+        gateway.opened += 1
+        self.sent = True
 
     async def __aenter__(self) -> Self:
+        if self.sent:
+            return self
         gateway = self._gateway
         gateway.give_way(gateway.slots.claim(self.ticket))
         gateway.replies[self.ticket] = self
@@ -50,6 +62,7 @@ class ScriptedReply:
             gateway.release(self)
             raise
         gateway.opened += 1
+        self.sent = True
         return self
 
     async def __aexit__(
@@ -62,12 +75,6 @@ class ScriptedReply:
         with anyio.CancelScope(shield=True):
             await anyio.sleep(self._gateway.goodbye)
         self._gateway.release(self)
-
-    def begin(self) -> None: ...
-
-    @property
-    def sent(self) -> bool:
-        return False
 
     def commit(self) -> None:
         self._gateway.give_way(self._gateway.slots.commit(self.ticket))

@@ -64,6 +64,28 @@ async def test_a_turn_is_answered_as_its_words_come() -> None:
     assert desk.lines == ["0 r1 created for 1", "1 r1: Hel", "2 r1: lo.", "2 r1 completed"]
 
 
+async def test_a_request_leaves_before_anybody_is_told() -> None:
+    gateway = ScriptedGateway(says("Hello."))
+    async with at_work(gateway, reply=Prompt()) as desk:
+        steps = desk.dispatch.ledger.heard(TurnEnded(1, "Hi."), 0.0, 0.0)
+        desk.dispatch.call(steps)
+        assert (gateway.opened, desk.lines) == (1, [])
+        desk.dispatch.tell(steps)
+        await desk.dispatch.settled()
+        assert gateway.opened == 1
+    assert desk.dones()[0].times.queue == 0
+
+
+async def test_a_request_that_left_at_once_is_closed_when_it_is_called_off_at_once() -> None:
+    gateway = ScriptedGateway(says("Hello."))
+    async with at_work(gateway, reply=Prompt()) as desk:
+        desk.hear(TurnEnded(1, "Hi."))
+        desk.dispatch.do(desk.dispatch.ledger.cancel(None, 0.0))
+        await desk.dispatch.settled()
+        await anyio.wait_all_tasks_blocked()
+        assert (gateway.opened, gateway.closed, gateway.slots.held) == (1, 1, 0)
+
+
 async def test_only_the_newest_turn_is_answered() -> None:
     # 0 s: turn 1 asked.  29.9 s: turn 2 supersedes it.  30.9 s: turn 2 answered.
     gateway = ScriptedGateway(says("ONE", after=60), says("TWO"))
