@@ -46,8 +46,9 @@ class EventStream:
             self._rest = []
         last = lines.pop()
         events = self._lines(lines)
-        self._held = sum(map(len, self._data))
-        self._hold(last)
+        self._held = sum(map(len, self._data)) if self._data else 0
+        if last or self._held:
+            self._hold(last)
         return events
 
     def end(self) -> list[bytes]:

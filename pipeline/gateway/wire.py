@@ -108,7 +108,9 @@ class Choice(Struct):
     @property
     def calls(self) -> list[Call]:
         said = self.delta or self.message
-        found = (said.tool_calls if said else None) or self.tool_calls or []
+        found = (said.tool_calls if said else None) or self.tool_calls
+        if not found:
+            return []
         return [call for call in found if not call.is_blank]
 
 

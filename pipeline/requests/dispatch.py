@@ -147,17 +147,18 @@ class Dispatch:
         key, ledger, model = start.response_id, self.ledger, start.request.model
         began = self._clock()
         last = began + start.total_timeout
-        sent = reply.sent
+        sent, spoke = reply.sent, False
         first = began + start.first_token_timeout if start.request.stream else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
             async with reply:
                 if not sent:
                     ledger.sent(key, self._clock())
                 while pieces := await reply.receive():
-                    if patience.deadline < last and _has_content(pieces):
+                    if not spoke and _has_content(pieces):
+                        spoke = True
                         patience.deadline = last
                     self.do(ledger.received(key, pieces, self._clock()))
-        if patience.cancelled_caught and patience.deadline < last:
+        if patience.cancelled_caught and first < last and not spoke:
             raise GatewayTimeout(
                 f"{model} sent no first token within {start.first_token_timeout:g} s"
                 " (the prompt's first_token_timeout)"
