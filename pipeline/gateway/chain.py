@@ -257,6 +257,8 @@ class Attempts:
             self.breaker.failed(now)
         if self.speculative:
             raise failure  # thrift: a guess is worth one try
+        if isinstance(failure, GatewayBusy) and failure.status is None:
+            return  # it had given way as a guess, and was adopted since: ask again, as any other
         step = after_failure(
             self._chain.policy,
             failure,

@@ -338,3 +338,19 @@ async def test_the_loser_of_a_race_is_recorded_as_cancelled() -> None:
     one, two = Scripted(NEVER), Scripted(says("quick"))
     await ask(chain(one, two, log=log, hedge_after=1.0))
     assert {(r.outcome, r.why) for r in log} == {("cancelled", "first"), ("completed", "hedge")}
+
+
+async def test_a_guess_that_gave_way_just_before_it_was_adopted_is_asked_again() -> None:
+    one = Scripted([(0, Accepted()), (1, GatewayBusy("gave way"))], says("hello"))
+    pieces: list[Piece] = []
+    async with chain(one).open(REQUEST, speculative=True) as reply:
+        reply.commit()
+        while batch := await reply.receive():
+            pieces += batch
+    assert [p.text for p in pieces if isinstance(p, TextDelta)] == ["hello"]
+
+
+async def test_a_guess_that_gave_way_is_not_asked_again() -> None:
+    one = Scripted([(0, Accepted()), (1, GatewayBusy("gave way"))], says("hello"))
+    with pytest.raises(GatewayBusy, match="gave way"):
+        await ask(chain(one), speculative=True)
