@@ -3,10 +3,11 @@
 import anyio
 import pytest
 
+from pipeline.calls import CallRecord
 from pipeline.completions import CompletionRequest, Message
 from pipeline.errors import GatewayRefused
 from pipeline.gateway.chain import Chain, Target
-from pipeline.gateway.records import CallRecord, Log
+from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy
 from tests.loopback.gateway_peer import (
     REQUEST,
@@ -76,7 +77,7 @@ async def test_a_request_that_cannot_be_written_fails_where_it_is_entered() -> N
     records: list[CallRecord] = []
     async with talking(saying(WHOLE)) as (client, _):
         await client.warm()
-        chain = Chain([Target(client, "here")], Policy(attempts=1), log=Log(records.append))
+        chain = Chain([Target(client, "here")], Policy(attempts=1), log=Log((records.append,)))
         broken = CompletionRequest(model="m", messages=(Message("user", "\ud800"),))
         reply = chain.open(broken)
         reply.begin()
