@@ -9,6 +9,10 @@ from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.local import toolcalls
+from pipeline.local.toolcalls import Tool
 
 DEFAULT_MAX_TOKENS = 1000  #: the gateway's
 
@@ -26,8 +30,8 @@ SAMPLING = (
     "presence_penalty",
     "response_format",
 )
-_REFUSED = ("tools", "tool_choice", "functions", "function_call")
-_ROLES = ("system", "user", "assistant", "developer")
+_REFUSED = ("functions", "function_call")
+_ROLES = ("system", "user", "assistant", "developer", "tool")
 
 
 class Refused(Exception):
@@ -44,6 +48,28 @@ class Ask(Struct, frozen=True):
     body: dict[str, Any]
     stream: bool = False
     include_usage: bool = False
+    tools: tuple[Tool, ...] = ()  #: of which one may be called; the one, once it is settled
+    may_decline: bool = False  #: the answer may be in words all the same
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what the answer will be: words, or a call of which tool."""
+        return len(self.tools) + (self.may_decline and bool(self.tools)) <= 1
+
+    def question(self) -> dict[str, Any]:
+        """What to ask the engine in order to settle it."""
+        said = self.body["messages"][-1]["content"]
+        return toolcalls.question(self.tools, self.may_decline, said)
+
+    def settled(self, text: str) -> "Ask":
+        """Return what is asked once ``question`` was answered with ``text``."""
+        instead = () if self.may_decline else self.tools[:1]
+        tools = toolcalls.picked(text, self.tools) or instead
+        return replace(self, tools=tools, may_decline=False)
+
+    def engine_body(self) -> dict[str, Any]:
+        """What the engine is asked, when all is settled."""
+        return toolcalls.forced(self.body, self.tools[0]) if self.tools else self.body
 
 
 def parse(raw: bytes, model: str) -> Ask:
@@ -57,14 +83,18 @@ def parse(raw: bytes, model: str) -> Ask:
     fields = cast("dict[str, Any]", decoded)
     _check(fields, model)
     body: dict[str, Any] = {name: fields[name] for name in SAMPLING if fields.get(name) is not None}
-    body["messages"] = _messages(fields)
+    body["messages"] = toolcalls.joined(_messages(fields))
     body["max_tokens"] = _max_tokens(fields)
     body["stream_options"] = {"include_usage": True}
     options = fields.get("stream_options")
     wanted = isinstance(options, Mapping) and bool(
         cast("Mapping[str, object]", options).get("include_usage")
     )
-    return Ask(body, fields.get("stream") is True, wanted)
+    try:
+        tools, may_decline = toolcalls.offered(fields)
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+    return Ask(body, fields.get("stream") is True, wanted, tools, may_decline)
 
 
 def _check(fields: dict[str, Any], model: str) -> None:
@@ -97,10 +127,16 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, str]]:
         return [{"role": "user", "content": fields["prompt"]}]
     if not isinstance(given, list) or not given:
         raise Refused(400, "one of messages or prompt required")
-    return [_message(place, message) for place, message in enumerate(cast("list[object]", given))]
+    names = toolcalls.called(cast("object", given))
+    listed = enumerate(cast("list[object]", given))
+    messages = [_message(place, message, names) for place, message in listed]
+    spoken = [m for m in messages if m["content"] or m["role"] != "assistant"]
+    if not spoken:
+        raise Refused(400, "messages: nobody says anything")
+    return spoken
 
 
-def _message(place: int, message: object) -> dict[str, str]:
+def _message(place: int, message: object, names: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(message, dict):
         raise Refused(400, f"messages[{place}] is not an object")
     fields = cast("dict[str, Any]", message)
@@ -108,8 +144,15 @@ def _message(place: int, message: object) -> dict[str, str]:
     if role not in _ROLES:
         raise Refused(400, f"messages[{place}].role: {role!r} is not one of {', '.join(_ROLES)}")
     text = _text(fields.get("content"))
+    if text is None and role == "assistant" and fields.get("tool_calls"):
+        text = ""  # it only called; what came of it is told with the result
     if text is None:
         raise Refused(400, f"messages[{place}].content is not text")
+    if role == "tool":
+        return {
+            "role": "user",
+            "content": toolcalls.result_text({**fields, "content": text}, names),
+        }
     return {"role": "system" if role == "developer" else role, "content": text}
 
 
@@ -138,6 +181,30 @@ def _max_tokens(fields: dict[str, Any]) -> int:
 
 
 # --- answers -------------------------------------------------------------------------------
+
+
+class Shape:
+    """How one answer is written: as text, or as the call of a tool."""
+
+    def __init__(self, ask: Ask, request_id: str) -> None:
+        self._tool = ask.tools[0] if ask.tools else None
+        self._call_id = f"call_{request_id.replace('-', '')[:24]}"
+        self._begun = False
+
+    def whole(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if self._tool is None:
+            return answer
+        choices = [toolcalls.message(c, self._tool, self._call_id) for c in answer["choices"]]
+        return {**answer, "choices": choices}
+
+    def piece(self, piece: dict[str, Any]) -> dict[str, Any]:
+        if self._tool is None or not piece["choices"]:
+            return piece
+        first, self._begun = not self._begun, True
+        choices = [
+            toolcalls.delta(c, self._tool, self._call_id, is_first=first) for c in piece["choices"]
+        ]
+        return {**piece, "choices": choices}
 
 
 def completion(answer: dict[str, Any], request_id: str, seconds: float) -> bytes:
@@ -240,7 +307,7 @@ def catalog(model: str, context: int) -> bytes:
         "description": "A small language model on this machine.",
         "creator": "local",
         "context_length": context,
-        "supported_parameters": ["stream", "max_tokens", *SAMPLING],
+        "supported_parameters": ["stream", "max_tokens", "tools", "tool_choice", *SAMPLING],
         "default_parameters": {"temperature": None, "top_p": None, "frequency_penalty": None},
         "top_provider": {
             "is_moderated": False,

@@ -87,17 +87,27 @@ class ChatServer:
         if self._slots.statistics().tasks_waiting >= _MOST_WAITING:
             raise chat.Refused(429, "too many requests for this action")
         begun = anyio.current_time()
-        async with self._slots, self._generation(ask) as generation:
-            if ask.stream:
-                return await _stream(request, generation, ask)
-            answer = chat.joined([piece async for piece in generation.pieces()])
+        async with self._slots:
+            if not ask.is_settled:
+                ask = ask.settled(await self._text(ask.question()))
+            shape = chat.Shape(ask, request["id"])
+            async with self._generation(ask.engine_body()) as generation:
+                if ask.stream:
+                    return await _stream(request, generation, ask, shape)
+                answer = chat.joined([piece async for piece in generation.pieces()])
         seconds = anyio.current_time() - begun
-        return _json(chat.completion(answer, request["id"], seconds), request["id"])
+        return _json(chat.completion(shape.whole(answer), request["id"], seconds), request["id"])
+
+    async def _text(self, body: dict[str, Any]) -> str:
+        """A short answer that the client never sees."""
+        async with self._generation(body) as generation:
+            answer = chat.joined([piece async for piece in generation.pieces()])
+        return str(answer["choices"][0]["message"]["content"])
 
     @asynccontextmanager
-    async def _generation(self, ask: chat.Ask) -> AsyncGenerator["_Generation"]:
+    async def _generation(self, body: dict[str, Any]) -> AsyncGenerator["_Generation"]:
         """The engine at work while the context is open; leaving early stops it for certain."""
-        generation = _Generation(self._model, ask.body)
+        generation = _Generation(self._model, body)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(generation.run)
@@ -162,7 +172,7 @@ class _Generation:
 
 
 async def _stream(
-    request: web.Request, generation: _Generation, ask: chat.Ask
+    request: web.Request, generation: _Generation, ask: chat.Ask, shape: chat.Shape
 ) -> web.StreamResponse:
     """Nothing is sent before the first piece: until then a refusal can have its own status."""
     first = await generation.first()
@@ -174,10 +184,10 @@ async def _stream(
         }
     )
     await response.prepare(request)
-    await _write(response, chat.chunk(first))
+    await _write(response, chat.chunk(shape.piece(first)))
     async for piece in generation.pieces():
         if ask.include_usage or not chat.is_usage(piece):
-            await _write(response, chat.chunk(piece))
+            await _write(response, chat.chunk(shape.piece(piece)))
     await _write(response, chat.LAST_CHUNK)
     await response.write_eof()
     return response

@@ -348,6 +348,98 @@ async def test_an_answer_keeps_to_its_schema(
     assert 0 <= person["age"] <= 150
 
 
+def tool(name: str, description: str, **properties: dict[str, str]) -> Any:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    function = {"name": name, "description": description, "parameters": schema}
+    return {"type": "function", "function": function}
+
+
+TOOLS = [
+    tool("order_status", "Look up the status of an order.", order_id={"type": "integer"}),
+    tool("stop_recording", "Stop the recording."),
+]
+
+
+async def test_a_tool_that_must_be_called_is_called_piece_by_piece(
+    engines: Running, openai_client: openai.AsyncOpenAI
+) -> None:
+    stream = await openai_client.chat.completions.create(
+        model=engines.llm_model,
+        messages=[{"role": "user", "content": "Where is my order 4711?"}],
+        tools=TOOLS,
+        tool_choice={"type": "function", "function": {"name": "order_status"}},
+        temperature=0,
+        max_tokens=60,
+        stream=True,
+    )
+    choices = [choice async for chunk in stream for choice in chunk.choices]
+    calls = [call for choice in choices for call in choice.delta.tool_calls or ()]
+    functions = [call.function for call in calls if call.function is not None]
+
+    assert calls[0].id is not None
+    assert calls[0].id.startswith("call_")
+    assert [function.name for function in functions if function.name] == ["order_status"]
+    arguments = json.loads("".join(function.arguments or "" for function in functions))
+    assert arguments == {"order_id": 4711}
+    assert len(calls) > 3
+    assert not any(choice.delta.content for choice in choices)
+    assert choices[-1].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("said", "called"),
+    [("Please stop recording now.", "stop_recording"), ("Tell me a joke.", None)],
+)
+async def test_the_engine_decides_whether_a_tool_is_called(
+    engines: Running, openai_client: openai.AsyncOpenAI, said: str, called: str | None
+) -> None:
+    answer = await openai_client.chat.completions.create(
+        model=engines.llm_model,
+        messages=[{"role": "user", "content": said}],
+        tools=TOOLS,
+        temperature=0,
+        max_tokens=60,
+    )
+    message = answer.choices[0].message
+
+    if called is None:
+        assert message.tool_calls is None
+        assert message.content
+    else:
+        assert message.content is None
+        assert message.tool_calls is not None
+        call = message.tool_calls[0]
+        assert call.type == "function"
+        assert call.function.name == called
+        assert json.loads(call.function.arguments) == {}
+
+
+async def test_behind_a_tools_result_the_engine_answers_in_words(
+    engines: Running, openai_client: openai.AsyncOpenAI
+) -> None:
+    call = {"name": "order_status", "arguments": '{"order_id":4711}'}
+    answer = await openai_client.chat.completions.create(
+        model=engines.llm_model,
+        messages=cast(
+            "Any",
+            [
+                {"role": "user", "content": "Where is my order 4711?"},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [{"id": "c", "type": "function", "function": call}],
+                },
+                {"role": "tool", "tool_call_id": "c", "content": "it was shipped yesterday"},
+            ],
+        ),
+        tools=TOOLS,
+        max_tokens=60,
+    )
+
+    assert answer.choices[0].message.content
+    assert answer.choices[0].message.tool_calls is None
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
