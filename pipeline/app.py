@@ -19,7 +19,6 @@ from pipeline.calls import ResponseEnded
 from pipeline.errors import InputError, JournalError
 from pipeline.events import (
     AudioFormat,
-    Engine,
     ErrorDetail,
     ErrorEvent,
     Frame,
@@ -42,11 +41,10 @@ from pipeline.local.child import Message as EngineMessage
 from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Scene, messages
 from pipeline.requests.response import CallReport
-from pipeline.session import Equipment, Hear, Observe, OnTurn, Session, SpeechToText, open_session
+from pipeline.session import Equipment, Observe, OnTurn, Session, open_session
 from pipeline.settings import JournalSettings, Prompt, Settings
-from pipeline.stt.silence import Silence
 from pipeline.tasks import plain_errors
-from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text
+from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text, without_speech
 
 Tell = Callable[[str], None]  #: is given a line of progress
 
@@ -222,11 +220,8 @@ def _both(one: Callable[[Frame], object], other: Callable[[Frame], object], fram
 
 def _without_audio(equipment: Equipment) -> Equipment:
     """Return the equipment of a session whose turns come as text."""
-
-    def listen(audio: Format, hear: Hear) -> SpeechToText:
-        return Silence()
-
-    return replace(equipment, stt=Engine(name="none", url=""), listen=listen)
+    stt, listen = without_speech()
+    return replace(equipment, stt=stt, listen=listen)
 
 
 def _format(start: StartCommand) -> Format:

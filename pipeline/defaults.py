@@ -34,3 +34,18 @@ LOCAL_PROMPTS: Mapping[str, Prompt] = {
         extra={"repeat_penalty": 1.1, "stop": ["\n"]},
     )
 }
+
+#: of a run over a stored transcript: the gateway puts it where the tag stands
+STORED_PROMPTS: Mapping[str, Prompt] = {
+    "summary": Prompt(
+        system=(
+            "You are given the transcript of a recording, made by speech recognition: it may hold"
+            " mistakes. Sum it up in a few sentences, then list what was decided or promised, if"
+            " anything was."
+        ),
+        user="<transcript>\n{{ transcript }}\n</transcript>",
+        policy="queue",
+        max_tokens=1000,
+        history=0,
+    )
+}

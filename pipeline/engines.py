@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from pipeline.errors import SettingsError
 
-Name = Literal["assemblyai", "local", "custom"]
+Name = Literal["assemblyai", "local", "custom", "none"]
 
 
 class Choice(Struct, frozen=True):

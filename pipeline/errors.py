@@ -12,6 +12,8 @@ PipelineError
 │   ├── GatewayBusy       429 or overloaded; ``retry_after`` seconds            exit 1
 │   ├── GatewayTimeout    a deadline of ours ran out                            exit 1
 │   └── GatewayLost       out of reach, cut off, or an answer without sense     exit 1
+├── TranscriptError       a recording could not be stored to be asked about     exit 3
+│   └── TranscriptFailed  it was taken, and no transcript came of it            exit 1
 ├── EngineError           the embedded engines cannot start                     exit 3
 ├── ServeError            our own port cannot be had                            exit 2
 ├── SubscribeError        a server's events cannot be had                       exit 3
@@ -116,6 +118,18 @@ class GatewayLost(GatewayError):
     """Out of reach, cut off, or an answer without sense."""
 
     kind = "lost"
+
+
+class TranscriptError(PipelineError):
+    """A recording could not be stored to be asked about."""
+
+    exit_code = 3
+
+
+class TranscriptFailed(TranscriptError):
+    """A recording was taken, and no transcript came of it."""
+
+    exit_code = 1
 
 
 class EngineError(PipelineError):

@@ -27,6 +27,17 @@ LlmEngine = Annotated[
         description="auto, assemblyai, local, or an http:// or https:// base address",
     ),
 ]
+TranscriptId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]{0,100}$",
+        description="a transcript's id: letters, digits, - and _",
+    ),
+]
+WebAddress = Annotated[
+    str,
+    Meta(pattern=r"^(https?://.+|)$", description="an http:// or https:// address, or empty"),
+]
 #: where a key is to be found
 SecretSource = Annotated[
     str,
@@ -62,6 +73,8 @@ class Prompt(Section, frozen=True, kw_only=True):
     temperature: Temperature | None = None
     stream: bool = True
     extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: passed through in the body
+    #: a stored transcript, which AssemblyAI's gateway puts where {{ transcript }} stands
+    transcript_id: TranscriptId = ""
 
     output: Literal["text", "json"] = "text"
     json_schema: dict[str, Any] = field(default_factory=dict[str, Any])  #: of output = "json"
@@ -127,6 +140,16 @@ class LlmSettings(Section, frozen=True, kw_only=True):
     hedge_after: Seconds = 0.0  #: seconds, then the next is asked beside the first; 0: never
 
 
+class StoredSettings(Section, frozen=True, kw_only=True):
+    """Recordings that are transcribed as a whole, to be asked about afterwards."""
+
+    url: WebAddress = ""  #: of the API; empty: AssemblyAI's, of llm.region
+    speech_models: tuple[str, ...] = ("universal-3-5-pro", "universal-2")  #: in order
+    parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: of the transcription
+    poll: Annotated[float, Meta(ge=0.1)] = 3.0  #: seconds between two looks whether it is ready
+    timeout: Seconds = 3600.0  #: seconds to wait for a transcript
+
+
 class LocalSettings(Section, frozen=True, kw_only=True):
     """The embedded engines."""
 
@@ -181,6 +204,7 @@ class Settings(Section, frozen=True, kw_only=True):
 
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
+    stored: StoredSettings = StoredSettings()
     local: LocalSettings = LocalSettings()
     serve: ServeSettings = ServeSettings()
     twilio: TwilioSettings = TwilioSettings()

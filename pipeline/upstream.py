@@ -28,8 +28,10 @@ from pipeline.local.child import Engines
 from pipeline.requests import prompt as templates
 from pipeline.session import Hear, SpeechToText
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.stored.transcripts import Transcripts
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
+from pipeline.stt.silence import Silence
 
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
 CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
@@ -59,6 +61,12 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     prompts = settings.prompts or fallback
     for name, prompt in prompts.items():
         _check(name, prompt)
+        if prompt.transcript_id and not _knows_transcripts(llm, settings):
+            raise SettingsError(
+                f"prompts.{name}.transcript_id: only AssemblyAI's gateway puts a stored transcript"
+                f" in, and the language model is {llm.address or llm.name} ({llm.why}): use --llm"
+                " assemblyai, or remove transcript_id"
+            )
         if llm.name == "custom" and not (prompt.model or settings.llm.model):
             raise SettingsError(
                 f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
@@ -73,6 +81,16 @@ def _check(name: str, prompt: Prompt) -> None:
     templates.check(name, prompt)
     for problem in parameters.problems(prompt.extra):
         raise SettingsError(f"prompts.{name}.extra: {problem}")
+
+
+def _knows_transcripts(llm: Choice, settings: Settings) -> bool:
+    """Whether the language model's server puts stored transcripts in.
+
+    Of a server of somebody's own we believe it where ``stored.url`` says whose they are.
+    """
+    if llm.name == "custom":
+        return _is_vendor(llm.address) or bool(settings.stored.url)
+    return llm.name == "assemblyai"
 
 
 def _one_layer_retries(prompt: Prompt) -> Prompt:
@@ -95,6 +113,22 @@ def _is_vendor(url: str) -> bool:
     return f".{urlsplit(url).hostname or ''}".endswith(".assemblyai.com")
 
 
+def transcripts(settings: Settings, planned: Plan) -> Transcripts:
+    """Return where recordings are transcribed as a whole, with the key of the language model."""
+    host = "api.eu" if settings.llm.region == "eu" else "api"
+    url = settings.stored.url or f"https://{host}.assemblyai.com"
+    named = settings.llm.key != LlmSettings().key
+    key = planned.llm_key if named or _is_vendor(url) else None
+    return Transcripts(settings.stored, url, key.reveal() if key else None)
+
+
+def _without_transcripts(request: CompletionRequest) -> str | None:
+    """Say why a server that is not AssemblyAI's cannot answer over a stored transcript."""
+    if "transcript_id" not in request.extra:
+        return None
+    return "only AssemblyAI's gateway puts a stored transcript in"
+
+
 class LanguageModel:
     """The clients of every server that may be asked, as one gateway."""
 
@@ -104,6 +138,7 @@ class LanguageModel:
         url, key, model = _address(settings, planned, engines)
         self.engine = Engine(name=planned.llm.name, url=url, model=model or None)
         self._settings = settings.llm
+        self._stored = settings.stored.url  # where it is set, other servers know transcripts, too
         self._clients: dict[tuple[str, str], GatewayClient] = {}
         self._first = self._client(url, key)
         targets = [self._target(self._first, "")]
@@ -128,7 +163,8 @@ class LanguageModel:
     def _target(self, client: GatewayClient, model: str) -> Target:
         price = partial(_price, client)
         if not _is_vendor(str(client.url)):
-            return Target(client, client.host, model, price=price)
+            refuses = None if self._stored else _without_transcripts
+            return Target(client, client.host, model, refuses=refuses, price=price)
         gate = CatalogGate(lambda: client.known_catalog, self._settings.region)
         return Target(client, client.host, model, refuses=gate, price=price)
 
@@ -227,8 +263,17 @@ def _address(settings: Settings, planned: Plan, engines: Engines | None) -> tupl
         case "assemblyai":
             host = "llm-gateway.eu" if settings.llm.region == "eu" else "llm-gateway"
             return f"https://{host}.assemblyai.com/v1", key, model or ASSEMBLYAI_MODEL
-        case "custom":
+        case "custom" | "none":
             return planned.llm.address, key, model
+
+
+def without_speech() -> tuple[Engine, Callable[[Format, Hear], SpeechToText]]:
+    """Return what stands for speech-to-text where the turns come as text, or not at all."""
+
+    def listen(audio: Format, hear: Hear) -> SpeechToText:
+        return Silence()
+
+    return Engine(name="none", url=""), listen
 
 
 def speech_to_text(
@@ -238,6 +283,8 @@ def speech_to_text(
     key = planned.stt_key.reveal() if planned.stt_key else None
     override: str | None = None
     match planned.stt.name:
+        case "none":
+            return without_speech()
         case "local":
             if engines is None:
                 raise EngineError("the embedded speech-to-text was not started")

@@ -58,7 +58,7 @@ def test_a_template_with_an_unknown_tag_is_refused() -> None:
 
 
 def test_a_stored_transcript_needs_its_tag_in_the_exact_spelling() -> None:
-    prompt = Prompt(user="{{turn}} {{transcript}}", extra={"transcript_id": "t1"})
+    prompt = Prompt(user="{{turn}} {{transcript}}", transcript_id="t1")
     with pytest.raises(SettingsError, match="would not see it"):
         plan(Settings(prompts={"p": prompt}), {})
 

@@ -10,6 +10,8 @@ from pipeline.checking import meant
 from pipeline.errors import SettingsError
 from pipeline.settings import Policy, Prompt
 
+TRANSCRIPT_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
 
 def engine_overrides(stt: str | None, llm: str | None, model: str | None) -> dict[str, object]:
     """Return the flags that were given, by the setting they stand for."""
@@ -27,13 +29,22 @@ def choose_prompts(
     policy: Policy | None = None,
     model: str | None = None,
     speculate: bool | None = None,
+    transcript_id: str | None = None,
+    base: Prompt | None = None,
 ) -> dict[str, Prompt]:
     """Return the prompts to run, as the flags want them: all, or those of ``names``.
 
-    A name with a space in it is none: it is the system text of a prompt made up on the spot.
+    A name with a space in it is none: it is the system text of a prompt made up on the spot,
+    which for the rest is like ``base`` or the first one known.
     """
-    chosen = {name: known[name] for name in known} if not names else _named(known, names)
+    if transcript_id is not None and not TRANSCRIPT_ID.fullmatch(transcript_id):
+        raise SettingsError(
+            f"--transcript-id: expected letters, digits, - and _; got {transcript_id!r}"
+        )
+    base = base or next(iter(known.values()), Prompt())
+    chosen = {name: known[name] for name in known} if not names else _named(known, names, base)
     changes: dict[str, object] = {"policy": policy, "model": model, "speculate": speculate}
+    changes["transcript_id"] = transcript_id
     given = {field: value for field, value in changes.items() if value is not None}
     return {name: replace(prompt, **given) for name, prompt in chosen.items()}
 
@@ -55,13 +66,12 @@ def ago(text: str, now: float) -> float:
     return moment.astimezone(UTC).timestamp()
 
 
-def _named(known: Mapping[str, Prompt], names: Sequence[str]) -> dict[str, Prompt]:
+def _named(known: Mapping[str, Prompt], names: Sequence[str], base: Prompt) -> dict[str, Prompt]:
     chosen: dict[str, Prompt] = {}
     for name in names:
         if name in known:
             chosen[name] = known[name]
         elif " " in name:
-            base = next(iter(known.values()), Prompt())
             title = "prompt" if "prompt" not in chosen else f"prompt-{len(chosen) + 1}"
             chosen[title] = replace(base, system=name, examples=())
         else:

@@ -14,7 +14,9 @@ from pipeline.audio.sources import FileSource, PipeSource, Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.output import printer, printing, progress
+from pipeline.cli.stored import NOT_YET, ask, planned_over
 from pipeline.configuration import load
+from pipeline.defaults import STORED_PROMPTS
 from pipeline.errors import SettingsError
 from pipeline.events import StartCommand
 from pipeline.settings import Policy, Prompt, Settings
@@ -27,7 +29,7 @@ HONEST = (
 
 
 async def run(
-    file: str,
+    file: str | None = None,
     /,
     *,
     stt: str | None = None,
@@ -37,11 +39,16 @@ async def run(
     model: str | None = None,
     speed: float = 1.0,
     speculate: Annotated[bool | None, Parameter(negative="--no-speculate")] = None,
+    stored: bool = False,
+    transcript_id: str | None = None,
     json: bool = False,
     journal: str = "memory",
     config: Path | None = None,
 ) -> int:
     """Play a recording as if it were spoken now, and answer each turn.
+
+    With --stored, or --transcript-id and no file, nothing is played: each prompt is asked once,
+    over the whole transcript.
 
     Parameters
     ----------
@@ -61,6 +68,10 @@ async def run(
         How many seconds of the recording pass in one; 0 is as fast as it is taken.
     speculate
         Start answering at a pause, before the turn has ended.
+    stored
+        Have AssemblyAI transcribe and keep the whole recording first, then ask over that.
+    transcript_id
+        A transcript that AssemblyAI keeps, put in where {{ transcript }} stands in the prompts.
     json
         Print each event as a subscriber receives it, one per line.
     journal
@@ -72,9 +83,24 @@ async def run(
         raise SettingsError(f"--speed: expected a number of at least 0; got {speed}")
     overrides = engine_overrides(stt, llm, model) | {"journal.store": journal}
     settings = load(config, os.environ, overrides)
-    known = plan(settings, os.environ).prompts
-    prompts = choose_prompts(known, prompt or [], policy=policy, model=model, speculate=speculate)
-    settings = replace(settings, prompts=prompts)
+    whole = _over_stored(file, transcript_id, stored=stored)
+    known = settings.prompts or (STORED_PROMPTS if whole else plan(settings, os.environ).prompts)
+    settings = replace(
+        settings,
+        prompts=choose_prompts(
+            known,
+            prompt or [],
+            policy=policy,
+            model=model,
+            speculate=speculate,
+            transcript_id=NOT_YET if stored else transcript_id,
+            base=STORED_PROMPTS["summary"] if whole else None,
+        ),
+    )
+    if whole or file is None:
+        planned = planned_over(settings)
+        progress(headlines(planned)[0])
+        return await ask(settings, planned, file, json=json)
     planned = plan(settings, os.environ)
     source = await _open(file)
     try:
@@ -84,6 +110,17 @@ async def run(
     finally:
         with anyio.move_on_after(settings.stt.close_timeout, shield=True):
             await source.aclose()
+
+
+def _over_stored(file: str | None, transcript_id: str | None, *, stored: bool) -> bool:
+    """Say whether a whole transcript is asked about, and not what is played."""
+    if stored and transcript_id is not None:
+        raise SettingsError("--stored makes a transcript of the file: leave out --transcript-id")
+    if stored and (file is None or file == STANDARD_INPUT):
+        raise SettingsError("--stored: a file is needed, to be uploaded")
+    if file is None and transcript_id is None:
+        raise SettingsError("a file is needed, or --transcript-id; pipeline run --help says more")
+    return stored or file is None
 
 
 async def _open(file: str) -> Source:

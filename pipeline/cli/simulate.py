@@ -22,15 +22,17 @@ async def simulate(
 ) -> None:
     """Play a scenario file to whoever connects, until stopped.
 
-    Prints one JSON line with ``stt_url`` and ``llm_url`` when both servers listen; with
-    ``json`` also one for everything that they see. Without a file every connection hears
-    silence and every request is answered by an echo. Port 0 takes any free one.
+    Prints one JSON line with ``stt_url``, ``llm_url`` and ``stored_url`` when both servers
+    listen (the API for whole recordings is on the language model's port); with ``json`` also
+    one for everything that they see. Without a file every connection hears silence and every
+    request is answered by an echo. Port 0 takes any free one.
     """
     text = await _text(scenario)
     async with serve(
         text, host=host, stt_port=stt_port, llm_port=llm_port, report=_print if json else None
     ) as servers:
-        _print({"type": "ready", "stt_url": servers.stt_url, "llm_url": servers.llm_url})
+        urls = {"stt_url": servers.stt_url, "llm_url": servers.llm_url}
+        _print({"type": "ready", **urls, "stored_url": servers.stored_url})
         await anyio.sleep_forever()
 
 

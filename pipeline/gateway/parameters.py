@@ -10,11 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from pipeline.completions import CompletionRequest
 from pipeline.gateway.wire import RESERVED
-
-#: the gateway puts a stored transcript where exactly this stands, once
-TRANSCRIPT_TAG = "{{ transcript }}"
 
 Name = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -123,7 +119,6 @@ RULES: Mapping[str, Any] = {
     "fallbacks": Annotated[list[Fallback], Meta(min_length=1)],
     "fallback_config": FallbackConfig,
     "post_processing_steps": list[Step],
-    "transcript_id": Name,
     "model_region": Literal["global"],
     "reasoning": Reasoning,
     "cache_control": CacheControl,
@@ -144,21 +139,11 @@ def problems(extra: Mapping[str, Any]) -> list[str]:
         wrong = _wrong(name, value)
         if wrong:
             found.append(f"{name}: {wrong}")
+    if "transcript_id" in extra:
+        found.append("transcript_id is a setting of the prompt itself, beside extra")
     if "prompt" in extra:
         found.append("prompt: the messages say it; a request has either")
     return found
-
-
-def missing_tag(request: CompletionRequest) -> str | None:
-    """Say so when a transcript is to be put in, and no message has the place for it.
-
-    The gateway would silently leave the transcript out.
-    """
-    if "transcript_id" not in request.extra:
-        return None
-    if any(TRANSCRIPT_TAG in (message.content or "") for message in request.messages):
-        return None
-    return f"transcript_id is set, but no message has the tag {TRANSCRIPT_TAG}, spaces included"
 
 
 def _wrong(name: str, value: Any) -> str | None:

@@ -18,7 +18,7 @@ HINTS = {
     401: "check the key (ASSEMBLYAI_API_KEY, or key of [llm])",
     402: "the account has no funds",
     403: "the key may not use this",
-    404: "check base_url and model",
+    404: "check base_url, model and transcript_id",
 }
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

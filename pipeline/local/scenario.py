@@ -295,8 +295,22 @@ class TranscriptLine(LlmLine, frozen=True, kw_only=True, tag="transcript"):
     deleted: bool = False
 
 
+class RecordingLine(LlmLine, frozen=True, kw_only=True, tag="recording"):
+    """What the next recording becomes that is uploaded to be stored (``/v2/transcript``)."""
+
+    id: str | None = None  #: default: counted
+    text: str = "A scripted transcript."
+    queued_ms: float = 0.0  #: from when it was asked for
+    processing_ms: float = 0.0  #: after that
+    error: str | None = None  #: it ends so, and not with a text
+    fails_at: Literal["upload", "transcript", "look"] | None = None  #: which requests are refused
+    fails: int = 1  #: so many of them; -1: all
+    status: int = 500
+    message: str = "the service failed"
+
+
 AnyAnswer = ReplyLine | ErrorLine | RawLine | HangLine | DropLine
-AnyLlmLine = AnyAnswer | LimitLine | ServerLine | ModelLine | TranscriptLine
+AnyLlmLine = AnyAnswer | LimitLine | ServerLine | ModelLine | TranscriptLine | RecordingLine
 
 
 # --- a whole scenario ----------------------------------------------------------------------

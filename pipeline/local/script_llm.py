@@ -23,11 +23,13 @@ from pipeline.local.scenario import (
     LimitLine,
     ModelLine,
     RawLine,
+    RecordingLine,
     ReplyLine,
     Scenario,
     ServerLine,
     TranscriptLine,
 )
+from pipeline.local.script_store import Store
 
 TAG = "{{ transcript }}"
 #: body fields that a model must list to be asked with them
@@ -69,6 +71,7 @@ class Answers:
         self._limits = [line for line in lines if isinstance(line, LimitLine)]
         self._models = [line for line in lines if isinstance(line, ModelLine)]
         self._transcripts = {line.id: line for line in lines if isinstance(line, TranscriptLine)}
+        self._store = Store([line for line in lines if isinstance(line, RecordingLine)])
         keys = [line.key for line in lines if isinstance(line, ServerLine)]
         self._key = keys[-1] if keys else None
         self._windows: dict[str, tuple[float, int]] = {}
@@ -76,6 +79,8 @@ class Answers:
     def answer(self, asked: Asked, now: float) -> Answer:
         """Decide the answer to a request that arrived at ``now``, in seconds."""
         path = asked.path.split("?")[0]
+        if path.startswith("/v2/"):
+            return self._stored(asked, path, now)
         if asked.method == "GET" and path.endswith("/models"):
             return self._catalog()
         if asked.method != "POST" or not path.endswith("/chat/completions"):
@@ -93,6 +98,13 @@ class Answers:
         body = self._with_transcript(body)
         model, line = self._choose(body)
         return _answer(asked, body, model, line, rate)
+
+    def _stored(self, asked: Asked, path: str, now: float) -> Answer:
+        """Answer as the API for whole recordings does."""
+        if refused := self._unauthorized(asked):
+            return refused
+        reply = self._store.answer(asked.method, path, asked.body, now)
+        return _refuse(asked, 404, "unknown endpoint") if reply is None else _json(*reply)
 
     # --- refusals --------------------------------------------------------------------------
 
@@ -115,12 +127,16 @@ class Answers:
         if _fallback(body, "depth", 1) > 2:
             return 400, "fallback_config depth cannot be greater than 2"
         if "transcript_id" in body:
-            stored = self._transcripts.get(body["transcript_id"])
-            if stored is None:
-                return 404, "transcript not found"
-            if stored.deleted:
+            key = body["transcript_id"]
+            if key in self._transcripts and self._transcripts[key].deleted:
                 return 404, "transcript deleted"
+            if self._text_of(key) is None:
+                return 404, "transcript not found"
         return self._unsupported(body)
+
+    def _text_of(self, transcript: str) -> str | None:
+        known = self._transcripts.get(transcript)
+        return known.text if known else self._store.text_of(transcript)
 
     def _unsupported(self, body: Tree) -> tuple[int, str] | None:
         model = str(body.get("model", ""))
@@ -187,7 +203,7 @@ class Answers:
         """Put the stored transcript in place of the first tag of the first message with one."""
         if "transcript_id" not in body:
             return body
-        text = self._transcripts[body["transcript_id"]].text
+        text = self._text_of(body["transcript_id"]) or ""
         messages = [dict(message) for message in messages_of(body)]
         for message in messages:
             content = message.get("content")

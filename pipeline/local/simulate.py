@@ -22,6 +22,7 @@ class Simulation:
         self.llm = ScriptedLlm(Answers(scenario), report)
         self.stt_url = ""  #: ws://HOST:PORT/v3/ws
         self.llm_url = ""  #: http://HOST:PORT/v1
+        self.stored_url = ""  #: http://HOST:PORT, of the API for whole recordings
 
 
 @asynccontextmanager
@@ -46,7 +47,8 @@ async def simulate(
             llm = await simulation.llm.listen(host, llm_port, tasks)
             try:
                 simulation.stt_url = f"ws://{host}:{stt.sockets[0].getsockname()[1]}/v3/ws"
-                simulation.llm_url = f"http://{host}:{llm.sockets[0].getsockname()[1]}/v1"
+                simulation.stored_url = f"http://{host}:{llm.sockets[0].getsockname()[1]}"
+                simulation.llm_url = f"{simulation.stored_url}/v1"
                 yield simulation
             finally:
                 llm.close()

@@ -11,7 +11,7 @@ from pipeline.completions import CompletionRequest, Form, Piece
 from pipeline.errors import GatewayError
 from pipeline.requests.answers import Answers, Ending
 from pipeline.requests.desk import Desk
-from pipeline.requests.prompt import Asked, Scene, messages
+from pipeline.requests.prompt import Asked, Scene, messages, speaks_of_turns
 from pipeline.requests.response import Response
 from pipeline.requests.steps import Step
 from pipeline.requests.words import count_words, same_words, says
@@ -54,6 +54,8 @@ class Lane:
         self.answers = Answers(name, prompt, desk, form)
         self._form = form
         self._prompt = prompt
+        stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
+        self._extra = {**prompt.extra, **stored}
         self._desk = desk
         self._pending: deque[Asked] = deque(maxlen=MOST_PENDING)
         self._pending_moment: Moment | None = None
@@ -158,12 +160,15 @@ class Lane:
         return steps + self._advance(now)
 
     def create(self, now: float) -> list[Step]:
-        """Ask now: what was gathered, or else the last turn once more."""
+        """Ask now: what was gathered, or else the last turn once more.
+
+        Before the first turn only a prompt over a stored transcript has something to ask.
+        """
         last = self._desk.last_turn()
-        if not self._pending:
-            if last is None:
-                return []
+        if not self._pending and last is not None:
             self._pending.append(last)
+        if not self._pending and not self._asks_of_stored():
+            return []
         self._pending_moment = Moment(now, None)
         return self._fire(now)
 
@@ -176,6 +181,9 @@ class Lane:
         for response in list(self.answers.live.values()):
             steps += self.answers.end(response, Ending("cancelled", reason), now)
         return steps
+
+    def _asks_of_stored(self) -> bool:
+        return bool(self._prompt.transcript_id) and not speaks_of_turns(self._prompt)
 
     # --- gates and triggers ------------------------------------------------------------------
 
@@ -331,6 +339,6 @@ class Lane:
             stream=prompt.stream,
             max_tokens=prompt.max_tokens,
             temperature=prompt.temperature,
-            extra=prompt.extra,
+            extra=self._extra,
         )
         return request if self._form is None else self._form.ask(request)

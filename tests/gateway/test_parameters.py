@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.completions import CompletionRequest, FunctionCall, Message, ToolCall
 from pipeline.gateway.families import adapted, cleaned
-from pipeline.gateway.parameters import missing_tag, problems
+from pipeline.gateway.parameters import problems
 
 FUNCTION: dict[str, Any] = {
     "type": "function",
@@ -28,7 +28,7 @@ FINE: list[dict[str, Any]] = [
     {"fallbacks": [{"model": "b", "temperature": 0.1}, {"model": "c", "messages": []}]},
     {"fallback_config": {"depth": 2, "retry": False}},
     {"post_processing_steps": [{"type": "json-repair"}]},
-    {"model_region": "global", "transcript_id": "t"},
+    {"model_region": "global"},
     {"reasoning": {"effort": "low"}},
     {"reasoning": {"max_tokens": 500}},
     {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
@@ -53,7 +53,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "web"}]}, "tools: Invalid enum value 'web' - at `$[0].type`"),
     ({"response_format": {"type": "xml"}}, "response_format: Invalid enum value 'xml'"),
     ({"cache_control": {"type": "ephemeral", "ttl": "2h"}}, "cache_control: Invalid enum"),
-    ({"transcript_id": ""}, "transcript_id: Expected `str` of length >= 1"),
+    ({"transcript_id": "t"}, "transcript_id is a setting of the prompt itself"),
     ({"prompt": "hi"}, "prompt: the messages say it"),
 ]
 
@@ -62,21 +62,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_what_it_refuses_is_said_with_its_place(extra: dict[str, Any], message: str) -> None:
     (found,) = problems(extra)
     assert found.startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("text", "is_missing"),
-    [("Sum up: {{ transcript }}", False), ("Sum up: {{transcript}}", True), ("Sum up.", True)],
-)
-def test_a_transcript_needs_the_exact_tag(text: str, is_missing: bool) -> None:
-    request = CompletionRequest(
-        model="m", messages=(Message("user", text),), extra={"transcript_id": "t"}
-    )
-    assert (missing_tag(request) is not None) is is_missing
-
-
-def test_without_a_transcript_no_tag_is_needed() -> None:
-    assert missing_tag(CompletionRequest(model="m", messages=())) is None
 
 
 def test_gemini_gets_a_schema_without_the_words_it_refuses() -> None:

@@ -73,7 +73,7 @@ async def test_each_command_explains_itself() -> None:
     [
         (["frobnicate"], "error: no command 'frobnicate'; there are run, serve,"),
         (["wacth"], "error: no command 'wacth'; did you mean watch?"),
-        (["run"], "error: Parameter FILE requires an argument."),
+        (["run"], "error: a file is needed, or --transcript-id; pipeline run --help says more"),
         (["run", "a.wav", "--spede", "2"], "error: Unknown option: --spede."),
         (["run", "a.wav", "--speed", "-1"], "error: --speed: expected a number of at least 0;"),
         (["run", "gone.wav"], "error: no such file: gone.wav"),

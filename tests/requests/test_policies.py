@@ -297,6 +297,16 @@ def test_asking_before_anything_was_said_asks_nothing() -> None:
     assert talk.do(talk.ledger.create(None, 1)) == []
 
 
+def test_a_stored_transcript_can_be_asked_about_before_anything_was_said() -> None:
+    talk = Talk(
+        stored=Prompt(user="Sum up: {{ transcript }}", transcript_id="t1"),
+        live=Prompt(system="{{ transcript }}", transcript_id="t1"),
+    )
+    assert talk.do(talk.ledger.create(None, 0.0)) == ["r1 created for ", "ask r1"]
+    assert talk.requests["r1"].extra == {"transcript_id": "t1"}
+    assert talk.requests["r1"].messages[0].content == "Sum up: {{ transcript }}"
+
+
 def test_asking_a_prompt_that_is_not_run_is_an_error() -> None:
     with pytest.raises(KeyError):
         Talk(reply=Prompt()).ledger.create("other", 1)

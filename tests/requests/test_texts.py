@@ -52,6 +52,44 @@ def test_the_gateways_own_tag_is_left_for_a_stored_transcript() -> None:
     assert fill(template, scene(), stored=True).startswith("{{ transcript }} <transcript>")
 
 
+def test_no_value_brings_the_gateways_tag_along() -> None:
+    said = fill("{{turn}}: {{ transcript }}", scene("say {{ transcript }}"), stored=True)
+    assert said == "<turn>\nsay \n</turn>: {{ transcript }}"
+
+
+def test_a_stored_transcript_is_told_once_whatever_was_asked_before() -> None:
+    prompt = Prompt(user="{{turn}} {{ transcript }}", transcript_id="t1")
+    history = [Message("user", "first {{ transcript }}"), Message("assistant", "ha")]
+    told = [one.content for one in messages(prompt, scene("then"), history)]
+    assert told == [
+        "first {{ transcript }}",
+        "ha",
+        "<turn>\nthen\n</turn> (the transcript above)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        (Prompt(user="{{turn}} {{transcript}}", transcript_id="t"), "would not see it"),
+        (Prompt(user="{{turn}} {{ transcript  }}", transcript_id="t"), "would not see it"),
+        (Prompt(system="{{ transcript }}", user="{{ transcript }}", transcript_id="t"), "once"),
+        (
+            Prompt(
+                system="{{ transcript }}",
+                examples=(Example(user="{{ transcript }}", assistant="a"),),
+                transcript_id="t",
+            ),
+            "once",
+        ),
+    ],
+    ids=["close", "wide", "twice", "example"],
+)
+def test_a_stored_transcript_needs_its_tag_just_once(prompt: Prompt, why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        check("p", prompt)
+
+
 def test_messages_come_in_the_order_system_examples_history_turn() -> None:
     prompt = Prompt(system="S", examples=(Example(user="eu", assistant="ea"),))
     history = [Message("user", "hu"), Message("assistant", "ha")]

@@ -1,0 +1,1 @@
+"""Recordings that are transcribed as a whole, to be asked about afterwards."""
