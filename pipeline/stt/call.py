@@ -153,10 +153,8 @@ class Call:
         return await self._step()
 
     async def _step(self, place: Callable[[], int] | None = None) -> Sequence[Heard]:
-        patience = CLOSE_AFTER_ERROR if self.link.failed else None
         try:
-            with anyio.fail_after(patience):
-                data = await self._socket.receive()
+            data = await (self._last() if self.link.failed else self._socket.receive())
         except wire.Closed as closed:
             return self.link.close(closed.code, closed.reason)
         except TimeoutError:
@@ -167,6 +165,10 @@ class Call:
         if self.link.note:
             log.debug("speech-to-text at %s: %s", self._connection.host, self.link.note)
         return heard
+
+    async def _last(self) -> bytes:
+        with anyio.fail_after(CLOSE_AFTER_ERROR):
+            return await self._socket.receive()
 
     # --- the end ---------------------------------------------------------------------------
 
