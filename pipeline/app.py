@@ -282,7 +282,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
         sinks = (*(each.add for each in logs), *on_call)
         log = CallLog(sinks, text=settings.journal.request_text)
-        llm = LanguageModel(settings, planned, engines, log)
+        llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
         stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"

@@ -137,6 +137,8 @@ class LlmSettings(Section, frozen=True, kw_only=True):
     attempts: Positive = 2  #: how often each model is asked before the next one is
     fallbacks: tuple[Fallback, ...] = ()  #: asked in order, before anything was pushed
     late_after: Seconds = 4.0  #: seconds without a first token, then the next fallback is asked
+    #: a parameter that the model does not support, by the server's list: not sent, or only told
+    unsupported: Literal["refuse", "warn"] = "refuse"
     hedge_after: Seconds = 0.0  #: seconds, then the next is asked beside the first; 0: never
 
 

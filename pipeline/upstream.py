@@ -17,6 +17,7 @@ from pipeline.engines import Choice, choose
 from pipeline.errors import EngineError, GatewayError, SettingsError
 from pipeline.events import Engine
 from pipeline.gateway import parameters
+from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.gate import CatalogGate
@@ -122,10 +123,10 @@ def transcripts(settings: Settings, planned: Plan) -> Transcripts:
     return Transcripts(settings.stored, url, key.reveal() if key else None)
 
 
-def _without_transcripts(request: CompletionRequest) -> str | None:
-    """Say why a server that is not AssemblyAI's cannot answer over a stored transcript."""
+def _without_transcripts(gate: CatalogGate, request: CompletionRequest) -> str | None:
+    """Say why a server that is not AssemblyAI's cannot answer, over a stored transcript say."""
     if "transcript_id" not in request.extra:
-        return None
+        return gate(request)
     return "only AssemblyAI's gateway puts a stored transcript in"
 
 
@@ -133,12 +134,20 @@ class LanguageModel:
     """The clients of every server that may be asked, as one gateway."""
 
     def __init__(
-        self, settings: Settings, planned: Plan, engines: Engines | None, log: Log
+        self,
+        settings: Settings,
+        planned: Plan,
+        engines: Engines | None,
+        log: Log,
+        tell: Callable[[str], None],
     ) -> None:
+        """``tell`` is given a line about each prompt that its model cannot serve."""
         url, key, model = _address(settings, planned, engines)
         self.engine = Engine(name=planned.llm.name, url=url, model=model or None)
         self._settings = settings.llm
         self._stored = settings.stored.url  # where it is set, other servers know transcripts, too
+        self._prompts = planned.prompts
+        self._tell = tell
         self._clients: dict[tuple[str, str], GatewayClient] = {}
         self._first = self._client(url, key)
         targets = [self._target(self._first, "")]
@@ -162,11 +171,14 @@ class LanguageModel:
 
     def _target(self, client: GatewayClient, model: str) -> Target:
         price = partial(_price, client)
-        if not _is_vendor(str(client.url)):
-            refuses = None if self._stored else _without_transcripts
-            return Target(client, client.host, model, refuses=refuses, price=price)
-        gate = CatalogGate(lambda: client.known_catalog, self._settings.region)
-        return Target(client, client.host, model, refuses=gate, price=price)
+        vendor = _is_vendor(str(client.url))
+        warn = self._warn if self._settings.unsupported == "warn" else None
+        gate = CatalogGate(
+            lambda: client.known_catalog, self._settings.region if vendor else "", warn=warn
+        )
+        knows_transcripts = vendor or self._stored
+        refuses = gate if knows_transcripts else partial(_without_transcripts, gate)
+        return Target(client, client.host, model, refuses=refuses, price=price)
 
     async def json_mode(self, model: str) -> Mode:
         """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
@@ -186,8 +198,34 @@ class LanguageModel:
         async with anyio.create_task_group() as tasks:
             for client in self._clients.values():
                 tasks.start_soon(client.keep_warm)
-                if _is_vendor(str(client.url)):
-                    tasks.start_soon(_keep_catalog, client)
+                tasks.start_soon(self._keep_catalog, client)
+
+    def _warn(self, message: str) -> None:
+        self._tell(f'{message}; it is asked all the same (llm.unsupported = "warn")')
+
+    async def catalog(self) -> Catalog:
+        """Return the first server's models. Raises ``GatewayError``."""
+        return await self._first.catalog()
+
+    async def _keep_catalog(self, client: GatewayClient) -> None:
+        told = client is not self._first
+        while True:
+            with suppress(GatewayError), anyio.move_on_after(CATALOG):
+                await client.catalog(CATALOG_AGE)
+            if not told and client.known_catalog is not None:
+                told = True
+                self._review()
+            await anyio.sleep(CATALOG_AGE)
+
+    def _review(self) -> None:
+        """Say now what would show only when a prompt is asked."""
+        refuses = self.gateway.targets[0].refuses
+        assert refuses is not None
+        for name, prompt in self._prompts.items():
+            for model in (prompt.model or self.engine.model or "", *prompt.siblings):
+                wrong = refuses(_request_of(prompt, model))
+                if wrong:
+                    self._tell(f"prompts.{name} cannot be asked: {wrong}")
 
     async def aclose(self) -> None:
         for client in self._clients.values():
@@ -206,11 +244,16 @@ def _price(
     return found or catalog.price(request.model, region)
 
 
-async def _keep_catalog(client: GatewayClient) -> None:
-    while True:
-        with suppress(GatewayError), anyio.move_on_after(CATALOG):
-            await client.catalog(CATALOG_AGE)
-        await anyio.sleep(CATALOG_AGE)
+def _request_of(prompt: Prompt, model: str) -> CompletionRequest:
+    """Return a request of ``prompt``, without messages."""
+    return CompletionRequest(
+        model=model,
+        messages=(),
+        stream=prompt.stream,
+        max_tokens=prompt.max_tokens,
+        temperature=prompt.temperature,
+        extra=prompt.extra,
+    )
 
 
 class JsonForm:

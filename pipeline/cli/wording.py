@@ -37,7 +37,7 @@ def stages(done: ResponseDone) -> list[str]:
     said = [f"{name} {took(value)}" for name, value in named if value is not None]
     if done.usage.output_tokens:
         said.append(f"{approximately(done.usage.estimated)}{done.usage.output_tokens} tok")
-    if done.usage.cost is not None:
+    if done.usage.cost:
         said.append(f"{approximately(done.usage.estimated)}{dollars(done.usage.cost)}")
     if times.lead > 0:
         said.append(f"lead {took(times.lead)}")
@@ -108,7 +108,7 @@ def figures(totals: Totals, end_to_end: Sequence[float]) -> list[Figure]:
     counts = (totals.input_tokens, totals.output_tokens, totals.wasted_tokens)
     shown = [f"{approximately(n and totals.estimated_tokens)}{n}" for n in counts]
     found.append(Figure("tokens", "{} in / {} out ({} wasted)".format(*shown)))
-    if totals.cost is not UNSET:
+    if totals.cost is not UNSET and totals.cost > 0:
         about = approximately(totals.estimated_tokens)
         found.append(Figure("cost", f"{about}{dollars(totals.cost)}"))
     return found

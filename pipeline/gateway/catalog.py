@@ -26,7 +26,11 @@ class Model(Struct, frozen=True, kw_only=True):
     retires: int = 0  #: seconds since 1970; 0 is never
 
     def price(self, region: str) -> Prices | None:
-        return self.prices.get(region) or self.prices.get("")
+        """Return the price in ``region``; without one, in no region in particular."""
+        return self.prices.get(region) or self.prices.get("") or self._anywhere(region)
+
+    def _anywhere(self, region: str) -> Prices | None:
+        return None if region else self.prices.get("global") or self.prices.get("us")
 
 
 class Problem(Struct, frozen=True):
@@ -41,6 +45,7 @@ class Catalog(Struct, frozen=True):
 
     models: dict[str, Model]
     read_at: float = 0.0  #: seconds, on the reader's clock
+    is_whole: bool = True  #: else there are models, or names for them, that it does not list
 
     def price(self, model: str, region: str) -> Prices | None:
         """Return what ``model`` costs; None when that is not known."""
@@ -52,6 +57,8 @@ class Catalog(Struct, frozen=True):
         if not self.models:
             return []
         model = self.models.get(request.model)
+        if model is None and not self.is_whole:
+            return []
         if model is None:
             near = self._near(request.model, region)
             return [Problem("model", f"{request.model!r} is not in the catalog{near}")]
@@ -87,7 +94,7 @@ class Catalog(Struct, frozen=True):
         return f"; there is {', '.join(near)}" if near else ""
 
 
-def parse(body: bytes, read_at: float = 0.0) -> Catalog:
+def parse(body: bytes, read_at: float = 0.0, *, is_whole: bool = True) -> Catalog:
     """Read the answer of ``GET /models``; raises GatewayLost if it is none.
 
     Servers other than AssemblyAI's give ids and little else, or OpenRouter's flat prices.
@@ -98,7 +105,7 @@ def parse(body: bytes, read_at: float = 0.0) -> Catalog:
         raise GatewayLost(f"the model list is not JSON: {cause}") from cause
     listed = _mapping(answer).get("data", answer)
     models = [model for model in map(_model, _list(listed)) if model is not None]
-    return Catalog({model.id: model for model in models}, read_at)
+    return Catalog({model.id: model for model in models}, read_at, is_whole)
 
 
 def _model(found: object) -> Model | None:

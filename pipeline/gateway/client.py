@@ -135,7 +135,9 @@ class GatewayClient:
         """
         now = anyio.current_time()
         if self._catalog is None or now - self._catalog.read_at > max_age:
-            self._catalog = parse_catalog(await self._get("/models"), now)
+            body = await self._get("/models")
+            # Others know names that they do not list: Ollama's tags, LiteLLM's wildcards.
+            self._catalog = parse_catalog(body, now, is_whole=self.place != self.host)
         return self._catalog
 
     async def _get(self, path: str) -> bytes:

@@ -144,10 +144,12 @@ class ScriptedLlm:
         value: Any = None
         with suppress(msgspec.DecodeError):
             value = msgspec.json.decode(body)
-        number = len(self.requests) + 1
+        is_call = head.method != "GET"  # who asks for the list of models asks no model
+        number = len(self.requests) + 1 if is_call else 0
         asked = Asked(head.method, head.path, head.headers, value, number)
         request = LlmRequest(asked, connection)
-        self.requests.append(request)
+        if is_call:
+            self.requests.append(request)
         answer = self._answers.answer(asked, request.at)
         self._tell("llm.request", request, model=request.model, text=request.text)
         self._watch.notify()
@@ -161,12 +163,12 @@ class ScriptedLlm:
 
     def answered(self, request: LlmRequest) -> None:
         request.done_at = monotonic()
-        self.answered_in_full += 1
+        self.answered_in_full += request.number > 0
         self._tell("llm.done", request, status=request.status, tokens=request.tokens)
         self._watch.notify()
 
     def _tell(self, kind: str, request: LlmRequest, **fields: Any) -> None:
-        if self._report is not None:
+        if self._report is not None and request.number:
             self._report({"type": kind, "at": monotonic(), "request": request.number, **fields})
 
 

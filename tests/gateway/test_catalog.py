@@ -60,6 +60,19 @@ def test_a_region_costs_the_global_price_and_its_increase() -> None:
     assert cost(ALL, str(QWEN["id"]), "eu", usage) is None
 
 
+def test_without_a_region_the_global_price_holds() -> None:
+    usage = Usage(input_tokens=1_000_000, output_tokens=100_000)
+    assert cost(ALL, str(HAIKU["id"]), "", usage) == pytest.approx(1.5)
+    assert cost(ALL, str(QWEN["id"]), "", usage) == pytest.approx(0.15)
+
+
+def test_a_list_that_is_not_whole_refuses_no_model_that_it_lacks() -> None:
+    some = parse(json.dumps({"data": [QWEN]}).encode(), is_whole=False)
+    assert some.problems(CompletionRequest(model="llama3", messages=())) == []
+    asked = CompletionRequest(model=str(QWEN["id"]), messages=(), extra={"tools": []})
+    assert some.problems(asked) == []  # no listed model speaks of tools
+
+
 def test_cached_tokens_cost_less() -> None:
     usage = Usage(input_tokens=1_000_000, cached_tokens=900_000)
     assert cost(ALL, str(HAIKU["id"]), "global", usage) == pytest.approx(0.1 + 0.09)
