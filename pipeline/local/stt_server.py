@@ -110,16 +110,17 @@ class _Session:
         expires = int(datetime.now(UTC).timestamp()) + wire.SESSION_SECONDS
         await self._send(wire.begin(str(uuid.uuid4()), expires, self._server.model.name))
         failure: wire.Refused | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._decode)
-            tasks.start_soon(self._beat)
-            try:
-                await self._listen()
-            except wire.Refused as refused:
-                failure = refused  # raised outside: a task group would wrap it
-            except ConnectionClosed:
-                pass
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._decode)
+                tasks.start_soon(self._beat)
+                try:
+                    await self._listen()
+                except wire.Refused as refused:
+                    failure = refused  # raised outside: a task group would wrap it
+                tasks.cancel_scope.cancel()
+        except* ConnectionClosed:
+            pass  # the client is gone, whichever task noticed it first
         if failure is not None:
             raise failure
 
