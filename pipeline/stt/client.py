@@ -34,6 +34,10 @@ HURRY = 5.0  #: seconds of audio that may come faster than real time, at once
 CROWD = 10.0  #: seconds of audio waiting to be sent, past which a fast source is slowed down
 CATCH_UP = 1.25  #: times real time, where the server has shown that it does not like more
 LOSING = 0.5  #: seconds given up besides while the buffer overflows
+#: seconds; audio is sent again from a multiple of it, so that a recogniser that listens in steps
+#: of 10, 20, 32 or 40 ms hears the same steps as before
+GRID = 0.16
+CHOICE = 0.5  #: seconds of told audio among which the quietest moment is looked for
 MUTE = 2.0  #: seconds without audio after which an open turn is ended by force
 
 
@@ -62,7 +66,7 @@ class SpeechToText:
             FileSpool(int(connection.keep_disk * self._second)) if connection.keep_disk else None,
         )
         partials = connection.partials
-        self._stitch = Stitch(partials=partials)
+        self._stitch = Stitch(partials=partials, run_up=connection.run_up)
         self._watchdog = Watchdog(partials=partials)
         self._pace = connection.pace
         self._entrance = Bucket(connection.pace, HURRY)
@@ -163,17 +167,18 @@ class SpeechToText:
                 return call
 
     def _needed(self) -> int:
-        """Return from where to send again: the quietest moment shortly before what is new.
+        """Return from where to send again: a quiet moment in what has been told.
 
         There no word is cut. What is heard of the ended turn once more is not told again.
         """
-        first = self._audio.first(self._align(LOSING))
-        frame = self._frame
-        places = range(first, min(self._align(self._stitch.ended), self._audio.end), frame)
+        first, grid = self._audio.first(self._align(LOSING)), self._align(GRID)
+        start = -(-first // grid) * grid
+        told = min(self._align(self._stitch.ended), self._audio.end)
+        places = range(start, min(start + self._align(CHOICE), told), grid)
         encoding = self._connection.encoding
         return min(
             reversed(places),
-            key=lambda at: level(self._audio.read(at, frame), encoding),
+            key=lambda at: level(self._audio.read(at, self._frame), encoding),
             default=first,
         )
 
@@ -286,7 +291,8 @@ class SpeechToText:
         """Forget the audio that is not needed any more."""
         link = call.link
         received = None if link.received is None else link.origin + link.received
-        self._audio.release(self._align(self._stitch.floor(call.sent, received)))
+        grid = self._align(GRID)
+        self._audio.release(self._align(self._stitch.floor(call.sent, received)) // grid * grid)
 
     def _align(self, seconds: float) -> int:
         """Return the byte where ``seconds`` are, on a whole sample."""

@@ -21,6 +21,9 @@ HOSTS = {
 #: times real time: the vendor processes at most about 1.25x, and may close with 3007 when it
 #: gets audio faster (AssemblyAI docs, common session errors, 2026-03)
 VENDOR_PACE = 1.25
+#: seconds of told audio sent again before what is new, where that costs no time: a voice detector
+#: that has just begun opens a segment elsewhere, and the recogniser then finds other words
+RUN_UP = 2.0
 _BYTES_PER_SAMPLE = {"pcm_s16le": 2, "pcm_mulaw": 1}
 
 
@@ -42,6 +45,9 @@ class Connection(Struct, frozen=True, kw_only=True):
     patience: float = 60.0  #: seconds without a session before it is given up
     keep_memory: float = 60.0  #: seconds of audio kept in memory, to be sent again
     keep_disk: float = 600.0  #: seconds of older audio kept in a file; 0 is none
+    #: seconds of told audio that are sent again first: recognisers place the end of a word up to
+    #: some tenths too late
+    run_up: float = 0.5
 
     @property
     def family(self) -> Family:
@@ -93,6 +99,7 @@ def connection_for(
         connect_timeout=settings.connect_timeout,
         close_timeout=settings.close_timeout,
         pace=VENDOR_PACE if vendor else 0.0,
+        run_up=Connection.run_up if vendor else RUN_UP,
         loopback=loopback,
     )
 

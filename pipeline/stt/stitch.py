@@ -15,8 +15,6 @@ LEAD = 2.0  #: kept before the first word of an open turn, which a later partial
 #: (observed, 2026-09)
 MARGIN = 8.0
 BLIND = 30.0  #: the same where no Heartbeat says what has arrived
-#: kept before the end of the last ended turn: recognisers place it up to some tenths too late
-BEFORE = 0.5
 #: a word that begins in what was told and ends so soon after it is a piece of the last word:
 #: a new one comes after the silence that ended the turn
 TAIL = 0.5
@@ -26,9 +24,10 @@ REACTION = 0.5  #: from the end of a turn to its message, where it has no word t
 class Stitch:
     """Follows what was heard over all connections of a session."""
 
-    def __init__(self, *, partials: bool = True) -> None:
+    def __init__(self, *, partials: bool = True, run_up: float = 0.5) -> None:
         self.ended = 0.0  #: where the last word of the last ended turn ends
         self.open_from: float | None = None  #: where the open turn's first word starts
+        self._run_up = run_up  # seconds kept before the end of the last ended turn
         self._partials = partials  # without them nobody knows when a turn opens
         self._last = ""  # the last word of the last ended turn
         self._base = 0.0  # what earlier connections have told already
@@ -45,7 +44,7 @@ class Stitch:
 
     def floor(self, sent: float, received: float | None) -> float:
         """Return from where on audio must be kept, given what was sent and acknowledged."""
-        covered = self.ended - BEFORE
+        covered = self.ended - self._run_up
         if not self._partials:
             return covered
         if self.open_from is not None:

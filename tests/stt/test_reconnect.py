@@ -13,7 +13,7 @@ from pipeline.errors import SettingsError, SttLost
 from pipeline.local.numbers import spoken
 from pipeline.settings import SttSettings
 from pipeline.speech import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed, Transcript
-from pipeline.stt.client import SpeechToText
+from pipeline.stt.client import GRID, SpeechToText
 from pipeline.stt.connection import connection_for
 from tests.stt.server import MemoryServer, frames
 
@@ -27,7 +27,7 @@ class Session:
         self.heard: list[Heard] = []
         self.slowest = 0.0  #: seconds that one ``send`` took
         self.client = SpeechToText(
-            replace(settings, **{"pace": 1.25, "keep_disk": 0.0} | connection),
+            replace(settings, **{"pace": 1.25, "keep_disk": 0.0, "run_up": 0.5} | connection),
             self.heard.append,
             dial=server.dial,
         )
@@ -113,9 +113,31 @@ async def test_an_interruption_is_told_with_how_much_is_sent_again() -> None:
     opened = one.of(StreamOpened)[1]
     resumed = one.of(StreamResumed)[0]
     # The first turn's last word is said from 0.9 to 1.1 s; before it, it is quiet.
-    assert opened.origin == pytest.approx(0.85)
-    assert resumed.replayed == pytest.approx(2.5 - 0.85, abs=0.06)
+    assert opened.origin == pytest.approx(0.8)
+    assert resumed.replayed == pytest.approx(2.5 - 0.8, abs=0.06)
     assert one.words == [1, 2, 3, 4, 5, 6]
+
+
+async def test_audio_is_sent_again_from_the_same_steps_a_recogniser_listened_in() -> None:
+    server = MemoryServer()
+    async with session(server) as one, anyio.create_task_group() as tasks:
+        tasks.start_soon(broken, server, 4, "reset")
+        await one.say(spoken(range(120)))
+        tasks.cancel_scope.cancel()
+    steps = [opened.origin / GRID for opened in one.of(StreamOpened)]
+    assert len(steps) > 3
+    assert steps == pytest.approx([round(step) for step in steps])
+
+
+async def test_where_nothing_limits_the_pace_a_recogniser_gets_a_run_up() -> None:
+    server = MemoryServer()
+    numbers = list(range(40))
+    async with session(server, pace=0.0, run_up=2.0) as one:
+        await one.say(spoken(numbers[:20]))  # 5 turns of 1.9 s; the last word ends at 8.7 s
+        server.newest.lose()
+        await one.say(spoken(numbers[20:]))
+    assert one.of(StreamOpened)[1].origin < 8.7 - 1.5
+    assert one.words == numbers
 
 
 async def test_word_times_go_on_across_connections() -> None:

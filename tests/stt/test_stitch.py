@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.speech import Heard, SpeechBegan, Transcript, Word
-from pipeline.stt.stitch import BEFORE, BLIND, LEAD, MARGIN, Stitch
+from pipeline.stt.stitch import BLIND, LEAD, MARGIN, Stitch
 
 
 def turn(*words: tuple[str, float], ended: bool = False, text: str = "") -> Transcript:
@@ -74,7 +74,7 @@ def test_an_ended_turn_covers_its_audio() -> None:
 
 def test_audio_from_before_the_open_turn_may_go() -> None:
     assert stitch(FIRST, turn(("x", 50.0))).floor(60, None) == 50 - LEAD
-    assert stitch(FIRST, turn(("x", 2.0))).floor(60, None) == pytest.approx(1.7 - BEFORE)
+    assert stitch(FIRST, turn(("x", 2.0))).floor(60, None) == pytest.approx(1.7 - 0.5)
 
 
 def test_with_no_open_turn_what_was_acknowledged_may_go() -> None:
@@ -86,4 +86,4 @@ def test_with_no_open_turn_what_was_acknowledged_may_go() -> None:
 def test_without_partials_everything_since_the_last_turn_stays() -> None:
     it = Stitch(partials=False)
     it.accept(FIRST, 100)
-    assert it.floor(100, 95) == pytest.approx(1.7 - BEFORE)
+    assert it.floor(100, 95) == pytest.approx(1.7 - 0.5)
