@@ -293,6 +293,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             gateway=llm.gateway,
             budget=Budget(settings.llm.requests_per_minute if limited else 0),
             new_id=_response_id,
+            in_stream=llm.in_stream,
             forms=await forms(planned, llm),
             observe=(partial(_settle, logs), *observe),
             on_turn=on_turn,

@@ -46,6 +46,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     id: str = ""  #: ours, for the request log; never sent
     session_id: str = ""  #: likewise
+    turns: tuple[int, ...] = ()  #: which it answers; never sent
     #: everything else of the body, already in the wire's words
     extra: Mapping[str, Any] = {}
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from pipeline.settings import Example, Prompt
 
 #: small, fast and in both regions (AssemblyAI docs, available models, September 2026)
@@ -16,6 +18,12 @@ ASSEMBLYAI_PROMPTS: Mapping[str, Prompt] = {
         ),
         max_tokens=200,
     )
+}
+
+#: in-stream nothing can be called off, and no turn knows of another
+IN_STREAM_PROMPTS: Mapping[str, Prompt] = {
+    name: replace(prompt, policy="parallel", history=0)
+    for name, prompt in ASSEMBLYAI_PROMPTS.items()
 }
 
 LOCAL_PROMPTS: Mapping[str, Prompt] = {

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from pipeline.errors import SettingsError
 
-Name = Literal["assemblyai", "local", "custom", "none"]
+Name = Literal["assemblyai", "local", "in-stream", "custom", "none"]
 
 
 class Choice(Struct, frozen=True):
@@ -37,4 +37,6 @@ def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> Choice:
         return Choice("assemblyai", "as asked")
     if engine == "local":
         return Choice("local", "as asked")
+    if engine == "in-stream":
+        return Choice("in-stream", "as asked")
     return Choice("custom", "as asked", engine)

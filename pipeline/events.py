@@ -69,6 +69,7 @@ class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
     """A session goes on with other engines or prompts."""
 
     stt: Engine | None = None
+    llm: Engine | None = None
     prompts: tuple[str, ...] | None = None
 
 

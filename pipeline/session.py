@@ -59,7 +59,9 @@ from pipeline.speech import (
 from pipeline.stamps import Stamps
 from pipeline.tasks import plain_errors
 from pipeline.turns.tracker import TurnTracker
+from pipeline.unasked import Ordered, Unasked
 
+LAST_TURN = 5.0  #: seconds for the last turn to end that was ended by force
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
 
@@ -91,6 +93,7 @@ class Equipment(Struct, frozen=True):
     gateway: Gateway
     budget: Budget
     new_id: Callable[[], str]
+    in_stream: Ordered | None = None  #: answers come with what is heard
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
     observe: tuple[Observe, ...] = ()
     on_turn: tuple[OnTurn, ...] = ()
@@ -123,13 +126,19 @@ class Session:
         self._tracker = TurnTracker()
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id, topic.id)
         self._ledger = Ledger(prompts, desk, equipment.forms)
-        self._dispatch = Dispatch(self._ledger, equipment.gateway, self, self._now)
+        self._unasked: Unasked | None = None
+        self._gateway = equipment.gateway
+        if equipment.in_stream is not None:
+            self._unasked = Unasked(equipment.in_stream, topic.id, self.publish)
+            self._gateway = self._unasked.gateway
+        self._dispatch = Dispatch(self._ledger, self._gateway, self, self._now)
         self._prompts = prompts
         self._stt = equipment.listen(audio, self.hear)
         self._tasks: TaskGroup | None = None
         self._typing = False  # a turn that comes as text is open
         self._typed_turns = 0  # so many of those have ended
         self._finishing = False
+        self._heard = anyio.Event()  # something was
         self._ended = False
 
     def __repr__(self) -> str:
@@ -174,24 +183,42 @@ class Session:
             rest = self._framer.flush()
             if rest:
                 await self._send(rest)
+            if self._unasked is not None:
+                await self._hear_answers_out()
             await self._stt.finish()
+            if self._unasked is not None:
+                self._unasked.over()
             self._turn_events(self._tracker.finish())
             self._dispatch.do(self._ledger.finish(self._now()))
             await self._dispatch.settled()
             self._end("source_ended")
         await self.topic.ended.wait()
 
+    async def _hear_answers_out(self) -> None:
+        """Wait for what is due in-stream: it is not known whether it comes after the goodbye."""
+        if self._tracker.is_open:
+            await self._stt.force_endpoint()
+            with anyio.move_on_after(LAST_TURN):
+                while self._tracker.is_open:
+                    self._heard = anyio.Event()
+                    await self._heard.wait()
+        await self._dispatch.settled()
+
     # --- what the rooms tell -------------------------------------------------------------------
 
     def hear(self, heard: Heard) -> None:
         """Take in what speech-to-text heard; called as it comes, never waits."""
+        events = self._tracker.feed(heard)
+        if self._unasked is not None:
+            self._unasked.hear(heard, events, self._tracker)
         match heard:
             case StreamLost(cause):
                 self.publish(SttInterrupted(cause=cause))
             case StreamResumed(replayed, lost_from, lost_to):
                 self.publish(SttResumed(replayed=replayed, lost_from=lost_from, lost_to=lost_to))
             case _:
-                self._turn_events(self._tracker.feed(heard))
+                self._turn_events(events)
+        self._heard.set()
 
     def publish(self, event: Event) -> None:
         """Give ``event`` the next place in the log."""
@@ -244,7 +271,7 @@ class Session:
     async def _warm(self) -> None:
         """Have a connection ready before the turn ends; a failure will show when it matters."""
         with suppress(GatewayError):
-            await self._equipment.gateway.warm()
+            await self._gateway.warm()
 
     async def _send(self, frame: bytes) -> None:
         self._clock.advance(self._format.seconds(len(frame)), self._now())

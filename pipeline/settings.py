@@ -23,8 +23,8 @@ SttEngine = Annotated[
 LlmEngine = Annotated[
     str,
     Meta(
-        pattern=r"^(auto|assemblyai|local|https?://.+)$",
-        description="auto, assemblyai, local, or an http:// or https:// base address",
+        pattern=r"^(auto|assemblyai|in-stream|local|https?://.+)$",
+        description="auto, assemblyai, in-stream, local, or an http:// or https:// base address",
     ),
 ]
 TranscriptId = Annotated[
@@ -126,7 +126,8 @@ class Fallback(Section, frozen=True, kw_only=True):
 class LlmSettings(Section, frozen=True, kw_only=True):
     """The language model, whatever the prompt."""
 
-    engine: LlmEngine = "auto"  #: auto, assemblyai, local, or an http:// or https:// base address
+    #: auto, assemblyai, in-stream, local, or an http:// or https:// base address
+    engine: LlmEngine = "auto"
     region: Literal["us", "eu"] = "us"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     model: str = ""  #: empty: the engine's default
@@ -140,6 +141,7 @@ class LlmSettings(Section, frozen=True, kw_only=True):
     #: a parameter that the model does not support, by the server's list: not sent, or only told
     unsupported: Literal["refuse", "warn"] = "refuse"
     hedge_after: Seconds = 0.0  #: seconds, then the next is asked beside the first; 0: never
+    in_stream_after: Seconds = 5.0  #: seconds without an in-stream answer, then we ask ourselves
 
 
 class StoredSettings(Section, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -10,9 +11,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
-from pipeline.completions import CompletionRequest, Form, JsonReader, Prices, Verdict
+from pipeline.completions import CompletionRequest, Form, Gateway, JsonReader, Prices, Verdict
 from pipeline.configuration import Secret, find_key
-from pipeline.defaults import ASSEMBLYAI_MODEL, ASSEMBLYAI_PROMPTS, LOCAL_PROMPTS
+from pipeline.defaults import (
+    ASSEMBLYAI_MODEL,
+    ASSEMBLYAI_PROMPTS,
+    IN_STREAM_PROMPTS,
+    LOCAL_PROMPTS,
+)
 from pipeline.engines import Choice, choose
 from pipeline.errors import EngineError, GatewayError, SettingsError
 from pipeline.events import Engine
@@ -21,11 +27,13 @@ from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.gate import CatalogGate
+from pipeline.gateway.instream import InStream, Means
 from pipeline.gateway.partial import PartialJson
 from pipeline.gateway.records import Log, region_of
 from pipeline.gateway.reply import Invalid, Mode, Structured, Valid, best_mode
 from pipeline.gateway.retry import Policy
 from pipeline.local.child import Engines
+from pipeline.requests import instream
 from pipeline.requests import prompt as templates
 from pipeline.session import Hear, SpeechToText
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
@@ -33,7 +41,12 @@ from pipeline.stored.transcripts import Transcripts
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
 from pipeline.stt.silence import Silence
+from pipeline.unasked import Ordered
 
+DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
+    "local": LOCAL_PROMPTS,
+    "in-stream": IN_STREAM_PROMPTS,
+}
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
 CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
 
@@ -58,30 +71,37 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         stt_key = None
     if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
         llm_key = None
-    fallback = LOCAL_PROMPTS if llm.name == "local" else ASSEMBLYAI_PROMPTS
-    prompts = settings.prompts or fallback
+    prompts = settings.prompts or DEFAULTS.get(llm.name, ASSEMBLYAI_PROMPTS)
     for name, prompt in prompts.items():
-        _check(name, prompt)
-        if prompt.transcript_id and not _knows_transcripts(llm, settings):
-            raise SettingsError(
-                f"prompts.{name}.transcript_id: only AssemblyAI's gateway puts a stored transcript"
-                f" in, and the language model is {llm.address or llm.name} ({llm.why}): use --llm"
-                " assemblyai, or remove transcript_id"
-            )
-        if llm.name == "custom" and not (prompt.model or settings.llm.model):
-            raise SettingsError(
-                f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
-            )
+        _check(name, prompt, settings, llm)
+    if llm.name == "in-stream":
+        instream.check(settings, stt, prompts)
+        llm_key = None if _is_foreign(stt) else llm_key  # what is said goes to no one else
+    if "llm_gateway" in settings.stt.parameters:
+        raise SettingsError(
+            'stt.parameters.llm_gateway: set llm.engine = "in-stream" instead; it is made of the'
+            " prompt then, and the answers are taken"
+        )
     if llm.name == "assemblyai":
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
     others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
     return Plan(stt, llm, stt_key, llm_key, prompts, others)
 
 
-def _check(name: str, prompt: Prompt) -> None:
+def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
     templates.check(name, prompt)
     for problem in parameters.problems(prompt.extra):
         raise SettingsError(f"prompts.{name}.extra: {problem}")
+    if prompt.transcript_id and not _knows_transcripts(llm, settings):
+        raise SettingsError(
+            f"prompts.{name}.transcript_id: only AssemblyAI's gateway puts a stored transcript"
+            f" in, and the language model is {llm.address or llm.name} ({llm.why}): use --llm"
+            " assemblyai, or remove transcript_id"
+        )
+    if llm.name == "custom" and not (prompt.model or settings.llm.model):
+        raise SettingsError(
+            f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
+        )
 
 
 def _knows_transcripts(llm: Choice, settings: Settings) -> bool:
@@ -149,17 +169,31 @@ class LanguageModel:
         self._prompts = planned.prompts
         self._tell = tell
         self._clients: dict[tuple[str, str], GatewayClient] = {}
-        self._first = self._client(url, key)
-        targets = [self._target(self._first, "")]
+        self._first = self._client(url, key) if url else None
+        targets = [] if self._first is None else [self._target(self._first, "")]
         for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
             with_key = key if not other.engine else (secret.reveal() if secret else "")
             targets.append(self._target(self._client(other.engine or url, with_key), other.model))
         policy = Policy(
             attempts=settings.llm.attempts,
             first_token=settings.llm.late_after,
-            hedge_after=settings.llm.hedge_after,
+            hedge_after=0.0 if planned.llm.name == "in-stream" else settings.llm.hedge_after,
         )
-        self.gateway = Chain(targets, policy, log=log)
+        self.gateway: Gateway = Chain(targets, policy, log=log)
+        self.in_stream: Ordered | None = None
+        if planned.llm.name == "in-stream":
+            price = None if self._first is None else partial(_price, self._first)
+            means = Means(targets, policy, log, settings.llm.in_stream_after, price)
+            behind = self._engine_of(targets[0]) if targets else None
+            self.in_stream = Ordered(partial(InStream, means), behind)
+
+    def _engine_of(self, target: Target) -> Engine:
+        url = next(
+            str(client.url) for client in self._clients.values() if client.host == target.name
+        )
+        name = "assemblyai" if _is_vendor(url) else "custom"
+        model = target.model or self.engine.model
+        return Engine(name=name, url=url.removesuffix("/chat/completions"), model=model)
 
     def _client(self, url: str, key: str) -> GatewayClient:
         client = self._clients.get((url, key))
@@ -185,7 +219,7 @@ class LanguageModel:
 
         Other servers are taken to know ``response_format``, as most do.
         """
-        if self.engine.name != "assemblyai":
+        if self.engine.name != "assemblyai" or self._first is None:
             return "response_format"
         with anyio.move_on_after(CATALOG), suppress(GatewayError):
             catalog = await self._first.catalog()
@@ -303,7 +337,9 @@ def _address(settings: Settings, planned: Plan, engines: Engines | None) -> tupl
             if engines is None:
                 raise EngineError("the embedded language model was not started")
             return engines.llm_url, engines.llm_key, model or engines.llm_model
-        case "assemblyai":
+        case "in-stream" if not key:
+            return "", "", model or ASSEMBLYAI_MODEL
+        case "assemblyai" | "in-stream":
             host = "llm-gateway.eu" if settings.llm.region == "eu" else "llm-gateway"
             return f"https://{host}.assemblyai.com/v1", key, model or ASSEMBLYAI_MODEL
         case "custom" | "none":
@@ -334,15 +370,24 @@ def speech_to_text(
             override, key = engines.stt_url, None
         case "custom":
             override = planned.stt.address
-        case "assemblyai":
+        case "assemblyai" | "in-stream":
             pass
+    ordered = _ordered(settings, planned)
 
     def listen(audio: Format, hear: Hear) -> SpeechToText:
         sound = {"sample_rate": audio.sample_rate, "encoding": audio.encoding}
-        heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound})
+        heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound, **ordered})
         return SttClient(connection_for(heard_as, key, override), hear)
 
     connection = connection_for(settings.stt, key, override)  # what is wrong shows now
     model = engines.stt_model if override and engines else connection.model
     url = connection.url.partition("?")[0]  # the rest may hold a token
     return Engine(name=planned.stt.name, url=url, model=model), listen
+
+
+def _ordered(settings: Settings, planned: Plan) -> Mapping[str, Any]:
+    """Return the connection parameters that order answers in-stream, if they are wanted."""
+    if planned.llm.name != "in-stream":
+        return {}
+    prompt = next(iter(planned.prompts.values()))
+    return {"llm_gateway": instream.parameter(prompt, settings.llm.model)}

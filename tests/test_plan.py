@@ -74,3 +74,21 @@ def test_an_unknown_value_of_a_known_parameter_is_refused() -> None:
     prompt = Prompt(extra={"fallback_config": {"depth": 3}})
     with pytest.raises(SettingsError, match=r"prompts\.p\.extra"):
         plan(Settings(prompts={"p": prompt}), {})
+
+
+def test_in_stream_falls_back_to_the_vendors_own_gateway_only_behind_its_own_ears() -> None:
+    llm = LlmSettings(engine="in-stream")
+    assert plan(Settings(llm=llm), KEYED).llm_key is not None
+    elsewhere = SttSettings(engine="ws://127.0.0.1:1/v3/ws")
+    assert plan(Settings(llm=llm, stt=elsewhere), KEYED).llm_key is None
+
+
+def test_answers_in_stream_are_ordered_by_the_engine_and_not_by_hand() -> None:
+    stt = SttSettings(parameters={"llm_gateway": {"model": "m"}})
+    with pytest.raises(SettingsError, match=r'set llm\.engine = "in-stream" instead'):
+        plan(Settings(stt=stt), KEYED)
+
+
+def test_in_stream_has_an_adapted_prompt_where_the_settings_name_none() -> None:
+    (prompt,) = plan(Settings(llm=LlmSettings(engine="in-stream")), KEYED).prompts.values()
+    assert (prompt.policy, prompt.history) == ("parallel", 0)

@@ -46,6 +46,7 @@ class Target:
     #: why a request must not be sent, if it must not; a ``gate.CatalogGate``, say
     refuses: Callable[[CompletionRequest], str | None] | None = None
     price: PriceOf | None = None
+    once: bool = False  #: asking it again cannot help
 
     def asked(self, request: CompletionRequest) -> CompletionRequest:
         if not self.model and not self.overrides:
@@ -259,11 +260,12 @@ class Attempts:
             raise failure  # thrift: a guess is worth one try
         if isinstance(failure, GatewayBusy) and failure.status is None:
             return  # it had given way as a guess, and was adopted since: ask again, as any other
+        again = self._was_asked and not self._left[0].once
         step = after_failure(
             self._chain.policy,
             failure,
             Situation(
-                tries=self._tries if self._was_asked else self._chain.policy.attempts,
+                tries=self._tries if again else self._chain.policy.attempts,
                 has_next=len(self._left) > 1,
                 remaining=anyio.current_effective_deadline() - now,
                 dice=self._chain.dice(),

@@ -110,7 +110,7 @@ class RawMessage(SttLine, frozen=True, kw_only=True, tag="message"):
 
 
 class LlmResponse(SttLine, frozen=True, kw_only=True, tag="llm_response"):
-    """The answer of the in-stream mode to a turn."""
+    """The answer of the in-stream mode to a turn; nothing where it was not asked for."""
 
     text: str
     turn_order: int | None = None  #: default: the turn that ended last
@@ -321,6 +321,11 @@ class SttScript(Struct, frozen=True):
 
     connection: Connection = Connection()
     lines: tuple[AnySttLine, ...] = ()
+
+    def without_answers(self) -> "SttScript":
+        """Return what a connection hears that has not asked for answers in-stream."""
+        heard = tuple(line for line in self.lines if not isinstance(line, LlmResponse))
+        return SttScript(self.connection, heard)
 
 
 class Scenario(Struct, frozen=True):

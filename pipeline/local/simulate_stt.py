@@ -148,6 +148,8 @@ class ScriptedStt:
         assert socket.request is not None
         script = self._scenario.script(len(self.connections))
         connection = self._note(socket.request)
+        if "llm_gateway" not in connection.query:
+            script = script.without_answers()
         self._live[connection.number] = socket
         self._watch.notify()
         play = Play(

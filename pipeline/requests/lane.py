@@ -339,6 +339,7 @@ class Lane:
             stream=prompt.stream,
             max_tokens=prompt.max_tokens,
             temperature=prompt.temperature,
+            turns=tuple(asked.turn for asked in turns),
             extra=self._extra,
         )
         return request if self._form is None else self._form.ask(request)

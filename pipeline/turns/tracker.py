@@ -86,6 +86,11 @@ class TurnTracker:
         """The newest turn's number; 0 before the first."""
         return self._newest
 
+    @property
+    def is_open(self) -> bool:
+        """Somebody has begun a turn that has not ended."""
+        return self._open is not None
+
     def turn_of(self, order: int) -> int | None:
         """Return the number of the turn that this connection calls ``order``."""
         if self._open is not None and self._open.order == order:

@@ -24,6 +24,7 @@ from pipeline.requests.response import CallReport
 from pipeline.session import Equipment, Observe, OnTurn, Session, open_session
 from pipeline.settings import Prompt
 from pipeline.speech import Heard, StreamClosed, Transcript, Word
+from pipeline.unasked import Ordered
 
 SECOND = b"\0" * 32_000
 
@@ -38,6 +39,7 @@ class Speech:
         self.forced = 0
         self.updates: list[dict[str, Any]] = []
         self.said_goodbye = False
+        self.finishing = False
         self._over = anyio.Event()
         self._failure: Exception | None = None
 
@@ -62,6 +64,7 @@ class Speech:
         self.updates.append(dict(changes))
 
     async def finish(self) -> None:
+        self.finishing = True
         self.hear(StreamClosed())
         self._over.set()
 
@@ -141,6 +144,7 @@ class Stage:
         forms: Mapping[str, Form] | None = None,
         observe: tuple[Observe, ...] = (),
         on_turn: tuple[OnTurn, ...] = (),
+        in_stream: "Callable[[Stage], Ordered] | None" = None,
         **prompt: Any,
     ) -> None:
         self.gateway = ScriptedGateway()
@@ -166,6 +170,7 @@ class Stage:
             budget=Budget(0),
             new_id=lambda: next(ids),
             forms=forms or {},
+            in_stream=in_stream(self) if in_stream else None,
             observe=(lambda _, call: self.reports.append(call), *observe),
             on_turn=on_turn,
         )

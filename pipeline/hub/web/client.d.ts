@@ -37,6 +37,7 @@ export interface Engine {
 export interface SessionUpdated extends Envelope {
   type: "session.updated";
   stt?: Engine | null;
+  llm?: Engine | null;
   prompts?: string[] | null;
 }
 
@@ -66,6 +67,7 @@ export interface Totals {
   wasted_tokens: number;
   /** how many of all the above were estimated */
   estimated_tokens: number;
+  cost: number;
   audio_seconds: number;
 }
 
@@ -200,6 +202,8 @@ export interface TokenUsage {
   input_tokens: number;
   output_tokens: number;
   estimated: boolean;
+  /** USD; absent where the price is not known */
+  cost?: number | null;
 }
 
 /** Milliseconds; null where the moment never came (design: section 6). */
