@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
-from pipeline.completions import CompletionRequest, Form, Gateway, JsonReader, Prices, Verdict
+from pipeline.completions import CompletionRequest, Form, JsonReader, Prices, Verdict
 from pipeline.configuration import Secret, find_key
 from pipeline.defaults import (
     ASSEMBLYAI_MODEL,
@@ -20,7 +20,7 @@ from pipeline.defaults import (
     LOCAL_PROMPTS,
 )
 from pipeline.engines import Choice, choose
-from pipeline.errors import EngineError, GatewayError, SettingsError
+from pipeline.errors import EngineError, GatewayError, GatewayRefused, SettingsError
 from pipeline.events import Engine
 from pipeline.gateway import parameters
 from pipeline.gateway.catalog import Catalog
@@ -179,7 +179,7 @@ class LanguageModel:
             first_token=settings.llm.late_after,
             hedge_after=0.0 if planned.llm.name == "in-stream" else settings.llm.hedge_after,
         )
-        self.gateway: Gateway = Chain(targets, policy, log=log)
+        self.gateway = Chain(targets, policy, log=log)
         self.in_stream: Ordered | None = None
         if planned.llm.name == "in-stream":
             price = None if self._first is None else partial(_price, self._first)
@@ -239,6 +239,10 @@ class LanguageModel:
 
     async def catalog(self) -> Catalog:
         """Return the first server's models. Raises ``GatewayError``."""
+        if self._first is None:
+            raise GatewayRefused(
+                "in-stream has no list of models of its own: use another llm.engine"
+            )
         return await self._first.catalog()
 
     async def _keep_catalog(self, client: GatewayClient) -> None:
