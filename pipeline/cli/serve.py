@@ -35,6 +35,8 @@ async def serve(
 ) -> None:
     """Take audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
 
+    A web console is on /: sessions as they run, a microphone, a line for text.
+
     Other services dial /v1/ingest/twilio, telnyx, attendee, recall or livekit, or
     /v1/relay/twilio.
 
@@ -84,6 +86,7 @@ async def serve(
         ) as hub,
     ):
         progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")
+        progress(f"console on {hub.url.replace('ws', 'http', 1)}/")
         try:
             await anyio.sleep_forever()
         finally:

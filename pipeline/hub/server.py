@@ -17,6 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError
+from pipeline.hub import site
 from pipeline.hub.access import NOBODY, OPERATORS, SUBPROTOCOL, Access, scope_of
 from pipeline.hub.conversation import House, ingest, subscribe
 from pipeline.hub.http import (
@@ -73,6 +74,7 @@ class Hub:
             "/v1/sessions": self._sessions,
             **{path: _page_of(route) for path, route in routes.items()},
         }
+        self._site = site.load()
         self._gate = Gate(settings.host)
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
@@ -110,8 +112,8 @@ class Hub:
         headers = Headers({
             "Content-Type": page.content_type,
             "Content-Length": str(len(page.body)),
-            "Cache-Control": "no-store",
             "Connection": "close",
+            **page.headers,
         })  # fmt: skip
         body = b"" if request.method == "HEAD" else page.body
         return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
@@ -136,6 +138,9 @@ class Hub:
         route = self._routes.get(path)
         if route is not None:
             return route()
+        file = self._site.get(path)
+        if file is not None:
+            return file.page(request.headers)
         if path != EVENTS and path not in self._adapters:
             return text_page(404, "there is nothing here")
         if request.headers.get("Upgrade", "").lower() != "websocket":

@@ -456,6 +456,8 @@ export interface SessionOptions extends ConnectionOptions {
   sessionId?: string;
   /** Names of prompts from the server's settings; absent: all of them. */
   prompts?: string[];
+  /** Globs of the event types wanted; "session.*" always come. Absent: everything. */
+  events?: string[];
 }
 
 /** Follow one session, or all of them, at `url` (`ws://host:port`). */
@@ -484,6 +486,8 @@ export class Session implements AsyncIterable<ServerEvent> {
   readonly id: string | null;
   /** Resolves with the session's id once it has begun; rejects when it was refused. */
   readonly started: Promise<string>;
+  /** Resolves once the session is over; rejects when its end could not be heard. */
+  readonly over: Promise<void>;
   /** Bytes of audio that were not sent, because the connection is too slow. */
   readonly dropped: number;
   /** Send audio in the format that was announced; returns false when it had to be dropped. */

@@ -21,6 +21,7 @@ const SILENCE = 30_000; // milliseconds without even a heartbeat
 const INBOX = 5_000; // events that wait for their reader; then the connection waits, too
 const MOST_BUFFERED = 1 << 20; // bytes on their way to the server; more audio is dropped
 const SUBPROTOCOL = "pipeline"; // offered beside the token: browsers cannot set headers
+const ALWAYS = "session.*"; // of its events, what a session of ours cannot do without
 const DEFAULT_AUDIO = { encoding: "pcm_s16le", sample_rate: 16_000, channels: 1 };
 
 /** Follow one session, or all of them, at `url` (ws://host:port). */
@@ -310,20 +311,24 @@ export class Subscription {
 export class Session {
   #url;
   #options;
+  #events;
   #socket;
   #resume = null; // once there is a session
   #feed;
   #subscription = null;
   #started = Promise.withResolvers();
+  #over = Promise.withResolvers();
   #unsent = []; // said before the server had the session
   #refusal = null;
 
   constructor(url, options = {}) {
     const { audio = DEFAULT_AUDIO, sessionId, prompts, token = "" } = options;
+    this.#events = options.events?.length ? [ALWAYS, ...options.events] : [];
     this.#url = url;
     this.#options = options;
     this.#feed = new Feed(options.onEvent);
     this.#started.promise.catch(() => {}); // whoever iterates is told as well
+    this.#over.promise.catch(() => {});
     /** The session's id, once it has begun. */
     this.id = null;
     /** Bytes of audio that were not sent, because the connection is too slow. */
@@ -331,7 +336,9 @@ export class Session {
     const start = { type: "session.start", audio };
     if (sessionId) start.session_id = sessionId;
     if (prompts) start.prompts = prompts;
-    const socket = (this.#socket = dial(address(url, "/v1/ingest/raw"), token));
+    const source = address(url, "/v1/ingest/raw");
+    if (this.#events.length) source.searchParams.set("events", this.#events.join());
+    const socket = (this.#socket = dial(source, token));
     let opened = false;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
@@ -345,6 +352,11 @@ export class Session {
   /** Resolves with the session's id once it has begun; rejects when it was refused. */
   get started() {
     return this.#started.promise;
+  }
+
+  /** Resolves once the session is over; rejects when its end could not be heard. */
+  get over() {
+    return this.#over.promise;
   }
 
   [Symbol.asyncIterator]() {
@@ -434,7 +446,7 @@ export class Session {
       return;
     }
     if (this.#subscription) return; // which brings them all
-    this.#resume ??= new Resume(event.session_id);
+    this.#resume ??= new Resume(event.session_id, { events: this.#events });
     try {
       if (!this.#resume.accept(event)) return;
     } catch (error) {
@@ -465,7 +477,8 @@ export class Session {
     if (this.#subscription) return;
     const { token, patience, onState } = this.#options;
     this.#subscription = new Subscription(this.#url, {
-      session: this.id, place: this.#resume.place(this.id), token, patience, onState,
+      session: this.id, place: this.#resume.place(this.id), events: this.#events,
+      token, patience, onState,
     });
     try {
       for await (const event of this.#subscription) {
@@ -480,6 +493,8 @@ export class Session {
 
   #finish(error = null) {
     if (this.id === null) this.#started.reject(error ?? new PipelineError("closed"));
+    if (error) this.#over.reject(error);
+    else this.#over.resolve();
     this.#feed.finish(error);
   }
 }

@@ -1,0 +1,430 @@
+// The console: which session is shown, how it is followed, and what the buttons do.
+
+import { connect, openSession, PipelineError } from "./client.js";
+import { find, make, write } from "./dom.js";
+import { inspect } from "./inspector.js";
+import { openMicrophoneSession } from "./microphone.js";
+import { Model } from "./model.js";
+import { drawFigures, View } from "./view.js";
+import { answered, clock, ending } from "./wording.js";
+
+const POLL = 2_000; // milliseconds between two looks at the list of sessions
+const HERE = location.origin;
+const STORED = "pipeline.place"; // in sessionStorage: { session, seq, epoch } of what is shown
+const TOKEN = "pipeline.token";
+const THEME = "pipeline.theme"; // in localStorage: light or dark
+
+let token = sessionStorage.getItem(TOKEN) ?? "";
+let model = new Model();
+let following = null; // { id, subscription, resumeFrom, unasked }
+let own = null; // { session, microphone } that this page feeds
+let picked = null; // the response that is inspected
+let drawing = false;
+
+const view = new View((response) => pick(response));
+
+// --- one session, followed ---------------------------------------------------------------------
+
+/**
+ * Show session `id`. `resumeFrom` is the newest event an earlier visit of this page had;
+ * `unasked`: nobody chose it, so that a newer one may take its place.
+ */
+function follow(id, { resumeFrom = 0, unasked = false } = {}) {
+  if (following?.id === id) return;
+  following?.subscription.close();
+  model = new Model();
+  view.clear();
+  pick(null);
+  banner("");
+  const subscription = connect(HERE, {
+    session: id, afterSeq: 0, token, patience: Infinity,
+    onEvent: (event) => following?.id === id && take(event),
+    onState: (state, cause) => following?.id === id && showState(state, cause),
+  });
+  following = { id, subscription, resumeFrom, unasked };
+  const hash = `#${encodeURIComponent(id)}`;
+  if (unasked) history.replaceState(null, "", hash);
+  else if (location.hash !== hash) history.pushState(null, "", hash);
+  document.title = `${id} · pipeline`;
+  redraw();
+  listSessions();
+}
+
+function take(event) {
+  model.apply(event);
+  announce(event);
+  remember();
+  if (following.resumeFrom && model.seq >= following.resumeFrom) {
+    view.list.dataset.resumed = following.resumeFrom;
+    following.resumeFrom = 0;
+    showState(following.subscription.state);
+  }
+  redraw();
+}
+
+/** Keep where we are, for a reload of this page. */
+function remember() {
+  const place = { session: following.id, seq: model.seq };
+  sessionStorage.setItem(STORED, JSON.stringify(place));
+}
+
+/** Draw once per frame, however much has happened. */
+function redraw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    const changed = new Set(model.changed);
+    view.draw(model);
+    view.list.dataset.seq = model.seq;
+    drawFigures(model);
+    drawEngines();
+    drawComposer();
+    if (picked && changed.has(picked)) inspect(picked, actions(picked));
+  });
+}
+
+const WORDS = { connecting: "connecting…", live: "live", waiting: "connection lost, coming back…",
+                paused: "paused", closed: "closed" };
+
+function showState(state, cause = "") {
+  const pill = find("connection");
+  let words = WORDS[state];
+  let shown = state;
+  if (state === "live" && following.resumeFrom) {
+    words = `resuming ${model.seq} of ${following.resumeFrom}`;
+    shown = "connecting";
+  } else if (model.session?.status === "ended") {
+    [words, shown] = ["ended", "ended"];
+  }
+  pill.dataset.state = shown;
+  pill.title = cause;
+  write(pill, words);
+  if (state === "closed" && cause) refused(cause);
+}
+
+function refused(cause) {
+  const isGone = cause.startsWith("there is no session");
+  if (isGone) {
+    sessionStorage.removeItem(STORED);
+    banner(`${cause}: it has ended, and is no longer kept.`);
+  } else {
+    banner(cause);
+    if (cause.includes("token")) askForToken(cause);
+  }
+}
+
+function drawEngines() {
+  const { stt, llm, prompts, source } = model.session ?? {};
+  const chips = [source && `source ${source}`, named("stt", stt), named("llm", llm),
+                 prompts && `prompts ${prompts.join(", ")}`];
+  const shown = chips.filter(Boolean);
+  const element = find("engines");
+  if (element.dataset.shown === shown.join("|")) return;
+  element.dataset.shown = shown.join("|");
+  element.replaceChildren(...shown.map((text) => make("span", { class: "pill" }, text)));
+}
+
+function named(role, engine) {
+  if (!engine || engine.name === "none") return null;
+  return `${role} ${engine.name}${engine.model ? `/${engine.model}` : ""}`;
+}
+
+/** Tell a screen reader what is new and whole. */
+function announce(event) {
+  let said = null;
+  if (event.type === "turn.completed") said = `Turn ${event.turn}: ${event.text}`;
+  if (event.type === "response.done") {
+    const response = model.responses.get(event.response_id);
+    said = `${response.prompt} to ${answered(response.turns)}: ${ending(response) || response.text}`;
+  }
+  if (!said || following.resumeFrom) return;
+  const log = find("announcer");
+  log.append(make("p", {}, said));
+  while (log.childElementCount > 5) log.firstElementChild.remove();
+}
+
+function banner(text) {
+  const element = find("banner");
+  element.hidden = !text;
+  write(element, text);
+}
+
+// --- the list of sessions ----------------------------------------------------------------------
+
+async function listSessions() {
+  if (document.hidden) return;
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  let answer;
+  try {
+    answer = await fetch("/v1/sessions", { headers, cache: "no-store" });
+  } catch {
+    if (!following) {
+      find("connection").dataset.state = "waiting";
+      write(find("connection"), "server out of reach");
+    }
+    return;
+  }
+  if (answer.ok) showSessions((await answer.json()).sessions);
+  else if ([401, 403].includes(answer.status)) askForToken((await answer.text()).trim());
+}
+
+function showSessions(sessions) {
+  find("token").hidden = !token;
+  const newestFirst = sessions.toReversed();
+  write(find("session-count"), sessions.length ? String(sessions.length) : "");
+  find("no-sessions").hidden = sessions.length > 0;
+  const list = find("session-list");
+  const rows = new Map([...list.children].map((row) => [row.dataset.session, row]));
+  list.replaceChildren(...newestFirst.map((info) => sessionRow(info, rows.get(info.id))));
+  if (!following || (following.unasked && model.session?.status === "ended")) {
+    const live = newestFirst.find(({ status }) => status === "live");
+    const next = live ?? (following ? null : newestFirst[0]);
+    if (next) follow(next.id, { unasked: true });
+  }
+  if (!following) {
+    find("connection").dataset.state = "live";
+    write(find("connection"), "ready");
+    find("empty").hidden = false;
+  }
+}
+
+function sessionRow(info, row) {
+  const known = row ?? make("li", { "data-session": info.id },
+    make("a", { href: `#${encodeURIComponent(info.id)}` },
+      make("span", { class: "name" }, info.id), make("span", { class: "about" })));
+  const [link] = known.children;
+  const started = info.started ? new Date(info.started).toLocaleTimeString() : "";
+  const about = [info.status, info.source, started, `${info.head} events`].filter(Boolean);
+  write(link.lastElementChild, about.join(" · "));
+  link.dataset.status = info.status;
+  if (following?.id === info.id) link.setAttribute("aria-current", "page");
+  else link.removeAttribute("aria-current");
+  return known;
+}
+
+function showSessionList(isShown) {
+  document.body.classList.toggle("listing", isShown);
+  find("show-sessions").setAttribute("aria-expanded", String(isShown));
+}
+
+// --- inspecting --------------------------------------------------------------------------------
+
+function pick(response) {
+  picked = response;
+  view.mark(response);
+  inspect(response, response ? actions(response) : {});
+}
+
+function actions(response) {
+  if (response.status !== "in_progress" || !isOwn()) return {};
+  return { cancel: () => own.session.cancelResponse(response.id) };
+}
+
+function move(step) {
+  const all = [...model.turns.values()].flatMap((turn) => turn.responses);
+  if (!all.length) return;
+  const at = all.indexOf(picked);
+  const next = at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step;
+  const response = all[Math.max(0, Math.min(all.length - 1, next))];
+  pick(response);
+  view.focus(response);
+}
+
+// --- sessions of our own -----------------------------------------------------------------------
+
+const isOwn = () => own !== null && own.session.id === following?.id;
+
+/** What every session of ours has in common; its events come by the subscription. */
+const ownOptions = () => ({ token, events: ["session.*"], onEvent: () => {} });
+
+function adopt(session, microphone = null) {
+  const mine = (own = { session, microphone });
+  follow(session.id);
+  drawOwn();
+  ended(session).then(() => {
+    microphone?.stop();
+    if (own === mine) own = null;
+    drawOwn();
+  });
+}
+
+/** Returns once our session is over, or its connection lost. */
+async function ended(session) {
+  try {
+    await session.over;
+  } catch (error) {
+    banner(error.message);
+  }
+}
+
+function hangUp() {
+  own?.microphone?.stop();
+  own?.session.end();
+}
+
+async function toggleMicrophone() {
+  if (own?.microphone) return hangUp();
+  hangUp();
+  const button = find("microphone");
+  button.disabled = true;
+  banner("");
+  try {
+    const meter = button.querySelector(".meter i");
+    const onLevel = (level) => (meter.style.width = `${Math.round(100 * Math.sqrt(level))}%`);
+    const { session, microphone } = await openMicrophoneSession(HERE, { ...ownOptions(), onLevel });
+    adopt(session, microphone);
+  } catch (error) {
+    banner(microphoneTrouble(error));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function microphoneTrouble(error) {
+  if (error.name === "NotAllowedError") return "The browser did not allow the microphone.";
+  if (error.name === "NotFoundError") return "There is no microphone.";
+  return error.message;
+}
+
+async function send(event) {
+  event.preventDefault();
+  const field = find("text");
+  const text = field.value.trim();
+  if (!text) return;
+  field.value = "";
+  banner("");
+  try {
+    if (!isOwn()) {
+      hangUp();
+      const session = openSession(HERE, { ...ownOptions(), audio: null });
+      await session.started;
+      adopt(session);
+    }
+    own.session.createTurn(text);
+  } catch (error) {
+    field.value ||= text;
+    banner(error.message);
+    if (error instanceof PipelineError && error.code === 401) askForToken(error.message);
+  }
+}
+
+function drawOwn() {
+  const isRecording = Boolean(own?.microphone);
+  const button = find("microphone");
+  button.setAttribute("aria-pressed", String(isRecording));
+  write(button.querySelector(".label"), isRecording ? "Stop" : "Microphone");
+  drawComposer();
+}
+
+function drawComposer() {
+  const hint = isOwn() ? "Goes into this session."
+    : following ? "Starts a new session: this one is not fed from here."
+    : "Starts a new session.";
+  write(find("composer-hint"), hint);
+  const live = [...model.responses.values()].some(({ status }) => status === "in_progress");
+  find("cancel").hidden = !(isOwn() && live);
+}
+
+// --- tokens, looks, keys -----------------------------------------------------------------------
+
+function askForToken(why) {
+  const dialog = find("token-dialog");
+  if (dialog.open) return;
+  write(find("token-why"), `The server says: ${why}`);
+  find("token-text").value = "";
+  dialog.showModal();
+}
+
+function useToken(event) {
+  event.preventDefault();
+  token = find("token-text").value.trim();
+  sessionStorage.setItem(TOKEN, token);
+  find("token-dialog").close();
+  banner("");
+  const id = following?.id;
+  if (id) {
+    following.subscription.close();
+    following = null;
+    follow(id);
+  } else listSessions();
+}
+
+function switchTheme() {
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const shown = document.documentElement.dataset.theme ?? system;
+  setTheme(shown === "dark" ? "light" : "dark");
+}
+
+function setTheme(theme) {
+  if (theme) {
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem(THEME, theme);
+  }
+}
+
+const KEYS = {
+  j: () => move(1),
+  k: () => move(-1),
+  "/": () => find("text").focus(),
+  m: () => toggleMicrophone(),
+  "?": () => find("keys-dialog").showModal(),
+  End: () => view.toEnd(),
+  Escape: () => pick(null),
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const isTyping = event.target.matches?.("input, textarea, select");
+  if (isTyping && event.key === "Escape") event.target.blur();
+  if (isTyping || !Object.hasOwn(KEYS, event.key)) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+// --- at the start ------------------------------------------------------------------------------
+
+function fromAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
+function stored() {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORED)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function start() {
+  setTheme(localStorage.getItem(THEME));
+  find("composer").addEventListener("submit", send);
+  find("cancel").addEventListener("click", () => own?.session.cancelResponse());
+  find("microphone").addEventListener("click", toggleMicrophone);
+  find("theme").addEventListener("click", switchTheme);
+  find("token").addEventListener("click", () => askForToken("choose another token, or none"));
+  find("token-form").addEventListener("submit", useToken);
+  find("token-cancel").addEventListener("click", () => find("token-dialog").close());
+  find("keys").addEventListener("click", () => find("keys-dialog").showModal());
+  find("keys-close").addEventListener("click", () => find("keys-dialog").close());
+  find("close-inspector").addEventListener("click", () => pick(null));
+  find("show-sessions").addEventListener("click", () =>
+    showSessionList(!document.body.classList.contains("listing")));
+  find("session-list").addEventListener("click", () => showSessionList(false));
+  document.addEventListener("keydown", onKey);
+  addEventListener("popstate", () => fromAddress() && follow(fromAddress()));
+  document.addEventListener("visibilitychange", listSessions);
+  setInterval(listSessions, POLL);
+  drawFigures(model);
+  drawComposer();
+  const before = stored();
+  const id = fromAddress() || before.session;
+  if (id) follow(id, { resumeFrom: before.session === id ? before.seq : 0 });
+  else listSessions();
+}
+
+start();

@@ -1,0 +1,69 @@
+// How moments, durations and endings are put in words: the same as on the command line. Pure.
+
+/** A moment of the session's audio: 64200 is 1:04.2. */
+export function clock(milliseconds) {
+  if (!(milliseconds >= 0)) return "–";
+  const tenths = Math.floor(milliseconds / 100);
+  const two = (number) => String(number).padStart(2, "0");
+  const [minutes, seconds] = [Math.floor(tenths / 600), Math.floor((tenths % 600) / 10)];
+  const head = minutes < 60 ? `${minutes}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}`;
+  return `${head}:${two(seconds)}.${tenths % 10}`;
+}
+
+/** A duration: in ms below a second, else in s. */
+export function took(milliseconds) {
+  const rounded = Math.round(milliseconds);
+  return rounded < 1000 ? `${rounded} ms` : `${(milliseconds / 1000).toFixed(2)} s`;
+}
+
+export function tookOrNone(milliseconds) {
+  return milliseconds === null || milliseconds === undefined ? "–" : took(milliseconds);
+}
+
+/** How a response ended that was not completed; empty for one that was, or goes on. */
+export function ending(response) {
+  const total = response.times?.total ?? null;
+  const after = total === null ? "" : ` after ${took(total)}`;
+  switch (response.status) {
+    case "completed":
+    case "in_progress":
+      return "";
+    case "failed":
+      return `failed${after}: ${response.error?.message ?? response.reason ?? "no reason given"}`;
+    default: {
+      if (isSuperseded(response)) {
+        const by = response.overtakenBy === null ? "" : ` by turn ${response.overtakenBy}`;
+        return `superseded${by}${after}${wasted(response)}`;
+      }
+      const why = response.reason ? ` (${response.reason})` : "";
+      return `${response.status}${why}${after}${wasted(response)}`;
+    }
+  }
+}
+
+export function isSuperseded({ status, reason, supersededBy }) {
+  return status === "cancelled" && (reason === "superseded" || Boolean(supersededBy));
+}
+
+function wasted({ status, usage }) {
+  if (status !== "cancelled" || !usage?.output_tokens) return "";
+  return ` · ${tokens(usage.output_tokens, usage.estimated)} wasted`;
+}
+
+export function tokens(count, isEstimated) {
+  return `${isEstimated ? "~" : ""}${count} ${count === 1 ? "token" : "tokens"}`;
+}
+
+/** Which turns a response answers: "turn 2", "turns 2–3", or "" for none of its own. */
+export function answered(turns) {
+  if (!turns.length) return "";
+  if (turns.length === 1) return `turn ${turns[0]}`;
+  return `turns ${turns[0]}–${turns.at(-1)}`;
+}
+
+/** The value that `share` (0 to 1) of `values` do not exceed; null of none. */
+export function percentile(values, share) {
+  if (!values.length) return null;
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+}

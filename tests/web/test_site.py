@@ -1,0 +1,55 @@
+"""The console's files: what is served, what they may not hold, and that all are there."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import wording
+from pipeline.hub import site
+from tests.support.node import NODE
+
+FOLDER = Path(site.__file__).parent / "web"
+UNSERVED = {"package.json"}
+
+
+def test_every_file_is_served_and_no_other() -> None:
+    assert {path.name for path in FOLDER.iterdir()} - UNSERVED == set(site.TYPES)
+    assert set(site.load()) == {"/"} | {f"/web/{name}" for name in site.TYPES if "html" not in name}
+
+
+def test_the_page_holds_nothing_inline_and_nothing_from_elsewhere() -> None:
+    page = (FOLDER / "index.html").read_text("utf-8")
+    assert re.findall(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|javascript:", page) == []
+    linked = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert [link for link in linked if link not in site.load() and link != "#turns"] == []
+
+
+@pytest.mark.parametrize("name", [name for name in site.TYPES if name.endswith((".js", ".css"))])
+def test_no_file_makes_markup_of_text_or_fetches_from_elsewhere(name: str) -> None:
+    text = (FOLDER / name).read_text("utf-8")
+    markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|@import"
+    assert re.findall(markup, text) == []
+    assert re.findall(r"https?://(?!127\.0\.0\.1)", text) == []
+
+
+def test_every_element_a_script_asks_for_is_on_the_page() -> None:
+    page = (FOLDER / "index.html").read_text("utf-8")
+    scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
+    wanted = set(re.findall(r'find\("([\w-]+)"\)', scripts))
+    assert wanted
+    assert wanted - set(re.findall(r'id="([\w-]+)"', page)) == set()
+
+
+def test_the_console_words_times_as_the_command_line_does() -> None:
+    moments = [0, 49, 99, 100, 999, 999.5, 1000, 61_950, 64_200, 3_600_000, 36_061_000]
+    program = (
+        f"import {{ clock, took }} from {json.dumps((FOLDER / 'wording.js').as_uri())};"
+        f"console.log(JSON.stringify({moments}.map((one) => [clock(one), took(one)])));"
+    )
+    command = [str(NODE), "--input-type=module", "--eval", program]
+    ran = subprocess.run(command, capture_output=True, timeout=30, check=True)
+    ours = [[wording.clock(moment), wording.took(moment)] for moment in moments]
+    assert json.loads(ran.stdout) == ours
