@@ -71,7 +71,7 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         stt_key = None
     if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
         llm_key = None
-    prompts = settings.prompts or DEFAULTS.get(llm.name, ASSEMBLYAI_PROMPTS)
+    prompts = prompts_of(settings, env)
     for name, prompt in prompts.items():
         _check(name, prompt, settings, llm)
     if llm.name == "in-stream":
@@ -86,6 +86,15 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
     others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
     return Plan(stt, llm, stt_key, llm_key, prompts, others)
+
+
+def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Prompt]:
+    """Return the prompts that the settings name, or those built in for their language model."""
+    if settings.prompts:
+        return settings.prompts
+    has_key = find_key(settings.llm.key, env) is not None
+    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=has_key)
+    return DEFAULTS.get(llm.name, ASSEMBLYAI_PROMPTS)
 
 
 def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:

@@ -8,6 +8,7 @@ import difflib
 
 COMMANDS = {
     "run": "an audio file in, its turns and the answers to them out",
+    "compare": "run one file in several ways, and show times, cost and text side by side",
     "serve": "take audio and push events over websocket, for as long as it runs",
     "watch": "show the events of a running server",
     "sessions": "list the sessions in a journal's file",

@@ -1,0 +1,152 @@
+"""``pipeline compare``: one recording, run in several ways, and what differs."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+from msgspec.structs import replace
+
+from pipeline.app import feed, open_app
+from pipeline.audio.sources import FileSource
+from pipeline.cli.comparison import TIMES, Run, Tally, as_json, lines, middle_and_high
+from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.cli.output import progress
+from pipeline.cli.variants import Variant, check_names, spelled_out, variants_of
+from pipeline.cli.wording import took
+from pipeline.configuration import load
+from pipeline.errors import PipelineError, SettingsError
+from pipeline.events import Frame, StartCommand, decode_event
+from pipeline.requests.instream import adapted
+from pipeline.settings import Policy, Prompt, Settings
+from pipeline.upstream import plan, prompts_of
+
+
+async def compare(
+    file: str,
+    /,
+    *,
+    variant: list[str] | None = None,
+    models: list[str] | None = None,
+    stt: str | None = None,
+    llm: str | None = None,
+    prompt: list[str] | None = None,
+    policy: Policy | None = None,
+    model: str | None = None,
+    speed: float = 1.0,
+    json: bool = False,
+    config: Path | None = None,
+) -> int:
+    """Run a recording in several ways, one after the other, and show what differs.
+
+    Without --variant and --models it runs both ways to a model: client-side, as --llm and the
+    settings say, and in-stream, where AssemblyAI's speech-to-text asks the model by itself.
+
+    Parameters
+    ----------
+    file
+        The recording, in any common format.
+    variant
+        A way to run it, as "NAME: llm.model=a, prompts.reply.policy=queue": settings by their
+        names in pipeline.toml, on top of everything else. Repeatable.
+    models
+        Models to compare, with commas between them: one variant each.
+    stt
+        Speech-to-text of every variant: auto, assemblyai, local, or a ws:// or wss:// address.
+    llm
+        Language model of every variant: as for run.
+    prompt
+        Name of a prompt in the settings, or, with a space in it, the text of one. Repeatable.
+    policy
+        What a later turn does to a running answer: supersede, queue, parallel or conflate.
+    model
+        Name of the language model, as its server knows it.
+    speed
+        How many seconds of the recording pass in one; 0 is as fast as it is taken.
+    json
+        Print each variant as a JSON object, one per line, as soon as it has run.
+    config
+        The settings file, instead of pipeline.toml in the working directory.
+    """
+    if not 0 <= speed < float("inf"):
+        raise SettingsError(f"--speed: expected a number of at least 0; got {speed}")
+    overrides: dict[str, object] = {**engine_overrides(stt, llm, model), "journal.store": "memory"}
+    base = load(config, os.environ, overrides)
+    prompts = choose_prompts(prompts_of(base, os.environ), prompt or [], policy=policy, model=model)
+    chosen = variants_of(variant or [], models or [])
+    told = [_settings_of(each, overrides, prompts, config) for each in chosen]
+    await (await FileSource.open(file)).aclose()  # what cannot be read is told before anything runs
+    runs: list[Run] = []
+    for number, (each, settings) in enumerate(zip(chosen, told, strict=True), 1):
+        progress(f"{number} of {len(chosen)}: {each.name}{_note(settings)}")
+        run = await _ran(each.name, settings, file, speed)
+        progress(f"  {_outcome(run)}")
+        runs.append(run)
+        if json:
+            sys.stdout.write(as_json(run).decode() + "\n")
+            sys.stdout.flush()
+    if not json:
+        for line in lines(runs, several_prompts=len(prompts) > 1):
+            sys.stdout.write(f"{line}\n")
+    return 0 if all(run.is_flawless for run in runs) else 1
+
+
+def _settings_of(
+    variant: Variant,
+    overrides: Mapping[str, object],
+    prompts: Mapping[str, Prompt],
+    config: Path | None,
+) -> Settings:
+    """Return the settings of one variant, with the prompts that all of them run."""
+    check_names(variant, prompts)
+    model = variant.model or variant.changes.get("llm.model")
+    if model is not None:
+        prompts = {name: replace(prompt, model=model) for name, prompt in prompts.items()}
+    every = {**overrides, **spelled_out(prompts), **variant.changes}
+    settings = load(config, os.environ, every)
+    mine = {name: settings.prompts[name] for name in prompts}
+    if settings.llm.engine == "in-stream":
+        mine = {name: adapted(prompt) for name, prompt in mine.items()}
+    return replace(settings, prompts=mine)
+
+
+async def _ran(name: str, settings: Settings, file: str, speed: float) -> Run:
+    """Run one variant to its end; what stops it is its result."""
+    tally = Tally(name)
+    try:
+        await _play(settings, file, speed, tally)
+    except PipelineError as error:
+        tally.run.failed = "; ".join(str(error).splitlines())
+    return tally.run
+
+
+async def _play(settings: Settings, file: str, speed: float, tally: Tally) -> None:
+    def take(frame: Frame) -> None:
+        tally.feed(decode_event(frame.data))
+
+    planned = plan(settings, os.environ)
+    source = await FileSource.open(file)
+    try:
+        async with (
+            open_app(settings, planned, tell=progress, on_frame=take) as app,
+            app.open(StartCommand(), source=source.name) as session,
+        ):
+            await feed(session, source, speed=speed)
+    finally:
+        with anyio.move_on_after(settings.stt.close_timeout, shield=True):
+            await source.aclose()
+
+
+def _note(settings: Settings) -> str:
+    in_stream = settings.llm.engine == "in-stream"
+    return " (with policy parallel and no history, as it has no others)" if in_stream else ""
+
+
+def _outcome(run: Run) -> str:
+    """Return how a variant went, in a few words, while the others still run."""
+    if run.failed is not None:
+        return f"failed: {run.failed}"
+    found = middle_and_high(run, TIMES["e2e"])
+    middle = "" if found is None else f", e2e p50 {took(found[0])}"
+    return f"{len(run.turns)} turns, {len(run.answers)} answers{middle}"
