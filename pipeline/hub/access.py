@@ -11,6 +11,7 @@ from pipeline.hub.protocol import CloseCode, Goodbye
 SCOPES = frozenset({"ingest", "subscribe", "control"})
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
 OPERATORS = frozenset({"/v1/requests"})  #: of all sessions at once, so not for one's token
+PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
 _OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers
 
 
@@ -71,4 +72,4 @@ def scope_of(path: str) -> str | None:
         return "subscribe"
     if path in OPERATORS:
         return "control"
-    return "ingest" if path.startswith("/v1/") else None
+    return "ingest" if path.startswith("/v1/") and path not in PUBLIC else None

@@ -63,7 +63,8 @@ def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
 def _required(kind: type[Struct], schema: Schema) -> list[str]:
     """Return the names that are always there in what we write."""
     if not kind.__struct_config__.omit_defaults:
-        return list(schema["properties"])
+        fields = msgspec.structs.fields(kind)
+        return [one.encode_name for one in fields if one.default is not msgspec.UNSET]
     required: set[str] = set(schema["required"])
     if issubclass(kind, Event) and kind not in _UNNUMBERED:
         required |= _ENVELOPE

@@ -1,14 +1,19 @@
-"""The web console's files: a fixed table, read once at start. Nothing else can be asked for."""
+"""The web console's files and the protocol's description: a fixed table, read once at start."""
 
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import resources
 from typing import NamedTuple
 
+import msgspec
+
+from pipeline import __version__
+from pipeline.hub.asyncapi import document
 from pipeline.hub.http import Page
 
 INDEX = "index.html"
 FOLDER = "/web/"
+ASYNCAPI = "/v1/asyncapi.json"
 #: what is served, and as what
 TYPES: Mapping[str, str] = {
     INDEX: "text/html; charset=utf-8",
@@ -62,11 +67,15 @@ class File(NamedTuple):
 
 
 def load() -> Mapping[str, File]:
-    """Read the files; return them by the path that they are served under."""
+    """Return what is served, by its path. Nothing else can be asked for."""
     folder = resources.files("pipeline.hub") / "web"
-    files: dict[str, File] = {}
-    for name, content_type in TYPES.items():
-        body = (folder / name).read_bytes()
-        file = File(content_type, body, f'"{sha256(body).hexdigest()[:32]}"')
-        files["/" if name == INDEX else FOLDER + name] = file
-    return files
+    files = {
+        "/" if name == INDEX else FOLDER + name: _file(content_type, (folder / name).read_bytes())
+        for name, content_type in TYPES.items()
+    }
+    described = msgspec.json.format(msgspec.json.encode(document(__version__)), indent=2)
+    return {**files, ASYNCAPI: _file("application/json", described)}
+
+
+def _file(content_type: str, body: bytes) -> File:
+    return File(content_type, body, f'"{sha256(body).hexdigest()[:32]}"')

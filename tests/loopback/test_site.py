@@ -1,5 +1,6 @@
 """The console over HTTP: types, caching, what a browser is told to forbid, and nothing else."""
 
+import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,7 @@ import anyio
 import pytest
 from msgspec import Struct
 
+import pipeline
 from pipeline.hub import site
 from pipeline.hub.access import Access, Grant
 from pipeline.hub.server import serve
@@ -101,6 +103,9 @@ async def test_nothing_else_is_there(path: str) -> None:
 async def test_the_page_needs_no_token_and_what_it_shows_does() -> None:
     async with console(Access({"secret": Grant()})) as ask:
         assert (await ask.ask("/")).status == 200
+        described = json.loads((await ask.ask("/v1/asyncapi.json")).body)
+        assert described["info"]["version"] == pipeline.__version__
+        assert "response.done" in described["channels"]["events"]["messages"]
         assert (await ask.ask("/v1/sessions")).status == 401
         assert (await ask.ask("/v1/sessions", authorization="Bearer secret")).status == 200
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { isSlow, Model, stages } from "../../pipeline/hub/web/model.js";
-import { ending } from "../../pipeline/hub/web/wording.js";
+import { dollars, ending } from "../../pipeline/hub/web/wording.js";
 
 const TIMES = { end_of_turn_delay: 500, queue: 10, time_to_first_token: 300, first_sentence: 600,
                 total: 800, end_to_end: 810, lead: 0 };
@@ -83,6 +83,9 @@ test("the figures count what was wasted", () => {
   const { responses, live, cancelled, input, output, wasted, endToEnd } = model.figures();
   assert.deepEqual([responses, live, cancelled, input, output, wasted], [3, 1, 1, 20, 8, 4]);
   assert.deepEqual(endToEnd, [810, 810]);
+  assert.equal(model.figures().cost, null);
+  model.apply({ ...done("r3", "completed", "x", { usage: { ...USAGE, cost: 0.00012 } }), seq: 9 });
+  assert.equal(dollars(model.figures().cost), "$0.00012");
 });
 
 test("after a resync stands what it says, and it goes on from there", () => {

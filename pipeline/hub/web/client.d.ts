@@ -67,7 +67,7 @@ export interface Totals {
   wasted_tokens: number;
   /** how many of all the above were estimated */
   estimated_tokens: number;
-  cost: number;
+  cost?: number;
   audio_seconds: number;
 }
 

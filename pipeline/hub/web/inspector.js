@@ -2,7 +2,7 @@
 
 import { find, make, write } from "./dom.js";
 import { isSlow } from "./model.js";
-import { answered, clock, ending, tookOrNone } from "./wording.js";
+import { answered, clock, dollars, ending, tookOrNone } from "./wording.js";
 
 /** Show `response`, or nothing. `act` has what can be done to it: { cancel } or nothing. */
 export function inspect(response, act = {}) {
@@ -56,6 +56,7 @@ function usage({ usage: spent }) {
   const about = spent.estimated ? "~" : "";
   const rows = [["in / out", `${about}${spent.input_tokens} / ${about}${spent.output_tokens}`]];
   if (spent.estimated) rows.push(["counted by", "estimate"]);
+  if (typeof spent.cost === "number") rows.push(["cost", dollars(spent.cost)]);
   return section("Tokens", rows);
 }
 

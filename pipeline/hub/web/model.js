@@ -74,7 +74,7 @@ export class Model {
   /** The numbers of the totals line. */
   figures() {
     const figures = { responses: 0, live: 0, cancelled: 0, failed: 0, input: 0, output: 0,
-                      wasted: 0, estimated: false, endToEnd: [], firstToken: [], turns: 0 };
+                      wasted: 0, cost: null, estimated: false, endToEnd: [], firstToken: [], turns: 0 };
     for (const turn of this.turns.values()) if (!turn.open && turn.number > 0) figures.turns += 1;
     for (const response of this.responses.values()) addFigures(figures, response);
     return figures;
@@ -98,6 +98,7 @@ function addFigures(figures, { status, usage, times }) {
     figures.output += usage.output_tokens;
     if (status === "cancelled") figures.wasted += usage.output_tokens;
     figures.estimated ||= usage.estimated;
+    if (isNumber(usage.cost)) figures.cost = (figures.cost ?? 0) + usage.cost;
   }
   if (isNumber(times?.end_to_end)) figures.endToEnd.push(times.end_to_end);
   if (isNumber(times?.time_to_first_token)) figures.firstToken.push(times.time_to_first_token);

@@ -2,7 +2,7 @@
 
 import { extend, find, make, write } from "./dom.js";
 import { isSlow, stages } from "./model.js";
-import { answered, clock, ending, isSuperseded, percentile, took, tookOrNone } from "./wording.js";
+import { answered, clock, dollars, ending, isSuperseded, percentile, took, tookOrNone } from "./wording.js";
 
 const NAMES = { "end-of-turn": "end of turn", queue: "queue", "first-token": "first token",
                 generation: "generation", cancelled: "cancelled", failed: "failed" };
@@ -221,6 +221,7 @@ export function drawFigures(model) {
     ["cancelled", `${figures.cancelled} of ${figures.responses}`],
     ...(figures.failed ? [["failed", figures.failed, true]] : []),
     ["tokens", `${about}${figures.input} in · ${about}${figures.output} out · ${about}${figures.wasted} wasted`],
+    ...(figures.cost === null ? [] : [["cost", dollars(figures.cost)]]),
   ];
   find("figures").replaceChildren(...cells.map(([name, value, notable = false]) =>
     make("div", {}, make("dt", {}, name), make("dd", { class: notable ? "slow" : null }, String(value)))));

@@ -54,6 +54,11 @@ export function tokens(count, isEstimated) {
   return `${isEstimated ? "~" : ""}${count} ${count === 1 ? "token" : "tokens"}`;
 }
 
+/** A price in US dollars, with two digits that say something. */
+export function dollars(amount) {
+  return `$${amount >= 1 ? amount.toFixed(2) : Number(amount.toPrecision(2)).toString()}`;
+}
+
 /** Which turns a response answers: "turn 2", "turns 2–3", or "" for none of its own. */
 export function answered(turns) {
   if (!turns.length) return "";
