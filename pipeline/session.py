@@ -337,6 +337,8 @@ class Session:
     async def _update(self, command: SessionUpdateCommand) -> None:
         if command.stt:
             await self._stt.update(command.stt)
+        if command.vars and self._unasked is not None:
+            raise InputError("session.update: vars cannot change in-stream, where they went along")
         self._ledger.set_vars(command.vars)
 
     def _played(self, command: PlaybackReportCommand) -> None:

@@ -172,7 +172,10 @@ class LanguageModel:
     ) -> None:
         """``tell`` is given a line about each prompt that its model cannot serve."""
         url, key, model = _address(settings, planned, engines)
-        self.engine = Engine(name=planned.llm.name, url=url, model=model or None)
+        in_stream = planned.llm.name == "in-stream"
+        self.engine = Engine(
+            name=planned.llm.name, url="" if in_stream else url, model=model or None
+        )
         self._settings = settings.llm
         self._stored = settings.stored.url  # where it is set, other servers know transcripts, too
         self._prompts = planned.prompts
@@ -186,11 +189,11 @@ class LanguageModel:
         policy = Policy(
             attempts=settings.llm.attempts,
             first_token=settings.llm.late_after,
-            hedge_after=0.0 if planned.llm.name == "in-stream" else settings.llm.hedge_after,
+            hedge_after=0.0 if in_stream else settings.llm.hedge_after,
         )
         self.gateway = Chain(targets, policy, log=log)
         self.in_stream: Ordered | None = None
-        if planned.llm.name == "in-stream":
+        if in_stream:
             price = None if self._first is None else partial(_price, self._first)
             means = Means(targets, policy, log, settings.llm.in_stream_after, price)
             behind = self._engine_of(targets[0]) if targets else None

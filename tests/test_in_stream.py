@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.events import Engine, TurnCreateCommand
+from pipeline.errors import InputError
+from pipeline.events import Engine, SessionUpdateCommand, TurnCreateCommand
 from pipeline.gateway.chain import Target
 from pipeline.gateway.instream import InStream, Means
 from pipeline.gateway.records import Log
@@ -171,6 +172,14 @@ async def test_a_turn_that_was_typed_is_not_waited_for_either() -> None:
         await session.command(TurnCreateCommand(text="Hello there."))
         await session.finish()
     assert staged.said("response.done")[0]["times"]["time_to_first_token"] == pytest.approx(2000)
+
+
+async def test_variables_went_along_with_the_order() -> None:
+    staged = stage()
+    async with staged.open() as session:
+        with pytest.raises(InputError, match="vars cannot change in-stream"):
+            await session.command(SessionUpdateCommand(vars={"tone": "kind"}))
+        await session.finish()
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ class InStream:
     def __init__(self, means: Means, tell: Tell) -> None:
         own = Target(_Slots(self), HOST, first_token=0.0, price=means.price, once=True)
         self._chain = Chain([own, *means.others], means.policy, log=means.log)
-        self._others = means.others
+        #: whom to ask at once where no answer is due
+        self._behind = Chain(means.others, means.policy, log=means.log) if means.others else None
         self._watch = Unasked(means.patience)
         self._patience = means.patience
         self._tell = tell
@@ -70,14 +71,16 @@ class InStream:
     @property
     def silent(self) -> bool:
         """Answers have stopped coming, or never came, and somebody else is asked at once."""
-        return self._watch.state == "silent" and bool(self._others)
+        return self._watch.state == "silent" and self._behind is not None
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> ChainReply:
+        if self._behind is not None and self.slot_of(request) is None:
+            return self._behind.open(request, speculative=speculative)
         return self._chain.open(request, speculative=speculative)
 
     async def warm(self) -> None:
-        if self.silent:
-            await self._others[0].gateway.warm()
+        if self.silent and self._behind is not None:
+            await self._behind.warm()
 
     # --- what the session tells --------------------------------------------------------------
 
@@ -103,7 +106,7 @@ class InStream:
 
     # --- what a reply asks -------------------------------------------------------------------
 
-    def take(self, request: CompletionRequest) -> Slot | None:
+    def slot_of(self, request: CompletionRequest) -> Slot | None:
         """Return the slot of the turn that ``request`` is about, if an answer is still due."""
         return self._slots.get(request.turns[-1]) if request.turns else None
 
@@ -151,7 +154,7 @@ class _SlotReply:
 
     def __init__(self, answers: InStream, request: CompletionRequest) -> None:
         self._answers = answers
-        self._slot = answers.take(request)
+        self._slot = answers.slot_of(request)
         self._turn = request.turns[-1] if request.turns else 0
         self._is_over = False
 

@@ -1,6 +1,7 @@
 """Recordings stored and asked about: the vendor's own SDK against a stand-in of its API."""
 
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ async def test_a_key_in_the_sdks_own_variable_is_not_taken(
 
 async def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(TranscriptError, match=r"127\.0\.0\.1:1 is out of reach"):
+        await Transcripts(StoredSettings(), "http://127.0.0.1:1", None).store(RECORDING, print)
+
+
+async def test_without_the_sdk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "assemblyai", None)
+    with pytest.raises(TranscriptError, match=r"pip install 'speech-llm-pipeline\[stored\]'"):
         await Transcripts(StoredSettings(), "http://127.0.0.1:1", None).store(RECORDING, print)
 
 
