@@ -62,7 +62,7 @@ async def test_help_lists_the_commands_and_the_exit_codes() -> None:
 
 
 async def test_each_command_explains_itself() -> None:
-    for name in ("run", "serve", "watch", "local", "simulate"):
+    for name in ("run", "compare", "serve", "watch", "local", "simulate"):
         ran = await pipeline(name, "--help")
         assert (ran.code, ran.err) == (0, "")
         assert f"pipeline {name}" in ran.out

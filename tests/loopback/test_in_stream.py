@@ -1,12 +1,23 @@
 """In-stream answers over a real connection: what is ordered, what comes, and what does not."""
 
+from typing import Any, cast
+
 import msgspec
+from assemblyai.streaming.v3 import (
+    AsyncStreamingClient,
+    LLMGatewayResponseEvent,
+    SpeechModel,
+    StreamingClientOptions,
+    StreamingEvents,
+    StreamingParameters,
+)
+from assemblyai.streaming.v3.models import LLMGatewayConfig
 
 from pipeline.events import ErrorEvent, ResponseDone, SessionUpdated
 from tests.support import Simulation, simulate
 from tests.support.commandline import RECORDING, Ran, pipeline
 
-SPEECH = [
+SPEECH: list[dict[str, Any]] = [
     {"stt": "partial", "at_ms": 500, "text": "what are your"},
     {"stt": "end", "at_ms": 2000, "text": "What are your hours?"},
     {"stt": "llm_response", "after_ms": 100, "text": "From nine to five."},
@@ -93,3 +104,32 @@ async def test_a_connection_that_did_not_order_answers_gets_none() -> None:
         sent = [text for _, text in sim.stt.connections[0].sent]
     assert ran.code == 0
     assert not any("GatewayResponse" in text for text in sent)
+
+
+async def test_the_vendors_sdk_orders_the_same_and_hears_the_same_answers() -> None:
+    answers: list[str] = []
+
+    def take(_: object, event: LLMGatewayResponseEvent) -> None:
+        answers.append(event.data["choices"][0]["message"]["content"])
+
+    usual = {"type_name": "LLMGatewayResponse"}  # it knows no other spelling
+    spelled = [line | usual if "type_name" in line else line for line in SPEECH]
+    async with simulate([{"stt": "connection", "termination_ms": 400}, *spelled]) as sim:
+        await run(sim, "--prompt", "Be very brief.")
+        ours = msgspec.json.decode(sim.stt.connections[0].query["llm_gateway"])
+        client = AsyncStreamingClient(
+            StreamingClientOptions(api_host=sim.stt_url.removesuffix("/v3/ws"), api_key="any")
+        )
+        cast("Any", client).on(StreamingEvents.LLMGatewayResponse, take)
+        await client.connect(
+            cast("Any", StreamingParameters)(
+                sample_rate=16_000,
+                speech_model=SpeechModel.universal_3_5_pro,
+                llm_gateway=LLMGatewayConfig(**ours),
+            )
+        )
+        await client.stream(b"\0" * 1600 for _ in range(160))
+        await client.disconnect(terminate=True)
+        theirs = msgspec.json.decode(sim.stt.connections[1].query["llm_gateway"])
+    assert theirs == ours
+    assert answers == ["From nine to five.", "Closed."]
