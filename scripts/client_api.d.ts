@@ -14,6 +14,8 @@ export interface ConnectionOptions {
   token?: string;
   /** Seconds of trying to come back; 60 unless set. */
   patience?: number;
+  /** Seconds without a word of the server, heartbeats included, until it is taken for lost; 30. */
+  silence?: number;
   /** Takes the events; without it, iterate. */
   onEvent?: (event: ServerEvent) => void;
   /** Is told how the connection fares, and why. */

@@ -14,22 +14,29 @@ from pipeline.hub.http import Page
 INDEX = "index.html"
 FOLDER = "/web/"
 ASYNCAPI = "/v1/asyncapi.json"
+SCRIPT = "text/javascript; charset=utf-8"
 #: what is served, and as what
 TYPES: Mapping[str, str] = {
     INDEX: "text/html; charset=utf-8",
-    "capture.js": "text/javascript; charset=utf-8",
     "client.d.ts": "text/plain; charset=utf-8",
-    "client.js": "text/javascript; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
-    "console.js": "text/javascript; charset=utf-8",
-    "dom.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
-    "inspector.js": "text/javascript; charset=utf-8",
-    "microphone.js": "text/javascript; charset=utf-8",
-    "model.js": "text/javascript; charset=utf-8",
-    "resume.js": "text/javascript; charset=utf-8",
-    "view.js": "text/javascript; charset=utf-8",
-    "wording.js": "text/javascript; charset=utf-8",
+    "capture.js": SCRIPT,
+    "client.js": SCRIPT,
+    "console.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "feed.js": SCRIPT,
+    "inspector.js": SCRIPT,
+    "microphone.js": SCRIPT,
+    "model.js": SCRIPT,
+    "resume.js": SCRIPT,
+    "session.js": SCRIPT,
+    "sessionlist.js": SCRIPT,
+    "socket.js": SCRIPT,
+    "subscription.js": SCRIPT,
+    "theme.js": SCRIPT,
+    "view.js": SCRIPT,
+    "wording.js": SCRIPT,
 }
 #: nothing but our own files and our own sockets, nothing inline, and no text made markup
 POLICY = (

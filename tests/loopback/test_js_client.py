@@ -85,6 +85,30 @@ async def test_a_server_that_stops_and_comes_back_is_waited_for() -> None:
     assert text_of(follow.events) == "abc"
 
 
+async def test_a_connection_that_says_nothing_any_more_is_given_up() -> None:
+    house = FakeHouse()
+    session = house.session("s1")
+    async with (
+        serving(house) as hub,
+        fault_proxy(("127.0.0.1", hub.port)) as proxy,
+        node(
+            "follow.mjs",
+            f"ws://127.0.0.1:{proxy.port}",
+            words(session="s1", afterSeq=0, silence=1),
+        ) as follow,
+    ):
+        session.say(delta("a"))
+        await follow.until(seq=1)
+        proxy.blackhole()
+        session.say(delta("b"))
+        await follow.until(state="waiting")
+        proxy.heal()
+        session.say(delta("c"))
+        session.end("client")
+        await follow.until(over=True)
+    assert text_of(follow.events) == "abc"
+
+
 async def test_what_was_forgotten_comes_as_one_resync_and_then_the_rest() -> None:
     house = FakeHouse()
     session = house.session("s1", keep=3)

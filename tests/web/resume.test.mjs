@@ -4,19 +4,32 @@ import { test } from "node:test";
 
 import { Gap, mayReconnect, PipelineError, Resume } from "../../pipeline/hub/web/resume.js";
 
-const delta = (seq, more = {}) =>
-  ({ type: "response.output_text.delta", session_id: "s", seq, epoch: 1, ...more });
+const delta = (seq, more = {}) => ({
+  type: "response.output_text.delta",
+  session_id: "s",
+  seq,
+  epoch: 1,
+  ...more,
+});
 const heartbeat = (head) => ({ type: "heartbeat", session_id: "s", head, epoch: 1 });
-const resync = (from_seq, seq, status = "live") =>
-  ({ type: "session.resync", session_id: "s", from_seq, seq, epoch: 1, state: { status } });
+const resync = (from_seq, seq, status = "live") => ({
+  type: "session.resync",
+  session_id: "s",
+  from_seq,
+  seq,
+  epoch: 1,
+  state: { status },
+});
 
 function accepted(resume, ...events) {
   return events.filter((event) => resume.accept(event)).map((event) => event.seq);
 }
 
 test("an event that came before is not news", () => {
-  assert.deepEqual(accepted(new Resume("s"), delta(1), delta(2), delta(2), delta(1), delta(3)),
-    [1, 2, 3]);
+  assert.deepEqual(
+    accepted(new Resume("s"), delta(1), delta(2), delta(2), delta(1), delta(3)),
+    [1, 2, 3],
+  );
 });
 
 test("a number left out is a gap", () => {
@@ -26,8 +39,10 @@ test("a number left out is a gap", () => {
 });
 
 test("a frame that covers several follows on", () => {
-  assert.deepEqual(accepted(new Resume("s"), delta(1), delta(5, { from_seq: 2 }), delta(6)),
-    [1, 5, 6]);
+  assert.deepEqual(
+    accepted(new Resume("s"), delta(1), delta(5, { from_seq: 2 }), delta(6)),
+    [1, 5, 6],
+  );
 });
 
 test("a heartbeat ahead of what came is a gap, but for who filters", () => {
@@ -45,11 +60,13 @@ test("a resync may go back and is followed by what comes after it", () => {
 
 test("whoever comes back asks for what follows the newest", () => {
   const resume = new Resume("s", { afterSeq: 0 });
-  assert.deepEqual(resume.commands(),
-    [{ type: "session.subscribe", session_id: "s", after_seq: 0 }]);
+  assert.deepEqual(resume.commands(), [
+    { type: "session.subscribe", session_id: "s", after_seq: 0 },
+  ]);
   resume.accept(delta(1));
-  assert.deepEqual(resume.commands(),
-    [{ type: "session.subscribe", session_id: "s", after_seq: 1, epoch: 1 }]);
+  assert.deepEqual(resume.commands(), [
+    { type: "session.subscribe", session_id: "s", after_seq: 1, epoch: 1 },
+  ]);
 });
 
 test("a star comes back to each session, and to the new ones from their start", () => {
@@ -83,8 +100,9 @@ test("it is over with the session's end, also when that is only told by a resync
 
 test("a place of an earlier visit is where it begins", () => {
   const resume = new Resume("s", { place: { seq: 7, epoch: 2 } });
-  assert.deepEqual(resume.commands(),
-    [{ type: "session.subscribe", session_id: "s", after_seq: 7, epoch: 2 }]);
+  assert.deepEqual(resume.commands(), [
+    { type: "session.subscribe", session_id: "s", after_seq: 7, epoch: 2 },
+  ]);
   assert.throws(() => resume.accept(delta(9)), Gap);
 });
 

@@ -45,13 +45,18 @@ def test_every_element_a_script_asks_for_is_on_the_page() -> None:
     assert wanted - set(re.findall(r'id="([\w-]+)"', page)) == set()
 
 
-def test_the_console_words_times_as_the_command_line_does() -> None:
+def test_the_console_words_times_and_prices_as_the_command_line_does() -> None:
     moments = [0, 49, 99, 100, 999, 999.5, 1000, 61_950, 64_200, 3_600_000, 36_061_000]
+    prices = [0, 0.0000123, 0.00042, 0.1, 0.999, 1, 12.345]
     program = (
-        f"import {{ clock, took }} from {json.dumps((FOLDER / 'wording.js').as_uri())};"
-        f"console.log(JSON.stringify({moments}.map((one) => [clock(one), took(one)])));"
+        f"import {{ clock, dollars, took }} from {json.dumps((FOLDER / 'wording.js').as_uri())};"
+        f"console.log(JSON.stringify([{moments}.map(clock), {moments}.map(took),"
+        f" {prices}.map(dollars)]));"
     )
     command = [str(NODE), "--input-type=module", "--eval", program]
     ran = subprocess.run(command, capture_output=True, timeout=30, check=True)
-    ours = [[wording.clock(moment), wording.took(moment)] for moment in moments]
-    assert json.loads(ran.stdout) == ours
+    assert json.loads(ran.stdout) == [
+        [wording.clock(moment) for moment in moments],
+        [wording.took(moment) for moment in moments],
+        [wording.dollars(price) for price in prices],
+    ]

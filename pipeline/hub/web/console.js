@@ -5,14 +5,14 @@ import { find, make, write } from "./dom.js";
 import { inspect } from "./inspector.js";
 import { openMicrophoneSession } from "./microphone.js";
 import { Model } from "./model.js";
+import { drawSessions } from "./sessionlist.js";
 import { drawFigures, View } from "./view.js";
 import { answered, clock, ending } from "./wording.js";
 
 const POLL = 2_000; // milliseconds between two looks at the list of sessions
 const HERE = location.origin;
-const STORED = "pipeline.place"; // in sessionStorage: { session, seq, epoch } of what is shown
+const STORED = "pipeline.place"; // in sessionStorage: { session, seq } of what is shown
 const TOKEN = "pipeline.token";
-const THEME = "pipeline.theme"; // in localStorage: light or dark
 
 let token = sessionStorage.getItem(TOKEN) ?? "";
 let model = new Model();
@@ -37,7 +37,10 @@ function follow(id, { resumeFrom = 0, unasked = false } = {}) {
   pick(null);
   banner("");
   const subscription = connect(HERE, {
-    session: id, afterSeq: 0, token, patience: Infinity,
+    session: id,
+    afterSeq: 0,
+    token,
+    patience: Infinity,
     onEvent: (event) => following?.id === id && take(event),
     onState: (state, cause) => following?.id === id && showState(state, cause),
   });
@@ -53,7 +56,6 @@ function follow(id, { resumeFrom = 0, unasked = false } = {}) {
 function take(event) {
   model.apply(event);
   announce(event);
-  remember();
   if (following.resumeFrom && model.seq >= following.resumeFrom) {
     view.list.dataset.resumed = following.resumeFrom;
     following.resumeFrom = 0;
@@ -62,10 +64,11 @@ function take(event) {
   redraw();
 }
 
-/** Keep where we are, for a reload of this page. */
+/** Keep what is shown, for a reload of this page. */
 function remember() {
-  const place = { session: following.id, seq: model.seq };
-  sessionStorage.setItem(STORED, JSON.stringify(place));
+  if (!following || model.seq === 0) return;
+  const seq = Math.max(model.seq, following.resumeFrom);
+  sessionStorage.setItem(STORED, JSON.stringify({ session: following.id, seq }));
 }
 
 /** Draw once per frame, however much has happened. */
@@ -77,6 +80,7 @@ function redraw() {
     const changed = new Set(model.changed);
     view.draw(model);
     view.list.dataset.seq = model.seq;
+    remember();
     drawFigures(model);
     drawEngines();
     drawComposer();
@@ -84,8 +88,13 @@ function redraw() {
   });
 }
 
-const WORDS = { connecting: "connecting…", live: "live", waiting: "connection lost, coming back…",
-                paused: "paused", closed: "closed" };
+const WORDS = {
+  connecting: "connecting…",
+  live: "live",
+  waiting: "connection lost, coming back…",
+  paused: "paused",
+  closed: "closed",
+};
 
 function showState(state, cause = "") {
   const pill = find("connection");
@@ -116,8 +125,12 @@ function refused(cause) {
 
 function drawEngines() {
   const { stt, llm, prompts, source } = model.session ?? {};
-  const chips = [source && `source ${source}`, named("stt", stt), named("llm", llm),
-                 prompts && `prompts ${prompts.join(", ")}`];
+  const chips = [
+    source && `source ${source}`,
+    named("stt", stt),
+    named("llm", llm),
+    prompts && `prompts ${prompts.join(", ")}`,
+  ];
   const shown = chips.filter(Boolean);
   const element = find("engines");
   if (element.dataset.shown === shown.join("|")) return;
@@ -172,11 +185,7 @@ async function listSessions() {
 function showSessions(sessions) {
   find("token").hidden = !token;
   const newestFirst = sessions.toReversed();
-  write(find("session-count"), sessions.length ? String(sessions.length) : "");
-  find("no-sessions").hidden = sessions.length > 0;
-  const list = find("session-list");
-  const rows = new Map([...list.children].map((row) => [row.dataset.session, row]));
-  list.replaceChildren(...newestFirst.map((info) => sessionRow(info, rows.get(info.id))));
+  drawSessions(newestFirst, following?.id);
   if (!following || (following.unasked && model.session?.status === "ended")) {
     const live = newestFirst.find(({ status }) => status === "live");
     const next = live ?? (following ? null : newestFirst[0]);
@@ -187,20 +196,6 @@ function showSessions(sessions) {
     write(find("connection"), "ready");
     find("empty").hidden = false;
   }
-}
-
-function sessionRow(info, row) {
-  const known = row ?? make("li", { "data-session": info.id },
-    make("a", { href: `#${encodeURIComponent(info.id)}` },
-      make("span", { class: "name" }, info.id), make("span", { class: "about" })));
-  const [link] = known.children;
-  const started = info.started ? new Date(info.started).toLocaleTimeString() : "";
-  const about = [info.status, info.source, started, `${info.head} events`].filter(Boolean);
-  write(link.lastElementChild, about.join(" · "));
-  link.dataset.status = info.status;
-  if (following?.id === info.id) link.setAttribute("aria-current", "page");
-  else link.removeAttribute("aria-current");
-  return known;
 }
 
 function showSessionList(isShown) {
@@ -236,7 +231,11 @@ function move(step) {
 const isOwn = () => own !== null && own.session.id === following?.id;
 
 /** What every session of ours has in common; its events come by the subscription. */
-const ownOptions = () => ({ token, events: ["session.*"], onEvent: () => {} });
+const ownOptions = () => ({ token, events: ["session.*"], onEvent: tellTrouble });
+
+function tellTrouble(event) {
+  if (event.type === "error") banner(event.error.message);
+}
 
 function adopt(session, microphone = null) {
   const mine = (own = { session, microphone });
@@ -292,21 +291,28 @@ async function send(event) {
   const field = find("text");
   const text = field.value.trim();
   if (!text) return;
+  const button = find("send");
+  if (button.disabled) return; // the session for the one before is about to begin
+  button.disabled = true;
   field.value = "";
   banner("");
   try {
-    if (!isOwn()) {
-      hangUp();
-      const session = openSession(HERE, { ...ownOptions(), audio: null });
-      await session.started;
-      adopt(session);
-    }
+    if (!isOwn()) await beginTextSession();
     own.session.createTurn(text);
   } catch (error) {
     field.value ||= text;
     banner(error.message);
     if (error instanceof PipelineError && error.code === 401) askForToken(error.message);
+  } finally {
+    button.disabled = false;
   }
+}
+
+async function beginTextSession() {
+  hangUp();
+  const session = openSession(HERE, { ...ownOptions(), audio: null });
+  await session.started;
+  adopt(session);
 }
 
 function drawOwn() {
@@ -318,15 +324,17 @@ function drawOwn() {
 }
 
 function drawComposer() {
-  const hint = isOwn() ? "Goes into this session."
-    : following ? "Starts a new session: this one is not fed from here."
-    : "Starts a new session.";
+  const hint = isOwn()
+    ? "Goes into this session."
+    : following
+      ? "Starts a new session: this one is not fed from here."
+      : "Starts a new session.";
   write(find("composer-hint"), hint);
   const live = [...model.responses.values()].some(({ status }) => status === "in_progress");
   find("cancel").hidden = !(isOwn() && live);
 }
 
-// --- tokens, looks, keys -----------------------------------------------------------------------
+// --- tokens, keys ------------------------------------------------------------------------------
 
 function askForToken(why) {
   const dialog = find("token-dialog");
@@ -350,19 +358,6 @@ function useToken(event) {
   } else listSessions();
 }
 
-function switchTheme() {
-  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const shown = document.documentElement.dataset.theme ?? system;
-  setTheme(shown === "dark" ? "light" : "dark");
-}
-
-function setTheme(theme) {
-  if (theme) {
-    document.documentElement.dataset.theme = theme;
-    localStorage.setItem(THEME, theme);
-  }
-}
-
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
@@ -374,7 +369,8 @@ const KEYS = {
 };
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]"))
+    return;
   const isTyping = event.target.matches?.("input, textarea, select");
   if (isTyping && event.key === "Escape") event.target.blur();
   if (isTyping || !Object.hasOwn(KEYS, event.key)) return;
@@ -401,11 +397,9 @@ function stored() {
 }
 
 function start() {
-  setTheme(localStorage.getItem(THEME));
   find("composer").addEventListener("submit", send);
   find("cancel").addEventListener("click", () => own?.session.cancelResponse());
   find("microphone").addEventListener("click", toggleMicrophone);
-  find("theme").addEventListener("click", switchTheme);
   find("token").addEventListener("click", () => askForToken("choose another token, or none"));
   find("token-form").addEventListener("submit", useToken);
   find("token-cancel").addEventListener("click", () => find("token-dialog").close());
@@ -413,7 +407,8 @@ function start() {
   find("keys-close").addEventListener("click", () => find("keys-dialog").close());
   find("close-inspector").addEventListener("click", () => pick(null));
   find("show-sessions").addEventListener("click", () =>
-    showSessionList(!document.body.classList.contains("listing")));
+    showSessionList(!document.body.classList.contains("listing")),
+  );
   find("session-list").addEventListener("click", () => showSessionList(false));
   document.addEventListener("keydown", onKey);
   addEventListener("popstate", () => fromAddress() && follow(fromAddress()));

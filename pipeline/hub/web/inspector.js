@@ -17,13 +17,21 @@ export function inspect(response, act = {}) {
   const about = answered(response.turns);
   write(find("inspector-title"), `${response.prompt || "response"}${about ? ` · ${about}` : ""}`);
   find("inspected").replaceChildren(
-    state(response, act), times(response), usage(response), request(response),
-    ...tools(response), ...structured(response), events(response));
+    state(response, act),
+    times(response),
+    usage(response),
+    request(response),
+    ...tools(response),
+    ...structured(response),
+    events(response),
+  );
 }
 
 function section(title, rows, ...rest) {
-  const list = rows.flatMap(([name, value, notable = false]) =>
-    [make("dt", {}, name), make("dd", { class: notable ? "slow" : null }, value)]);
+  const list = rows.flatMap(([name, value, notable = false]) => [
+    make("dt", {}, name),
+    make("dd", { class: notable ? "slow" : null }, value),
+  ]);
   return make("section", {}, make("h3", {}, title), make("dl", {}, ...list), ...rest);
 }
 
@@ -87,9 +95,13 @@ function code(text) {
 
 function tools({ tools: called }) {
   if (!called.length) return [];
-  const lines = called.map(({ name, arguments: given, result }) =>
-    `${name}(${JSON.stringify(given)})${result === undefined ? "" : ` → ${JSON.stringify(result)}`}`);
-  return [make("section", {}, make("h3", {}, "Tools"), make("pre", { tabindex: "0" }, lines.join("\n")))];
+  const lines = called.map(
+    ({ name, arguments: given, result }) =>
+      `${name}(${JSON.stringify(given)})${result === undefined ? "" : ` → ${JSON.stringify(result)}`}`,
+  );
+  return [
+    make("section", {}, make("h3", {}, "Tools"), make("pre", { tabindex: "0" }, lines.join("\n"))),
+  ];
 }
 
 function structured({ json }) {

@@ -39,8 +39,13 @@ class Microphone {
  */
 export async function openMicrophone({ onChunk, onEnd = () => {}, constraints = {} }) {
   if (!navigator.mediaDevices) throw new Error("a microphone needs https, or localhost");
-  const audio = { channelCount: 1, echoCancellation: true, autoGainControl: true,
-                  noiseSuppression: false, ...constraints };
+  const audio = {
+    channelCount: 1,
+    echoCancellation: true,
+    autoGainControl: true,
+    noiseSuppression: false,
+    ...constraints,
+  };
   const stream = await navigator.mediaDevices.getUserMedia({ audio });
   const context = new AudioContext({ sinkId: { type: "none" } }); // nothing is played here
   const microphone = new Microphone(context, stream);
@@ -49,7 +54,8 @@ export async function openMicrophone({ onChunk, onEnd = () => {}, constraints = 
     await context.resume();
     const frames = Math.round(context.sampleRate * CHUNK);
     const capture = new AudioWorkletNode(context, "pipeline-capture", {
-      numberOfOutputs: 0, processorOptions: { frames },
+      numberOfOutputs: 0,
+      processorOptions: { frames },
     });
     capture.port.onmessage = ({ data }) => onChunk(data.audio, data.loudest);
     context.createMediaStreamSource(stream).connect(capture);

@@ -27,8 +27,17 @@ export class Model {
   turn(number, t) {
     let turn = this.turns.get(number);
     if (!turn) {
-      turn = { kind: "turn", number, t: t ?? -1, text: "", speaker: null, open: true, delay: null,
-               language: null, responses: [] };
+      turn = {
+        kind: "turn",
+        number,
+        t: t ?? -1,
+        text: "",
+        speaker: null,
+        open: true,
+        delay: null,
+        language: null,
+        responses: [],
+      };
       this.turns.set(number, turn);
       this.items.push(turn);
     }
@@ -51,11 +60,25 @@ export class Model {
 
   addResponse(event) {
     const response = {
-      id: event.response_id, prompt: event.prompt ?? "", turns: event.turns ?? [], t: event.t ?? -1,
-      model: event.model ?? "", speculative: event.speculative ?? false,
-      supersedes: event.supersedes ?? null, supersededBy: null, overtakenBy: null,
-      status: "in_progress", reason: null, text: "", json: null, times: null, usage: null,
-      request: null, error: null, counts: new Map(), tools: [],
+      id: event.response_id,
+      prompt: event.prompt ?? "",
+      turns: event.turns ?? [],
+      t: event.t ?? -1,
+      model: event.model ?? "",
+      speculative: event.speculative ?? false,
+      supersedes: event.supersedes ?? null,
+      supersededBy: null,
+      overtakenBy: null,
+      status: "in_progress",
+      reason: null,
+      text: "",
+      json: null,
+      times: null,
+      usage: null,
+      request: null,
+      error: null,
+      counts: new Map(),
+      tools: [],
     };
     response.turn = this.home(response.turns);
     response.turn.responses.push(response);
@@ -73,8 +96,20 @@ export class Model {
 
   /** The numbers of the totals line. */
   figures() {
-    const figures = { responses: 0, live: 0, cancelled: 0, failed: 0, input: 0, output: 0,
-                      wasted: 0, cost: null, estimated: false, endToEnd: [], firstToken: [], turns: 0 };
+    const figures = {
+      responses: 0,
+      live: 0,
+      cancelled: 0,
+      failed: 0,
+      input: 0,
+      output: 0,
+      wasted: 0,
+      cost: null,
+      estimated: false,
+      endToEnd: [],
+      firstToken: [],
+      turns: 0,
+    };
     for (const turn of this.turns.values()) if (!turn.open && turn.number > 0) figures.turns += 1;
     for (const response of this.responses.values()) addFigures(figures, response);
     return figures;
@@ -185,7 +220,8 @@ Model.prototype.resync = function resync(state, reason, t) {
   Object.assign(this, new Model(), { seq, session });
   this.changed.add("session");
   this.changed.add("everything");
-  const why = { slow: "this page was too slow", expired: "older events are gone" }[reason] ?? reason;
+  const why =
+    { slow: "this page was too slow", expired: "older events are gone" }[reason] ?? reason;
   this.notice(`events left out${why ? ` (${why})` : ""}: here is what they come to`, { t });
   for (const turn of state.turns ?? []) APPLY["turn.completed"].call(this, turn);
   if (state.open_turn) APPLY["turn.updated"].call(this, state.open_turn);

@@ -55,7 +55,11 @@ export class Resume {
   commands() {
     const events = this.#events.length ? { events: this.#events } : {};
     const commands = [...this.#places].map(([session_id, { seq, epoch }]) => ({
-      type: "session.subscribe", session_id, after_seq: seq, epoch, ...events,
+      type: "session.subscribe",
+      session_id,
+      after_seq: seq,
+      epoch,
+      ...events,
     }));
     const everything = this.#session === "*";
     if (everything || commands.length === 0) {

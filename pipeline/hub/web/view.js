@@ -2,10 +2,25 @@
 
 import { extend, find, make, write } from "./dom.js";
 import { isSlow, stages } from "./model.js";
-import { answered, clock, dollars, ending, isSuperseded, percentile, took, tookOrNone } from "./wording.js";
+import {
+  answered,
+  clock,
+  dollars,
+  ending,
+  isSuperseded,
+  percentile,
+  took,
+  tookOrNone,
+} from "./wording.js";
 
-const NAMES = { "end-of-turn": "end of turn", queue: "queue", "first-token": "first token",
-                generation: "generation", cancelled: "cancelled", failed: "failed" };
+const NAMES = {
+  "end-of-turn": "end of turn",
+  queue: "queue",
+  "first-token": "first token",
+  generation: "generation",
+  cancelled: "cancelled",
+  failed: "failed",
+};
 const NEAR = 80; // pixels from the end, within which the page follows what comes
 
 export class View {
@@ -36,7 +51,8 @@ export class View {
   /** Draw what has changed in `model` since the last time. */
   draw(model) {
     if (model.changed.has("everything")) this.clear();
-    const all = model.changed.has("everything") ? [...model.items, ...model.responses.values()]
+    const all = model.changed.has("everything")
+      ? [...model.items, ...model.responses.values()]
       : model.changed;
     for (const one of all) this.#drawOne(one);
     this.#rescale(model);
@@ -57,12 +73,24 @@ export class View {
   #turnParts(turn) {
     let parts = this.#elements.get(turn);
     if (parts) return parts;
-    const [at, speaker, text] = [make("span", { class: "at" }), make("b", { class: "speaker" }),
-                                 make("span", { class: "said" })];
-    const number = make("span", { class: "number" }, turn.number ? `turn ${turn.number}` : "session");
+    const [at, speaker, text] = [
+      make("span", { class: "at" }),
+      make("b", { class: "speaker" }),
+      make("span", { class: "said" }),
+    ];
+    const number = make(
+      "span",
+      { class: "number" },
+      turn.number ? `turn ${turn.number}` : "session",
+    );
     const responses = make("ul", { class: "responses" });
-    const element = make("li", { class: "turn", "data-turn": turn.number },
-      make("div", { class: "when" }, at, number), make("p", { class: "line" }, speaker, text), responses);
+    const element = make(
+      "li",
+      { class: "turn", "data-turn": turn.number },
+      make("div", { class: "when" }, at, number),
+      make("p", { class: "line" }, speaker, text),
+      responses,
+    );
     parts = { element, at, speaker, text, responses };
     this.#elements.set(turn, parts);
     this.list.append(element);
@@ -79,8 +107,12 @@ export class View {
 
   #drawNotice(notice) {
     if (this.#elements.has(notice)) return;
-    const element = make("li", { class: `notice ${notice.tone}` },
-      make("span", { class: "at" }, clock(notice.t)), make("span", {}, notice.text));
+    const element = make(
+      "li",
+      { class: `notice ${notice.tone}` },
+      make("span", { class: "at" }, clock(notice.t)),
+      make("span", {}, notice.text),
+    );
     this.#elements.set(notice, { element });
     this.list.append(element);
   }
@@ -93,17 +125,27 @@ export class View {
     const text = make("span", { class: "text", "data-response": response.id });
     const label = make("span", { class: "ending" });
     const bar = make("div", { class: "bar", role: "img" });
-    const total = make("button", { class: "total", type: "button", "aria-pressed": "false",
-                                   "aria-controls": "inspector" });
+    const total = make("button", {
+      class: "total",
+      type: "button",
+      "aria-pressed": "false",
+      "aria-controls": "inspector",
+    });
     const prompt = make("span", { class: "prompt" }, response.prompt || "response");
-    const others = response.turns.length > 1
-      ? make("span", { class: "answers" }, `answers ${answered(response.turns)}`) : null;
+    const others =
+      response.turns.length > 1
+        ? make("span", { class: "answers" }, `answers ${answered(response.turns)}`)
+        : null;
     const guess = response.speculative
-      ? make("span", { class: "answers", title: "begun before the turn had ended" }, "early") : null;
-    const element = make("li", { class: "response" },
+      ? make("span", { class: "answers", title: "begun before the turn had ended" }, "early")
+      : null;
+    const element = make(
+      "li",
+      { class: "response" },
       make("div", { class: "head" }, prompt, others, guess),
       make("p", { class: "answer" }, text, " ", label),
-      make("div", { class: "waterfall" }, bar, total));
+      make("div", { class: "waterfall" }, bar, total),
+    );
     element.addEventListener("click", () => {
       if (document.getSelection()?.isCollapsed ?? true) this.#onPick(response);
     });
@@ -131,12 +173,18 @@ export class View {
   #drawTotal(button, response) {
     const { status, times } = response;
     const slow = isSlow(response);
-    const shown = { completed: tookOrNone(times?.end_to_end ?? times?.total),
-                    in_progress: response.text ? "streaming" : "waiting" }[status] ?? status;
+    const shown =
+      {
+        completed: tookOrNone(times?.end_to_end ?? times?.total),
+        in_progress: response.text ? "streaming" : "waiting",
+      }[status] ?? status;
     write(button, shown);
     button.classList.toggle("slow", slow && status === "completed");
     const what = status === "completed" ? `end to end ${shown}${slow ? ", slow" : ""}` : shown;
-    button.setAttribute("aria-label", `${response.prompt} to ${answered(response.turns)}: ${what}; inspect`);
+    button.setAttribute(
+      "aria-label",
+      `${response.prompt} to ${answered(response.turns)}: ${what}; inspect`,
+    );
     button.title = slow ? "1 s or more from the end of speech to the first text" : "inspect";
   }
 
@@ -147,12 +195,14 @@ export class View {
     bar.title = said;
     bar.classList.toggle("longer", (found.at(-1)?.to ?? 0) > this.#scale);
     bar.style.setProperty("--second", `${100_000 / this.#scale}%`);
-    bar.replaceChildren(...found.map(({ name, from, to }) => {
-      const piece = make("i", { "data-stage": name });
-      piece.style.left = `${Math.min(100, (100 * from) / this.#scale)}%`;
-      piece.style.width = `${Math.max(0.4, (100 * (Math.min(to, this.#scale) - from)) / this.#scale)}%`;
-      return piece;
-    }));
+    bar.replaceChildren(
+      ...found.map(({ name, from, to }) => {
+        const piece = make("i", { "data-stage": name });
+        piece.style.left = `${Math.min(100, (100 * from) / this.#scale)}%`;
+        piece.style.width = `${Math.max(0.4, (100 * (Math.min(to, this.#scale) - from)) / this.#scale)}%`;
+        return piece;
+      }),
+    );
   }
 
   /** Give all waterfalls one scale, so that their lengths can be compared. */
@@ -169,7 +219,10 @@ export class View {
 
   /** Mark `response` as the one that is inspected. */
   mark(response) {
-    for (const [one, isPicked] of [[this.#picked, false], [response, true]]) {
+    for (const [one, isPicked] of [
+      [this.#picked, false],
+      [response, true],
+    ]) {
       const parts = this.#elements.get(one);
       parts?.element.classList.toggle("picked", isPicked);
       parts?.total.setAttribute("aria-pressed", String(isPicked));
@@ -220,9 +273,20 @@ export function drawFigures(model) {
     ["first token p50", tookOrNone(percentile(figures.firstToken, 0.5))],
     ["cancelled", `${figures.cancelled} of ${figures.responses}`],
     ...(figures.failed ? [["failed", figures.failed, true]] : []),
-    ["tokens", `${about}${figures.input} in · ${about}${figures.output} out · ${about}${figures.wasted} wasted`],
+    [
+      "tokens",
+      `${about}${figures.input} in · ${about}${figures.output} out · ${about}${figures.wasted} wasted`,
+    ],
     ...(figures.cost === null ? [] : [["cost", dollars(figures.cost)]]),
   ];
-  find("figures").replaceChildren(...cells.map(([name, value, notable = false]) =>
-    make("div", {}, make("dt", {}, name), make("dd", { class: notable ? "slow" : null }, String(value)))));
+  find("figures").replaceChildren(
+    ...cells.map(([name, value, notable = false]) =>
+      make(
+        "div",
+        {},
+        make("dt", {}, name),
+        make("dd", { class: notable ? "slow" : null }, String(value)),
+      ),
+    ),
+  );
 }

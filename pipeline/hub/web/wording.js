@@ -54,9 +54,10 @@ export function tokens(count, isEstimated) {
   return `${isEstimated ? "~" : ""}${count} ${count === 1 ? "token" : "tokens"}`;
 }
 
-/** A price in US dollars, with two digits that say something. */
+/** USD with three digits that mean something: $0.00042, $1.23. */
 export function dollars(amount) {
-  return `$${amount >= 1 ? amount.toFixed(2) : Number(amount.toPrecision(2)).toString()}`;
+  const digits = amount >= 1 || amount <= 0 ? 2 : 2 - Math.floor(Math.log10(amount));
+  return `$${amount.toFixed(digits)}`;
 }
 
 /** Which turns a response answers: "turn 2", "turns 2–3", or "" for none of its own. */
