@@ -111,6 +111,11 @@ async def test_a_token_is_asked_for_and_stays_out_of_every_address() -> None:
         page.on("request", lambda request: asked.append(request.url))
         page.on("websocket", lambda socket: asked.append(socket.url))
         await page.wait_for_selector("#token-dialog[open]")
+        await page.fill("#token-text", "wrong")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#token-dialog[open]")
+        await page.keyboard.press("Escape")
+        await page.click("#token")
         await page.fill("#token-text", "open-sesame")
         with anyio.fail_after(10):
             await page.keyboard.press("Enter")

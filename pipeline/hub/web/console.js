@@ -7,7 +7,7 @@ import { openMicrophoneSession } from "./microphone.js";
 import { Model } from "./model.js";
 import { drawSessions } from "./sessionlist.js";
 import { drawFigures, View } from "./view.js";
-import { answered, clock, ending } from "./wording.js";
+import { answered, ending } from "./wording.js";
 
 const POLL = 2_000; // milliseconds between two looks at the list of sessions
 const HERE = location.origin;
@@ -20,6 +20,7 @@ let following = null; // { id, subscription, resumeFrom, unasked }
 let own = null; // { session, microphone } that this page feeds
 let picked = null; // the response that is inspected
 let drawing = false;
+let declined = false; // to give a token
 
 const view = new View((response) => pick(response));
 
@@ -183,7 +184,6 @@ async function listSessions() {
 }
 
 function showSessions(sessions) {
-  find("token").hidden = !token;
   const newestFirst = sessions.toReversed();
   drawSessions(newestFirst, following?.id);
   if (!following || (following.unasked && model.session?.status === "ended")) {
@@ -336,16 +336,24 @@ function drawComposer() {
 
 // --- tokens, keys ------------------------------------------------------------------------------
 
-function askForToken(why) {
+/** Ask for a token, though not again and again of who would not give one. */
+function askForToken(why, { again = false } = {}) {
   const dialog = find("token-dialog");
-  if (dialog.open) return;
+  find("token").hidden = false;
+  if (dialog.open || (declined && !again)) return;
   write(find("token-why"), `The server says: ${why}`);
   find("token-text").value = "";
   dialog.showModal();
 }
 
+function declineToken() {
+  declined = true;
+  find("token-dialog").close();
+}
+
 function useToken(event) {
   event.preventDefault();
+  declined = false;
   token = find("token-text").value.trim();
   sessionStorage.setItem(TOKEN, token);
   find("token-dialog").close();
@@ -400,9 +408,12 @@ function start() {
   find("composer").addEventListener("submit", send);
   find("cancel").addEventListener("click", () => own?.session.cancelResponse());
   find("microphone").addEventListener("click", toggleMicrophone);
-  find("token").addEventListener("click", () => askForToken("choose another token, or none"));
+  find("token").addEventListener("click", () =>
+    askForToken("choose another token, or none", { again: true }),
+  );
   find("token-form").addEventListener("submit", useToken);
-  find("token-cancel").addEventListener("click", () => find("token-dialog").close());
+  find("token-cancel").addEventListener("click", declineToken);
+  find("token-dialog").addEventListener("cancel", declineToken);
   find("keys").addEventListener("click", () => find("keys-dialog").showModal());
   find("keys-close").addEventListener("click", () => find("keys-dialog").close());
   find("close-inspector").addEventListener("click", () => pick(null));
@@ -414,6 +425,7 @@ function start() {
   addEventListener("popstate", () => fromAddress() && follow(fromAddress()));
   document.addEventListener("visibilitychange", listSessions);
   setInterval(listSessions, POLL);
+  find("token").hidden = !token;
   drawFigures(model);
   drawComposer();
   const before = stored();
