@@ -57,7 +57,7 @@ async def run(
     stt
         Speech-to-text: auto, assemblyai, local, or a ws:// or wss:// address.
     llm
-        Language model: auto, assemblyai, local, or an http:// or https:// base address.
+        Language model: auto, assemblyai, in-stream, local, or an http:// or https:// address.
     prompt
         Name of a prompt in the settings, or, with a space in it, the text of one. Repeatable.
     policy

@@ -49,7 +49,7 @@ async def serve(
     stt
         Speech-to-text: auto, assemblyai, local, or a ws:// or wss:// address.
     llm
-        Language model: auto, assemblyai, local, or an http:// or https:// base address.
+        Language model: auto, assemblyai, in-stream, local, or an http:// or https:// address.
     model
         Name of the language model, as its server knows it.
     journal

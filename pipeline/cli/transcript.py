@@ -195,7 +195,7 @@ def _told(turn: Turn) -> str:
 
 def _quoted(answer: Answer) -> str:
     done = answer.done
-    to = ", ".join(map(str, answer.turns))
+    to = ", ".join(map(str, answer.turns)) or "the session"
     how = "" if done.status == "completed" else f" ({done.reason or done.status})"
     text = done.text.strip() or "(no text)"
     return f"*{answer.prompt} to {to}{how}:*\n\n" + "\n".join(

@@ -30,9 +30,14 @@ def turn(number: int, text: str, t: int, **more: object) -> TurnCompleted:
     return TurnCompleted(turn=number, text=text, t=t, end_of_turn_delay=None, **more)  # type: ignore[arg-type]  # checked by what it prints
 
 
-def answer(text: str, status: Status = "completed", reason: str | None = None) -> list[Event]:
+def answer(
+    text: str,
+    status: Status = "completed",
+    reason: str | None = None,
+    turns: tuple[int, ...] = (1,),
+) -> list[Event]:
     return [
-        ResponseCreated(response_id="r", prompt="reply", turns=(1,), model="m", speculative=False),
+        ResponseCreated(response_id="r", prompt="reply", turns=turns, model="m", speculative=False),
         ResponseDone(
             response_id="r",
             status=status,
@@ -100,6 +105,12 @@ def test_markdown_holds_turns_and_answers_in_order() -> None:
         "**1:04.2 A** Ask not!\n\n"
         "*reply to 1:*\n\n> Two\n> lines.\n\n"
         "*reply to 1 (superseded):*\n\n> (no text)\n"
+    )
+
+
+def test_an_answer_to_no_turn_is_one_to_the_session() -> None:
+    assert "*reply to the session:*\n\n> In short.\n" in markdown(
+        told(*answer("In short.", turns=()))
     )
 
 
