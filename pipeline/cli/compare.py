@@ -78,9 +78,9 @@ async def compare(
     told = [_settings_of(each, overrides, prompts, config) for each in chosen]
     await (await FileSource.open(file)).aclose()  # what cannot be read is told before anything runs
     runs: list[Run] = []
-    for number, (each, settings) in enumerate(zip(chosen, told, strict=True), 1):
-        progress(f"{number} of {len(chosen)}: {each.name}{_note(settings)}")
-        run = await _ran(each.name, settings, file, speed)
+    for number, (name, note, settings) in enumerate(told, 1):
+        progress(f"{number} of {len(told)}: {name}{note}")
+        run = await _ran(name, settings, file, speed)
         progress(f"  {_outcome(run)}")
         runs.append(run)
         if json:
@@ -97,8 +97,8 @@ def _settings_of(
     overrides: Mapping[str, object],
     prompts: Mapping[str, Prompt],
     config: Path | None,
-) -> Settings:
-    """Return the settings of one variant, with the prompts that all of them run."""
+) -> tuple[str, str, Settings]:
+    """Return a variant's name, a note on it, and its settings, with the prompts that all run."""
     check_names(variant, prompts)
     model = variant.model or variant.changes.get("llm.model")
     if model is not None:
@@ -106,9 +106,12 @@ def _settings_of(
     every = {**overrides, **spelled_out(prompts), **variant.changes}
     settings = load(config, os.environ, every)
     mine = {name: settings.prompts[name] for name in prompts}
+    note = ""
     if settings.llm.engine == "in-stream":
-        mine = {name: adapted(prompt) for name, prompt in mine.items()}
-    return replace(settings, prompts=mine)
+        fitted = {name: adapted(prompt) for name, prompt in mine.items()}
+        mine = {name: prompt for name, (prompt, _) in fitted.items()}
+        note = "; ".join(f"{name} has {said} there" for name, (_, said) in fitted.items() if said)
+    return variant.name, f" ({note})" if note else "", replace(settings, prompts=mine)
 
 
 async def _ran(name: str, settings: Settings, file: str, speed: float) -> Run:
@@ -136,11 +139,6 @@ async def _play(settings: Settings, file: str, speed: float, tally: Tally) -> No
     finally:
         with anyio.move_on_after(settings.stt.close_timeout, shield=True):
             await source.aclose()
-
-
-def _note(settings: Settings) -> str:
-    in_stream = settings.llm.engine == "in-stream"
-    return " (with policy parallel and no history, as it has no others)" if in_stream else ""
 
 
 def _outcome(run: Run) -> str:

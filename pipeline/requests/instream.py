@@ -46,6 +46,8 @@ NEEDED: Mapping[str, tuple[Any, str]] = {
     "policy": ("parallel", "no answer can be called off, or wait for another"),
     "history": (0, "no earlier turn is sent along"),
 }
+#: what only changes how an answer comes about
+LEFT_OUT = ("temperature", "extra", "siblings", "speculate", "interrupt")
 #: bytes of the parameter: it travels in the address, of which servers commonly take 8 KiB in all
 LONGEST = 5000
 
@@ -83,9 +85,18 @@ def _check_prompt(name: str, prompt: Prompt, model: str) -> None:
         )
 
 
-def adapted(prompt: Prompt) -> Prompt:
-    """Return ``prompt`` with the policy and history that there are in-stream."""
-    return msgspec.structs.replace(prompt, **{name: want for name, (want, _) in NEEDED.items()})
+def adapted(prompt: Prompt) -> tuple[Prompt, str]:
+    """Return ``prompt`` as near to itself as there is in-stream, and what was changed for that.
+
+    What it is there for stays as it is, and may be refused: triggers, JSON, tags.
+    """
+    usual = Prompt()
+    wanted = {name: want for name, (want, _) in NEEDED.items()}
+    wanted |= {name: getattr(usual, name) for name in LEFT_OUT}
+    changed = {name: want for name, want in wanted.items() if getattr(prompt, name) != want}
+    said = [f"{name} {changed[name]}" for name in NEEDED if name in changed]
+    said += [f"without {name}" for name in LEFT_OUT if name in changed]
+    return msgspec.structs.replace(prompt, **changed), ", ".join(said)
 
 
 def parameter(prompt: Prompt, model: str) -> dict[str, Any]:

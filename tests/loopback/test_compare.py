@@ -50,7 +50,7 @@ async def test_without_variants_both_ways_to_a_model_are_run_one_after_the_other
     assert in_stream.endswith("  Nine to five, I was told.")
     assert empty == ""
     assert [line.split()[0] for line in totals] == ["client-side", "in-stream"]
-    assert "2 of 2: in-stream (with policy parallel and no history" in ran.err
+    assert "2 of 2: in-stream (reply has policy parallel, history 0 there)" in ran.err
 
 
 async def test_models_prompts_and_engines_are_variants_as_well() -> None:

@@ -15,7 +15,7 @@ VENDOR = Choice("assemblyai", "as asked")
 
 
 def fits(stt: Choice = VENDOR, settings: Settings | None = None, **values: Any) -> None:
-    prompt = adapted(Prompt(**values))
+    prompt = Prompt(policy="parallel", history=0, **values)
     check(settings or Settings(), stt, {"reply": prompt})
 
 
@@ -87,6 +87,21 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
         'policy must be "parallel": no answer can be called off, or wait for another',
         "speculate must not be set: it is not sent along, or has no effect there",
     ]
+
+
+def test_a_prompt_can_be_made_to_fit_where_its_answers_stay_what_they_are() -> None:
+    prompt, said = adapted(Prompt(system="S", temperature=0.5, speculate=True, max_tokens=9))
+    assert said == "policy parallel, history 0, without temperature, without speculate"
+    assert prompt == Prompt(system="S", max_tokens=9, policy="parallel", history=0)
+    check(Settings(), VENDOR, {"reply": prompt})
+    assert adapted(prompt) == (prompt, "")
+
+
+@pytest.mark.parametrize("values", [{"output": "json"}, {"at_end": True}, {"keyword": "help"}])
+def test_what_a_prompt_is_for_is_not_changed(values: dict[str, Any]) -> None:
+    prompt, _ = adapted(Prompt(**values))
+    with pytest.raises(SettingsError):
+        check(Settings(), VENDOR, {"reply": prompt})
 
 
 def test_one_prompt_only_can_run() -> None:
