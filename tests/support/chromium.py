@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-WAIT = 15_000  #: milliseconds for whatever a test waits for
+WAIT = 30_000  #: milliseconds for whatever a test waits for, on a busy machine
+
+expect.set_options(timeout=WAIT)
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium: apt-get install chromium"
