@@ -21,6 +21,7 @@ TYPES: Mapping[str, str] = {
     "client.d.ts": "text/plain; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "microphone.d.ts": "text/plain; charset=utf-8",
     "capture.js": SCRIPT,
     "client.js": SCRIPT,
     "console.js": SCRIPT,

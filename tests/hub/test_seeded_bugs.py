@@ -18,7 +18,7 @@ from tests.hub import push_model
 from tests.hub.push_model import PushMachine
 
 SEARCH = settings(
-    max_examples=1500,
+    max_examples=5000,  # few are needed, mostly; which come depends on what else is imported
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -1,4 +1,4 @@
-// A client of the push protocol without dependencies: browsers, and Node 22 or newer.
+// A client of the push protocol without dependencies: browsers, and Node 22.7 or newer.
 //
 //   import { connect, openSession } from "./client.js";
 //
