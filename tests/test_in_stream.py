@@ -16,7 +16,7 @@ from pipeline.gateway.chain import Target
 from pipeline.gateway.instream import InStream, Means
 from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy
-from pipeline.speech import InStreamReply, StreamLost, StreamResumed
+from pipeline.speech import InStreamReply, StreamLost, StreamOpened, StreamResumed
 from pipeline.unasked import Ordered
 from tests.conftest import VirtualTimeLoop
 from tests.support.stage import Stage, turn
@@ -161,9 +161,23 @@ async def test_what_was_due_on_a_lost_connection_is_not_waited_for() -> None:
         await anyio.sleep(1)
         staged.speech.hear(StreamLost("reset"))
         staged.speech.hear(StreamResumed(0.5))
+        staged.speech.hear(StreamOpened("2", 0.5))
+        staged.speech.hear(reply(0, "For another turn, whose number is 0 again."))
         await session.finish()
+    assert staged.said("response.done")[0]["text"] == "One two."
     assert staged.said("response.done")[0]["times"]["time_to_first_token"] == pytest.approx(3000)
     assert staged.said("error") == []
+
+
+async def test_a_formatted_copy_of_a_turn_brings_no_second_answer() -> None:
+    staged = stage()
+    async with staged.open() as session:
+        staged.speech.hear(turn(0, "hello there"))
+        staged.speech.hear(turn(0, "Hello there."))
+        staged.speech.hear(reply(0, "Hello to you."))
+        await session.finish()
+    assert [done["text"] for done in staged.said("response.done")] == ["Hello to you."]
+    assert staged.gateway.requests == []
 
 
 async def test_a_turn_that_was_typed_is_not_waited_for_either() -> None:

@@ -13,10 +13,10 @@ from msgspec import Struct
 from pipeline.completions import Accepted, CompletionRequest, Piece
 from pipeline.errors import GatewayTimeout
 from pipeline.gateway.chain import Chain, ChainReply, Target
+from pipeline.gateway.misses import Misses
 from pipeline.gateway.records import Log, PriceOf
 from pipeline.gateway.retry import Policy
 from pipeline.gateway.stream import ReplyReader
-from pipeline.gateway.unasked import Unasked
 
 HOST = "in-stream"
 MOST_SLOTS = 64  #: turns whose answers are kept for somebody to ask for
@@ -59,7 +59,7 @@ class InStream:
         self._chain = Chain([own, *means.others], means.policy, log=means.log)
         #: whom to ask at once where no answer is due
         self._behind = Chain(means.others, means.policy, log=means.log) if means.others else None
-        self._watch = Unasked(means.patience)
+        self._watch = Misses(means.patience)
         self._patience = means.patience
         self._tell = tell
         self._slots: dict[int, Slot] = {}

@@ -21,7 +21,7 @@ MOST_MISSES = 3  #: turns in a row
 State = Literal["hoping", "coming", "silent"]
 
 
-class Unasked:
+class Misses:
     """Follows one session's turns; its methods return what is to be said, if anything is."""
 
     def __init__(self, patience: float) -> None:
@@ -31,7 +31,7 @@ class Unasked:
         self._said_late = False
 
     def __repr__(self) -> str:
-        return f"<Unasked {self.state}, {self._misses} misses>"
+        return f"<Misses {self._misses}, {self.state}>"
 
     def came(self, turn: int, *, late: bool = False) -> str | None:
         """An answer to ``turn`` is here; ``late``: somebody else was asked already."""
