@@ -78,6 +78,23 @@ async def test_text_is_never_taken_for_markup() -> None:
             await page.evaluate("document.body.innerHTML = '<b>x</b>'")
 
 
+async def test_a_response_of_ones_own_session_can_be_called_off() -> None:
+    lines: Sequence[dict[str, Any]] = [{"llm": "reply", "text": STORY, "token_ms": 300}]
+    async with (
+        service(lines) as (url, sim, _),
+        chromium() as browser,
+        visit(browser, page_of(url)) as page,
+    ):
+        await page.keyboard.press("/")
+        await page.keyboard.type("Tell me a story.")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".answer .text")).to_contain_text("two")
+        await page.click("#cancel")
+        await expect(page.locator(".ending")).to_contain_text("cancelled")
+        await expect(page.locator("#cancel")).to_be_hidden()
+        await sim.llm.cancelled(1)
+
+
 async def test_a_cut_connection_is_taken_up_and_the_answer_is_whole() -> None:
     lines: Sequence[dict[str, Any]] = [{"llm": "reply", "text": STORY, "token_ms": 150}]
     async with (

@@ -175,3 +175,18 @@ test("a response that answers no turn of its own stands below the newest", () =>
   const model = modelOf(turn(1, "a"), created("r1", []));
   assert.equal(model.turns.get(1).responses.length, 1);
 });
+
+test("what happens to speech-to-text stands between the turns", () => {
+  const model = modelOf(
+    turn(1, "a"),
+    { type: "stt.interrupted", cause: "reset" },
+    { type: "stt.resumed", replayed: 1.24, lost_from: 2, lost_to: 3.5, speaker: "Ada" },
+  );
+  assert.deepEqual(
+    model.items.slice(1).map(({ text, tone }) => [text, tone]),
+    [
+      ["speech-to-text is out of reach: reset; audio is kept", "warn"],
+      ["speech-to-text of Ada is back: 1.2 s of audio sent again, 1.5 s are lost", "bad"],
+    ],
+  );
+});

@@ -139,6 +139,11 @@ function addFigures(figures, { status, usage, times }) {
   if (isNumber(times?.time_to_first_token)) figures.firstToken.push(times.time_to_first_token);
 }
 
+/** Speech-to-text, and whose where each channel has its own. */
+function hearing(speaker) {
+  return speaker ? `speech-to-text of ${speaker}` : "speech-to-text";
+}
+
 const APPLY = {
   "session.created"(event) {
     const { session_id: id, source, stt, llm, prompts } = event;
@@ -159,13 +164,14 @@ const APPLY = {
   "session.resync"({ state, reason, t }) {
     this.resync(state, reason ?? "", t);
   },
-  "stt.interrupted"({ cause, t }) {
-    this.notice(`speech-to-text is out of reach: ${cause}; audio is kept`, { t, tone: "warn" });
+  "stt.interrupted"({ cause, speaker, t }) {
+    const text = `${hearing(speaker)} is out of reach: ${cause}; audio is kept`;
+    this.notice(text, { t, tone: "warn" });
   },
-  "stt.resumed"({ replayed, lost_from: from, lost_to: to, t }) {
+  "stt.resumed"({ replayed, lost_from: from, lost_to: to, speaker, t }) {
     const lost = isNumber(from) && isNumber(to) ? `, ${(to - from).toFixed(1)} s are lost` : "";
-    const said = `speech-to-text is back: ${replayed.toFixed(1)} s of audio sent again${lost}`;
-    this.notice(said, { t, tone: lost ? "bad" : "plain" });
+    const text = `${hearing(speaker)} is back: ${replayed.toFixed(1)} s of audio sent again${lost}`;
+    this.notice(text, { t, tone: lost ? "bad" : "plain" });
   },
   "turn.updated"({ turn: number, text, speaker, t }) {
     const turn = this.turn(number, t);
@@ -224,7 +230,8 @@ Model.prototype.resync = function resync(state, reason, t) {
     { slow: "this page was too slow", expired: "older events are gone" }[reason] ?? reason;
   this.notice(`events left out${why ? ` (${why})` : ""}: here is what they come to`, { t });
   for (const turn of state.turns ?? []) APPLY["turn.completed"].call(this, turn);
-  if (state.open_turn) APPLY["turn.updated"].call(this, state.open_turn);
+  const open = state.open_turns?.length ? state.open_turns : [state.open_turn];
+  for (const turn of open) if (turn) APPLY["turn.updated"].call(this, turn);
   for (const { status, text, reason: cause = null, ...known } of state.responses ?? []) {
     Object.assign(this.addResponse(known), { status, text, reason: cause });
   }
