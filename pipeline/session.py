@@ -61,6 +61,9 @@ from pipeline.tasks import plain_errors
 from pipeline.turns.tracker import TurnTracker
 from pipeline.unasked import Ordered, Unasked
 
+#: seconds for the first words of a last turn to come; after its onset it takes up to 1.2
+#: (AssemblyAI docs and observations, 2026)
+LAST_WORDS = 1.0
 LAST_TURN = 5.0  #: seconds for the last turn to end that was ended by force
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
@@ -196,13 +199,17 @@ class Session:
 
     async def _hear_answers_out(self) -> None:
         """Wait for what is due in-stream: it is not known whether it comes after the goodbye."""
+        await self._until_turn(LAST_WORDS, is_open=True)
         if self._tracker.is_open:
             await self._stt.force_endpoint()
-            with anyio.move_on_after(LAST_TURN):
-                while self._tracker.is_open:
-                    self._heard = anyio.Event()
-                    await self._heard.wait()
+            await self._until_turn(LAST_TURN, is_open=False)
         await self._dispatch.settled()
+
+    async def _until_turn(self, seconds: float, *, is_open: bool) -> None:
+        with anyio.move_on_after(seconds):
+            while self._tracker.is_open != is_open:
+                self._heard = anyio.Event()
+                await self._heard.wait()
 
     # --- what the rooms tell -------------------------------------------------------------------
 

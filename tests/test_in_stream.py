@@ -95,6 +95,19 @@ async def test_an_open_turn_is_ended_first_so_that_it_is_answered() -> None:
     assert staged.gateway.requests == []
 
 
+async def test_the_first_words_of_a_last_turn_are_waited_for_too() -> None:
+    staged = stage()
+    async with staged.open() as session, anyio.create_task_group() as tasks:
+        tasks.start_soon(session.finish)
+        await anyio.sleep(0.9)
+        staged.speech.hear(msgspec.structs.replace(turn(0, "Hello"), ended=False))
+        await anyio.sleep(0.1)
+        assert staged.speech.forced == 1
+        staged.speech.hear(turn(0, "Hello there."))
+        staged.speech.hear(reply(0, "Hello to you."))
+    assert staged.said("response.done")[0]["text"] == "Hello to you."
+
+
 async def test_answers_may_come_out_of_order_and_before_the_end_of_their_turn() -> None:
     staged = stage()
     async with staged.open() as session:
