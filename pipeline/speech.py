@@ -44,6 +44,13 @@ class StreamResumed(Struct, frozen=True):
     lost_to: float | None = None
 
 
+class StreamFailed(Struct, frozen=True):
+    """The connection of one channel is lost for good; the other channels go on."""
+
+    cause: str
+    code: int | None = None  #: as in ``SttError``
+
+
 class StreamClosed(Struct, frozen=True):
     """The connection ended as agreed; nothing more will be heard on it."""
 
@@ -89,6 +96,7 @@ Heard = (
     StreamOpened
     | StreamLost
     | StreamResumed
+    | StreamFailed
     | StreamClosed
     | SpeechBegan
     | Transcript
@@ -104,6 +112,7 @@ class TurnStarted(Struct, frozen=True):
 
     turn: int  #: from 1 in a session
     at: float
+    speaker: str | None = None
 
 
 class TurnChanged(Struct, frozen=True):
@@ -146,6 +155,7 @@ class SpeechStarted(Struct, frozen=True):
     """Somebody has begun to speak."""
 
     at: float
+    speaker: str | None = None  #: known where every channel has its own
 
 
 TurnEvent = SpeechStarted | TurnStarted | TurnChanged | TurnPaused | TurnEnded | TurnRevised

@@ -57,11 +57,20 @@ class Desk:
         self.session_id = session_id  #: for the request log
         self.vars: dict[str, str] = {}
         self.counts = Counts()
+        self.open_turns: set[int] = set()  #: several only where channels are heard apart
         self._transcript: deque[Asked] = deque(maxlen=TRANSCRIPT_TURNS)
+        self._last = 0  # the turn that ended last
 
     def hear(self, asked: Asked) -> None:
+        """A turn has ended; one that began later may have ended before it."""
         self.counts.turns += 1
+        self.open_turns.discard(asked.turn)
+        self._last = asked.turn
+        later: list[Asked] = []
+        while self._transcript and self._transcript[-1].turn > asked.turn:
+            later.append(self._transcript.pop())
         self._transcript.append(asked)
+        self._transcript.extend(reversed(later))
 
     def revise(self, turn: int, text: str | None, speaker: str | None) -> None:
         for at, asked in enumerate(self._transcript):
@@ -71,16 +80,22 @@ class Desk:
                 )
 
     def transcript(self, guessed: Asked | None = None) -> str:
-        """Return all turns, a line each; ``guessed`` stands for the one that has its number."""
+        """Return all turns, a line each; ``guessed`` stands for the one that has its number.
+
+        They are in the order of their numbers, which is that of their beginnings.
+        """
         turns: list[Asked] = list(self._transcript)
         if guessed is not None:
             turns = [*(asked for asked in turns if asked.turn != guessed.turn), guessed]
+            turns.sort(key=lambda asked: asked.turn)
         return "\n".join(
             f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text for asked in turns
         )
 
     def last_turn(self) -> Asked | None:
-        return self._transcript[-1] if self._transcript else None
+        """Return the turn that ended last."""
+        newest_first = reversed(self._transcript)
+        return next((asked for asked in newest_first if asked.turn == self._last), None)
 
     def totals(self, audio_seconds: float) -> Totals:
         counts = {name: getattr(self.counts, name) for name in Counts.__struct_fields__}

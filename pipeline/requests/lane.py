@@ -90,19 +90,22 @@ class Lane:
 
     # --- what is heard -----------------------------------------------------------------------
 
-    def speech(self, now: float) -> list[Step]:
+    def speech(self, speaker: str | None, now: float) -> list[Step]:
         """Somebody began to speak; it may still come to nothing."""
         if self._silent_at < inf:
             self._silent_at = now + self._prompt.after_silence
-        return self._interrupt(now) if self._prompt.interrupt == "speech" else []
+        interrupts = self._prompt.interrupt == "speech" and self._listens_to(speaker)
+        return self._interrupt(now) if interrupts else []
 
     def changed(self, event: TurnChanged, now: float) -> list[Step]:
         """The open turn reads differently."""
         self._silent_at = inf
         steps: list[Step] = []
         guess = self.answers.guess
-        if guess is not None and not self._still_says(guess, event.turn, event.text):
+        if guess is not None and self._denies(guess, event.turn, event.text):
             steps += self.answers.discard("speech resumed", now)
+        if not self._listens_to(event.speaker):
+            return steps
         how = self._prompt.interrupt
         if how == "speech" or (
             how == "words" and count_words(event.text) >= self._prompt.interrupt_words
@@ -116,6 +119,8 @@ class Lane:
         guess = self.answers.guess
         if guess is not None and self._still_says(guess, event.turn, event.text):
             return []
+        if guess is not None and guess.turns[-1].turn != event.turn and not self._wants(asked):
+            return []  # somebody else, whom this prompt does not answer
         steps = self.answers.discard("speech resumed", now)
         if not self._may_guess(asked):
             return steps
@@ -132,7 +137,7 @@ class Lane:
         steps: list[Step] = []
         wanted = self._wants(asked)
         guess = self.answers.guess
-        if guess is not None:
+        if guess is not None and (wanted or guess.turns[-1].turn == asked.turn):
             if wanted and self._fits(guess, asked):
                 return self._adopt(guess, moment, now)
             steps += self.answers.discard("not what was said", now)
@@ -187,6 +192,10 @@ class Lane:
 
     # --- gates and triggers ------------------------------------------------------------------
 
+    def _listens_to(self, speaker: str | None) -> bool:
+        """Whether it is for this speaker to interrupt: whom the prompt answers, or nobody knows."""
+        return not self._prompt.speaker or speaker in (None, self._prompt.speaker)
+
     def _wants(self, asked: Asked) -> bool:
         prompt = self._prompt
         if prompt.speaker and asked.speaker != prompt.speaker:
@@ -200,7 +209,8 @@ class Lane:
         if self._prompt.at_end or len(self._pending) < self._prompt.every_turns:
             return []
         if self._prompt.after_silence:
-            self._silent_at = now + self._prompt.after_silence
+            talking = bool(self._desk.open_turns)  # on another channel
+            self._silent_at = inf if talking else now + self._prompt.after_silence
             return []
         return self._fire(now)
 
@@ -288,6 +298,10 @@ class Lane:
 
     def _still_says(self, guess: Response, turn: int, text: str) -> bool:
         return guess.turns[-1].turn == turn and same_words(guess.asked_text, text)
+
+    def _denies(self, guess: Response, turn: int, text: str) -> bool:
+        """Whether the turn that was guessed reads differently; another turn says nothing of it."""
+        return guess.turns[-1].turn == turn and not same_words(guess.asked_text, text)
 
     def _may_guess(self, asked: Asked) -> bool:
         prompt = self._prompt

@@ -71,8 +71,11 @@ class Ledger:
                 return [s for lane in self._order for s in lane.changed(event, now)]
             case TurnPaused():
                 return [s for lane in self._order for s in lane.paused(event, now)]
-            case SpeechStarted() | TurnStarted():
-                return [s for lane in self._order for s in lane.speech(now)]
+            case SpeechStarted(_, speaker):
+                return [s for lane in self._order for s in lane.speech(speaker, now)]
+            case TurnStarted(turn, _, speaker):
+                self._desk.open_turns.add(turn)
+                return [s for lane in self._order for s in lane.speech(speaker, now)]
             case TurnRevised(turn, text, speaker):
                 self._desk.revise(turn, text, speaker)
                 return []

@@ -8,6 +8,7 @@ from pipeline.speech import (
     SpeechBegan,
     SpeechStarted,
     StreamClosed,
+    StreamFailed,
     StreamOpened,
     Transcript,
     TurnChanged,
@@ -22,17 +23,28 @@ from pipeline.speech import (
 REMEMBERED = 256  #: ended turns of a connection that may still be revised
 
 
+class Numbers:
+    """The turn numbers of one session, from 1; the trackers of its channels share them."""
+
+    def __init__(self, newest: int = 0) -> None:
+        self.newest = newest  #: the last number given; 0 before the first
+
+    def take(self) -> int:
+        self.newest += 1
+        return self.newest
+
+
 class _OpenTurn:
     """The turn being spoken: always its last non-empty text."""
 
     __slots__ = ("confidence", "language", "number", "order", "speaker", "text", "words")
 
-    def __init__(self, number: int, order: int) -> None:
+    def __init__(self, number: int, order: int, speaker: str | None) -> None:
         self.number = number
         self.order = order
         self.text = ""
         self.words: tuple[Word, ...] = ()
-        self.speaker: str | None = None
+        self.speaker = speaker
         self.language: str | None = None
         self.confidence = 0.0
 
@@ -52,7 +64,11 @@ class _OpenTurn:
 
 
 class TurnTracker:
-    """Follows the turns of one session.
+    """Follows the turns of one session, or of one channel of it, whose speaker is known.
+
+    A turn gets its number with its first words: of two that overlap, the one that was heard of
+    first has the lower number, whichever ends first. On a channel with a ``speaker`` every turn
+    is theirs, whatever the connection takes their voice for.
 
     ================  =========================  ===========================================
     state             heard                      turn events
@@ -75,8 +91,15 @@ class TurnTracker:
     ================  =========================  ===========================================
     """
 
-    def __init__(self, *, turns: int = 0, pause_confidence: float = 0.3) -> None:
-        self._newest = turns  # the last number given
+    def __init__(
+        self,
+        numbers: Numbers | None = None,
+        *,
+        speaker: str | None = None,
+        pause_confidence: float = 0.3,
+    ) -> None:
+        self._numbers = numbers or Numbers()
+        self._speaker = speaker
         self._pause_confidence = pause_confidence
         self._open: _OpenTurn | None = None
         self._ended: dict[int, TurnEnded] = {}  # by the connection's order
@@ -84,7 +107,7 @@ class TurnTracker:
     @property
     def newest(self) -> int:
         """The newest turn's number; 0 before the first."""
-        return self._newest
+        return self._numbers.newest
 
     @property
     def is_open(self) -> bool:
@@ -101,12 +124,12 @@ class TurnTracker:
     def feed(self, heard: Heard) -> list[TurnEvent]:
         match heard:
             case Transcript():
-                return self._transcript(heard)
+                return self._transcript(self._told_apart(heard))
             case SpeechBegan(at):
-                return [SpeechStarted(at)]
+                return [SpeechStarted(at, self._speaker)]
             case StreamOpened():
                 self._reopen()
-            case StreamClosed():
+            case StreamClosed() | StreamFailed():
                 return self.finish()
             case SpeakerRevised():
                 return self._speaker_revised(heard)
@@ -116,11 +139,8 @@ class TurnTracker:
 
     def create(self, text: str, speaker: str | None = None) -> list[TurnEvent]:
         """A turn that was typed, not spoken: it has begun and ended at once."""
-        self._newest += 1
-        return [
-            TurnStarted(self._newest, 0.0),
-            TurnEnded(self._newest, text, None, speaker),
-        ]
+        number = self._numbers.take()
+        return [TurnStarted(number, 0.0, speaker), TurnEnded(number, text, None, speaker)]
 
     def finish(self) -> list[TurnEvent]:
         """End the open turn, if there is one: nothing more will be heard."""
@@ -132,6 +152,11 @@ class TurnTracker:
         self._ended.clear()
         if self._open is not None:
             self._open.order = -1  # whatever comes first continues it
+
+    def _told_apart(self, heard: Transcript) -> Transcript:
+        if self._speaker is None or heard.speaker is None:
+            return heard
+        return replace(heard, speaker=self._speaker)
 
     def _transcript(self, heard: Transcript) -> list[TurnEvent]:
         before = self._ended.get(heard.order)
@@ -152,9 +177,9 @@ class TurnTracker:
         return events
 
     def _begin(self, heard: Transcript, events: list[TurnEvent]) -> _OpenTurn:
-        self._newest += 1
-        self._open = turn = _OpenTurn(self._newest, heard.order)
-        events.append(TurnStarted(turn.number, heard.words[0].start if heard.words else 0.0))
+        self._open = turn = _OpenTurn(self._numbers.take(), heard.order, self._speaker)
+        at = heard.words[0].start if heard.words else 0.0
+        events.append(TurnStarted(turn.number, at, self._speaker))
         return turn
 
     def _read(self, turn: _OpenTurn, heard: Transcript, events: list[TurnEvent]) -> None:
@@ -190,7 +215,7 @@ class TurnTracker:
         return [TurnRevised(before.turn, text, speaker if speaker != before.speaker else None)]
 
     def _speaker_revised(self, heard: SpeakerRevised) -> list[TurnEvent]:
-        if heard.speaker is None:
+        if heard.speaker is None or self._speaker is not None:
             return []
         turn = self._open
         if turn is not None and turn.order == heard.order:

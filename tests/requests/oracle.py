@@ -365,9 +365,9 @@ class Oracle:
     ) -> str:
         heard = dict(self.transcript)
         if guessed is not None:
-            heard.pop(guessed[0], None)
             heard[guessed[0]] = guessed[1:]
-        lines = [f"{who}: {text}" if who else text for who, text in heard.values()]
+        told = [heard[turn] for turn in sorted(heard)]
+        lines = [f"{who}: {text}" if who else text for who, text in told]
         turn = " ".join(texts)
         if template != "{{turn}}":
             turn = f"<turn>\n{turn}\n</turn>"

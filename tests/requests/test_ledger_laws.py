@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from math import inf
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -35,6 +36,7 @@ TEXTS = st.sampled_from(["yes", "no", "book it", "book it now please", "wait wai
 SPEAKERS = st.sampled_from([None, "A", "B"])
 DELTAS = st.sampled_from(["Well", ". ", "It is booked. ", "x", "\n", "Good bye."])
 MANY = st.integers(0, 10_000)  # picks one of whatever there is
+CHANNELS = st.sampled_from([0, 0, 0, 1])  # a turn of each may be open
 
 
 @st.composite
@@ -62,6 +64,14 @@ def prompts(draw: st.DrawFn, name: str) -> Prompt:
     )
 
 
+class Open(NamedTuple):
+    """A turn that is being spoken."""
+
+    turn: int
+    text: str
+    speaker: str | None
+
+
 class Conversation(RuleBasedStateMachine):
     """Talks to a ledger; the oracle sees all that it says."""
 
@@ -77,55 +87,57 @@ class Conversation(RuleBasedStateMachine):
         self.oracle = Oracle(self.prompts, limit)
         self.now = 100.0
         self.turn = 0
-        self.open = ""
-        self.speaker: str | None = None
+        self.open: dict[int, Open] = {}  # by channel
+        self.ended: list[int] = []  # turns, in the order of their ends
         self.calls: list[str] = []
 
     # --- turns -------------------------------------------------------------------------------
 
-    @rule()
-    def speech_begins(self) -> None:
-        self.hear(SpeechStarted(self.now))
+    @rule(speaker=SPEAKERS)
+    def speech_begins(self, speaker: str | None) -> None:
+        self.hear(SpeechStarted(self.now, speaker))
 
-    @rule(text=TEXTS, speaker=SPEAKERS)
-    def somebody_says(self, text: str, speaker: str | None) -> None:
-        if not self.open:
+    @rule(channel=CHANNELS, text=TEXTS, speaker=SPEAKERS)
+    def somebody_says(self, channel: int, text: str, speaker: str | None) -> None:
+        before = self.open.get(channel)
+        if before is None:
             self.turn += 1
-            self.hear(TurnStarted(self.turn, self.now))
-        self.open, self.speaker = text, speaker
-        self.changes()
+            self.hear(TurnStarted(self.turn, self.now, speaker))
+        self.changes(channel, Open(before.turn if before else self.turn, text, speaker))
 
     @precondition(lambda self: self.open)
-    @rule(capital=st.booleans())
-    def formatting_changes(self, capital: bool) -> None:
-        self.open = f"{self.open.strip('.').capitalize()}." if capital else self.open.lower()
-        self.changes()
+    @rule(pick=MANY, capital=st.booleans())
+    def formatting_changes(self, pick: int, capital: bool) -> None:
+        channel, turn = self.some_turn(pick)
+        text = f"{turn.text.strip('.').capitalize()}." if capital else turn.text.lower()
+        self.changes(channel, turn._replace(text=text))
 
     @precondition(lambda self: self.open)
-    @rule()
-    def a_silence(self) -> None:
-        self.pauses()
+    @rule(pick=MANY)
+    def a_silence(self, pick: int) -> None:
+        self.pauses(self.some_turn(pick)[0])
 
-    @rule(text=TEXTS, speaker=SPEAKERS)
-    def a_hesitant_turn(self, text: str, speaker: str | None) -> None:
+    @rule(channel=CHANNELS, text=TEXTS, speaker=SPEAKERS)
+    def a_hesitant_turn(self, channel: int, text: str, speaker: str | None) -> None:
         """Says something and falls silent: the commonest way to a guess."""
-        self.somebody_says(text, speaker)
-        self.pauses()
+        self.somebody_says(channel, text, speaker)
+        self.pauses(channel)
 
-    @rule(text=TEXTS, speaker=SPEAKERS)
-    def a_whole_turn(self, text: str, speaker: str | None) -> None:
-        self.somebody_says(text, speaker)
-        self.ends(text)
-
-    @precondition(lambda self: self.open)
-    @rule(capital=st.booleans())
-    def the_turn_ends(self, capital: bool) -> None:
-        self.ends(f"{self.open.strip('.').capitalize()}." if capital else self.open)
+    @rule(channel=CHANNELS, text=TEXTS, speaker=SPEAKERS)
+    def a_whole_turn(self, channel: int, text: str, speaker: str | None) -> None:
+        self.somebody_says(channel, text, speaker)
+        self.ends(channel, text)
 
     @precondition(lambda self: self.open)
-    @rule(text=TEXTS)
-    def the_turn_ends_in_other_words(self, text: str) -> None:
-        self.ends(text)
+    @rule(pick=MANY, capital=st.booleans())
+    def the_turn_ends(self, pick: int, capital: bool) -> None:
+        channel, turn = self.some_turn(pick)
+        self.ends(channel, f"{turn.text.strip('.').capitalize()}." if capital else turn.text)
+
+    @precondition(lambda self: self.open)
+    @rule(pick=MANY, text=TEXTS)
+    def the_turn_ends_in_other_words(self, pick: int, text: str) -> None:
+        self.ends(self.some_turn(pick)[0], text)
 
     @precondition(lambda self: len(self.oracle.transcript) > 1)
     @rule(pick=MANY, speaker=SPEAKERS, text=st.one_of(st.none(), TEXTS))
@@ -137,37 +149,52 @@ class Conversation(RuleBasedStateMachine):
         self.oracle.transcript[turn] = (speaker or who, text or said)
         # What asked for that turn already keeps what it was asked by.
 
-    def changes(self) -> None:
-        event = TurnChanged(self.turn, self.open, self.speaker)
+    def some_turn(self, pick: int) -> tuple[int, Open]:
+        return list(self.open.items())[pick % len(self.open)]
+
+    def changes(self, channel: int, turn: Open) -> None:
+        self.open[channel] = turn
+        event = TurnChanged(*turn)
         guesses = {lane.name: lane.guess for lane in self.oracle.lanes.values()}
         self.hear(event)
         for name, guess in guesses.items():
             if guess is not None:
-                same = plain(guess.text) == plain(self.open)
+                same = guess.turn != turn.turn or plain(guess.text) == plain(turn.text)
                 kept = self.oracle.lanes[name].guess is guess
                 assert kept == same, "law 6: called off if and only if the words are others"
 
-    def pauses(self) -> None:
-        self.oracle.pausing = (self.turn, self.open, self.speaker)
-        self.hear(TurnPaused(self.turn, self.open, 0.0, self.speaker))
+    def pauses(self, channel: int) -> None:
+        self.oracle.pausing = turn = self.open[channel]
+        others = {
+            name: lane.guess
+            for name, lane in self.oracle.lanes.items()
+            if lane.guess is not None
+            and lane.guess.turn != turn.turn
+            and not self.oracle.wants(lane.prompt, turn.text, turn.speaker)
+        }
+        self.hear(TurnPaused(turn.turn, turn.text, 0.0, turn.speaker))
         self.oracle.pausing = None
+        for name, guess in others.items():
+            assert self.oracle.lanes[name].guess is guess, "called off for nobody"
 
-    def ends(self, text: str) -> None:
-        self.open = ""
-        event = TurnEnded(self.turn, text, speaker=self.speaker)
+    def ends(self, channel: int, text: str) -> None:
+        turn, _, speaker = self.open.pop(channel)
+        event = TurnEnded(turn, text, speaker=speaker)
         oracle = self.oracle
-        oracle.transcript[self.turn] = (self.speaker, text)
-        oracle.speakers[self.turn] = self.speaker
+        oracle.transcript[turn] = (speaker, text)
+        oracle.speakers[turn] = speaker
+        self.ended.append(turn)
         expected = {lane.name: oracle.must_adopt(lane, event) for lane in oracle.lanes.values()}
         guesses = {lane.name: lane.guess for lane in oracle.lanes.values()}
         for lane in oracle.lanes.values():
-            lane.texts[self.turn] = text
-            if oracle.wants(lane.prompt, text, self.speaker):
-                lane.wanted.append(self.turn)
+            lane.texts[turn] = text
+            if oracle.wants(lane.prompt, text, speaker):
+                lane.wanted.append(turn)
         self.hear(event)
         for name, must in expected.items():
             guess, lane = guesses[name], oracle.lanes[name]
-            assert lane.guess is None, "a guess outlived its turn"
+            kept = guess is not None and guess.turn != turn and turn not in lane.wanted
+            assert (lane.guess is guess) if kept else lane.guess is None, "law 6: for another turn"
             adopted = guess is not None and guess.id in lane.told
             assert must is None or adopted == must, f"law 5: adopted {adopted}, {name}"
 
@@ -342,8 +369,9 @@ class Conversation(RuleBasedStateMachine):
         """The session ends; whatever still runs completes, and all is told."""
         if not hasattr(self, "ledger"):
             return
-        if self.open:
-            self.ends(self.open)
+        while self.open:
+            channel, turn = self.some_turn(0)
+            self.ends(channel, turn.text)
         self.do(self.ledger.finish(self.now))
         for _ in range(300):
             if self.ledger.idle:
@@ -367,8 +395,8 @@ class Conversation(RuleBasedStateMachine):
         assert totals.adopted == oracle.adopted
         for lane in oracle.lanes.values():
             assert not lane.waiting(), "a wanted turn was never asked"
-            newest = [one.turns[-1] for one in lane.told.values()]
-            assert newest == sorted(newest), "answered out of order"
+            newest = [self.ended.index(one.turns[-1]) for one in lane.told.values()]
+            assert newest == sorted(newest), "answered in another order than they ended in"
 
 
 TestLedgerLaws = Conversation.TestCase

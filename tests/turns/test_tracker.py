@@ -8,7 +8,7 @@ from pipeline.speech import (
     TurnPaused,
     TurnStarted,
 )
-from pipeline.turns.tracker import REMEMBERED, TurnTracker
+from pipeline.turns.tracker import REMEMBERED, Numbers, TurnTracker
 from tests.turns.shapes import end, lines, opened, part, track, word
 
 
@@ -61,7 +61,7 @@ def test_confidence_above_the_threshold_is_a_pause_once() -> None:
 
 
 def test_numbers_go_on_from_those_of_an_earlier_owner() -> None:
-    assert lines(track([end(0, "a")], TurnTracker(turns=41))) == ["42 started", "42 ended: a"]
+    assert lines(track([end(0, "a")], TurnTracker(Numbers(41)))) == ["42 started", "42 ended: a"]
 
 
 def test_a_typed_turn_takes_the_next_number_and_leaves_the_open_one_alone() -> None:
