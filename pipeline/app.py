@@ -13,7 +13,7 @@ import anyio
 from msgspec import convert
 from msgspec.structs import replace
 
-from pipeline.audio.pcm import Format
+from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
 from pipeline.calls import ResponseEnded
 from pipeline.errors import InputError, JournalError
@@ -90,7 +90,8 @@ class App:
         session_id = start.session_id or f"s_{token_hex(8)}"
         if self.topics.get(session_id) is not None:
             raise Goodbye(f"there is a session {session_id} already", code=CloseCode.TAKEN)
-        audio, prompts = _format(start), self._choose(start.prompts)
+        audio = format_of(start.audio or AudioFormat(), self._settings.stt.speakers)
+        prompts = self._choose(start.prompts)
         log = self._journal.open(session_id)
         topic = self.topics.open(log)
         if self._on_frame is not None:
@@ -222,13 +223,6 @@ def _without_audio(equipment: Equipment) -> Equipment:
     """Return the equipment of a session whose turns come as text."""
     stt, listen = without_speech()
     return replace(equipment, stt=stt, listen=listen)
-
-
-def _format(start: StartCommand) -> Format:
-    audio = start.audio or AudioFormat()
-    if audio.channels != 1:
-        raise InputError(f"session.start: {audio.channels} channels; send one, mono")
-    return Format(audio.encoding, audio.sample_rate)
 
 
 async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+Encoding = Literal["pcm_s16le", "pcm_mulaw"]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
@@ -84,6 +85,7 @@ class SttInterrupted(Event, frozen=True, kw_only=True, tag="stt.interrupted"):
     """Speech-to-text is out of reach; audio is kept."""
 
     cause: str
+    speaker: str | None = None  #: whose channel, where channels are heard apart
 
 
 class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
@@ -92,6 +94,7 @@ class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
     replayed: float  #: seconds of audio sent again
     lost_from: float | None = None  #: seconds on the audio clock
     lost_to: float | None = None
+    speaker: str | None = None  #: whose channel, where channels are heard apart
 
 
 # --- turns ---------------------------------------------------------------------------------
@@ -109,6 +112,8 @@ class WordSpoken(Struct, frozen=True, omit_defaults=True):
 
 class SpeechStartedEvent(Event, frozen=True, kw_only=True, tag="speech.started"):
     """Somebody has begun to speak."""
+
+    speaker: str | None = None  #: who, where channels are heard apart
 
 
 class TurnUpdated(Event, frozen=True, kw_only=True, tag="turn.updated"):
@@ -128,6 +133,8 @@ class TurnCompleted(Event, frozen=True, kw_only=True, tag="turn.completed"):
     speaker: str | None = None
     language: str | None = None
     words: tuple[WordSpoken, ...] = ()
+    start: int | None = None  #: milliseconds on the audio clock; none without word times
+    end: int | None = None  #: milliseconds
 
 
 class TurnRevisedEvent(Event, frozen=True, kw_only=True, tag="turn.revised"):
@@ -253,7 +260,8 @@ class SessionState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     status: str = "live"
     turns: tuple[TurnCompleted, ...] = ()
-    open_turn: TurnUpdated | None = None
+    open_turn: TurnUpdated | None = None  #: the one that was heard last
+    open_turns: tuple[TurnUpdated, ...] = ()  #: all of them, where there are several
     responses: tuple[dict[str, Any], ...] = ()
 
 
@@ -316,9 +324,11 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknow
 class AudioFormat(Struct, frozen=True, forbid_unknown_fields=True):
     """How the client's audio is encoded."""
 
-    encoding: Literal["pcm_s16le", "pcm_mulaw"] = "pcm_s16le"
+    encoding: Encoding = "pcm_s16le"
     sample_rate: int = 16000  #: hertz, 8000 to 96000
     channels: int = 1
+    separate: bool = False  #: each channel is heard by itself, and is one speaker; else mixed
+    speakers: tuple[str, ...] = ()  #: what those are called, one name for each channel
 
 
 class SubscribeCommand(Command, frozen=True, kw_only=True, tag="session.subscribe"):

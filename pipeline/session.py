@@ -46,6 +46,7 @@ from pipeline.settings import Prompt
 from pipeline.speech import (
     Heard,
     SpeechStarted,
+    StreamFailed,
     StreamLost,
     StreamResumed,
     Transcript,
@@ -58,7 +59,7 @@ from pipeline.speech import (
 )
 from pipeline.stamps import Stamps
 from pipeline.tasks import plain_errors
-from pipeline.turns.tracker import TurnTracker
+from pipeline.turns.tracker import Numbers, TurnTracker
 from pipeline.unasked import Ordered, Unasked
 
 #: seconds for the first words of a last turn to come; after its onset it takes up to 1.2
@@ -68,9 +69,14 @@ LAST_TURN = 5.0  #: seconds for the last turn to end that was ended by force
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
 
-Hear = Callable[[Heard], None]
 Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
 OnTurn = Callable[[str, TurnCompleted], None]  #: is told of each ended turn, likewise
+
+
+class Hear(Protocol):
+    """Is told what speech-to-text heard, on which channel, as it comes; never waits."""
+
+    def __call__(self, heard: Heard, channel: int = 0) -> None: ...
 
 
 class SpeechToText(Protocol):
@@ -126,7 +132,9 @@ class Session:
         self._now = equipment.clock
         self._stamp = Stamps(equipment.wall)
         self._clock = AudioClock()
-        self._tracker = TurnTracker()
+        numbers = Numbers()
+        speakers = audio.speakers or (None,)
+        self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id, topic.id)
         self._ledger = Ledger(prompts, desk, equipment.forms)
         self._unasked: Unasked | None = None
@@ -191,7 +199,8 @@ class Session:
             await self._stt.finish()
             if self._unasked is not None:
                 self._unasked.over()
-            self._turn_events(self._tracker.finish())
+            for tracker in self._trackers:
+                self._turn_events(tracker.finish())
             self._dispatch.do(self._ledger.finish(self._now()))
             await self._dispatch.settled()
             self._end("source_ended")
@@ -200,31 +209,47 @@ class Session:
     async def _hear_answers_out(self) -> None:
         """Wait for what is due in-stream: it is not known whether it comes after the goodbye."""
         await self._until_turn(LAST_WORDS, is_open=True)
-        if self._tracker.is_open:
+        if self._speaking:
             await self._stt.force_endpoint()
             await self._until_turn(LAST_TURN, is_open=False)
         await self._dispatch.settled()
 
     async def _until_turn(self, seconds: float, *, is_open: bool) -> None:
         with anyio.move_on_after(seconds):
-            while self._tracker.is_open != is_open:
+            while self._speaking != is_open:
                 self._heard = anyio.Event()
                 await self._heard.wait()
 
+    @property
+    def _speaking(self) -> bool:
+        return any(tracker.is_open for tracker in self._trackers)
+
     # --- what the rooms tell -------------------------------------------------------------------
 
-    def hear(self, heard: Heard) -> None:
-        """Take in what speech-to-text heard; called as it comes, never waits."""
-        events = self._tracker.feed(heard)
+    def hear(self, heard: Heard, channel: int = 0) -> None:
+        """Take in what speech-to-text heard; called as it comes, never waits.
+
+        Nothing is held back for another channel: a turn that ends is told and answered at once,
+        and its number, start and end say where it belongs.
+        """
+        tracker = self._trackers[channel]
+        speaker, events = tracker.speaker, tracker.feed(heard)
         if self._unasked is not None:
-            self._unasked.hear(heard, events, self._tracker)
+            self._unasked.hear(heard, events, tracker)
         match heard:
             case StreamLost(cause):
-                self.publish(SttInterrupted(cause=cause))
+                self.publish(SttInterrupted(cause=cause, speaker=speaker))
             case StreamResumed(replayed, lost_from, lost_to):
-                self.publish(SttResumed(replayed=replayed, lost_from=lost_from, lost_to=lost_to))
+                self.publish(
+                    SttResumed(
+                        replayed=replayed, lost_from=lost_from, lost_to=lost_to, speaker=speaker
+                    )
+                )
+            case StreamFailed(cause, code):
+                self._stt_error(f"{speaker} is heard no more, the others are: {cause}", code)
             case _:
-                self._turn_events(events)
+                pass
+        self._turn_events(events)
         self._heard.set()
 
     def publish(self, event: Event) -> None:
@@ -269,11 +294,14 @@ class Session:
         except SttError as error:
             self.failure = error
             if self.begun:  # somebody may be listening already
-                detail = ErrorDetail(type="stt_error", message=str(error), code=error.code)
-                self.publish(ErrorEvent(error=detail))
+                self._stt_error(str(error), error.code)
                 self.cut_short("error")
             else:
                 task_status.started()
+
+    def _stt_error(self, message: str, code: int | None) -> None:
+        detail = ErrorDetail(type="stt_error", message=message, code=code)
+        self.publish(ErrorEvent(error=detail))
 
     async def _warm(self) -> None:
         """Have a connection ready before the turn ends; a failure will show when it matters."""
@@ -297,8 +325,8 @@ class Session:
 
     def _tell(self, event: TurnEvent, now: float, spoken_at: float | None) -> None:
         match event:
-            case SpeechStarted():
-                self.publish(SpeechStartedEvent())
+            case SpeechStarted(_, speaker):
+                self.publish(SpeechStartedEvent(speaker=speaker))
                 if self._tasks is not None:
                     self._tasks.start_soon(self._warm)
             case TurnChanged(turn, text, speaker):
@@ -319,11 +347,11 @@ class Session:
         if not command.text.strip():
             raise InputError("turn.create: text is empty")
         if command.final and not self._typing:
-            self._turn_events(self._tracker.create(command.text, command.speaker))
+            self._turn_events(self._trackers[0].create(command.text, command.speaker))
             return
         order = TYPED - self._typed_turns
         self._turn_events(
-            self._tracker.feed(
+            self._trackers[0].feed(
                 Transcript(order, command.text, ended=command.final, speaker=command.speaker)
             )
         )
@@ -378,6 +406,8 @@ def _completed(event: TurnEnded, now: float, spoken_at: float | None) -> TurnCom
         speaker=event.speaker,
         language=event.language,
         words=words,
+        start=words[0].start if words else None,
+        end=words[-1].end if words else None,
         end_of_turn_delay=delay,
     )
 

@@ -111,6 +111,8 @@ class SttSettings(Section, frozen=True, kw_only=True):
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     speech_model: str = "universal-3-5-pro"
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: further query parameters
+    channels: Literal["mixed", "separate"] = "mixed"  #: of a recording or microphone with several
+    speakers: tuple[str, ...] = ()  #: who is on each channel, where the source does not say
     connect_timeout: Seconds = 10.0  #: seconds until Begin
     close_timeout: Seconds = 5.0  #: seconds to wait for the last turn after Terminate
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
+from pipeline.channels import Channels
 from pipeline.completions import CompletionRequest, Form, JsonReader, Prices, Verdict
 from pipeline.configuration import Secret, find_key
 from pipeline.defaults import (
@@ -35,6 +36,7 @@ from pipeline.gateway.retry import Policy
 from pipeline.local.child import Engines
 from pipeline.requests import instream
 from pipeline.requests import prompt as templates
+from pipeline.resampled import Resampled, spoken_at
 from pipeline.session import Hear, SpeechToText
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stored.transcripts import Transcripts
@@ -391,9 +393,17 @@ def speech_to_text(
     ordered = _ordered(settings, planned)
 
     def listen(audio: Format, hear: Hear) -> SpeechToText:
-        sound = {"sample_rate": audio.sample_rate, "encoding": audio.encoding}
+        given = spoken_at(audio)
+        sound = {"sample_rate": given.sample_rate, "encoding": given.encoding}
         heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound, **ordered})
-        return SttClient(connection_for(heard_as, key, override), hear)
+        connection = connection_for(heard_as, key, override)
+
+        def client(channel: int) -> SpeechToText:
+            one = SttClient(connection, partial(hear, channel=channel))
+            return one if given == audio else Resampled(audio, one)
+
+        clients = [client(channel) for channel in range(audio.channels)]
+        return clients[0] if len(clients) == 1 else Channels(audio, clients, hear)
 
     connection = connection_for(settings.stt, key, override)  # what is wrong shows now
     model = engines.stt_model if override and engines else connection.model

@@ -1,7 +1,6 @@
-"""Audio files of any common format, as 16 kHz mono s16le. The room's door to PyAV."""
+"""Audio files of any common format, as 16 kHz s16le. The room's door to PyAV."""
 
 import wave
-from array import array
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,27 +20,24 @@ class AudioFile(Protocol):
     """An open recording. Reading blocks: do it in a worker thread."""
 
     duration: float | None  #: seconds, where the file says so
+    channels: int  #: of what ``read`` returns, interleaved
 
     def read(self, seconds: float) -> bytes:
-        """Return the next ``seconds`` or more of 16 kHz mono s16le; empty at the end."""
+        """Return the next ``seconds`` or more of 16 kHz s16le; empty at the end."""
         ...
 
     def close(self) -> None: ...
 
 
-def open_audio(path: Path | str, *, channel: int | None = None) -> AudioFile:
-    """Open a recording: all channels mixed, or one of them, from 0.
+def open_audio(path: Path | str, *, separate: bool = False) -> AudioFile:
+    """Open a recording: its channels mixed down to one, or each kept.
 
     Raises ``InputError`` when there is no such file or it holds no audio that can be decoded.
     """
     path = Path(path)
     _look_at(path)
     plain = _open_wave(path)
-    if plain is not None and not channel:
-        return plain
-    if plain is not None:
-        plain.close()
-    return _open_av(path, channel)
+    return plain or _open_av(path, separate=separate)
 
 
 def _look_at(path: Path) -> None:
@@ -61,6 +57,8 @@ def _look_at(path: Path) -> None:
 
 class _Wave:
     """The fast path: a WAV file that already is 16 kHz mono s16le."""
+
+    channels = 1
 
     def __init__(self, reader: wave.Wave_read) -> None:
         self._reader = reader
@@ -92,11 +90,10 @@ class _Decoded:
     """Anything else: demuxed, decoded and resampled by FFmpeg's libraries."""
 
     def __init__(
-        self, path: Path, container: "InputContainer", stream: "AudioStream", channel: int | None
+        self, path: Path, container: "InputContainer", stream: "AudioStream", *, separate: bool
     ) -> None:
         self._container = container
-        self._channel = channel
-        self._channels = stream.channels
+        self.channels = stream.channels if separate else 1
         self._blocks = self._decode(stream)
         self.duration: float | None = _duration(container)
         # The first block, so that a file without one sample is refused on opening.
@@ -105,7 +102,7 @@ class _Decoded:
             raise InputError(f"{path} holds no audio: not one sample of it could be decoded")
 
     def read(self, seconds: float) -> bytes:
-        wanted = round(seconds * SAMPLE_RATE) * 2
+        wanted = round(seconds * SAMPLE_RATE) * 2 * self.channels
         parts, size = [self._ahead], len(self._ahead)
         self._ahead = b""
         while size < wanted and (block := next(self._blocks, b"")):
@@ -121,7 +118,7 @@ class _Decoded:
         from av import AudioResampler
         from av.error import InvalidDataError
 
-        layout = None if self._picks else "mono"
+        layout = "mono" if self.channels == 1 else None  # as it is
         resampler = AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
         for packet in self._container.demux(stream):
             try:
@@ -132,15 +129,8 @@ class _Decoded:
                 yield from map(self._bytes, resampler.resample(frame))
         yield from map(self._bytes, resampler.resample(None))
 
-    @property
-    def _picks(self) -> bool:
-        return self._channel is not None and self._channels > 1
-
     def _bytes(self, frame: "AudioFrame") -> bytes:
-        data = bytes(frame.planes[0])[: frame.samples * 2 * frame.layout.nb_channels]
-        if not self._picks:
-            return data
-        return array("h", data)[self._channel :: self._channels].tobytes()
+        return bytes(frame.planes[0])[: frame.samples * 2 * self.channels]
 
 
 def _duration(container: "InputContainer") -> float | None:
@@ -148,7 +138,7 @@ def _duration(container: "InputContainer") -> float | None:
     return microseconds / 1_000_000 if microseconds else None
 
 
-def _open_av(path: Path, channel: int | None) -> _Decoded:
+def _open_av(path: Path, *, separate: bool) -> _Decoded:
     try:
         import av
         from av.error import FFmpegError
@@ -163,7 +153,7 @@ def _open_av(path: Path, channel: int | None) -> _Decoded:
             f"{path} is no audio file that can be read ({error.strerror}); known: {FORMATS}, ..."
         ) from error
     try:
-        return _Decoded(path, container, _stream(path, container, channel), channel)
+        return _Decoded(path, container, _stream(path, container), separate=separate)
     except InputError:
         container.close()
         raise
@@ -172,12 +162,7 @@ def _open_av(path: Path, channel: int | None) -> _Decoded:
         raise InputError(f"{path} cannot be decoded: {error.strerror}") from error
 
 
-def _stream(path: Path, container: "InputContainer", channel: int | None) -> "AudioStream":
+def _stream(path: Path, container: "InputContainer") -> "AudioStream":
     if not container.streams.audio:
         raise InputError(f"{path} holds no audio stream (it is {container.format.long_name})")
-    stream = container.streams.audio[0]
-    if channel is not None and not 0 <= channel < stream.channels:
-        raise InputError(
-            f"{path} has {stream.channels} channel(s), numbered from 0; there is no {channel}"
-        )
-    return stream
+    return container.streams.audio[0]

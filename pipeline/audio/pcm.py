@@ -5,6 +5,8 @@ from bisect import bisect_left
 
 from msgspec import Struct
 
+from pipeline.events import Encoding
+
 SAMPLE_RATE = 16_000  #: hertz, of everything that is decoded here
 FRAME = 0.05  #: seconds; 50 ms is what the vendor recommends (message sequence, 2026-03)
 
@@ -12,14 +14,20 @@ _SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_mulaw": 1}
 
 
 class Format(Struct, frozen=True):
-    """One channel of uncompressed audio."""
+    """Uncompressed audio: one channel, or several, interleaved, that are heard apart."""
 
-    encoding: str = "pcm_s16le"  #: or pcm_mulaw
+    encoding: Encoding = "pcm_s16le"
     sample_rate: int = SAMPLE_RATE  #: hertz
+    speakers: tuple[str, ...] = ()  #: who is on each channel, where channels are heard apart
+
+    @property
+    def channels(self) -> int:
+        return len(self.speakers) or 1
 
     @property
     def sample_bytes(self) -> int:
-        return _SAMPLE_BYTES[self.encoding]
+        """Bytes of one sample of every channel."""
+        return _SAMPLE_BYTES[self.encoding] * self.channels
 
     @property
     def bytes_per_second(self) -> int:
@@ -36,8 +44,18 @@ class Format(Struct, frozen=True):
 
     def silence(self, seconds: float) -> bytes:
         """Return so much digital silence."""
-        samples = round(seconds * self.sample_rate)
+        samples = round(seconds * self.sample_rate) * self.channels
         return (b"\xff" if self.encoding == "pcm_mulaw" else b"\0\0") * samples
+
+    def apart(self, frame: bytes) -> list[bytes]:
+        """Return what each channel has of a frame of whole samples."""
+        count = self.channels
+        if count == 1:
+            return [frame]
+        if self.encoding == "pcm_mulaw":
+            return [frame[channel::count] for channel in range(count)]
+        samples = array("h", frame)
+        return [samples[channel::count].tobytes() for channel in range(count)]
 
 
 class Framer:

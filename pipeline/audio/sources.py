@@ -9,8 +9,11 @@ import anyio
 from anyio import to_thread
 
 from pipeline.audio.decode import AudioFile, open_audio
-from pipeline.audio.pcm import Format, Framer
+from pipeline.audio.formats import format_of
+from pipeline.audio.pcm import Format, Framer, mulaw_to_pcm
+from pipeline.audio.resample import Resampler
 from pipeline.errors import InputError
+from pipeline.events import AudioFormat
 
 BATCH = 2.0  #: seconds decoded in one trip to a worker thread
 PIPE_BYTES = 65_536  #: at most so many in one read of a pipe: what Linux keeps in one
@@ -18,7 +21,7 @@ LATENESS = 1.0  #: seconds a source may be behind and still catch up in a burst
 
 
 class Source(Protocol):
-    """Something that yields 50 ms frames of one channel, until it is over."""
+    """Something that yields 50 ms frames, until it is over."""
 
     @property
     def name(self) -> str: ...
@@ -71,22 +74,33 @@ async def _wait(due: float) -> float:
 class FileSource:
     """A recording, decoded in a worker thread a little ahead of its playing."""
 
-    format = Format()
-
-    def __init__(self, path: Path | str, audio: AudioFile) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        audio: AudioFile,
+        format: Format | None = None,  # noqa: A002
+    ) -> None:
         self.name = str(path)
+        self.format = format or Format()
         self.duration = audio.duration
         self._audio = audio
         self._framer = Framer(self.format)
 
     @classmethod
-    async def open(cls, path: Path | str, *, channel: int | None = None) -> Self:
-        """Open a recording. Raises ``InputError`` when it cannot be used."""
+    async def open(
+        cls, path: Path | str, *, separate: bool = False, speakers: Sequence[str] = ()
+    ) -> Self:
+        """Open a recording; with ``separate`` each of its channels is kept, if it has several.
+
+        Raises ``InputError`` when it cannot be used.
+        """
 
         def opened() -> AudioFile:
-            return open_audio(path, channel=channel)
+            return open_audio(path, separate=separate)
 
-        return cls(path, await to_thread.run_sync(opened))
+        audio = await to_thread.run_sync(opened)
+        said = AudioFormat(channels=audio.channels, separate=audio.channels > 1)
+        return cls(path, audio, format_of(said, speakers))
 
     async def read(self) -> Sequence[bytes]:
         chunk = await to_thread.run_sync(self._audio.read, BATCH)
@@ -97,13 +111,25 @@ class FileSource:
 
 
 class PipeSource:
-    """Raw PCM from a pipe, standard input unless told otherwise; framed as it comes in."""
+    """Raw PCM from a pipe, standard input unless told otherwise; framed as it comes in.
+
+    With ``stereo`` there are two channels in it, mixed down here to the one of ``format``.
+    """
 
     duration = None
 
-    def __init__(self, format: Format | None = None, pipe: BinaryIO | None = None) -> None:  # noqa: A002 (as the field)
+    def __init__(
+        self,
+        format: Format | None = None,  # noqa: A002 (as the field)
+        pipe: BinaryIO | None = None,
+        *,
+        stereo: bool = False,
+    ) -> None:
+        given = format or Format()
         self.name = "stdin" if pipe is None else str(getattr(pipe, "name", "pipe"))
-        self.format = format or Format()
+        self._mixer = Resampler(given.sample_rate, stereo=True) if stereo else None
+        self._expands = stereo and given.encoding == "pcm_mulaw"
+        self.format = given if self._mixer is None else Format(sample_rate=self._mixer.sample_rate)
         self._pipe = sys.stdin.buffer if pipe is None else pipe
         self._framer = Framer(self.format)
         self._came = False
@@ -112,13 +138,18 @@ class PipeSource:
         """Return the frames that have come in. Raises ``InputError`` on a pipe of 0 bytes."""
         while True:
             chunk = await to_thread.run_sync(self._read, abandon_on_cancel=True)
-            frames = _frames(self._framer, chunk)
+            frames = _frames(self._framer, self._mixed(chunk))
             if chunk and not frames:
                 continue
             if not frames and not self._came:
                 raise InputError(f"{self.name} ended before any audio came; send raw PCM")
             self._came = True
             return frames
+
+    def _mixed(self, chunk: bytes) -> bytes:
+        if self._mixer is None or not chunk:
+            return chunk
+        return self._mixer.feed(mulaw_to_pcm(chunk) if self._expands else chunk)
 
     def _read(self) -> bytes:
         reader = getattr(self._pipe, "read1", self._pipe.read)

@@ -10,15 +10,17 @@ from cyclopts import Parameter
 from msgspec.structs import replace
 
 from pipeline.app import App, feed, open_app
-from pipeline.audio.sources import FileSource, PipeSource, Source
+from pipeline.audio.formats import described
+from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.output import printer, printing, progress
+from pipeline.cli.source import Wish, open_source
 from pipeline.cli.stored import NOT_YET, ask, planned_over
 from pipeline.configuration import load
 from pipeline.defaults import STORED_PROMPTS
 from pipeline.errors import SettingsError
-from pipeline.events import StartCommand
+from pipeline.events import Encoding, StartCommand
 from pipeline.settings import Policy, Prompt, Settings
 from pipeline.upstream import Plan, plan
 
@@ -41,6 +43,10 @@ async def run(
     speculate: Annotated[bool | None, Parameter(negative="--no-speculate")] = None,
     stored: bool = False,
     transcript_id: str | None = None,
+    channels: str | None = None,
+    speaker: list[str] | None = None,
+    sample_rate: int | None = None,
+    encoding: Encoding | None = None,
     json: bool = False,
     journal: str = "memory",
     config: Path | None = None,
@@ -53,7 +59,7 @@ async def run(
     Parameters
     ----------
     file
-        The recording, in any common format; - reads raw 16 kHz mono PCM from standard input.
+        The recording, in any common format; - reads raw PCM from standard input.
     stt
         Speech-to-text: auto, assemblyai, local, or a ws:// or wss:// address.
     llm
@@ -72,6 +78,15 @@ async def run(
         Have AssemblyAI transcribe and keep the whole recording first, then ask over that.
     transcript_id
         A transcript that AssemblyAI keeps, put in where {{ transcript }} stands in the prompts.
+    channels
+        mixed, or separate: each channel is one speaker, heard over a connection of its own. Raw
+        PCM has one channel; 2 says that it has two, which are mixed, separate that they are not.
+    speaker
+        Who is on a separate channel, from the first on. Repeatable.
+    sample_rate
+        Of raw PCM, in hertz: 8000 to 96000, 16000 unless given.
+    encoding
+        Of raw PCM: pcm_s16le or pcm_mulaw.
     json
         Print each event as a subscriber receives it, one per line.
     journal
@@ -102,7 +117,16 @@ async def run(
         progress(headlines(planned)[0])
         return await ask(settings, planned, file, json=json)
     planned = plan(settings, os.environ)
-    source = await _open(file)
+    source = await open_source(
+        Wish(
+            file=file,
+            channels=channels,
+            sample_rate=sample_rate,
+            encoding=encoding,
+            speakers=speaker or settings.stt.speakers,
+            separate=settings.stt.channels == "separate",
+        )
+    )
     try:
         for line in headlines(planned, speed):
             progress(line)
@@ -123,10 +147,6 @@ def _over_stored(file: str | None, transcript_id: str | None, *, stored: bool) -
     return stored or file is None
 
 
-async def _open(file: str) -> Source:
-    return PipeSource() if file == STANDARD_INPUT else await FileSource.open(file)
-
-
 async def _play(
     source: Source, settings: Settings, planned: Plan, *, speed: float, json: bool
 ) -> int:
@@ -138,7 +158,8 @@ async def _play(
 
 
 async def _session(app: App, source: Source, speed: float) -> int:
-    async with app.open(StartCommand(), source=source.name) as session:
+    start = StartCommand(audio=described(source.format))
+    async with app.open(start, source=source.name) as session:
         await feed(session, source, speed=speed)
     return 1 if session.failed_responses else 0
 

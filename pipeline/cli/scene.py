@@ -124,7 +124,7 @@ class Scene:
                 row.text, row.speaker = event.text, event.speaker or row.speaker
                 if isinstance(event, TurnCompleted):
                     row.at, row.ended, row.settled = event.t, True, True
-                    self._newest_turn = event.turn
+                    self._newest_turn = max(event.turn, self._newest_turn or 0)
             case TurnRevisedEvent():
                 if row is not None:
                     row.text = row.text if event.text is None else event.text

@@ -24,7 +24,8 @@ MAX_COMMAND_BYTES = 1 << 14
 class RawAdapter:
     """One connection. It starts with ``session.start``, then audio and commands in any order.
 
-    Any sample rate goes on as it is; several channels are mixed down to one.
+    Any sample rate goes on as it is; several channels are mixed down to one, unless each is to
+    be heard by itself.
     """
 
     takes_events = True
@@ -91,8 +92,9 @@ class RawAdapter:
         """Get ready for ``audio``; return what the session will be given."""
         check_rate(audio.sample_rate, "audio.sample_rate")
         check_channels(audio.channels, "audio.channels")
-        self._mixer = Mixer(audio.channels)
-        if audio.channels == 1:
+        mixed = 1 if audio.separate else audio.channels
+        self._mixer = Mixer(mixed)
+        if mixed == 1:
             return audio
         self._expands = audio.encoding == "pcm_mulaw"
         return AudioFormat("pcm_s16le", audio.sample_rate, 1)

@@ -30,7 +30,7 @@ class Picture:
         self._status = "live"
         self._turns: dict[int, TurnCompleted] = {}
         self._keep_turns = turns
-        self._open_turn: TurnUpdated | None = None
+        self._open_turns: dict[int, TurnUpdated] = {}  # the one heard last comes last
         self._open: dict[str, tuple[ResponseCreated, list[str]]] = {}
         self._done: deque[dict[str, Any]] = deque(maxlen=responses)
         self._apply: dict[type[Event], Callable[[Any], None]] = {
@@ -53,7 +53,8 @@ class Picture:
         return SessionState(
             status=self._status,
             turns=tuple(self._turns.values()),
-            open_turn=self._open_turn,
+            open_turn=next(reversed(self._open_turns.values()), None),
+            open_turns=tuple(self._open_turns.values()) if len(self._open_turns) > 1 else (),
             responses=(*self._done, *map(self._live, self._open)),
         )
 
@@ -71,14 +72,14 @@ class Picture:
 
     def _session_ended(self, _: SessionEnded) -> None:
         self._status = "ended"
-        self._open_turn = None
+        self._open_turns.clear()
 
     def _turn_updated(self, event: TurnUpdated) -> None:
-        self._open_turn = event
+        self._open_turns.pop(event.turn, None)
+        self._open_turns[event.turn] = event
 
     def _turn_completed(self, event: TurnCompleted) -> None:
-        if self._open_turn is not None and self._open_turn.turn == event.turn:
-            self._open_turn = None
+        self._open_turns.pop(event.turn, None)
         self._turns[event.turn] = replace(event, words=())
         if len(self._turns) > self._keep_turns:
             del self._turns[next(iter(self._turns))]

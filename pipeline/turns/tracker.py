@@ -99,7 +99,7 @@ class TurnTracker:
         pause_confidence: float = 0.3,
     ) -> None:
         self._numbers = numbers or Numbers()
-        self._speaker = speaker
+        self.speaker = speaker
         self._pause_confidence = pause_confidence
         self._open: _OpenTurn | None = None
         self._ended: dict[int, TurnEnded] = {}  # by the connection's order
@@ -126,7 +126,7 @@ class TurnTracker:
             case Transcript():
                 return self._transcript(self._told_apart(heard))
             case SpeechBegan(at):
-                return [SpeechStarted(at, self._speaker)]
+                return [SpeechStarted(at, self.speaker)]
             case StreamOpened():
                 self._reopen()
             case StreamClosed() | StreamFailed():
@@ -154,9 +154,9 @@ class TurnTracker:
             self._open.order = -1  # whatever comes first continues it
 
     def _told_apart(self, heard: Transcript) -> Transcript:
-        if self._speaker is None or heard.speaker is None:
+        if self.speaker is None or heard.speaker is None:
             return heard
-        return replace(heard, speaker=self._speaker)
+        return replace(heard, speaker=self.speaker)
 
     def _transcript(self, heard: Transcript) -> list[TurnEvent]:
         before = self._ended.get(heard.order)
@@ -177,9 +177,9 @@ class TurnTracker:
         return events
 
     def _begin(self, heard: Transcript, events: list[TurnEvent]) -> _OpenTurn:
-        self._open = turn = _OpenTurn(self._numbers.take(), heard.order, self._speaker)
+        self._open = turn = _OpenTurn(self._numbers.take(), heard.order, self.speaker)
         at = heard.words[0].start if heard.words else 0.0
-        events.append(TurnStarted(turn.number, at, self._speaker))
+        events.append(TurnStarted(turn.number, at, self.speaker))
         return turn
 
     def _read(self, turn: _OpenTurn, heard: Transcript, events: list[TurnEvent]) -> None:
@@ -215,7 +215,7 @@ class TurnTracker:
         return [TurnRevised(before.turn, text, speaker if speaker != before.speaker else None)]
 
     def _speaker_revised(self, heard: SpeakerRevised) -> list[TurnEvent]:
-        if heard.speaker is None or self._speaker is not None:
+        if heard.speaker is None or self.speaker is not None:
             return []
         turn = self._open
         if turn is not None and turn.order == heard.order:

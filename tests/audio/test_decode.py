@@ -39,12 +39,16 @@ def test_stereo_at_another_rate_becomes_16_khz_mono(tmp_path: Path) -> None:
     assert len(everything(file)) == pytest.approx(32_000, abs=100)
 
 
-def test_one_channel_can_be_picked(tmp_path: Path) -> None:
+def test_channels_are_kept_apart_on_request(tmp_path: Path) -> None:
     pair = (1000).to_bytes(2, "little") + (-1000).to_bytes(2, "little", signed=True)
-    path = written(tmp_path / "a.wav", pair * 16_000, channels=2)
-    left, right = (everything(open_audio(path, channel=channel)) for channel in (0, 1))
-    assert left == pair[:2] * 16_000
-    assert right == pair[2:] * 16_000
+    file = open_audio(written(tmp_path / "a.wav", pair * 16_000, channels=2), separate=True)
+    assert file.channels == 2
+    assert everything(file) == pair * 16_000
+
+
+def test_one_channel_is_not_to_be_kept_apart(tmp_path: Path) -> None:
+    file = open_audio(written(tmp_path / "a.wav", bytes(3200)), separate=True)
+    assert file.channels == 1
 
 
 def bad(tmp_path: Path, kind: str) -> Path:
@@ -83,9 +87,3 @@ def test_what_is_no_recording_is_refused_with_its_name(
     with pytest.raises(InputError, match=says) as refused:
         open_audio(path)
     assert str(path) in str(refused.value)
-
-
-def test_a_channel_that_is_not_there_is_named(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.wav", bytes(3200))
-    with pytest.raises(InputError, match="there is no 1"):
-        open_audio(path, channel=1)

@@ -124,11 +124,27 @@ def test_the_state_holds_what_the_events_add_up_to() -> None:
     assert [turn.text for turn in state.turns] == ["Hello."]
     assert state.open_turn is not None
     assert state.open_turn.text == "wai"
+    assert state.open_turns == ()
     assert [(r["response_id"], r["status"], r["text"]) for r in state.responses] == [
         ("r1", "completed", "ab"),
         ("r2", "in_progress", "cd"),
     ]
     assert [(c.response_id, text) for c, text in log.picture.open_responses] == [("r2", "cd")]
+
+
+def test_a_state_holds_every_open_turn_the_one_heard_last_at_the_end() -> None:
+    log = SessionLog("s1")
+    add(log, TurnUpdated(turn=1, text="so", speaker="agent"))
+    add(log, TurnUpdated(turn=2, text="ye", speaker="caller"))
+    add(log, TurnUpdated(turn=1, text="so well", speaker="agent"))
+    state = log.state()
+    assert [turn.text for turn in state.open_turns] == ["ye", "so well"]
+    assert state.open_turn is not None
+    assert state.open_turn.turn == 1
+    add(log, TurnCompleted(turn=1, text="So well.", end_of_turn_delay=None))
+    state = log.state()
+    assert state.open_turn is not None
+    assert (state.open_turn.turn, state.open_turns) == (2, ())
 
 
 def test_the_state_says_that_the_session_ended() -> None:

@@ -177,7 +177,7 @@ async def test_a_call_that_cannot_be_taken_is_closed_with_the_reason() -> None:
         assert (socket.close_reason or "").startswith("media_format is OPUS, 1 channels")
 
 
-async def test_stereo_of_a_browser_is_mixed_and_its_rate_kept() -> None:
+async def test_stereo_of_a_browser_is_mixed_and_brought_to_16_khz() -> None:
     async with service(OVERTAKEN) as (url, sim):
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             start = {"type": "session.start", "audio": {"sample_rate": 44100, "channels": 2}}
@@ -186,7 +186,7 @@ async def test_stereo_of_a_browser_is_mixed_and_its_rate_kept() -> None:
             await socket.send('{"type":"session.end"}')
             got = [json.loads(message) async for message in socket]
         heard = sim.stt.connections[0]
-    assert heard.query["sample_rate"] == "44100"
+    assert heard.query["sample_rate"] == "16000"
     assert heard.audio_ms == pytest.approx(1000)
     assert [event["text"] for event in got if event["type"] == "turn.completed"] == [
         "Book the late train.",

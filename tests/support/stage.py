@@ -11,6 +11,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from pipeline.audio.pcm import Format
+from pipeline.channels import Channels
 from pipeline.completions import Accepted, CompletionRequest, Finished, Form, Piece, TextDelta
 from pipeline.errors import GatewayLost
 from pipeline.events import (
@@ -21,7 +22,15 @@ from pipeline.hub.fanout import Topic, Topics
 from pipeline.journal.log import SessionLog
 from pipeline.requests.budget import Budget
 from pipeline.requests.response import CallReport
-from pipeline.session import Equipment, Observe, OnTurn, Session, open_session
+from pipeline.session import (
+    Equipment,
+    Hear,
+    Observe,
+    OnTurn,
+    Session,
+    SpeechToText,
+    open_session,
+)
 from pipeline.settings import Prompt
 from pipeline.speech import Heard, StreamClosed, Transcript, Word
 from pipeline.unasked import Ordered
@@ -36,6 +45,7 @@ class Speech:
         self.hear = hear
         self.refusal = refusal
         self.sent = 0
+        self.heard_audio = b""
         self.forced = 0
         self.updates: list[dict[str, Any]] = []
         self.said_goodbye = False
@@ -56,6 +66,7 @@ class Speech:
 
     async def send(self, frame: bytes) -> None:
         self.sent += len(frame)
+        self.heard_audio += frame
 
     async def force_endpoint(self) -> None:
         self.forced += 1
@@ -145,6 +156,7 @@ class Stage:
         observe: tuple[Observe, ...] = (),
         on_turn: tuple[OnTurn, ...] = (),
         in_stream: "Callable[[Stage], Ordered] | None" = None,
+        audio: Format | None = None,
         **prompt: Any,
     ) -> None:
         self.gateway = ScriptedGateway()
@@ -156,9 +168,10 @@ class Stage:
         log.listen(partial(self._show, topic))
         speech: list[Speech] = []
 
-        def listen(audio: Format, hear: Callable[[Heard], None]) -> Speech:
-            speech.append(Speech(hear, refusal))
-            return speech[0]
+        def listen(audio: Format, hear: Hear) -> SpeechToText:
+            ears = (partial(hear, channel=channel) for channel in range(audio.channels))
+            speech.extend(Speech(ear, refusal) for ear in ears)
+            return speech[0] if audio.channels == 1 else Channels(audio, speech, hear)
 
         engine = Engine(name="custom", url="test:", model="m")
         ids = iter(f"r{n}" for n in range(1, 1000))
@@ -175,8 +188,9 @@ class Stage:
             on_turn=on_turn,
         )
         prompts = {"reply": Prompt(system="Be brief.", **prompt)}
-        self.session = Session(topic, log.append, prompts, equipment, Format())
+        self.session = Session(topic, log.append, prompts, equipment, audio or Format())
         self.speech = speech[0]
+        self.speeches = speech  #: one for each channel
 
     def _show(self, topic: Topic, frame: Frame) -> None:
         topic.publish(frame)

@@ -1,0 +1,54 @@
+"""What ``pipeline run`` plays: a recording, or what comes in on standard input."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from pipeline.audio.formats import format_of
+from pipeline.audio.pcm import SAMPLE_RATE, Format
+from pipeline.audio.sources import FileSource, PipeSource, Source
+from pipeline.cli.commands import STANDARD_INPUT
+from pipeline.errors import SettingsError
+from pipeline.events import AudioFormat, Encoding
+
+SAMPLE_RATES = range(8000, 96001)  #: hertz, that speech-to-text takes
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What the command line says of the audio; None where it does not."""
+
+    file: str
+    channels: str | None = None  #: mixed, separate, or of raw PCM their number
+    sample_rate: int | None = None  #: hertz, of raw PCM
+    encoding: Encoding | None = None  #: of raw PCM
+    speakers: Sequence[str] = ()  #: who is on each channel
+    separate: bool = False  #: unless the command line says otherwise
+
+
+async def open_source(wish: Wish) -> Source:
+    """Open what is wished for. Raises ``SettingsError``, or ``InputError`` if it cannot be used."""
+    if wish.channels not in (None, "mixed", "separate", "1", "2"):
+        raise SettingsError(
+            f"--channels: {wish.channels!r}; there is mixed, separate, and for raw PCM 1 or 2"
+        )
+    separate = wish.channels == "separate" or (wish.separate and wish.channels != "mixed")
+    if wish.file == STANDARD_INPUT:
+        return _pipe(wish, separate=separate)
+    number = wish.channels if wish.channels in ("1", "2") else None
+    raw = {"sample-rate": wish.sample_rate, "encoding": wish.encoding, "channels": number}
+    for name, value in raw.items():
+        if value is not None:
+            raise SettingsError(f"--{name} {value}: only for raw PCM on -; {wish.file} has its own")
+    return await FileSource.open(wish.file, separate=separate, speakers=wish.speakers)
+
+
+def _pipe(wish: Wish, *, separate: bool) -> PipeSource:
+    stereo = wish.channels in ("separate", "2")
+    rate, encoding = wish.sample_rate or SAMPLE_RATE, wish.encoding or "pcm_s16le"
+    if rate not in SAMPLE_RATES:
+        raise SettingsError(
+            f"--sample-rate: {rate}; it must be {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
+        )
+    if stereo and separate:
+        return PipeSource(format_of(AudioFormat(encoding, rate, 2, separate=True), wish.speakers))
+    return PipeSource(Format(encoding, rate), stereo=stereo)
