@@ -75,6 +75,8 @@ export interface Totals {
 export interface SttInterrupted extends Envelope {
   type: "stt.interrupted";
   cause: string;
+  /** whose channel, where channels are heard apart */
+  speaker?: string | null;
 }
 
 /** Speech-to-text is back. */
@@ -85,11 +87,15 @@ export interface SttResumed extends Envelope {
   /** seconds on the audio clock */
   lost_from?: number | null;
   lost_to?: number | null;
+  /** whose channel, where channels are heard apart */
+  speaker?: string | null;
 }
 
 /** Somebody has begun to speak. */
 export interface SpeechStartedEvent extends Envelope {
   type: "speech.started";
+  /** who, where channels are heard apart */
+  speaker?: string | null;
 }
 
 /** An open turn as it reads so far; replaces what was there. */
@@ -110,6 +116,10 @@ export interface TurnCompleted extends Envelope {
   speaker?: string | null;
   language?: string | null;
   words?: WordSpoken[];
+  /** milliseconds on the audio clock; none without word times */
+  start?: number | null;
+  /** milliseconds */
+  end?: number | null;
 }
 
 /** One recognised word. */
@@ -260,7 +270,10 @@ export interface SessionResync {
 export interface SessionState {
   status?: string;
   turns?: TurnCompleted[];
+  /** the one that was heard last */
   open_turn?: TurnUpdated | null;
+  /** all of them, where there are several */
+  open_turns?: TurnUpdated[];
   responses?: Record<string, unknown>[];
 }
 
@@ -347,6 +360,10 @@ export interface AudioFormat {
   /** hertz, 8000 to 96000 */
   sample_rate?: number;
   channels?: number;
+  /** each channel is heard by itself, and is one speaker; else mixed */
+  separate?: boolean;
+  /** what those are called, one name for each channel */
+  speakers?: string[];
 }
 
 /** End the open turn now. */
