@@ -21,9 +21,13 @@ class Grant(Struct, frozen=True):
     scopes: frozenset[str] = SCOPES
     session_id: str = "*"  #: or the one session it is for
 
+    def allows(self, session_id: str) -> bool:
+        """Return whether ``session_id``, which may be ``*``, is within the grant."""
+        return self.session_id in ("*", session_id)
+
     def check(self, session_id: str) -> None:
-        """Raise ``Goodbye`` unless ``session_id``, which may be ``*``, is within the grant."""
-        if self.session_id not in ("*", session_id):
+        """Raise ``Goodbye`` unless ``session_id`` is within the grant."""
+        if not self.allows(session_id):
             raise Goodbye(
                 f"this token is for session {self.session_id!r} only", code=CloseCode.FORBIDDEN
             )

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError
 from pipeline.hub import site
-from pipeline.hub.access import NOBODY, OPERATORS, SUBPROTOCOL, Access, scope_of
+from pipeline.hub.access import ANYBODY, NOBODY, OPERATORS, SUBPROTOCOL, Access, Grant, scope_of
 from pipeline.hub.conversation import House, ingest, subscribe
 from pipeline.hub.http import (
     Gate,
@@ -44,6 +44,7 @@ MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
 INGEST = f"{VERSION}ingest/"
+SESSIONS = f"{VERSION}sessions"
 
 Route = Callable[[], tuple[str, bytes]]
 
@@ -71,7 +72,6 @@ class Hub:
         self._routes = {
             "/healthz": lambda: text_page(200, "ok"),
             "/readyz": self._readiness,
-            "/v1/sessions": self._sessions,
             **{path: _page_of(route) for path, route in routes.items()},
         }
         self._site = site.load()
@@ -104,7 +104,7 @@ class Hub:
         page = (
             self._gate.refusal(request.headers)
             or self._unwelcome(connection, path, request)
-            or self._page(path, request)
+            or self._page(path, request, grant_of(connection))
         )
         if page is None:
             connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
@@ -134,7 +134,9 @@ class Hub:
             connection.grant = grant
         return None
 
-    def _page(self, path: str, request: Request) -> Page | None:
+    def _page(self, path: str, request: Request, grant: Grant) -> Page | None:
+        if path == SESSIONS:
+            return self._sessions(grant)
         route = self._routes.get(path)
         if route is not None:
             return route()
@@ -158,8 +160,9 @@ class Hub:
         trouble = self._service.trouble
         return text_page(200, "ready") if trouble is None else text_page(503, trouble)
 
-    def _sessions(self) -> Page:
-        body = msgspec.json.encode({"sessions": self._service.sessions()})
+    def _sessions(self, grant: Grant) -> Page:
+        sessions = [info for info in self._service.sessions() if grant.allows(info.id)]
+        body = msgspec.json.encode({"sessions": sessions})
         return Page(200, "application/json", body)
 
     # --- sockets ---
@@ -219,6 +222,10 @@ class Hub:
             transport.abort()
         with anyio.move_on_after(SEND, shield=True):
             await server.wait_closed()
+
+
+def grant_of(connection: ServerConnection) -> Grant:
+    return connection.grant if isinstance(connection, Connection) else ANYBODY
 
 
 def _path_of(name: str) -> str:

@@ -43,9 +43,11 @@ class Site:
 
 
 @asynccontextmanager
-async def console(access: Access | None = None) -> AsyncGenerator[Site]:
+async def console(
+    access: Access | None = None, house: FakeHouse | None = None
+) -> AsyncGenerator[Site]:
     settings = ServeSettings(port=0)
-    async with serve(FakeHouse(), settings, adapters={}, access=access) as hub:
+    async with serve(house or FakeHouse(), settings, adapters={}, access=access) as hub:
         yield Site(hub.port)
 
 
@@ -108,6 +110,17 @@ async def test_the_page_needs_no_token_and_what_it_shows_does() -> None:
         assert "response.done" in described["channels"]["events"]["messages"]
         assert (await ask.ask("/v1/sessions")).status == 401
         assert (await ask.ask("/v1/sessions", authorization="Bearer secret")).status == 200
+
+
+async def test_a_token_for_one_session_lists_no_other() -> None:
+    house = FakeHouse()
+    for name in ("s1", "s2"):
+        house.session(name)
+    access = Access({"all": Grant(), "one": Grant(session_id="s1")})
+    async with console(access, house) as ask:
+        for token, names in (("all", ["s1", "s2"]), ("one", ["s1"])):
+            answer = await ask.ask("/v1/sessions", authorization=f"Bearer {token}")
+            assert [info["id"] for info in json.loads(answer.body)["sessions"]] == names
 
 
 async def test_a_page_of_another_site_gets_nothing() -> None:
