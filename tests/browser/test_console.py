@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from playwright.async_api import Error, Page, expect
+from playwright.async_api import Error, Page, WebSocket, expect
 from websockets.asyncio.client import connect
 
 from pipeline.hub.access import Access, Grant
@@ -107,12 +107,12 @@ async def test_a_cut_connection_is_taken_up_and_the_answer_is_whole() -> None:
         await socket.send('{"type":"session.start","audio":null}')
         await socket.send(json.dumps({"type": "turn.create", "text": "Tell me a story."}))
         await expect(page.locator(".answer .text")).to_contain_text("two")
+        dialled: list[WebSocket] = []
+        page.on("websocket", lambda socket: dialled.append(socket))
         await proxy.kill_all()
-        await page.wait_for_selector(
-            "#connection[data-state=waiting], #connection[data-state=connecting]"
-        )
-        await page.wait_for_selector("#connection[data-state=live]")
         await expect(page.locator(".answer .text")).to_have_text(STORY)
+        await expect(page.locator("#connection")).to_have_text("live")
+    assert len(dialled) == 1
 
 
 async def test_a_token_is_asked_for_and_stays_out_of_every_address() -> None:

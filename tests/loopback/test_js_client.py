@@ -40,7 +40,7 @@ def text_of(events: Sequence[dict[str, Any]]) -> str:
 
 
 async def test_a_response_cut_in_its_middle_is_taken_up_without_loss() -> None:
-    lines = [{"llm": "reply", "text": STORY, "token_ms": 80}]
+    lines = [{"llm": "reply", "text": STORY, "token_ms": 150}]
     async with (
         service(lines) as (url, _, app),
         fault_proxy(url) as proxy,
