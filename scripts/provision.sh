@@ -3,6 +3,7 @@
 #
 #   provision NAME EXTRAS    NAME is the stamp: nothing is done while pyproject.toml, the list of
 #                            model packages and the Python are those of the last good NAME.
+#   provision_litellm        makes .venvs/litellm, an environment for a peer of the tests.
 #   provision_browser        finds chromium on the system, or installs it where root may.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -65,7 +66,7 @@ make_venv() {
     local python
     python="$(find_python)" || die "no Python 3.11 or newer was found" \
         "install one, or name it: PYTHON=/path/to/python3.12 $0"
-    say "making .venv with $("$python" --version)"
+    say "making ${VENV#"$ROOT"/} with $("$python" --version)"
     rm -rf "$VENV"
     if command -v uv >/dev/null; then
         uv venv --quiet --python "$python" "$VENV" && return
@@ -93,6 +94,23 @@ provision() {
     say "ready"
 }
 
+# LiteLLM holds openai, websockets and rich below the versions of ours, so it lives by itself.
+provision_litellm() {
+    local VENV="$ROOT/.venvs/litellm" wanted="litellm[proxy]>=1.106,<2"
+    if [ "$(cat "$VENV/.ready" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    mkdir -p "$ROOT/.venvs"
+    make_venv
+    say "installing LiteLLM for the tests against it (once; some 700 MB on disk; log: .venvs/litellm/install.log)"
+    if install "$wanted"; then
+        printf '%s\n' "$wanted" >"$VENV/.ready"
+    else
+        tail -n 5 "$VENV/install.log" | sed 's/^/    /' >&2
+        say "no LiteLLM: the tests against it will be SKIPPED"
+    fi
+}
+
 provision_browser() {
     local log="$VENV/browser.log"
     if command -v chromium >/dev/null || command -v chromium-browser >/dev/null; then
@@ -116,6 +134,6 @@ apt_install() {
 
 broken() {
     tail -n 15 "$VENV/install.log" | sed 's/^/    /' >&2
-    die "installing $1 failed; the whole output is in .venv/install.log" \
+    die "installing $1 failed; the whole output is in ${VENV#"$ROOT"/}/install.log" \
         "what is installed so far is kept: run the same command again"
 }

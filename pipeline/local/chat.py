@@ -278,6 +278,9 @@ def _usage(given: dict[str, Any] | None) -> dict[str, Any]:
     usage = dict(given or {})
     usage["input_tokens"] = usage.get("prompt_tokens", 0)
     usage["output_tokens"] = usage.get("completion_tokens", 0)
+    details: dict[str, Any] | None = usage.get("prompt_tokens_details")
+    if details is not None:  # the vendor's own client wants both counts
+        usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0, **details}
     return usage
 
 

@@ -5,6 +5,9 @@ import sys
 import pytest
 
 from tests.conftest import Backend
+from tests.support.engines import engines, running
+
+__all__ = ["anyio_backend", "engines", "running"]
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import wave
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -32,9 +30,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.errors import EngineError
-from pipeline.local import weights
-from pipeline.local.child import Engines, start_engines
+from pipeline.local.child import start_engines
 from pipeline.settings import LocalSettings
+from tests.support.engines import Running
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
 
@@ -44,53 +42,6 @@ SPEED = 4.0  #: times real time
 PATIENCE = 20.0  #: seconds
 
 STORY = [{"role": "user", "content": "Tell me a long story about a fox and a raven."}]
-
-
-class Running:
-    """The engines of this test session, and what they wrote to stderr."""
-
-    def __init__(self, engines: Engines, log: Path) -> None:
-        self.stt_url = engines.stt_url
-        self.llm_url = engines.llm_url
-        self.llm_model = engines.llm_model
-        self._log = log
-        self._read = log.stat().st_size
-
-    def forget(self) -> None:
-        self._read = self._log.stat().st_size
-
-    async def logged(self, pattern: str) -> re.Match[str]:
-        """Wait for a line that fits, written since ``forget``."""
-        with anyio.fail_after(PATIENCE):
-            while True:
-                text = self._log.read_bytes()[self._read :].decode()
-                if found := re.search(pattern, text):
-                    return found
-                await anyio.sleep(0.01)
-
-
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    if not weights.installed():
-        pytest.skip("the models are not installed: pipeline local --install")
-    log = tmp_path_factory.mktemp("engines") / "stderr"
-    command = [sys.executable, "-m", "pipeline", "local", "--json"]
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process,
-    ):
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, log.read_text()
-        yield Running(Engines(**json.loads(line)), log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
-
-
-@pytest.fixture
-def engines(running: Running) -> Running:
-    running.forget()
-    return running
 
 
 @pytest.fixture
