@@ -225,8 +225,17 @@ def _without_audio(equipment: Equipment) -> Equipment:
     return replace(equipment, stt=stt, listen=listen)
 
 
-async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:
-    """Play ``source`` into ``session`` and hear it out; ends early when the session does."""
+async def feed(
+    session: Session,
+    source: Source,
+    *,
+    speed: float = 1.0,
+    playing: anyio.CancelScope | None = None,
+) -> None:
+    """Play ``source`` into ``session`` and hear it out; ends early when the session does.
+
+    Cancelling ``playing`` is the end of the source.
+    """
     async with plain_errors(), anyio.create_task_group() as tasks:
 
         async def watch() -> None:
@@ -234,7 +243,8 @@ async def feed(session: Session, source: Source, *, speed: float = 1.0) -> None:
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch)
-        await play(source, session.audio, speed=speed)
+        with playing or anyio.CancelScope():
+            await play(source, session.audio, speed=speed)
         await session.finish()
         tasks.cancel_scope.cancel()
     if session.failure is not None:

@@ -5,6 +5,7 @@
 #                            model packages and the Python are those of the last good NAME.
 #   provision_litellm        makes .venvs/litellm, an environment for a peer of the tests.
 #   provision_browser        finds chromium on the system, or installs it where root may.
+#   provision_microphone     the same for PortAudio and ALSA's plugins.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
@@ -124,6 +125,21 @@ provision_browser() {
         tail -n 5 "$log" | sed 's/^/    /' >&2
     fi
     say "no chromium: the tests in a browser will be SKIPPED; to have them: apt-get install chromium"
+}
+
+provision_microphone() {
+    local log="$VENV/microphone.log"
+    if "$VENV/bin/python" -c 'import sounddevice' 2>/dev/null && [ -d /usr/share/alsa ]; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing libportaudio2 for the tests with a microphone (once; log: .venv/microphone.log)"
+        if apt_install libportaudio2 libasound2-plugins >"$log" 2>&1; then
+            return
+        fi
+        tail -n 5 "$log" | sed 's/^/    /' >&2
+    fi
+    say "no PortAudio: the test with a real microphone will be SKIPPED; to have it: apt-get install libportaudio2 libasound2-plugins"
 }
 
 # The lists of packages may be old, or not there at all on a fresh machine.

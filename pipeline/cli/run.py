@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
+from anyio import to_thread
 from cyclopts import Parameter
 from msgspec.structs import replace
 
 from pipeline.app import App, feed, open_app
 from pipeline.audio.formats import described
+from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.cli.interrupt import interrupt_ends
 from pipeline.cli.output import printer, printing, progress
 from pipeline.cli.source import Wish, open_source
 from pipeline.cli.stored import NOT_YET, ask, planned_over
@@ -21,6 +24,7 @@ from pipeline.configuration import load
 from pipeline.defaults import STORED_PROMPTS
 from pipeline.errors import SettingsError
 from pipeline.events import Encoding, StartCommand
+from pipeline.session import Session
 from pipeline.settings import Policy, Prompt, Settings
 from pipeline.upstream import Plan, plan
 
@@ -47,6 +51,9 @@ async def run(
     speaker: list[str] | None = None,
     sample_rate: int | None = None,
     encoding: Encoding | None = None,
+    microphone: bool = False,
+    device: str | None = None,
+    devices: bool = False,
     json: bool = False,
     journal: str = "memory",
     config: Path | None = None,
@@ -87,6 +94,12 @@ async def run(
         Of raw PCM, in hertz: 8000 to 96000, 16000 unless given.
     encoding
         Of raw PCM: pcm_s16le or pcm_mulaw.
+    microphone
+        Listen to the microphone instead of a file, until Ctrl-C.
+    device
+        Which microphone: its number, or part of its name.
+    devices
+        List the microphones, and do nothing else.
     json
         Print each event as a subscriber receives it, one per line.
     journal
@@ -96,9 +109,14 @@ async def run(
     """
     if not 0 <= speed < float("inf"):
         raise SettingsError(f"--speed: expected a number of at least 0; got {speed}")
+    if devices:
+        return await list_devices()
+    if (microphone or device is not None) and (file is not None or stored):
+        raise SettingsError("--microphone stands instead of a file; leave one of them out")
+    live = microphone or device is not None
     overrides = engine_overrides(stt, llm, model) | {"journal.store": journal}
     settings = load(config, os.environ, overrides)
-    whole = _over_stored(file, transcript_id, stored=stored)
+    whole = not live and _over_stored(file, transcript_id, stored=stored)
     known = settings.prompts or (STORED_PROMPTS if whole else plan(settings, os.environ).prompts)
     settings = replace(
         settings,
@@ -112,7 +130,7 @@ async def run(
             base=STORED_PROMPTS["summary"] if whole else None,
         ),
     )
-    if whole or file is None:
+    if whole:
         planned = planned_over(settings)
         progress(headlines(planned)[0])
         return await ask(settings, planned, file, json=json)
@@ -120,6 +138,7 @@ async def run(
     source = await open_source(
         Wish(
             file=file,
+            device=device,
             channels=channels,
             sample_rate=sample_rate,
             encoding=encoding,
@@ -128,9 +147,9 @@ async def run(
         )
     )
     try:
-        for line in headlines(planned, speed):
+        for line in headlines(planned, None if live else speed):
             progress(line)
-        return await _play(source, settings, planned, speed=speed, json=json)
+        return await _play(source, settings, planned, speed=0 if live else speed, json=json)
     finally:
         with anyio.move_on_after(settings.stt.close_timeout, shield=True):
             await source.aclose()
@@ -160,8 +179,32 @@ async def _play(
 async def _session(app: App, source: Source, speed: float) -> int:
     start = StartCommand(audio=described(source.format))
     async with app.open(start, source=source.name) as session:
-        await feed(session, source, speed=speed)
+        if isinstance(source, Microphone):
+            await _listen(session, source)
+        else:
+            await feed(session, source, speed=speed)
     return 1 if session.failed_responses else 0
+
+
+async def _listen(session: Session, source: Microphone) -> None:
+    """Hear a microphone until Ctrl-C, and then its last turn out."""
+    progress(f"listening to {source.name}; Ctrl-C ends it")
+    playing = anyio.CancelScope()
+    with interrupt_ends(playing.cancel):
+        await feed(session, source, speed=0, playing=playing)
+    if source.lost or source.overflows:
+        progress(
+            f"the microphone lost {source.lost:.1f} s because nobody read them in time,"
+            f" and overflowed {source.overflows} times"
+        )
+
+
+async def list_devices() -> int:
+    """Print what can record."""
+    there = await to_thread.run_sync(microphones)
+    for line in there or ["no device that records"]:
+        progress(line)
+    return 0 if there else 1
 
 
 def headlines(planned: Plan, speed: float | None = None) -> list[str]:

@@ -1,10 +1,11 @@
-"""What ``pipeline run`` plays: a recording, or what comes in on standard input."""
+"""What ``pipeline run`` plays: a recording, standard input or a microphone."""
 
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from pipeline.audio.formats import format_of
+from pipeline.audio.microphone import Microphone
 from pipeline.audio.pcm import SAMPLE_RATE, Format
 from pipeline.audio.sources import FileSource, PipeSource, Source
 from pipeline.cli.commands import STANDARD_INPUT
@@ -17,7 +18,8 @@ SAMPLE_RATES = range(8000, 96001)  #: hertz, that speech-to-text takes
 class Wish(Struct, frozen=True, kw_only=True):
     """What the command line says of the audio; None where it does not."""
 
-    file: str
+    file: str | None = None  #: none: a microphone
+    device: str | None = None  #: which one
     channels: str | None = None  #: mixed, separate, or of raw PCM their number
     sample_rate: int | None = None  #: hertz, of raw PCM
     encoding: Encoding | None = None  #: of raw PCM
@@ -34,12 +36,19 @@ async def open_source(wish: Wish) -> Source:
     separate = wish.channels == "separate" or (wish.separate and wish.channels != "mixed")
     if wish.file == STANDARD_INPUT:
         return _pipe(wish, separate=separate)
+    _check_raw(wish)
+    if wish.file is None:
+        return await Microphone.open(wish.device, separate=separate, speakers=wish.speakers)
+    return await FileSource.open(wish.file, separate=separate, speakers=wish.speakers)
+
+
+def _check_raw(wish: Wish) -> None:
     number = wish.channels if wish.channels in ("1", "2") else None
     raw = {"sample-rate": wish.sample_rate, "encoding": wish.encoding, "channels": number}
     for name, value in raw.items():
         if value is not None:
-            raise SettingsError(f"--{name} {value}: only for raw PCM on -; {wish.file} has its own")
-    return await FileSource.open(wish.file, separate=separate, speakers=wish.speakers)
+            what = wish.file or "a microphone"
+            raise SettingsError(f"--{name} {value}: only for raw PCM on -; {what} has its own")
 
 
 def _pipe(wish: Wish, *, separate: bool) -> PipeSource:

@@ -13,6 +13,7 @@ import anyio
 import cyclopts
 
 from pipeline.cli.commands import STANDARD_INPUT
+from pipeline.cli.interrupt import end_softly
 from pipeline.errors import PipelineError
 
 Command = Callable[..., Awaitable[int | None]]
@@ -75,6 +76,8 @@ async def _cancel_on_signal(
     signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope, caught: list[int]
 ) -> None:
     async for number in signals:
+        if number == signal.SIGINT and end_softly():
+            continue
         caught.append(number)
         scope.cancel()
 
