@@ -346,6 +346,8 @@ class StartCommand(Command, frozen=True, kw_only=True, tag="session.start"):
     audio: AudioFormat | None = AudioFormat()  #: null: no audio, the turns come as text
     session_id: str | None = None
     prompts: tuple[str, ...] | None = None  #: names from the settings; none is all
+    resume: bool = False  #: go on with the session of that id, also where another source feeds it
+    after_seq: int | None = None  #: of a session that goes on: send the events after this one
 
 
 class TurnCommitCommand(Command, frozen=True, kw_only=True, tag="turn.commit"):

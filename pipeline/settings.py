@@ -181,6 +181,7 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     max_sessions: Positive = 200
     max_subscribers: Positive = 2000
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
+    reattach: Seconds = 10.0  #: seconds for a source that was cut off to come back
     #: by name; with none everybody may come in, and we listen on loopback only
     tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
 

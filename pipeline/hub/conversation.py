@@ -1,33 +1,25 @@
-"""What goes on over one socket: a subscriber's commands, or a source's audio."""
+"""What goes on over a subscriber's socket, and what all conversations share."""
 
 import logging
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 import anyio
-import anyio.lowlevel
 import msgspec
-from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import (
-    Frame,
-    SessionEndCommand,
-    StartCommand,
     SubscribeCommand,
     decode_command,
 )
 from pipeline.hub.access import ANYBODY, Grant
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
-from pipeline.hub.feeds import Feeds
-from pipeline.hub.protocol import CloseCode, Goodbye, error_text, text_frame
-from pipeline.hub.service import Adapter, LiveSession, Order, Service
+from pipeline.hub.protocol import CloseCode, Goodbye, error_text
+from pipeline.hub.service import Service
+from pipeline.hub.stays import Stays
 
 FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
-FLUSH = 2.0  #: seconds to write a session's last events to its source
 MAX_ERRORS = 20  #: refused messages, then the socket is closed
-BATCH = 64  #: events read from the log at a time
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +38,10 @@ class Peer(Sink, Protocol):
 
     async def send(self, text: bytes) -> None:
         """Send one message, within bounds. Raises ``Goodbye`` when that cannot be done."""
+        ...
+
+    async def dismiss(self, goodbye: Goodbye) -> None:
+        """Close the socket now, although its conversation may have more to do."""
         ...
 
 
@@ -79,6 +75,16 @@ class Errors:
             await self._peer.send(error_text(str(error), code=code, session_id=session_id))
         if self._count >= MAX_ERRORS:
             raise Goodbye(f"{MAX_ERRORS} messages were refused", code=CloseCode.BAD_REQUEST)
+
+
+class House:
+    """What every conversation shares."""
+
+    def __init__(self, service: Service, patience: float) -> None:
+        self.service = service
+        self.patience = patience  #: seconds for a source that was cut off to come back
+        self.circle: set[Subscriber] = set()  #: who gets heartbeats
+        self.stays = Stays()
 
 
 async def _first(peer: Peer) -> bytes | str:
@@ -139,7 +145,7 @@ class Following:
             self._subscriber.subscribe(topic, after_seq=0, events=self._events)
 
 
-async def subscribe(peer: Peer, house: "House", command: SubscribeCommand | None) -> None:
+async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) -> None:
     """Serve one subscriber until it leaves or must: then a ``Goodbye`` is raised.
 
     ``command`` is what its address asks for already.
@@ -152,7 +158,7 @@ async def subscribe(peer: Peer, house: "House", command: SubscribeCommand | None
         if command is not None:
             following.follow(command)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_push, subscriber, tasks.cancel_scope, farewell)
+            tasks.start_soon(push, subscriber, tasks.cancel_scope, farewell)
             try:
                 await _take_commands(peer, following, asked=command is not None)
             except Goodbye as goodbye:
@@ -188,202 +194,9 @@ def _subscription(message: bytes | str) -> SubscribeCommand:
     return command
 
 
-async def _push(replies: Replies, until: anyio.CancelScope, farewell: list[Goodbye]) -> None:
+async def push(replies: Replies, until: anyio.CancelScope, farewell: list[Goodbye]) -> None:
     try:
         await replies.run()
     except Goodbye as goodbye:
         farewell.append(goodbye)
         until.cancel()
-
-
-# --- sources ---------------------------------------------------------------------------------
-
-
-class House:
-    """What every conversation shares."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.circle: set[Subscriber] = set()  #: who gets heartbeats
-        self.feeds = Feeds()
-
-
-async def ingest(
-    peer: Peer, house: House, adapter: Adapter, *, source: str, events: Sequence[str]
-) -> None:
-    """Serve one source until its session has ended. Raises ``Goodbye`` at the end."""
-    reading = anyio.CancelScope()
-    try:
-        house.feeds.check()
-        start, rest = await _opening(peer, adapter)
-        start = _within(peer.grant, start)
-        house.feeds.enter(reading)
-        async with house.service.open(start, source=source) as session:
-            await _run_session(_Source(peer, adapter, session, reading), rest, events, house)
-    except PipelineError as error:
-        if adapter.takes_events:
-            code = error.code if isinstance(error, Goodbye) else None
-            await peer.send(error_text(str(error), code=code))
-        else:
-            logger.warning("a source of %s was sent away: %s", source, error)
-        if isinstance(error, Goodbye):
-            raise
-        raise Goodbye(str(error), code=CloseCode.BAD_REQUEST) from error
-    finally:
-        house.feeds.leave(reading)
-    raise Goodbye("the session has ended", code=CloseCode.ENDED)
-
-
-def _within(grant: Grant, start: StartCommand) -> StartCommand:
-    """Return ``start`` for the session the grant is for. Raises ``Goodbye`` for another one."""
-    if start.session_id is None and grant.session_id != "*":
-        return replace(start, session_id=grant.session_id)
-    grant.check(start.session_id or "*")
-    return start
-
-
-async def _opening(peer: Peer, adapter: Adapter) -> tuple[StartCommand, Sequence[Order]]:
-    """Read on until the session can begin; a format may say other things first."""
-    with anyio.move_on_after(FIRST_MESSAGE):
-        while True:
-            orders = adapter.receive(await peer.receive())
-            if orders:
-                start, *rest = orders
-                assert isinstance(start, StartCommand), "nothing comes before the start"
-                return start, rest
-    raise Goodbye(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
-
-
-class Answers:
-    """Tells a source what its own format has to say of its session's events.
-
-    It is its own subscriber's sink: bytes that come are the sign that there is news in the log.
-    """
-
-    def __init__(self, peer: Peer, topic: Topic, adapter: Adapter) -> None:
-        self._peer = peer
-        self._log = topic.log
-        self._answer = adapter.answer
-        self._seen = 0
-        self._news = anyio.Event()
-        self._idle = anyio.Event()
-        self._subscriber = Subscriber(self)
-        self._subscriber.subscribe(topic)
-        self._news.set()  # what the log holds already
-
-    def write(self, wire: bytes) -> bool:
-        self._news.set()
-        if self._idle.is_set():
-            self._idle = anyio.Event()
-        return True
-
-    async def ready(self) -> None: ...
-
-    async def caught_up(self) -> None:
-        await self._idle.wait()
-
-    async def run(self) -> None:
-        try:
-            while True:
-                await self._news.wait()
-                self._news = anyio.Event()
-                while frames := self._log.read(self._seen, BATCH):
-                    await self._pass_on(frames)
-                    await anyio.lowlevel.checkpoint()  # a long replay lets others run
-                self._idle.set()
-        finally:
-            self._subscriber.close()
-            self._idle.set()
-
-    async def _pass_on(self, frames: Iterable[Frame]) -> None:
-        for frame in frames:
-            self._seen = frame.seq
-            wire = b"".join(map(text_frame, self._answer(frame)))
-            if wire:
-                await self._peer.ready()
-                if not self._peer.write(wire):
-                    raise Goodbye("the connection is closing", code=CloseCode.SLOW)
-
-
-class _Source:
-    """One source and its session."""
-
-    def __init__(
-        self, peer: Peer, adapter: Adapter, session: LiveSession, reading: anyio.CancelScope
-    ) -> None:
-        self.peer = peer
-        self.session = session
-        self.reading = reading
-        self._adapter = adapter
-        self._errors = Errors(peer if adapter.takes_events else None)
-
-    def replies(self, events: Sequence[str]) -> Replies:
-        """Return what goes back over the source's own socket."""
-        topic = self.session.topic
-        if not self._adapter.takes_events:
-            return Answers(self.peer, topic, self._adapter)
-        subscriber = Subscriber(self.peer)
-        subscriber.subscribe(topic, after_seq=0, events=events)
-        return subscriber
-
-    async def feed(self, orders: Iterable[Order]) -> None:
-        """Pass on what the peer sends, until the source is over or the peer gone."""
-        if await self._carry_out(orders):
-            return
-        while True:
-            message = await self.peer.receive()
-            try:
-                orders = self._adapter.receive(message)
-            except InputError as error:
-                await self._errors.tell(error, session_id=self.session.id)
-                continue
-            if await self._carry_out(orders):
-                return
-
-    async def _carry_out(self, orders: Iterable[Order]) -> bool:
-        for order in orders:
-            if isinstance(order, bytes):
-                await self.session.audio(order)
-            elif isinstance(order, SessionEndCommand):
-                return True
-            else:
-                try:
-                    await self.session.command(order)
-                except PipelineError as error:
-                    await self._errors.tell(error, session_id=self.session.id)
-        return False
-
-
-async def _run_session(
-    source: _Source, orders: Iterable[Order], events: Sequence[str], house: House
-) -> None:
-    session, reading = source.session, source.reading
-    farewell: list[Goodbye] = []
-    replies = source.replies(events)
-    if isinstance(replies, Subscriber):
-        house.circle.add(replies)
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_push, replies, reading, farewell)
-            tasks.start_soon(_until_ended, session.topic, reading)
-            with reading:
-                try:
-                    await source.feed(orders)
-                except Goodbye as goodbye:
-                    farewell.append(goodbye)
-            if not session.topic.ended.is_set():
-                await session.finish()
-            with anyio.move_on_after(FLUSH):
-                await session.topic.ended.wait()  # an event is shown once it is on disk
-                await replies.caught_up()
-            tasks.cancel_scope.cancel()
-    finally:
-        if isinstance(replies, Subscriber):
-            house.circle.discard(replies)
-    if farewell and farewell[0].code == CloseCode.BAD_REQUEST:
-        raise farewell[0]
-
-
-async def _until_ended(topic: Topic, reading: anyio.CancelScope) -> None:
-    await topic.ended.wait()
-    reading.cancel()

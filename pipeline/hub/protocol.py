@@ -55,6 +55,7 @@ class CloseCode(IntEnum):
         return may_reconnect(self)
 
 
+LOST = 1006  #: the connection broke; nobody sends this
 _FINAL = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 
 

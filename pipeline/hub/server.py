@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 from pipeline.errors import ServeError
 from pipeline.hub import site
 from pipeline.hub.access import ANYBODY, NOBODY, OPERATORS, SUBPROTOCOL, Access, Grant, scope_of
-from pipeline.hub.conversation import House, ingest, subscribe
+from pipeline.hub.conversation import House, subscribe
 from pipeline.hub.http import (
     Gate,
     Page,
@@ -32,6 +32,7 @@ from pipeline.hub.http import (
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import Guard, MakeAdapter, Service
 from pipeline.hub.socket import SEND, Connection, Socket, remembering
+from pipeline.hub.sources import ingest
 from pipeline.settings import ServeSettings
 
 OPEN = 5  #: seconds for a handshake
@@ -78,7 +79,7 @@ class Hub:
         self._gate = Gate(settings.host)
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
-        self._house = House(service)
+        self._house = House(service, settings.reattach)
         self._empty = anyio.Event()
         self.port = 0
 
@@ -93,7 +94,7 @@ class Hub:
         Returns whether all of them did, in ``seconds``. Subscribers stay.
         """
         with anyio.move_on_after(seconds) as patience:
-            await self._house.feeds.drain()
+            await self._house.stays.drain()
         return not patience.cancelled_caught
 
     # --- plain requests ---
@@ -155,7 +156,7 @@ class Hub:
         return None
 
     def _readiness(self) -> Page:
-        if self._house.feeds.refusing:
+        if self._house.stays.refusing:
             return text_page(503, "draining")
         trouble = self._service.trouble
         return text_page(200, "ready") if trouble is None else text_page(503, trouble)

@@ -9,8 +9,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from pipeline.hub.access import ANYBODY, Grant
-from pipeline.hub.protocol import CloseCode, Goodbye
+from pipeline.hub.protocol import LOST, CloseCode, Goodbye
 
+_GOODBYES = (1000, 1005)  # 1001 is a page that was left, and may be there again at once
 SEND = 2.0  #: seconds without room to write, then the connection is cut
 
 
@@ -100,7 +101,9 @@ class Socket:
         try:
             return await self.connection.recv()
         except ConnectionClosed as closed:
-            raise Goodbye("the other side left", code=CloseCode.ENDED) from closed
+            meant = closed.rcvd is not None and closed.rcvd.code in _GOODBYES
+            code = CloseCode.ENDED if meant else LOST
+            raise Goodbye("the other side left", code=code) from closed
 
     async def send(self, text: bytes) -> None:
         await self.ready()
@@ -117,8 +120,15 @@ class Socket:
         self.goodbye = goodbye
         self.scope.cancel()
 
+    async def dismiss(self, goodbye: Goodbye) -> None:
+        self.goodbye = goodbye
+        await self.close()
+
     async def close(self) -> None:
         """Close with the goodbye that was said, and cut the connection if that takes long."""
+        if self.goodbye.code == LOST:
+            self.connection.transport.abort()
+            return
         with anyio.move_on_after(SEND, shield=True) as patience:
             reason = str(self.goodbye).encode()[:120].decode(errors="ignore")
             await self.connection.close(self.goodbye.code, reason)

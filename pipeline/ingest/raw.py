@@ -82,6 +82,8 @@ class RawAdapter:
             raise InputError("session.start came twice")
         if command.session_id is not None:
             check_session_id(command.session_id)
+        if (command.after_seq or 0) < 0:
+            raise InputError("after_seq is negative")
         audio = command.audio
         if audio is not None:
             command = replace(command, audio=self._prepare(audio))

@@ -22,7 +22,7 @@ SETUP = '{"type":"setup","sessionId":"VX1"}'
 async def call(
     house: FakeHouse,
 ) -> AsyncGenerator[tuple[Hub, ClientConnection, FakeSession]]:
-    settings = ServeSettings(port=0)
+    settings = ServeSettings(port=0, reattach=0)
     async with serve(house, settings, adapters=ADAPTERS) as hub:
         address = f"{hub.url}/v1/relay/twilio"
         async with connect(address, proxy=None, compression=None, close_timeout=1) as socket:
@@ -96,7 +96,7 @@ async def test_a_draining_server_ends_calls_politely() -> None:
 @pytest.mark.parametrize("messages", [[], ['{"type":"prompt","voicePrompt":"Hi"}']])
 async def test_a_call_that_does_not_begin_opens_no_session(messages: Sequence[str]) -> None:
     house = FakeHouse()
-    async with serve(house, ServeSettings(port=0), adapters=ADAPTERS) as hub:
+    async with serve(house, ServeSettings(port=0, reattach=0), adapters=ADAPTERS) as hub:
         async with connect(f"{hub.url}/v1/relay/twilio", proxy=None) as socket:
             for message in messages:
                 await socket.send(message)

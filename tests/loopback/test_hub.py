@@ -35,7 +35,9 @@ from tests.support.house import FakeHouse, FakeSession
 
 @asynccontextmanager
 async def serving(house: FakeHouse, port: int = 0) -> AsyncGenerator[Hub]:
-    async with serve(house, ServeSettings(port=port), adapters={"raw": RawAdapter}) as hub:
+    async with serve(
+        house, ServeSettings(port=port, reattach=0), adapters={"raw": RawAdapter}
+    ) as hub:
         yield hub
 
 

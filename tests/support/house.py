@@ -16,6 +16,7 @@ from pipeline.events import (
     TurnCreateCommand,
 )
 from pipeline.hub.fanout import Topic, Topics
+from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
 from pipeline.journal.log import SessionLog
 
@@ -82,6 +83,8 @@ class FakeHouse:
     async def _open(self, start: StartCommand, source: str) -> AsyncGenerator[FakeSession]:
         if self.refuse is not None:
             raise self.refuse
+        if self.topics.get(start.session_id or "") is not None:
+            raise Goodbye(f"there is a session {start.session_id} already", code=CloseCode.TAKEN)
         session = self.session(start.session_id or f"s{len(self.opened) + 1}")
         session.say(SessionCreated(source=source, stt=ENGINE, llm=ENGINE, prompts=("reply",)))
         try:

@@ -352,6 +352,10 @@ export interface StartCommand {
   session_id?: string | null;
   /** names from the settings; none is all */
   prompts?: string[] | null;
+  /** go on with the session of that id, also where another source feeds it */
+  resume?: boolean;
+  /** of a session that goes on: send the events after this one */
+  after_seq?: number | null;
 }
 
 /** How the client's audio is encoded. */

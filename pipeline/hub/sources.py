@@ -1,0 +1,254 @@
+"""What goes on over a source's socket: its audio and commands, and what is sent back."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import anyio
+import anyio.lowlevel
+from msgspec.structs import replace
+
+from pipeline.errors import InputError, PipelineError
+from pipeline.events import Frame, SessionEndCommand, StartCommand
+from pipeline.hub.access import Grant
+from pipeline.hub.conversation import FIRST_MESSAGE, Errors, House, Peer, Replies, push
+from pipeline.hub.fanout import Subscriber, Topic
+from pipeline.hub.protocol import CloseCode, Goodbye, error_text, may_reconnect, text_frame
+from pipeline.hub.service import Adapter, Order
+from pipeline.hub.stays import Stay
+from pipeline.tasks import plain_errors
+
+FLUSH = 2.0  #: seconds to write a session's last events to its source
+BATCH = 64  #: events read from the log at a time
+
+logger = logging.getLogger(__name__)
+
+
+async def ingest(
+    peer: Peer, house: House, adapter: Adapter, *, source: str, events: Sequence[str]
+) -> None:
+    """Serve one source until its session has ended, or it is gone.
+
+    Raises ``Goodbye`` at the end.
+    """
+    farewell: Goodbye | None = None
+    try:
+        house.stays.check()
+        start, rest = await _opening(peer, adapter)
+        start = _within(peer.grant, start)
+        with house.stays.guest():
+            feeding = _Source(peer, adapter, start, events)
+            stay = house.stays.find(start)
+            if stay is None:
+                farewell = await _host(feeding, rest, house, source)
+            else:
+                farewell = await feeding.attend(stay, rest, house)
+    except PipelineError as error:
+        if adapter.takes_events:
+            code = error.code if isinstance(error, Goodbye) else None
+            await peer.send(error_text(str(error), code=code))
+        else:
+            logger.warning("a source of %s was sent away: %s", source, error)
+        if isinstance(error, Goodbye):
+            raise
+        raise Goodbye(str(error), code=CloseCode.BAD_REQUEST) from error
+    raise farewell or Goodbye("the session has ended", code=CloseCode.ENDED)
+
+
+async def _host(
+    feeding: "_Source", orders: Iterable[Order], house: House, source: str
+) -> Goodbye | None:
+    """Begin a session, and stay with it to its end, whoever feeds it then."""
+    farewell: Goodbye | None = None
+    async with house.service.open(feeding.start, source=source) as session:
+        with house.stays.begin(session, feeding.start) as stay:
+            async with plain_errors(), anyio.create_task_group() as tasks:
+                tasks.start_soon(_see_out, stay, house.patience)
+                farewell = await feeding.attend(stay, orders, house)
+                await session.topic.ended.wait()
+                tasks.cancel_scope.cancel()
+    return farewell
+
+
+async def _see_out(stay: Stay, patience: float) -> None:
+    await stay.until_over(patience)
+    if not stay.session.topic.ended.is_set():
+        await stay.session.finish()
+
+
+def _within(grant: Grant, start: StartCommand) -> StartCommand:
+    """Return ``start`` for the session the grant is for. Raises ``Goodbye`` for another one."""
+    if start.session_id is None and grant.session_id != "*":
+        return replace(start, session_id=grant.session_id)
+    grant.check(start.session_id or "*")
+    return start
+
+
+async def _opening(peer: Peer, adapter: Adapter) -> tuple[StartCommand, Sequence[Order]]:
+    """Read on until the session can begin; a format may say other things first."""
+    with anyio.move_on_after(FIRST_MESSAGE):
+        while True:
+            orders = adapter.receive(await peer.receive())
+            if orders:
+                start, *rest = orders
+                assert isinstance(start, StartCommand), "nothing comes before the start"
+                return start, rest
+    raise Goodbye(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
+
+
+class Answers:
+    """Tells a source what its own format has to say of its session's events.
+
+    It is its own subscriber's sink: bytes that come are the sign that there is news in the log.
+    """
+
+    def __init__(self, peer: Peer, stay: Stay, adapter: Adapter) -> None:
+        topic = stay.session.topic
+        self._peer = peer
+        self._log = topic.log
+        self._stay = stay
+        self._answer = adapter.answer
+        self._seen = 0
+        self._news = anyio.Event()
+        self._idle = anyio.Event()
+        self._subscriber = Subscriber(self)
+        self._subscriber.subscribe(topic)
+        self._news.set()  # what the log holds already
+
+    def write(self, wire: bytes) -> bool:
+        self._news.set()
+        if self._idle.is_set():
+            self._idle = anyio.Event()
+        return True
+
+    async def ready(self) -> None: ...
+
+    async def caught_up(self) -> None:
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._news.wait()
+                self._news = anyio.Event()
+                while frames := self._log.read(self._seen, BATCH):
+                    await self._pass_on(frames)
+                    await anyio.lowlevel.checkpoint()  # a long replay lets others run
+                self._idle.set()
+        finally:
+            self._subscriber.close()
+            self._idle.set()
+
+    async def _pass_on(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self._seen = frame.seq
+            wire = b"".join(map(text_frame, self._answer(frame)))
+            if frame.seq <= self._stay.answered:
+                continue  # the source before this one was told; the adapter had to know, too
+            if wire:
+                await self._peer.ready()
+                if not self._peer.write(wire):
+                    raise Goodbye("the connection is closing", code=CloseCode.SLOW)
+            self._stay.answered = frame.seq
+
+
+class _Source:
+    """One source, and the session that it feeds."""
+
+    def __init__(
+        self, peer: Peer, adapter: Adapter, start: StartCommand, events: Sequence[str]
+    ) -> None:
+        self.start = start
+        self._peer = peer
+        self._adapter = adapter
+        self._events = events
+        self._errors = Errors(peer if adapter.takes_events else None)
+        self._reading = anyio.CancelScope()
+        self._farewell: list[Goodbye] = []
+
+    async def attend(self, stay: Stay, orders: Iterable[Order], house: House) -> Goodbye | None:
+        """Feed the session and send back what comes of it, until the source is over or gone.
+
+        Returns why it is gone, when the session goes on without it or did not like it.
+        """
+        replies = self._replies(stay)
+        topic = stay.session.topic
+        if isinstance(replies, Subscriber):
+            house.circle.add(replies)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(push, replies, self._reading, self._farewell)
+                tasks.start_soon(_until_ended, topic, self._reading)
+                await self._feed(stay, orders)
+                if stay.over:
+                    await topic.ended.wait()
+                    with anyio.move_on_after(FLUSH):
+                        await replies.caught_up()
+                tasks.cancel_scope.cancel()
+        finally:
+            if isinstance(replies, Subscriber):
+                house.circle.discard(replies)
+        farewell = self._farewell[0] if self._farewell else None
+        if farewell is not None and not stay.over:
+            await self._peer.dismiss(farewell)
+        return farewell if farewell is not None and farewell.code != CloseCode.ENDED else None
+
+    def _replies(self, stay: Stay) -> Replies:
+        """Return what goes back over the source's own socket."""
+        if not self._adapter.takes_events:
+            return Answers(self._peer, stay, self._adapter)
+        subscriber = Subscriber(self._peer)
+        after = self.start.after_seq or 0
+        subscriber.subscribe(stay.session.topic, after_seq=after, events=self._events)
+        return subscriber
+
+    async def _feed(self, stay: Stay, orders: Iterable[Order]) -> None:
+        stay.enter(self._reading)
+        try:
+            with self._reading:
+                await self._pass_on(stay, orders)
+        except Goodbye as goodbye:
+            self._farewell.append(goodbye)
+        finally:
+            if stay.is_of(self._reading):
+                stay.leave(for_good=not self._is_lost)
+            else:
+                taken = Goodbye("another source feeds this session", code=CloseCode.TAKEN)
+                self._farewell.insert(0, taken)
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether it went without a goodbye, so that it may come back."""
+        return bool(self._farewell) and may_reconnect(self._farewell[0].code)
+
+    async def _pass_on(self, stay: Stay, orders: Iterable[Order]) -> None:
+        """Pass on what the peer sends, until the source is over."""
+        if await self._carry_out(stay, orders):
+            return
+        while True:
+            message = await self._peer.receive()
+            try:
+                orders = self._adapter.receive(message)
+            except InputError as error:
+                await self._errors.tell(error, session_id=stay.session.id)
+                continue
+            if await self._carry_out(stay, orders):
+                return
+
+    async def _carry_out(self, stay: Stay, orders: Iterable[Order]) -> bool:
+        session = stay.session
+        for order in orders:
+            if isinstance(order, bytes):
+                await session.audio(order)
+            elif isinstance(order, SessionEndCommand):
+                return True
+            else:
+                try:
+                    await session.command(order)
+                except PipelineError as error:
+                    await self._errors.tell(error, session_id=session.id)
+        return False
+
+
+async def _until_ended(topic: Topic, reading: anyio.CancelScope) -> None:
+    await topic.ended.wait()
+    reading.cancel()
