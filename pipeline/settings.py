@@ -12,6 +12,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  #: 0 is any free one
+Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 SttEngine = Annotated[
     str,
@@ -72,6 +73,15 @@ class Prompt(Section, frozen=True, kw_only=True):
     max_tokens: Positive = 200
     temperature: Temperature | None = None
     stream: bool = True
+    # Fields of the request body, by AssemblyAI's names; what is empty is not sent.
+    top_p: Share | None = None
+    stop: tuple[str, ...] = ()
+    reasoning: dict[str, Any] = field(default_factory=dict[str, Any])
+    cache_control: dict[str, Any] = field(default_factory=dict[str, Any])
+    model_region: Literal["", "global"] = ""  #: global: answered anywhere, for less
+    post_processing_steps: tuple[dict[str, Any], ...] = ()
+    fallbacks: tuple[dict[str, Any], ...] = ()  #: on the server: a model, and what changes with it
+    fallback_config: dict[str, Any] = field(default_factory=dict[str, Any])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: passed through in the body
     #: a stored transcript, which AssemblyAI's gateway puts where {{ transcript }} stands
     transcript_id: TranscriptId = ""

@@ -73,7 +73,7 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         stt_key = None
     if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
         llm_key = None
-    prompts = prompts_of(settings, env)
+    prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
     for name, prompt in prompts.items():
         _check(name, prompt, settings, llm)
     if llm.name == "in-stream":
@@ -97,6 +97,13 @@ def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Promp
     has_key = find_key(settings.llm.key, env) is not None
     llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=has_key)
     return DEFAULTS.get(llm.name, ASSEMBLYAI_PROMPTS)
+
+
+def _gathered(name: str, prompt: Prompt) -> Prompt:
+    try:
+        return parameters.gathered(prompt)
+    except SettingsError as error:
+        raise SettingsError(f"prompts.{name}.{error}") from error
 
 
 def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
@@ -131,9 +138,10 @@ def _one_layer_retries(prompt: Prompt) -> Prompt:
     By default it asks a failing provider once more after 500 ms (AssemblyAI docs, fallbacks,
     mid-2026).
     """
-    if prompt.policy != "supersede" or "fallback_config" in prompt.extra:
+    if prompt.policy != "supersede":
         return prompt
-    return replace(prompt, extra={**prompt.extra, "fallback_config": {"retry": False}})
+    config = {"retry": False, **prompt.extra.get("fallback_config", {})}
+    return replace(prompt, extra={**prompt.extra, "fallback_config": config})
 
 
 def _is_foreign(choice: Choice) -> bool:

@@ -70,6 +70,50 @@ def test_where_somebody_waits_only_one_layer_retries() -> None:
     assert planned.prompts["notes"].extra == {}
 
 
+def test_fields_of_the_body_are_settings_of_their_own() -> None:
+    fallback = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Short!"}]}
+    prompt = Prompt(
+        top_p=0.5,
+        stop=("END",),
+        reasoning={"effort": "low"},
+        cache_control={"type": "ephemeral"},
+        model_region="global",
+        post_processing_steps=({"type": "json-repair"},),
+        fallbacks=(fallback,),
+        fallback_config={"depth": 2},
+        extra={"seed": 7},
+    )
+    planned = plan(Settings(prompts={"p": prompt}), KEYED)
+    assert planned.prompts["p"].extra == {
+        "seed": 7,
+        "top_p": 0.5,
+        "stop": ("END",),
+        "reasoning": {"effort": "low"},
+        "cache_control": {"type": "ephemeral"},
+        "model_region": "global",
+        "post_processing_steps": ({"type": "json-repair"},),
+        "fallbacks": (fallback,),
+        "fallback_config": {"depth": 2, "retry": False},  # we retry
+    }
+    again = plan(Settings(prompts=dict(planned.prompts)), KEYED)
+    assert again.prompts == planned.prompts
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (Prompt(fallback_config={"depth": 3}), r"prompts\.p\.fallback_config: .*<= 2"),
+        (Prompt(reasoning={"effort": "huge"}), r"prompts\.p\.reasoning: .*huge"),
+        (Prompt(fallbacks=({"temperature": 1},)), r"prompts\.p\.fallbacks: .*model"),
+        (Prompt(post_processing_steps=({"type": "x"},)), r"p\.post_processing_steps: .*'x'"),
+        (Prompt(top_p=0.1, extra={"top_p": 0.2}), r"prompts\.p\.top_p is set, and again in extra"),
+    ],
+)
+def test_a_field_of_the_body_that_would_be_refused_is_named(prompt: Prompt, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        plan(Settings(prompts={"p": prompt}), KEYED)
+
+
 def test_an_unknown_value_of_a_known_parameter_is_refused() -> None:
     prompt = Prompt(extra={"fallback_config": {"depth": 3}})
     with pytest.raises(SettingsError, match=r"prompts\.p\.extra"):

@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from pipeline.errors import SettingsError
 from pipeline.gateway.wire import RESERVED
+from pipeline.settings import Prompt
 
 Name = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -130,6 +133,19 @@ RULES: Mapping[str, Any] = {
 }
 
 
+#: settings of a prompt that are fields of the body, under the same names
+BODY_FIELDS = (
+    "top_p",
+    "stop",
+    "reasoning",
+    "cache_control",
+    "model_region",
+    "post_processing_steps",
+    "fallbacks",
+    "fallback_config",
+)
+
+
 def problems(extra: Mapping[str, Any]) -> list[str]:
     """Say what of a prompt's ``extra`` the gateway would refuse, one sentence each."""
     found = [
@@ -144,6 +160,26 @@ def problems(extra: Mapping[str, Any]) -> list[str]:
     if "prompt" in extra:
         found.append("prompt: the messages say it; a request has either")
     return found
+
+
+def gathered(prompt: Prompt) -> Prompt:
+    """Return ``prompt`` with its fields of the body in ``extra``, where requests take them from.
+
+    Raises ``SettingsError`` for one that is set there, too, or that the gateway would refuse.
+    """
+    empty = Prompt()
+    given = {
+        name: getattr(prompt, name)
+        for name in BODY_FIELDS
+        if getattr(prompt, name) != getattr(empty, name)
+    }
+    twice = sorted(given.keys() & prompt.extra.keys())
+    if twice:
+        raise SettingsError(f"{twice[0]} is set, and again in extra")
+    for problem in problems(given):
+        raise SettingsError(problem)
+    nothing = {name: getattr(empty, name) for name in given}
+    return replace(prompt, extra={**prompt.extra, **given}, **nothing)
 
 
 def _wrong(name: str, value: Any) -> str | None:
