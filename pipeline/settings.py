@@ -125,6 +125,9 @@ class SttSettings(Section, frozen=True, kw_only=True):
     speakers: tuple[str, ...] = ()  #: who is on each channel, where the source does not say
     connect_timeout: Seconds = 10.0  #: seconds until Begin
     close_timeout: Seconds = 5.0  #: seconds to wait for the last turn after Terminate
+    patience: Seconds = 60.0  #: seconds without a connection before the session is given up
+    keep_memory: Annotated[float, Meta(ge=1)] = 60.0  #: seconds of audio, to be sent again
+    keep_disk: Seconds = 600.0  #: seconds of older audio, in a file; 0 is none
 
 
 class Fallback(Section, frozen=True, kw_only=True):

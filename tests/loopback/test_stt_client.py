@@ -192,6 +192,7 @@ async def test_a_cancelled_session_is_terminated_all_the_same() -> None:
 
 
 async def test_a_server_that_stops_reading_is_given_up() -> None:
+    """F14: a zero window."""
     script: Script = {"stt": "stop_reading", "at_ms": 50}
     async with listening(script) as (ear, _):
         with pytest.raises(BaseExceptionGroup) as failed, anyio.fail_after(10):

@@ -66,6 +66,7 @@ async def talking(*more: dict[str, Any], **connection: Any) -> AsyncGenerator[Ta
 
 @pytest.mark.parametrize("by", ["rst", "fin"])
 async def test_connections_that_are_cut_cost_no_word(by: Any) -> None:
+    """F11: real resets and closes in mid-turn."""
     async with talking() as talk:
         for _ in range(8):
             await anyio.sleep(0.31)
@@ -76,6 +77,7 @@ async def test_connections_that_are_cut_cost_no_word(by: Any) -> None:
 
 
 async def test_an_outage_costs_no_word() -> None:
+    """F12: connections are refused for a while."""
     async with talking() as talk:
         await anyio.sleep(0.7)
         talk.proxy.refuse = True
@@ -110,6 +112,7 @@ async def test_a_half_open_connection_is_found_by_its_heartbeats() -> None:
 async def test_a_refusal_in_mid_session_is_the_end_at_once(
     code: int, text: str, kind: type[Exception]
 ) -> None:
+    """F16: a key that is not, or no longer, good."""
     error = {"stt": "error", "at_ms": 500, "error_code": code, "error": text}
     with pytest.raises(BaseExceptionGroup) as failed:
         async with talking(error):
@@ -118,6 +121,7 @@ async def test_a_refusal_in_mid_session_is_the_end_at_once(
 
 
 async def test_a_server_that_is_full_is_asked_again_later() -> None:
+    """F17: too many concurrent sessions."""
     script: list[dict[str, Any]] = [
         {"stt": "connection", "hear_numbers": True},
         {"stt": "drop", "at_ms": 3000},
@@ -136,6 +140,7 @@ async def test_a_server_that_is_full_is_asked_again_later() -> None:
 
 
 async def test_a_full_server_that_stays_full_is_said_so() -> None:
+    """F17: and it stays so."""
     script = [{"stt": "connection", "http_status": 429}]
     async with simulate(script) as simulation, fault_proxy(simulation.stt_url) as proxy:
         talk = Talk(proxy, simulation, connect_timeout=0.5)

@@ -106,3 +106,8 @@ def test_what_the_server_would_refuse_or_ignore_is_refused(given: SttSettings, s
 def test_a_model_that_is_newer_than_we_are_passes() -> None:
     assert connection_for(settings("universal-4-pro"), "key").model == "universal-4-pro"
     assert connection_for(settings("universal-3-7-pro"), "key").family == "universal-3"
+
+
+def test_an_operator_says_how_long_a_loss_may_last_and_how_much_is_kept() -> None:
+    made = connection_for(SttSettings(patience=5, keep_memory=10, keep_disk=0), "k")
+    assert (made.patience, made.keep_memory, made.keep_disk) == (5, 10, 0)

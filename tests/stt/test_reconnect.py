@@ -87,6 +87,7 @@ async def broken(server: MemoryServer, seed: int, how: str) -> None:
 async def test_no_word_is_lost_and_none_doubled(
     how: str, seed: int, heartbeat_ms: float | None
 ) -> None:
+    """F11, F12: resets, closes and outages of 4 s every 4 to 15 s."""
     numbers = list(range(400))
     server = MemoryServer(heartbeat_ms=heartbeat_ms)
     # With an outage every few seconds, 1.25 times real time cannot keep up: hence the file.
@@ -151,6 +152,7 @@ async def test_word_times_go_on_across_connections() -> None:
 
 
 async def test_what_does_not_fit_the_buffer_is_lost_and_said_exactly() -> None:
+    """F13: an outage longer than the buffer."""
     # 4 turns of 1.9 s are over, then 90 s without a server, of which 60 s are kept.
     server = MemoryServer()
     numbers = list(range(250))
@@ -197,6 +199,7 @@ async def test_attempts_start_at_once_and_slow_down_to_5_s() -> None:
 
 
 async def test_a_silent_server_is_found_out_by_its_missing_heartbeats() -> None:
+    """F15: no messages, although TCP is fine."""
     server = MemoryServer(heartbeat_ms=5000)
     numbers = list(range(120))
     async with session(server) as one, anyio.create_task_group() as tasks:
@@ -233,6 +236,7 @@ async def test_silence_is_no_stall() -> None:
 
 
 async def test_a_session_moves_on_in_a_pause_before_its_time_is_over() -> None:
+    """F18: the server ends a session after 60 s."""
     server = MemoryServer(expires_s=60, lifetime_ms=60_000)
     numbers = list(range(800))  # 380 s
     async with session(server) as one:
@@ -255,6 +259,7 @@ async def test_without_a_pause_the_session_moves_on_all_the_same() -> None:
 
 
 async def test_a_fast_source_is_held_back_and_never_too_fast() -> None:
+    """F19: a file that is read as fast as it can be."""
     server = MemoryServer()
     numbers = list(range(200))
     async with session(server) as one:

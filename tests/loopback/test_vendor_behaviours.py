@@ -1,0 +1,204 @@
+"""What AssemblyAI's streaming server is known to do, played by the scripted server: one test each.
+
+Sources: AssemblyAI docs, streaming message sequence, Universal-3 Pro message sequence, and common
+session errors, 2026-03; live observations of 2026-09.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from pipeline.cli.start import leaves
+from pipeline.errors import SttBusy, SttLost, SttRefused
+from pipeline.local.simulate import simulate
+from pipeline.settings import SttSettings
+from pipeline.speech import Heard, InStreamReply, Transcript
+from pipeline.stt.client import SpeechToText
+from pipeline.stt.connection import connection_for
+from tests.turns.shapes import lines, track
+
+Script = dict[str, Any]
+FRAME = b"\0\x40" * 800  #: 50 ms, loud: silence would make each partial a pause
+US: Script = {"stt": "connection", "style": "us"}
+
+
+class Row(NamedTuple):
+    """One behaviour."""
+
+    script: Sequence[Script]
+    turns: Sequence[str] = ()  #: what the tracker makes of it
+    fails: tuple[type[Exception], str] | None = None  #: how the client ends
+    again: bool = False  #: the client may connect anew
+    force: bool = False  #: the client sends ForceEndpoint after its first frames
+    flushed: bool = False  #: the last turn ends only because the client says Terminate
+
+
+def message(at_ms: float, **fields: Any) -> Script:
+    return {"stt": "message", "at_ms": at_ms, "message": fields}
+
+
+def us_turn(at_ms: float, transcript: str, *words: str, **more: Any) -> Script:
+    said = [
+        {"text": word, "start": 0, "end": 90, "word_is_final": word in transcript.split()}
+        for word in words
+    ]
+    fields: Script = {"type": "Turn", "turn_order": 0, "transcript": transcript, "words": said}
+    return message(at_ms, **fields, **more)
+
+
+BOOKED = ["1 started", "1 ended: Book it."]
+BOOK_IT: Script = {"stt": "end", "at_ms": 100, "text": "Book it."}
+
+ROWS = {
+    "Begin comes late": Row([{"stt": "connection", "begin_ms": 300}, BOOK_IT], BOOKED),
+    "a wrong key is told after the upgrade": Row(
+        [{"stt": "connection", "key": "right"}], fails=(SttRefused, "Invalid API key")
+    ),
+    "universal-streaming: words grow, the utterance leads, then the end and a formatted copy": Row(
+        [
+            US,
+            us_turn(50, "", "book"),
+            us_turn(100, "book", "book", "it"),
+            us_turn(150, "book", "book", "it", utterance="book it"),
+            us_turn(200, "book it", "book", "it", end_of_turn=True),
+            us_turn(250, "Book it.", "Book", "it.", end_of_turn=True, turn_is_formatted=True),
+        ],
+        [
+            "1 started",
+            "1: book",
+            "1: book it",
+            "1 paused: book it",
+            "1 ended: book it",
+            "1 revised: Book it.",
+        ],
+    ),
+    "universal-streaming: one end that is formatted already": Row(
+        [US, us_turn(50, "Book it.", "Book", "it.", end_of_turn=True, turn_is_formatted=True)],
+        BOOKED,
+    ),
+    "universal-3: partials replace each other and the final differs": Row(
+        [
+            {"stt": "partial", "at_ms": 50, "text": "Cook"},
+            {"stt": "partial", "at_ms": 100, "text": "Book bit"},
+            {"stt": "end", "at_ms": 150, "text": "Book it."},
+        ],
+        ["1 started", "1: Cook", "1: Book bit", "1 ended: Book it."],
+    ),
+    "Terminate brings an empty final": Row(
+        [{"stt": "connection", "on_terminate": "empty"}, BOOK_IT], BOOKED
+    ),
+    "Terminate flushes the open turn": Row(
+        [{"stt": "partial", "at_ms": 50, "text": "Book it."}],
+        ["1 started", "1: Book it.", "1 ended: Book it."],
+        flushed=True,
+    ),
+    "ForceEndpoint ends the open turn": Row(
+        [{"stt": "partial", "at_ms": 50, "text": "Book it."}],
+        ["1 started", "1: Book it.", "1 ended: Book it."],
+        force=True,
+    ),
+    "the user goes on 200 ms after the end": Row(
+        [BOOK_IT, {"stt": "end", "after_ms": 200, "text": "For two."}],
+        [*BOOKED, "2 started", "2 ended: For two."],
+    ),
+    "ForceEndpoint without an open turn is not answered": Row([BOOK_IT], BOOKED, force=True),
+    "a close with 1009 comes without an Error": Row(
+        [{"stt": "close", "code": 1009, "at_ms": 50}], fails=(SttRefused, "128 KB")
+    ),
+    "a connection is lost without a close": Row(
+        [{"stt": "drop", "by": "rst", "at_ms": 50}], fails=(SttLost, "broke off")
+    ),
+    "a session is too long with 3008": Row(
+        [{"stt": "error", "error_code": 3008, "error": "Maximum session duration exceeded"}],
+        fails=(SttLost, "Maximum session duration"),
+    ),
+    "too many sessions with 1008": Row(
+        [{"stt": "error", "error_code": 1008, "error": "Too many concurrent sessions"}],
+        fails=(SttBusy, "no session left"),
+    ),
+    "too many sessions with 3009": Row(
+        [{"stt": "error", "error_code": 3009, "error": "Too many concurrent sessions"}],
+        fails=(SttBusy, "no session left"),
+    ),
+    "an unknown type and an unknown field": Row(
+        [message(50, type="Weather", sky="blue"), BOOK_IT | {"extra": {"mood": 1}}], BOOKED
+    ),
+    "an Error without a type": Row(
+        [{"stt": "error", "error_code": 3005, "error": "Oh", "typed": False}],
+        fails=(SttLost, "Oh"),
+    ),
+    "a bad change in mid-session ends it with 3006": Row(
+        [{"stt": "error", "at_ms": 50, "error_code": 3006, "error": "prompt is too long"}],
+        fails=(SttRefused, "prompt is too long"),
+    ),
+    "a new connection begins again at turn 0": Row(
+        [
+            BOOK_IT,
+            {"stt": "drop", "after_ms": 20},
+            {"stt": "connection"},
+            {"stt": "end", "wall_ms": 50, "text": "For two."},
+        ],
+        [*BOOKED, "2 started", "2 ended: For two."],
+        again=True,
+    ),
+}
+
+
+async def run(row: Row) -> list[Heard]:
+    heard: list[Heard] = []
+    expected = sum("ended" in line for line in row.turns)
+    all_ended = anyio.Event()
+
+    def hear(one: Heard) -> None:
+        heard.append(one)
+        if sum(isinstance(h, Transcript) and h.ended for h in heard) >= expected:
+            all_ended.set()
+
+    async with simulate(list(row.script)) as simulation:
+        model = "universal-streaming-english" if US in row.script else "universal-3-5-pro"
+        settings = SttSettings(connect_timeout=2.0, speech_model=model)
+        made = connection_for(settings, "wrong", simulation.stt_url)
+        patience = made.patience if row.again else -1.0
+        client = SpeechToText(replace(made, patience=patience), hear)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(client.run)
+                for _ in range(8):
+                    await client.send(FRAME)
+                if row.force:
+                    await client.force_endpoint()
+                if row.fails is not None:
+                    await anyio.sleep_forever()  # the server ends it
+                if not row.flushed:
+                    await all_ended.wait()
+                await client.finish()
+    return heard
+
+
+@pytest.mark.parametrize("behaviour", ROWS)
+async def test_what_the_vendor_does(behaviour: str) -> None:
+    row = ROWS[behaviour]
+    if row.fails is None:
+        assert lines(track(await run(row))) == row.turns
+        return
+    kind, says = row.fails
+    with pytest.raises((kind, BaseExceptionGroup)) as failed:
+        await run(row)
+    (error,) = leaves(failed.value)
+    assert isinstance(error, kind)
+    assert says in str(error)
+
+
+@pytest.mark.parametrize("kind", ["LLMGatewayResponse", "LlmGatewayResponse"])
+async def test_an_in_stream_reply_comes_late_and_out_of_order(kind: str) -> None:
+    replies = [
+        message(at, type=kind, turn_order=order, transcript="x", data={"choices": []})
+        for at, order in ((150, 1), (200, 0))
+    ]
+    second = {"stt": "end", "at_ms": 100, "text": "For two."}
+    heard = await run(Row([BOOK_IT, second, *replies], BOOKED))
+    kinds = [one for one in heard if isinstance(one, InStreamReply | Transcript)]
+    assert [one.order for one in kinds] == [0, 1, 1, 0]
