@@ -14,6 +14,7 @@ from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_size, from_base64
 from pipeline.ingest.reading import read
 from pipeline.ingest.reorder import Reorder
+from pipeline.ingest.tracks import SIDES, Tracks, names
 from pipeline.ingest.voice import Done, Voice
 
 AUDIO = AudioFormat("pcm_mulaw", 8000)
@@ -41,6 +42,7 @@ class Media(Struct, frozen=True):
 
     payload: str  #: base64
     track: str = ""
+    timestamp: int | None = None  #: milliseconds from the start of the stream
 
 
 class Message(Struct, frozen=True, rename="camel"):
@@ -57,7 +59,8 @@ _message = msgspec.json.Decoder(Message, strict=False)
 
 
 class TwilioAdapter:
-    """One stream. Of a stream with both sides, the caller's is heard.
+    """One stream. Of a stream with both sides, the caller's is heard; with ``track=both`` each is,
+    as a speaker: ``caller`` and ``agent`` unless ``speakers`` says otherwise.
 
     What the caller still hears of a response that was called off is cleared. To a stream of one
     direction, ``<Start><Stream>``, nothing may be sent (Twilio error 31924): one that has the
@@ -71,6 +74,7 @@ class TwilioAdapter:
         self._order = Reorder()
         self._stream = ""
         self._track = ""
+        self._tracks: Tracks | None = None  # of both sides
         self._voice: Voice | None = None  # none before the start
         self._clears = True
         self._ended = False
@@ -105,9 +109,14 @@ class TwilioAdapter:
             raise InputError("start came twice")
         _check(start.media_format)
         wishes = {**self._address, **(start.custom_parameters or {})}
-        command = opening(AUDIO, wishes, said.stream_sid)
-        self._stream = said.stream_sid
         self._track = _track(start.tracks or (), wishes.get("track"))
+        audio = AUDIO
+        if self._track == "both":
+            self._tracks = Tracks(AUDIO.sample_rate)
+            speakers = tuple(names(wishes.get("speakers")))
+            audio = AudioFormat("pcm_mulaw", 8000, 2, separate=True, speakers=speakers)
+        command = opening(audio, wishes, said.stream_sid)
+        self._stream = said.stream_sid
         self._clears = wishes.get("clear") != "no" and "outbound" not in (start.tracks or ())
         self._voice = Voice(wishes.get("voice"))
         self._in_order(said, b"")
@@ -118,11 +127,16 @@ class TwilioAdapter:
             raise InputError("the media message has no media")
         if self._voice is None:
             raise InputError("media came before start")
-        if said.media.track not in ("", self._track):
+        if self._tracks is None and said.media.track not in ("", self._track):
             return self._in_order(said, b"")
         chunk = from_base64(said.media.payload, "media.payload")
         check_size(chunk)
-        return self._in_order(said, chunk)
+        if self._tracks is None:
+            return self._in_order(said, chunk)
+        if said.media.track not in SIDES:
+            raise InputError(f"media.track is {said.media.track[:40]!r}; it must be {SIDES}")
+        ready = self._tracks.feed(said.media.track, said.media.timestamp, chunk)
+        return (ready,) if ready else ()
 
     def _in_order(self, said: Message, chunk: bytes) -> Sequence[bytes]:
         """Every message counts, whatever it says."""
@@ -136,7 +150,8 @@ class TwilioAdapter:
         if self._voice is None:
             raise InputError("stop came before start")
         self._ended = True
-        return (*filter(None, self._order.flush()), SessionEndCommand())
+        rest = self._order.flush() if self._tracks is None else [self._tracks.flush()]
+        return (*filter(None, rest), SessionEndCommand())
 
 
 def _check(media: MediaFormat) -> None:
@@ -149,5 +164,7 @@ def _check(media: MediaFormat) -> None:
 
 def _track(tracks: Sequence[str], wish: str | None) -> str:
     if wish is not None:
+        if wish not in (*SIDES, "both"):
+            raise InputError(f"track is {wish[:40]!r}; it must be inbound, outbound or both")
         return wish
     return tracks[0] if tracks and "inbound" not in tracks else "inbound"

@@ -27,6 +27,12 @@ FORMATS = [
     ("h.ogg", "libopus", 48_000, "mono", "flt"),
     ("i.webm", "libopus", 48_000, "stereo", "flt"),
     ("j.amr", "libopencore_amrnb", 8000, "mono", "s16"),
+    ("k.wav", "pcm_s24le", 44_100, "mono", "s32"),
+    ("l.flac", "flac", 44_100, "mono", "s16"),
+    ("m.mp3", "libmp3lame", 16_000, "mono", "fltp"),
+    ("n.m4a", "aac", 48_000, "stereo", "fltp"),
+    ("o.ogg", "libopus", 48_000, "stereo", "flt"),
+    ("p.webm", "libopus", 48_000, "mono", "flt"),
 ]
 
 
@@ -70,3 +76,19 @@ def test_a_tone_is_heard_at_its_pitch_and_length(
     assert len(sound) / 32_000 == pytest.approx(SECONDS, abs=0.15)
     assert pitch(sound[8000:-8000]) == pytest.approx(TONE, abs=3)
     assert max(array("h", sound)) > 6000
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "layout", "sample_format"),
+    [one for one in FORMATS if one[3] == "stereo"],
+)
+def test_both_channels_are_kept_on_request(
+    tmp_path: Path, name: str, codec: str, rate: int, layout: str, sample_format: str
+) -> None:
+    record(tmp_path / name, codec, rate, layout, sample_format)
+    file = open_audio(tmp_path / name, separate=True)
+    assert file.channels == 2
+    sound = array("h", everything(file))
+    for channel in (sound[0::2], sound[1::2]):
+        assert len(channel) / 16_000 == pytest.approx(SECONDS, abs=0.15)
+        assert pitch(channel[4000:-4000].tobytes()) == pytest.approx(TONE, abs=3)

@@ -194,6 +194,22 @@ async def test_stereo_of_a_browser_is_mixed_and_brought_to_16_khz() -> None:
     ]
 
 
+async def test_a_source_that_stalls_without_closing_leaves_no_turn_open() -> None:
+    script = ({"stt": "partial", "at_ms": 200, "text": "Are you still"},)
+    async with (
+        service(script) as (url, sim),
+        watching(url) as events,
+        connect(f"{url}/v1/ingest/raw", proxy=None) as socket,
+    ):
+        await socket.send('{"type":"session.start"}')
+        await speak(socket, [bytes(640)] * 20)
+        # Nothing more is sent, and yet the turn ends.
+        while (event := await anext(events))["type"] != "turn.completed":
+            pass
+        assert event["text"] == "Are you still"
+        assert "ForceEndpoint" in str(sim.stt.connections[0].control)
+
+
 async def test_a_chat_box_needs_no_speech_to_text() -> None:
     async with service(TALK) as (url, sim):
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
