@@ -81,6 +81,7 @@ class GatewayError(PipelineError):
         self.status = status  #: HTTP status, when there was an answer
         self.request_id = request_id
         self.body = body  #: the non-2xx answer's text, at most 64 KiB, for the request log
+        self.retryable: bool | None = None  #: what the server itself said of asking it again
 
 
 class GatewayRefused(GatewayError):

@@ -1,6 +1,7 @@
 """What an answer other than 200 means, and what its rate headers say. Pure."""
 
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import msgspec
@@ -32,16 +33,21 @@ def refusal(
     request_id = _request_id(text) or request_id_of(headers)
     message = describe(status, headers, text, host=host, key=key)
     text = without(key, text)
+    error: GatewayError
     if status in BUSY:
-        return GatewayBusy(
+        error = GatewayBusy(
             message,
             retry_after=retry_after(headers),
             status=status,
             request_id=request_id,
             body=text,
         )
-    kind = GatewayLost if status >= 500 or status < 300 else GatewayRefused
-    return kind(message, status=status, request_id=request_id, body=text)
+    else:
+        kind = GatewayLost if status >= 500 or status < 300 else GatewayRefused
+        error = kind(message, status=status, request_id=request_id, body=text)
+    # OpenAI's own clients obey this header, and servers of that family send it.
+    error.retryable = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
+    return error
 
 
 def describe(
@@ -76,11 +82,22 @@ def server_words(text: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait; None when the server does not say, or says a date."""
+    """Return the seconds to wait; None when the server does not say.
+
+    A date counts from the server's own: no clock of ours is asked.
+    """
     exact = _seconds(headers.get("retry-after-ms", ""))
     if exact is not None:
         return exact / 1000
-    return _seconds(headers.get("retry-after", ""))
+    said = headers.get("retry-after", "")
+    seconds = _seconds(said)
+    if seconds is not None or not said:
+        return seconds
+    try:
+        wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):  # TypeError: one of the two has no time zone
+        return None
+    return max(0.0, wait.total_seconds())
 
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:

@@ -60,7 +60,9 @@ def after_failure(policy: Policy, failure: GatewayError, at: Situation) -> Step:
     if not is_passing(failure):
         return GiveUp()
     otherwise = Next() if at.has_next else GiveUp()
-    if at.tries >= policy.attempts or isinstance(failure, GatewayTimeout):
+    if at.tries >= policy.attempts or failure.retryable is False:
+        return otherwise
+    if isinstance(failure, GatewayTimeout):
         return otherwise  # one that was too late once will be late again
     wait = at.dice * min(policy.longest_backoff, policy.backoff * 2 ** (at.tries - 1))
     asked = failure.retry_after if isinstance(failure, GatewayBusy) else None
@@ -74,7 +76,7 @@ def after_failure(policy: Policy, failure: GatewayError, at: Situation) -> Step:
 def is_passing(failure: GatewayError) -> bool:
     """It may go better another time, or elsewhere."""
     if isinstance(failure, GatewayRefused):
-        return False
+        return failure.retryable is True
     if isinstance(failure, GatewayBusy) and failure.status is None:
         return False  # it gave way to a committed call of ours
     return isinstance(failure, GatewayBusy | GatewayLost | GatewayTimeout)

@@ -149,10 +149,11 @@ class ReplyReader:
         return [self._finished(complete=False)]
 
     def quiet(self) -> list[Piece]:
-        """Nothing more is coming: return the ending, if the finish reason is known; else none."""
+        """Nothing more comes, not even the end marker: return the ending of a reply that gave
+        its finish reason; none for another. It may be whole, but nobody has said so."""
         if self.over or self.reason is None:
             return []
-        return [self._finished(complete=True)]
+        return [self._finished(complete=False)]
 
     def _is_ended(self) -> bool:
         return self.over or self.failure is not None

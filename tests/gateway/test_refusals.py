@@ -11,6 +11,9 @@ OLD = '{"error":{"code":400,"message":"model x is not supported","metadata":{}}}
 AUTHORIZATION = '{"error":"model x is not supported","status":"error","request_id":"r1"}'
 
 
+DAY = "Mon, 23 Nov 2026"
+
+
 @pytest.mark.parametrize(
     "text",
     [NEW, OLD, AUTHORIZATION, "model x is not supported", '{"detail":"model x is not supported"}'],
@@ -73,6 +76,11 @@ def test_a_redirect_is_not_followed_and_named() -> None:
     assert "https://elsewhere/v1" in str(failure)
 
 
+def test_a_server_may_say_itself_whether_to_ask_again() -> None:
+    said = [refusal(500, {"x-should-retry": word}, b"", host="h") for word in ("true", "false", "")]
+    assert [error.retryable for error in said] == [True, False, None]
+
+
 def test_a_long_body_is_cut() -> None:
     failure = refusal(500, {}, b"x" * 1_000_000, host="h")
     assert failure.body is not None
@@ -88,6 +96,21 @@ def test_a_long_body_is_cut() -> None:
         ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
         ({"retry-after": "nan"}, None),
         ({}, None),
+        (
+            {
+                "retry-after": f"{DAY} 10:00:30 GMT",
+                "date": f"{DAY} 10:00:00 GMT",
+            },
+            30.0,
+        ),
+        (
+            {
+                "retry-after": f"{DAY} 09:00:00 GMT",
+                "date": f"{DAY} 10:00:00 GMT",
+            },
+            0.0,
+        ),
+        ({"retry-after": f"{DAY} 10:00:30 GMT"}, None),
     ],
 )
 def test_retry_after_in_seconds(headers: dict[str, str], seconds: float | None) -> None:

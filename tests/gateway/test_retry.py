@@ -49,6 +49,22 @@ def test_what_follows_a_first_failure(failure: GatewayError, step: Step) -> None
     assert decide(failure) == step
 
 
+@pytest.mark.parametrize(
+    ("failure", "retryable", "step"),
+    [
+        (GatewayLost("500", status=500), False, Next()),
+        (GatewayBusy("429", status=429, retry_after=1), False, Next()),
+        (GatewayRefused("400", status=400), True, Again(0.1)),
+        (GatewayRefused("400", status=400), False, GiveUp()),
+    ],
+)
+def test_the_servers_own_word_on_asking_again_is_obeyed(
+    failure: GatewayError, retryable: bool, step: Step
+) -> None:
+    failure.retryable = retryable
+    assert decide(failure) == step
+
+
 def test_after_the_last_attempt_the_next_model_is_asked() -> None:
     assert decide(LOST, tries=2) == Next()
     assert decide(LOST, tries=2, has_next=False) == GiveUp()

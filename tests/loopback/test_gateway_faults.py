@@ -1,6 +1,9 @@
-"""Rows of the fault matrix over real sockets: retries, fallbacks and endings as users see them."""
+"""Rows F21 to F26 of the fault matrix over real sockets, as their docstrings name them.
 
-from collections.abc import AsyncGenerator
+F25, ten thousand cancels, is in test_gateway_cancel.py and scripts/bench_supersede.py.
+"""
+
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
@@ -17,6 +20,7 @@ from pipeline.settings import LlmSettings
 from tests.loopback.gateway_peer import (
     CHUNKED,
     REQUEST,
+    SSE,
     WHOLE,
     Peer,
     Script,
@@ -68,6 +72,8 @@ def asked(server: Server) -> int:
 
 
 async def test_a_429_with_a_short_wait_is_waited_for() -> None:
+    """F21: a wait of a second is taken."""
+
     async def script(peer: Peer) -> None:
         await (saying(WHOLE) if len(peer.requests) > 1 else refusing(429, Retry_After="0.1"))(peer)
 
@@ -79,6 +85,7 @@ async def test_a_429_with_a_short_wait_is_waited_for() -> None:
 
 
 async def test_a_429_with_a_long_wait_goes_to_the_next_at_once() -> None:
+    """F21: a wait of a minute is not."""
     async with chained(refusing(429, Retry_After="60"), saying(WHOLE)) as (chain, (one, two)):
         began = anyio.current_time()
         assert (await ask(chain))[0] == "hello"
@@ -87,6 +94,7 @@ async def test_a_429_with_a_long_wait_goes_to_the_next_at_once() -> None:
 
 
 async def test_a_storm_of_503_is_not_multiplied() -> None:
+    """F22: at most 1.1 attempts a request, and an open breaker."""
     async with chained(refusing(503)) as (chain, (server,)):
         failures = 0
         for _ in range(100):
@@ -102,6 +110,7 @@ async def test_a_storm_of_503_is_not_multiplied() -> None:
     "silence", [b"", CHUNKED, CHUNKED + chunk(b": waiting\n\n")], ids=["", "head", "comment"]
 )
 async def test_a_stall_before_the_first_token_goes_to_the_next(silence: bytes) -> None:
+    """F23: no head, a head alone, comments alone."""
     policy = Policy(first_token=0.1)
     async with chained(saying(silence), saying(WHOLE), policy=policy) as (chain, (one, _)):
         said, pieces = await ask(chain)
@@ -111,6 +120,7 @@ async def test_a_stall_before_the_first_token_goes_to_the_next(silence: bytes) -
 
 
 async def test_a_stall_after_the_first_token_fails_and_is_not_answered_twice() -> None:
+    """F23: in the middle of the body."""
     stalling = saying(CHUNKED + chunk(event("hel")))
     async with chained(stalling, saying(WHOLE), stall=0.1) as (chain, (_, two)):
         pieces: list[Piece] = []
@@ -121,11 +131,13 @@ async def test_a_stall_after_the_first_token_fails_and_is_not_answered_twice() -
 
 
 async def test_a_cut_before_the_first_token_is_never_seen() -> None:
+    """F24: before anything was said."""
     async with chained(ending(CHUNKED, Peer.reset), saying(WHOLE)) as (chain, _):
         assert (await ask(chain))[0] == "hello"
 
 
 async def test_a_cut_after_the_first_token_is_incomplete_and_not_answered_twice() -> None:
+    """F24: never completed."""
     cutting = ending(CHUNKED + chunk(event("hel")), Peer.reset)
     async with chained(cutting, saying(WHOLE)) as (chain, (_, two)):
         said, pieces = await ask(chain)
@@ -142,6 +154,7 @@ async def test_nobody_listening_is_passed_over() -> None:
 
 
 async def test_an_error_under_status_200_is_a_failure_like_any_other() -> None:
+    """F26: an error in place of the answer."""
     broken = saying(b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"error":"broken"}')
     async with chained(broken) as (chain, _):
         with pytest.raises(GatewayLost, match="broken"):
@@ -164,3 +177,23 @@ async def test_what_was_refused_is_recorded_with_its_body() -> None:
     assert failed.body == said.decode()
     assert (failed.status, failed.request_id, failed.outcome) == (500, "r7", "failed")
     assert (done.status, done.outcome) == (200, "completed")
+
+
+NO_END = event("hel")
+NO_REASON = event("hel") + b"data: [DONE]\n\n"
+NO_MARKER = event("hel", "stop")
+
+
+@pytest.mark.parametrize("body", [NO_END, NO_REASON, NO_MARKER], ids=["none", "reason", "marker"])
+@pytest.mark.parametrize("how", [Peer.close, Peer.reset], ids=["fin", "rst"])
+@pytest.mark.parametrize("framed", [True, False], ids=["chunked", "close-delimited"])
+async def test_without_a_finish_reason_and_the_end_marker_nothing_is_complete(
+    body: bytes, how: Callable[[Peer], None], framed: bool
+) -> None:
+    """F24: chunked and close-delimited, closed and reset, whichever of the two is missing."""
+    said = CHUNKED + chunk(body) if framed else SSE + b"Connection: close\r\n\r\n" + body
+    async with chained(ending(said, how)) as (chain, _):
+        _, pieces = await ask(chain)
+    last = pieces[-1]
+    assert isinstance(last, Finished)
+    assert not last.complete
