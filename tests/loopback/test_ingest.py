@@ -194,6 +194,28 @@ async def test_stereo_of_a_browser_is_mixed_and_brought_to_16_khz() -> None:
     ]
 
 
+async def test_both_sides_of_a_twilio_call_are_two_speakers() -> None:
+    start = json.loads(calls.text(calls.TWILIO_START))
+    start["start"]["tracks"] = ["inbound", "outbound"]
+    start["start"]["customParameters"] = {"track": "both"}
+    script = ({"stt": "end", "at_ms": 200, "text": "Hello?"},)
+    async with service(script) as (url, sim), watching(url) as events:
+        async with connect(f"{url}/v1/ingest/twilio", proxy=None) as socket:
+            await socket.send(json.dumps(start))
+            for n in range(2, 102):
+                sound = b"\xff\x7f"[n % 2 : n % 2 + 1] * 160
+                message = calls.twilio_media(n, sound, ("inbound", "outbound")[n % 2])
+                message["media"]["timestamp"] = str(20 * ((n - 2) // 2))
+                await socket.send(calls.text(message))
+            await socket.send(calls.text(calls.twilio_stop(102)))
+            got = [event async for event in events]
+        heard = sorted(bytes(one.audio) for one in sim.stt.connections)
+    assert heard == [b"\x7f" * 8000, b"\xff" * 8000]
+    turns = [event for event in got if event["type"] == "turn.completed"]
+    assert sorted(turn["speaker"] for turn in turns) == ["agent", "caller"]
+    assert sorted(turn["turn"] for turn in turns) == [1, 2]
+
+
 async def test_a_source_that_stalls_without_closing_leaves_no_turn_open() -> None:
     script = ({"stt": "partial", "at_ms": 200, "text": "Are you still"},)
     async with (
