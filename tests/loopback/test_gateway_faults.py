@@ -1,6 +1,6 @@
 """Rows F21 to F26 of the fault matrix over real sockets, as their docstrings name them.
 
-F25, ten thousand cancels, is in test_gateway_cancel.py and scripts/bench_supersede.py.
+Of F25 a thousand cancels are in test_gateway_cancel.py, ten thousand in scripts/bench_supersede.py.
 """
 
 from collections.abc import AsyncGenerator, Callable
