@@ -13,6 +13,7 @@ COMMANDS = {
     "watch": "show the events of a running server",
     "sessions": "list the sessions in a journal's file",
     "export": "print one of them: events, subtitles or a transcript",
+    "check": "look whether what the settings ask for is there, and answers",
     "models": "list the language models there are: regions, price, what each supports",
     "requests": "list the calls of language models, also failed ones, of a file or a server",
     "local": "the embedded engines by themselves: speech-to-text and a small language model",

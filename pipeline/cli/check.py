@@ -1,0 +1,187 @@
+"""``pipeline check``: is everything there that the settings ask for, and does it answer?"""
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import anyio
+from anyio import to_thread
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.app import App, open_app
+from pipeline.audio.pcm import Format
+from pipeline.cli.output import progress
+from pipeline.cli.serve import access_of
+from pipeline.completions import CompletionRequest, Message
+from pipeline.configuration import load
+from pipeline.errors import JournalError, PipelineError
+from pipeline.events import encode
+from pipeline.hub.server import listen
+from pipeline.local import weights
+from pipeline.settings import JournalSettings, Settings
+from pipeline.speech import Heard
+from pipeline.tasks import plain_errors
+from pipeline.upstream import Plan, plan
+
+LIVE = 30.0  #: seconds for each engine to answer
+FRAMES = 20  #: of silence, 50 ms each
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+class Finding(Struct, frozen=True):
+    """What became of one look."""
+
+    what: str
+    verdict: Verdict
+    said: str  #: what was found, or what to do
+    exit_code: int = 0
+
+
+async def check(*, live: bool = False, json: bool = False, config: Path | None = None) -> int:
+    """Look whether what the settings ask for is there; say of each thing ok, warn or fail.
+
+    Parameters
+    ----------
+    live
+        Also ask the engines: a second of silence to speech-to-text, a word of the language model.
+    json
+        Print each finding as a JSON object, one per line.
+    config
+        The settings file, instead of pipeline.toml in the working directory.
+    """
+    settings = load(config, os.environ)
+    planned = plan(settings, os.environ)
+    worst = 0
+    async for finding in findings(settings, planned, live=live):
+        line = encode(finding).decode() if json else _line(finding)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+        worst = max(worst, finding.exit_code)
+    return worst
+
+
+async def findings(settings: Settings, planned: Plan, *, live: bool) -> AsyncGenerator[Finding]:
+    yield Finding("settings", "ok", f"stt {planned.stt.name}, llm {planned.llm.name}")
+    yield _key("stt", settings.stt.key, planned.stt.name, there=planned.stt_key is not None)
+    yield _key("llm", settings.llm.key, planned.llm.name, there=planned.llm_key is not None)
+    looks: list[tuple[str, Callable[[], str]]] = [
+        ("tokens", lambda: _tokens(settings)),
+        ("journal", lambda: _journal(settings.journal.store)),
+        ("port", lambda: _port(settings)),
+    ]
+    if "local" in (planned.stt.name, planned.llm.name):
+        looks.append(("models", lambda: _models(settings, planned)))
+    for what, look in looks:
+        yield await _found(what, partial(to_thread.run_sync, look))
+    if live:
+        for one in await _live(settings, planned):
+            yield one
+
+
+async def _found(what: str, look: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        return Finding(what, "ok", await look())
+    except TimeoutError:
+        return Finding(what, "fail", f"no answer within {LIVE:g} s", 3)
+    except PipelineError as error:
+        return Finding(what, "fail", str(error), error.exit_code)
+    except OSError as error:
+        return Finding(what, "fail", f"{error.filename or ''}: {error.strerror}", 1)
+
+
+def _key(which: str, source: str, engine: str, *, there: bool) -> Finding:
+    what = f"{which}.key"
+    if engine == "local":
+        return Finding(what, "ok", "the embedded engine needs none")
+    if there:
+        return Finding(what, "ok", f"there is one in {source}")
+    if engine == "custom":
+        return Finding(what, "warn", "none; fine if that server asks for none")
+    return Finding(what, "fail", f"nothing in {source}: set it, or choose another engine", 2)
+
+
+def _tokens(settings: Settings) -> str:
+    access_of(settings.serve.tokens, os.environ)
+    return f"{len(settings.serve.tokens)} in [serve.tokens]"
+
+
+def _journal(store: str) -> str:
+    if store == "memory":
+        return "events are kept in memory: they are gone with the process"
+    file = Path(store).expanduser().absolute()
+    there = next(place for place in (file, *file.parents) if place.exists())
+    fits = there.is_file() if there == file else there.is_dir()
+    if not (fits and os.access(there, os.W_OK)):
+        raise JournalError(f"{file} cannot be written to: correct journal.store")
+    return f"{file} can be written to"
+
+
+def _port(settings: Settings) -> str:
+    host, port = settings.serve.host, settings.serve.port
+    listen(host, port).close()
+    return f"{host}:{port} is free"
+
+
+def _models(settings: Settings, planned: Plan) -> str:
+    files: list[Path] = []
+    if planned.stt.name == "local":
+        files.append(weights.whisper_folder(settings.local.whisper))
+    if planned.llm.name == "local":
+        files.append(weights.gguf_file(settings.local.gguf))
+    return ", ".join(file.name for file in files)
+
+
+async def _live(settings: Settings, planned: Plan) -> list[Finding]:
+    settings = replace(settings, journal=JournalSettings())  # nothing here is to be kept
+    try:
+        async with open_app(settings, planned, tell=progress) as app:
+            return [
+                await _found("stt, live", lambda: _listens(app)),
+                await _found("llm, live", lambda: _answers(app)),
+            ]
+    except PipelineError as error:
+        return [Finding("engines", "fail", str(error), error.exit_code)]
+
+
+async def _listens(app: App) -> str:
+    """Open a session, send a second of silence and end it. Raises a ``SttError``."""
+    client = app.equipment.listen(Format(), _ignore)
+    began = anyio.current_time()
+    with anyio.fail_after(LIVE):
+        async with plain_errors(), anyio.create_task_group() as tasks:
+            await tasks.start(client.run)
+            for _ in range(FRAMES):
+                await client.send(bytes(1600))
+            await client.finish()
+    return f"{app.equipment.stt.url} took a second of silence in {_ms(began)} ms"
+
+
+def _ignore(heard: Heard, channel: int = 0) -> None:
+    """Silence says nothing."""
+
+
+async def _answers(app: App) -> str:
+    """Ask for a word. Raises a ``GatewayError``."""
+    model = app.equipment.llm.model or ""
+    request = CompletionRequest(
+        model=model, messages=(Message(role="user", content="Say yes."),), max_tokens=16
+    )
+    began = anyio.current_time()
+    with anyio.fail_after(LIVE):
+        async with app.equipment.gateway.open(request) as reply:
+            while await reply.receive():
+                pass
+    return f"{model} at {app.equipment.llm.url} answered in {_ms(began)} ms"
+
+
+def _ms(began: float) -> int:
+    return round((anyio.current_time() - began) * 1000)
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.verdict:<4}  {finding.what:<9}  {finding.said}"
