@@ -288,6 +288,8 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         log = CallLog(sinks, text=settings.journal.request_text)
         llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
+        if planned.tools is not None:
+            stack.push_async_callback(planned.tools.aclose)
         stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
         equipment = Equipment(
@@ -299,6 +301,8 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             new_id=_response_id,
             in_stream=llm.in_stream,
             forms=await forms(planned, llm),
+            kits=planned.tools.kits if planned.tools else {},
+            runner=planned.tools,
             observe=(partial(_settle, logs), *observe),
             on_turn=on_turn,
             clock=time.monotonic,

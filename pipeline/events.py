@@ -226,6 +226,7 @@ class ResponseToolCall(Event, frozen=True, kw_only=True, tag="response.tool_call
     call_id: str
     name: str
     arguments: Any
+    awaits_result: bool = False  #: a client is to carry it out and send ``tool.result``
 
 
 class ResponseToolResult(Event, frozen=True, kw_only=True, tag="response.tool_result"):

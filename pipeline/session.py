@@ -28,6 +28,7 @@ from pipeline.events import (
     SpeechStartedEvent,
     SttInterrupted,
     SttResumed,
+    ToolResultCommand,
     TurnCommitCommand,
     TurnCompleted,
     TurnCreateCommand,
@@ -59,6 +60,7 @@ from pipeline.speech import (
 )
 from pipeline.stamps import Stamps
 from pipeline.tasks import plain_errors
+from pipeline.toolbox import Kit, Runner
 from pipeline.turns.tracker import Numbers, TurnTracker
 from pipeline.unasked import Ordered, Unasked
 
@@ -104,6 +106,8 @@ class Equipment(Struct, frozen=True):
     new_id: Callable[[], str]
     in_stream: Ordered | None = None  #: answers come with what is heard
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
+    kits: Mapping[str, Kit] = {}  #: by prompt, of those that offer tools
+    runner: Runner | None = None  #: carries the tools' calls out
     observe: tuple[Observe, ...] = ()
     on_turn: tuple[OnTurn, ...] = ()
     clock: Clock = anyio.current_time
@@ -136,13 +140,13 @@ class Session:
         speakers = audio.speakers or (None,)
         self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id, topic.id)
-        self._ledger = Ledger(prompts, desk, equipment.forms)
+        self._ledger = Ledger(prompts, desk, equipment.forms, equipment.kits)
         self._unasked: Unasked | None = None
         self._gateway = equipment.gateway
         if equipment.in_stream is not None:
             self._unasked = Unasked(equipment.in_stream, topic.id, self.publish)
             self._gateway = self._unasked.gateway
-        self._dispatch = Dispatch(self._ledger, self._gateway, self, self._now)
+        self._dispatch = Dispatch(self._ledger, self._gateway, self, self._now, equipment.runner)
         self._prompts = prompts
         self._stt = equipment.listen(audio, self.hear)
         self._tasks: TaskGroup | None = None
@@ -184,6 +188,9 @@ class Session:
                 self._played(command)
             case SessionUpdateCommand():
                 await self._update(command)
+            case ToolResultCommand(call_id=call_id, result=result):
+                if not self._dispatch.tool_result(call_id, result):
+                    raise InputError(f"tool.result: no call {call_id[:64]!r} waits for a client")
             case _:
                 raise InputError(f"{type_of(command)} means nothing in a running session")
 

@@ -86,6 +86,12 @@ class Prompt(Section, frozen=True, kw_only=True):
     #: a stored transcript, which AssemblyAI's gateway puts where {{ transcript }} stands
     transcript_id: TranscriptId = ""
 
+    #: by their names in the tools table, or module:function
+    tools: tuple[str, ...] = ()
+    tool_choice: str = "auto"  #: auto, none, required, or the name of the one to be called first
+    tool_steps: Positive = 5  #: rounds of tool calls in one answer
+    tool_parallel: Positive = 4  #: calls of one answer that run at once
+
     output: Literal["text", "json"] = "text"
     json_schema: dict[str, Any] = field(default_factory=dict[str, Any])  #: of output = "json"
     json_partials: bool = False  #: push response.output_json.partial while it streams
@@ -111,6 +117,20 @@ class Prompt(Section, frozen=True, kw_only=True):
 
     first_token_timeout: Seconds = 10.0  #: seconds
     total_timeout: Seconds = 60.0  #: seconds
+
+
+class ToolSettings(Section, frozen=True, kw_only=True):
+    """A tool that prompts may offer to their model."""
+
+    kind: Literal["python", "http", "client"] = "python"
+    function: str = ""  #: of kind python: module:function
+    url: str = ""  #: of kind http: asked by POST
+    headers: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: sent to the url
+    description: str = ""  #: for the model; empty: the function's own
+    #: JSON Schema of the arguments; empty: the function's own
+    schema: dict[str, Any] = field(default_factory=dict[str, Any])
+    deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds that a call may take
+    side_effects: bool = False  #: a call that has begun is never called off
 
 
 class SttSettings(Section, frozen=True, kw_only=True):
@@ -229,4 +249,5 @@ class Settings(Section, frozen=True, kw_only=True):
     serve: ServeSettings = ServeSettings()
     twilio: TwilioSettings = TwilioSettings()
     journal: JournalSettings = JournalSettings()
+    tools: dict[str, ToolSettings] = field(default_factory=dict[str, ToolSettings])
     prompts: dict[str, Prompt] = field(default_factory=dict[str, Prompt])

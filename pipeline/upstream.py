@@ -43,6 +43,7 @@ from pipeline.stored.transcripts import Transcripts
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
 from pipeline.stt.silence import Silence
+from pipeline.tools.box import Box
 from pipeline.unasked import Ordered
 
 DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
@@ -62,6 +63,7 @@ class Plan(Struct, frozen=True):
     llm_key: Secret | None
     prompts: Mapping[str, Prompt]
     fallback_keys: tuple[Secret | None, ...] = ()
+    tools: Box | None = None  #: none, if no prompt offers any
 
 
 def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
@@ -87,7 +89,18 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     if llm.name == "assemblyai":
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
     others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
-    return Plan(stt, llm, stt_key, llm_key, prompts, others)
+    return Plan(stt, llm, stt_key, llm_key, prompts, others, _tools(settings, prompts, env))
+
+
+def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, str]) -> Box | None:
+    def secret(source: str) -> str:
+        found = find_key(source, env)
+        if found is None and source:
+            raise SettingsError(f"tools: {source} leads to nothing; set it, or name another")
+        return found.reveal() if found else ""
+
+    offering = any(prompt.tools for prompt in prompts.values())
+    return Box(prompts, settings.tools, secret) if offering else None
 
 
 def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Prompt]:
@@ -108,6 +121,10 @@ def _gathered(name: str, prompt: Prompt) -> Prompt:
 
 def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
     templates.check(name, prompt)
+    if prompt.tools and llm.name == "in-stream":
+        raise SettingsError(f"prompts.{name}.tools: in-stream answers cannot call tools")
+    if prompt.tools and not {"tools", "tool_choice"}.isdisjoint(prompt.extra):
+        raise SettingsError(f"prompts.{name}.extra: tools has its own setting")
     for problem in parameters.problems(prompt.extra):
         raise SettingsError(f"prompts.{name}.extra: {problem}")
     if prompt.transcript_id and not _knows_transcripts(llm, settings):
@@ -350,6 +367,8 @@ async def forms(planned: Plan, llm: LanguageModel) -> Mapping[str, Form]:
         if prompt.output == "json":
             structured = Structured(prompt.json_schema, name, prompt.reasks)
             mode = await llm.json_mode(prompt.model or llm.engine.model or "")
+            if prompt.tools and mode == "tool":  # the forced call would leave no room for them
+                mode = "prompt"
             made[name] = JsonForm(structured, mode)
     return made
 

@@ -6,6 +6,7 @@ from hmac import compare_digest
 
 from msgspec import Struct
 
+from pipeline.errors import InputError
 from pipeline.hub.protocol import CloseCode, Goodbye
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
@@ -31,6 +32,11 @@ class Grant(Struct, frozen=True):
             raise Goodbye(
                 f"this token is for session {self.session_id!r} only", code=CloseCode.FORBIDDEN
             )
+
+    def may_control(self) -> None:
+        """Raise ``InputError`` unless the grant is for control too."""
+        if "control" not in self.scopes:
+            raise InputError("this token does not allow to control")
 
 
 ANYBODY = Grant()

@@ -8,7 +8,7 @@ import anyio.lowlevel
 from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import Frame, SessionEndCommand, StartCommand
+from pipeline.events import Frame, SessionEndCommand, StartCommand, ToolResultCommand
 from pipeline.hub.access import Grant
 from pipeline.hub.conversation import FIRST_MESSAGE, Errors, House, Peer, Replies, push
 from pipeline.hub.fanout import Subscriber, Topic
@@ -243,6 +243,8 @@ class _Source:
                 return True
             else:
                 try:
+                    if isinstance(order, ToolResultCommand):
+                        self._peer.grant.may_control()
                     await session.command(order)
                 except PipelineError as error:
                     await self._errors.tell(error, session_id=session.id)

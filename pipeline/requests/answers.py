@@ -7,6 +7,7 @@ guess (speculative,   pieces arrive                             held, not publis
 unannounced)          adopt                                     announced; what is held is published
                       discard                                   gone: a report, never an event
 live (announced)      text arrives                              published
+                      the reply asks for tools                  ``loop``, and then asked on
                       the reply is over, whole                  done: completed
                       the reply is over, cut or at its limit    done: incomplete
                       the call failed                           done: failed
@@ -42,9 +43,12 @@ from pipeline.events import (
 )
 from pipeline.requests.desk import Desk
 from pipeline.requests.history import History
+from pipeline.requests.loop import ToolLoop
 from pipeline.requests.response import CallReport, Response
 from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+from pipeline.requests.tools import Gathered
 from pipeline.settings import Prompt
+from pipeline.toolbox import Kit
 
 #: finish reasons that mean the answer ran into ``max_tokens`` (Claude's and OpenAI's words)
 AT_LIMIT = frozenset({"length", "max_tokens"})
@@ -66,7 +70,14 @@ COMPLETED = Ending("completed")
 class Answers:
     """At most one guess, any number of live responses, and the history they leave."""
 
-    def __init__(self, name: str, prompt: Prompt, desk: Desk, form: Form | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        prompt: Prompt,
+        desk: Desk,
+        form: Form | None = None,
+        kit: Kit | None = None,
+    ) -> None:
         self.history = History(prompt.history, prompt.interrupted_mark)
         self.live: dict[str, Response] = {}
         self.guess: Response | None = None
@@ -74,6 +85,7 @@ class Answers:
         self._prompt = prompt
         self._desk = desk
         self._form = form
+        self.tools = ToolLoop(prompt, desk, kit, self.history) if kit is not None else None
 
     def find(self, response_id: str) -> Response | None:
         if self.guess is not None and self.guess.id == response_id:
@@ -121,17 +133,16 @@ class Answers:
     # --- what the call brings ----------------------------------------------------------------
 
     def sent(self, response: Response, now: float) -> None:
-        response.sent_at = now
+        if not response.rounds:  # else it is the same answer, asked on
+            response.sent_at = now
 
     def receive(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:
         steps: list[Step] = []
         text = "".join(map(self._text_of, pieces))
+        if self.tools is not None:
+            self._gather(response, pieces, now)
         if text:
-            if response.first_at is None:
-                response.first_at = now
-            response.text += text
-            if response is not self.guess:
-                steps += self._say(response, text, now)
+            steps += self._take(response, text, now)
         for piece in pieces:
             if isinstance(piece, Accepted):
                 self._accepted(response, piece, now)
@@ -144,12 +155,35 @@ class Answers:
                 break  # nothing that comes after the end belongs to the reply
         return steps
 
+    def _take(self, response: Response, text: str, now: float) -> list[Step]:
+        if response.first_at is None:
+            response.first_at = now
+        text = _apart(response, text)
+        response.text += text
+        return [] if response is self.guess else self._say(response, text, now)
+
     def _text_of(self, piece: Piece) -> str:
         if isinstance(piece, TextDelta):
             return piece.text
-        if isinstance(piece, ToolCallDelta) and self._form is not None:
+        if isinstance(piece, ToolCallDelta) and self._form is not None and self.tools is None:
             return piece.arguments  # a model that was made to answer by calling a tool
         return ""
+
+    def _gather(self, response: Response, pieces: Sequence[Piece], now: float) -> None:
+        for piece in pieces:
+            if isinstance(piece, ToolCallDelta):
+                if response.first_at is None:
+                    response.first_at = now
+                if response.gathered is None:
+                    response.gathered = Gathered()
+                response.gathered.add(piece)
+
+    def tool_done(self, call_id: str, value: Any, now: float) -> list[Step]:
+        """Take the result of a tool in."""
+        if self.tools is None:
+            return []
+        steps, response = self.tools.done(call_id, value)
+        return steps if response is None else [*steps, *self._ask_on(response, now)]
 
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
         if isinstance(error, GatewayBusy) and error.status is not None:  # theirs, not our own
@@ -174,6 +208,7 @@ class Answers:
         if whole:
             steps += self._sentences(response, response.splitter.finish(), now)
         said_all = whole or ending.reason == "max_tokens"
+        stopped = self.tools.stop(response) if self.tools is not None else []
         self.history.close(response.id, interrupted=not said_all)
         done = ResponseDone(
             response_id=response.id,
@@ -189,7 +224,12 @@ class Answers:
         )
         if not response.over:
             steps.append(Cancel(response.id))
-        return [*steps, Publish(done), self._report(response, ending.status, ending.reason)]
+        return [
+            *steps,
+            *stopped,
+            Publish(done),
+            self._report(response, ending.status, ending.reason),
+        ]
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -247,9 +287,28 @@ class Answers:
             return self.end(response, Ending("incomplete", "cut"), now)
         if finished.reason in AT_LIMIT:
             return self.end(response, Ending("incomplete", "max_tokens"), now)
+        if self.tools is not None and response.gathered is not None:
+            return self._call_tools(response, self.tools, now)
         if self._form is not None:
             return self._judge(response, self._form, now)
         return self.end(response, COMPLETED, now)
+
+    def _call_tools(self, response: Response, tools: ToolLoop, now: float) -> list[Step]:
+        if not tools.may_call(response):
+            return self.end(response, Ending("incomplete", "tool_steps"), now)
+        # what was said on the way is not held back until the tools have answered
+        steps = self._sentences(response, response.splitter.finish(), now)
+        return [*steps, *tools.begin(response), *self._ask_on(response, now)]
+
+    def _ask_on(self, response: Response, now: float) -> list[Step]:
+        """Make the next request of a response, once every tool has answered."""
+        if self.tools is None or not self.tools.is_over(response):
+            return []
+        self.tools.ask_on(response)
+        if self._form is not None:  # words on the way to JSON are no part of it
+            response.text, response.asked_on_at = "", 0
+        self._desk.budget.of(response.request.model).take(now)  # it goes on without waiting
+        return [self._start(response)]
 
     def _read(self, response: Response, text: str, now: float) -> list[Step]:
         """JSON is shown as values, never as text; of a second try nothing before its end."""
@@ -307,3 +366,11 @@ class Answers:
         )
         self._desk.counts.add(call)
         return Report(call)
+
+
+def _apart(response: Response, text: str) -> str:
+    """Keep what is said behind a tool's result apart from what was said before it."""
+    before = response.text[-1:]
+    is_first = 0 < response.asked_on_at == len(response.text)
+    joins = is_first and not before.isspace() and not text[0].isspace()
+    return f" {text}" if joins else text

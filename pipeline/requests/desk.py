@@ -10,6 +10,7 @@ from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Asked
 from pipeline.requests.response import CallReport
 
+CALL_IDS = 4096  #: of tools, that are not given again
 TRANSCRIPT_TURNS = 2000  #: turns kept for {{transcript}}; the oldest go first
 
 
@@ -60,6 +61,19 @@ class Desk:
         self.open_turns: set[int] = set()  #: several only where channels are heard apart
         self._transcript: deque[Asked] = deque(maxlen=TRANSCRIPT_TURNS)
         self._last = 0  # the turn that ended last
+        self._call_ids: dict[str, None] = {}
+        self._calls = 0
+
+    def new_call_id(self, wanted: str) -> str:
+        """Return an id for a tool's call that the session has not had: ``wanted``, if it may be."""
+        self._calls += 1
+        call_id = wanted if wanted and wanted not in self._call_ids else f"call_{self._calls}"
+        while call_id in self._call_ids:  # somebody else's numbers look like ours
+            call_id += "_"
+        self._call_ids[call_id] = None
+        if len(self._call_ids) > CALL_IDS:
+            del self._call_ids[next(iter(self._call_ids))]
+        return call_id
 
     def hear(self, asked: Asked) -> None:
         """A turn has ended; one that began later may have ended before it."""

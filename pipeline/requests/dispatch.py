@@ -1,7 +1,7 @@
 """Carries out what the ledger decides: one task and one cancel scope for each call."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -11,7 +11,8 @@ from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
 from pipeline.events import Event, ResponseCreated
 from pipeline.requests.ledger import Ledger
 from pipeline.requests.response import CallReport
-from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+from pipeline.requests.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from pipeline.toolbox import Runner, ToolRun, failure
 
 #: seconds, of the clock that anyio's deadlines are of; finer than an event loop's own may be
 Clock = Callable[[], float]
@@ -32,11 +33,20 @@ class Dispatch:
     and the event's place in the log nothing else can happen.
     """
 
-    def __init__(self, ledger: Ledger, gateway: Gateway, audience: Audience, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        gateway: Gateway,
+        audience: Audience,
+        clock: Clock,
+        runner: Runner | None = None,
+    ) -> None:
         self.ledger = ledger
         self._gateway = gateway
         self._audience = audience
         self._clock = clock
+        self._runner = runner
+        self._tools: dict[str, anyio.CancelScope] = {}  # by call id
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._guesses: dict[str, Reply] = {}  # replies that still give way to others
         self._tasks: TaskGroup | None = None
@@ -86,6 +96,10 @@ class Dispatch:
                     self._start(step)
                 case Cancel(response_id):
                     self._cancel(response_id)
+                case RunTool(run):
+                    self._start_tool(run)
+                case StopTool(call_id):
+                    self._tools.pop(call_id).cancel()
                 case Publish(ResponseCreated(response_id=key)) if key in self._guesses:
                     self._guesses.pop(key).commit()
                 case _:
@@ -109,6 +123,14 @@ class Dispatch:
         scope = self._scopes.pop(response_id, None)
         if scope is not None:
             scope.cancel()
+
+    def tool_result(self, call_id: str, value: Any) -> bool:
+        """A client tells how a call went; return whether anybody waited for it."""
+        if not self.ledger.waits_for_client(call_id):
+            return False
+        self._tools.pop(call_id).cancel()
+        self.do(self.ledger.tool_done(call_id, value, self._clock()))
+        return True
 
     def _rearm(self) -> None:
         """Wake the alarm's task for an earlier deadline; a later one it finds by itself."""
@@ -168,6 +190,34 @@ class Dispatch:
                 f"{model} did not finish within {start.total_timeout:g} s"
                 " (the prompt's total_timeout)"
             )
+
+    # --- tools ---------------------------------------------------------------------------------
+
+    def _start_tool(self, run: ToolRun) -> None:
+        assert self._tasks is not None, "run() must have begun before anything is asked"
+        scope = self._tools[run.call_id] = anyio.CancelScope()
+        self._tasks.start_soon(self._call_tool, run, scope, name=f"tool {run.call_id}")
+
+    async def _call_tool(self, run: ToolRun, scope: anyio.CancelScope) -> None:
+        with scope:
+            value = await self._carried_out(run)
+            self._tools.pop(run.call_id, None)
+            self.do(self.ledger.tool_done(run.call_id, value, self._clock()))
+
+    async def _carried_out(self, run: ToolRun) -> Any:
+        """Return what the tool says, or that it took too long.
+
+        A tool with side effects is not left half-way: it may finish, within its deadline, also
+        when the whole session is cut short.
+        """
+        tool = run.tool
+        deadline = anyio.current_time() + tool.deadline
+        with anyio.CancelScope(deadline=deadline, shield=tool.side_effects and not tool.by_client):
+            if tool.by_client:
+                await anyio.sleep_forever()
+            assert self._runner is not None, "a tool is offered, but nobody carries it out"
+            return await self._runner.run(run)
+        return failure(f"{tool.name} did not answer within {tool.deadline:g} s")
 
 
 def _has_content(pieces: Iterable[Piece]) -> bool:

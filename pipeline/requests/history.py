@@ -2,7 +2,8 @@
 
 The history holds exchanges. An answer stands in it as far as it was published, or as far as
 the client says that it was played; an exchange of which nothing was published is no exchange:
-its turns are unanswered, and the next request asks them together with its own.
+its turns are unanswered, and the next request asks them together with its own. What tools
+said stands in it too, always behind its call and before words of the assistant.
 """
 
 from collections import deque
@@ -10,23 +11,39 @@ from collections.abc import Collection
 
 from pipeline.completions import Message
 from pipeline.requests.prompt import Asked
+from pipeline.requests.tools import Round
 
+NOTHING = "…"  #: what an assistant says who said nothing: no provider takes an empty message
 MOST_UNANSWERED = 64  #: turns carried along; the oldest go first
 
 
 class _Exchange:
-    __slots__ = ("answer", "closed", "interrupted", "played", "question", "turns")
+    __slots__ = ("answer", "closed", "interrupted", "played", "question", "rounds", "turns")
 
     def __init__(self, turns: tuple[Asked, ...], question: str) -> None:
         self.turns = turns
         self.question = question
         self.answer = ""
+        self.rounds: list[tuple[int, Round]] = []  # each with the length of the answer before it
         self.played: int | None = None  # characters, once the client has told
         self.interrupted = False
         self.closed = False
 
     def heard(self) -> str:
         return self.answer if self.played is None else self.answer[: self.played]
+
+    def is_worth_telling(self) -> bool:
+        return bool(self.heard()) or any(asked.told() for _, asked in self.rounds)
+
+    def messages(self, mark: str) -> list[Message]:
+        """Return both sides; ``mark`` is put behind the last words."""
+        heard, at = self.heard(), 0
+        out = [Message("user", self.question)]
+        for end, asked in self.rounds:
+            called = asked.messages(heard[at:end])
+            at = min(end, len(heard)) if called else at
+            out += called
+        return [*out, Message("assistant", heard[at:] + mark or NOTHING)]
 
     def asks_only(self, numbers: set[int]) -> bool:
         return all(asked.turn in numbers for asked in self.turns)
@@ -51,7 +68,8 @@ class History:
         self._unanswered.clear()
         self._unanswered.extend(left)
         for key, exchange in list(self._exchanges.items()):
-            if exchange.closed and not exchange.heard() and exchange.asks_only(numbers):
+            done = exchange.closed and not exchange.is_worth_telling()
+            if done and exchange.asks_only(numbers):
                 del self._exchanges[key]
         self._exchanges[response_id] = _Exchange(turns, question)
         self._forget()
@@ -60,6 +78,12 @@ class History:
         if response_id in self._exchanges:
             self._exchanges[response_id].answer += text
 
+    def called(self, response_id: str, asked: Round) -> None:
+        """The response called tools; their results are told as they come, also after its end."""
+        exchange = self._exchanges.get(response_id)
+        if exchange is not None:
+            exchange.rounds.append((len(exchange.answer), asked))
+
     def close(self, response_id: str, *, interrupted: bool) -> None:
         """The response is over. If nothing of it was heard its turns are unanswered again."""
         exchange = self._exchanges.get(response_id)
@@ -67,7 +91,7 @@ class History:
             return
         exchange.closed = True
         exchange.interrupted = interrupted
-        if not exchange.heard():
+        if not exchange.is_worth_telling():
             del self._exchanges[response_id]
             self._unanswered.extend(exchange.turns)
 
@@ -86,7 +110,7 @@ class History:
         unheard = [
             asked
             for key, exchange in self._exchanges.items()
-            if (exchange.closed or key in if_closed) and not exchange.heard()
+            if (exchange.closed or key in if_closed) and not exchange.is_worth_telling()
             for asked in exchange.turns
         ]
         return tuple(sorted({*self._unanswered, *unheard}, key=lambda asked: asked.turn))
@@ -99,21 +123,19 @@ class History:
         heard = [
             (exchange, exchange.was_cut() or not exchange.closed)
             for key, exchange in self._exchanges.items()
-            if (exchange.closed or key in if_closed) and exchange.heard()
+            if (exchange.closed or key in if_closed) and exchange.is_worth_telling()
         ]
         out: list[Message] = []
         for exchange, cut in heard[-self._window :] if self._window else ():
-            answer = exchange.heard() + (self._mark if cut else "")
-            out.append(Message("user", exchange.question))
-            out.append(Message("assistant", answer))
+            out += exchange.messages(self._mark if cut else "")
         return out
 
     def _forget(self) -> None:
         """Drop closed exchanges that no request will send again."""
         keep = max(self._window, 1) + 1
         closed = [(key, exchange) for key, exchange in self._exchanges.items() if exchange.closed]
-        heard = [key for key, exchange in closed if exchange.heard()]
-        unheard = [key for key, exchange in closed if not exchange.heard()]
+        heard = [key for key, exchange in closed if exchange.is_worth_telling()]
+        unheard = [key for key, exchange in closed if not exchange.is_worth_telling()]
         for key in (*heard[:-keep], *unheard[:-MOST_UNANSWERED]):
             del self._exchanges[key]
 

@@ -17,6 +17,7 @@ from pipeline.requests.steps import Step
 from pipeline.requests.words import count_words, same_words, says
 from pipeline.settings import Prompt
 from pipeline.speech import TurnChanged, TurnPaused
+from pipeline.toolbox import Kit
 
 MOST_PENDING = 5000  #: turns gathered for one answer (a three-hour meeting has some 3,000)
 MOST_WAITING = 64  #: batches; past it the newest are asked together
@@ -50,8 +51,16 @@ def merged(batches: Sequence[Batch]) -> Batch:
 class Lane:
     """The law book of ``Prompt.policy``, its triggers, its gates and its guesses."""
 
-    def __init__(self, name: str, prompt: Prompt, desk: Desk, form: Form | None = None) -> None:
-        self.answers = Answers(name, prompt, desk, form)
+    def __init__(
+        self,
+        name: str,
+        prompt: Prompt,
+        desk: Desk,
+        form: Form | None = None,
+        kit: Kit | None = None,
+    ) -> None:
+        self.answers = Answers(name, prompt, desk, form, kit)
+        self._kit = kit
         self._form = form
         self._prompt = prompt
         stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
@@ -356,4 +365,5 @@ class Lane:
             turns=tuple(asked.turn for asked in turns),
             extra=self._extra,
         )
-        return request if self._form is None else self._form.ask(request)
+        request = request if self._form is None else self._form.ask(request)
+        return request if self._kit is None else self._kit.offer(request)

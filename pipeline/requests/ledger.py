@@ -6,6 +6,7 @@ steps, to be carried out in order. Its laws stand in the README under "How it wo
 
 from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Any
 
 from pipeline.completions import Form, Piece
 from pipeline.errors import GatewayError
@@ -25,8 +26,10 @@ from pipeline.speech import (
     TurnRevised,
     TurnStarted,
 )
+from pipeline.toolbox import Kit
 
-EMPTY: Mapping[str, Form] = {}
+NO_FORMS: Mapping[str, Form] = {}
+NO_KITS: Mapping[str, Kit] = {}
 
 
 class Ledger:
@@ -36,11 +39,13 @@ class Ledger:
         self,
         prompts: Mapping[str, Prompt],
         desk: Desk,
-        forms: Mapping[str, Form] = EMPTY,
+        forms: Mapping[str, Form] = NO_FORMS,
+        kits: Mapping[str, Kit] = NO_KITS,
     ) -> None:
         self._desk = desk
         self._lanes = {
-            name: Lane(name, prompt, desk, forms.get(name)) for name, prompt in prompts.items()
+            name: Lane(name, prompt, desk, forms.get(name), kits.get(name))
+            for name, prompt in prompts.items()
         }
         self._order = list(self._lanes.values())
 
@@ -104,6 +109,17 @@ class Ledger:
             return []
         lane, response = found
         return lane.failed(response, error, now)
+
+    def tool_done(self, call_id: str, value: Any, now: float) -> list[Step]:
+        """Take a tool's result in: the first one counts, also after its response's end."""
+        return [
+            step for lane in self._order for step in lane.answers.tool_done(call_id, value, now)
+        ]
+
+    def waits_for_client(self, call_id: str) -> bool:
+        """Return whether a client is to tell the result of this call."""
+        loops = (lane.answers.tools for lane in self._order)
+        return any(loop is not None and loop.waits_for_client(call_id) for loop in loops)
 
     # --- commands ----------------------------------------------------------------------------
 

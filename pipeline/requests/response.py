@@ -13,6 +13,7 @@ from pipeline.completions import (
 from pipeline.events import RequestInfo, Times, TokenUsage
 from pipeline.requests.prompt import Asked
 from pipeline.requests.sentences import SentenceSplitter
+from pipeline.requests.tools import Gathered, Round
 
 
 class CallReport(Struct, frozen=True, kw_only=True):
@@ -35,9 +36,11 @@ class Response:
     """The ledger's record of a response. It decides nothing."""
 
     __slots__ = (
+        "asked_on_at",
         "ended_at",
         "finished",
         "first_at",
+        "gathered",
         "host",
         "id",
         "model",
@@ -48,6 +51,8 @@ class Response:
         "replies",
         "request",
         "request_id",
+        "round",
+        "rounds",
         "sent_at",
         "sentence_at",
         "sentences",
@@ -87,7 +92,11 @@ class Response:
         self.sentences = 0
         self.reader: JsonReader | None = None  # of a reply that must be JSON
         self.replies = 0  # whole ones that came
-        self.spent: TokenUsage | None = None  # on replies that had to be asked for again
+        self.spent: TokenUsage | None = None  # on the replies before this one
+        self.gathered: Gathered | None = None  # tool calls of the reply that is coming
+        self.round: Round | None = None  # tool calls under way
+        self.rounds = 0  # of tool calls so far
+        self.asked_on_at = 0  # characters of text that were there when it was asked on
 
     @property
     def asked_text(self) -> str:
@@ -113,7 +122,7 @@ class Response:
         told: Usage | None = finished.usage if finished else None
         if told is None and self.sent_at is None:
             return TokenUsage(0, 0, estimated=False)
-        used = told or estimate(self.request, len(self.text))
+        used = told or estimate(self.request, len(self.text) - self.asked_on_at)
         prices = (finished and finished.prices) or self.prices
         cost = prices.cost(used) if prices else None
         return TokenUsage(used.input_tokens, used.output_tokens, used.estimated, cost)

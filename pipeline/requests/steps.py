@@ -5,6 +5,7 @@ from msgspec import Struct
 from pipeline.completions import CompletionRequest
 from pipeline.events import Event
 from pipeline.requests.response import CallReport
+from pipeline.toolbox import ToolRun
 
 
 class Publish(Struct, frozen=True):
@@ -29,10 +30,22 @@ class Cancel(Struct, frozen=True):
     response_id: str
 
 
+class RunTool(Struct, frozen=True):
+    """Carry a tool's call out, and tell the ledger what came of it."""
+
+    run: ToolRun
+
+
+class StopTool(Struct, frozen=True):
+    """Stop carrying the call out; nobody waits for its result."""
+
+    call_id: str
+
+
 class Report(Struct, frozen=True):
     """Note how a call went; not for subscribers."""
 
     call: CallReport
 
 
-Step = Publish | Start | Cancel | Report
+Step = Publish | Start | Cancel | RunTool | StopTool | Report

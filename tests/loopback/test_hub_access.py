@@ -125,3 +125,19 @@ async def test_nothing_listens_publicly_without_a_token() -> None:
             pass
     async with serve(FakeHouse(), settings, adapters={}, access=ACCESS) as hub:
         assert hub.port
+
+
+async def test_a_tools_result_needs_the_scope_for_control() -> None:
+    async with (
+        serving() as hub,
+        connect_websocket(
+            f"{hub.url}/v1/ingest/raw", additional_headers={"Authorization": "Bearer mouth"}
+        ) as socket,
+    ):
+        await socket.send('{"type":"session.start"}')
+        await socket.send('{"type":"tool.result","call_id":"c1","result":1}')
+        async for frame in socket:
+            event = decode_event(frame)
+            if isinstance(event, ErrorEvent):
+                assert event.error.message == "this token does not allow to control"
+                return

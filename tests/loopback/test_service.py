@@ -12,7 +12,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from pipeline.app import App, open_app
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
-from pipeline.settings import LlmSettings, Prompt, ServeSettings, Settings, SttSettings
+from pipeline.settings import (
+    LlmSettings,
+    Prompt,
+    ServeSettings,
+    Settings,
+    SttSettings,
+    ToolSettings,
+)
 from pipeline.upstream import plan
 from tests.support import Simulation, simulate
 
@@ -29,13 +36,18 @@ SUPERSEDE: Sequence[dict[str, Any]] = (
 
 @asynccontextmanager
 async def service(
-    lines: Sequence[dict[str, Any]], *, max_sessions: int = 200, **prompt: Any
+    lines: Sequence[dict[str, Any]],
+    *,
+    max_sessions: int = 200,
+    tool_table: dict[str, ToolSettings] | None = None,
+    **prompt: Any,
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
     async with simulate(lines) as sim:
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
             llm=LlmSettings(engine=sim.llm_url, key="env:NONE", model="scripted"),
             serve=ServeSettings(port=0, max_sessions=max_sessions),
+            tools=tool_table or {},
             prompts={"reply": Prompt(system="Be brief.", **prompt)},
         )
         planned = plan(settings, {})

@@ -12,7 +12,7 @@ from pipeline.events import (
     ResponseSentence,
 )
 from pipeline.requests.budget import WINDOW
-from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+from pipeline.requests.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
 from pipeline.settings import Prompt
 from pipeline.speech import TurnEnded
 
@@ -137,6 +137,8 @@ class Oracle:
                 case Report(call):
                     if call.outcome == "discarded":
                         self._was_discarded(call.response_id)
+                case RunTool() | StopTool():
+                    raise AssertionError("no prompt here offers tools")
         self._check_calls()
 
     def _published(self, event: Event) -> None:

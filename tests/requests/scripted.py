@@ -7,7 +7,14 @@ from typing import Self
 
 import anyio
 
-from pipeline.completions import Accepted, CompletionRequest, Finished, Piece, TextDelta
+from pipeline.completions import (
+    Accepted,
+    CompletionRequest,
+    Finished,
+    Piece,
+    TextDelta,
+    ToolCallDelta,
+)
 from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.events import Event, ResponseCreated, ResponseDelta, ResponseDone
 from pipeline.gateway.limits import Slots, Ticket
@@ -91,7 +98,7 @@ class ScriptedReply:
             raise GatewayBusy("a committed request took its place")
         if isinstance(brings, GatewayError):
             raise brings
-        assert isinstance(brings, Accepted | TextDelta | Finished)
+        assert isinstance(brings, Accepted | TextDelta | ToolCallDelta | Finished)
         return [brings]
 
 

@@ -9,7 +9,7 @@ from pipeline.events import ResponseDone
 from pipeline.requests.budget import Budget
 from pipeline.requests.desk import Desk
 from pipeline.requests.ledger import Ledger
-from pipeline.requests.steps import Cancel, Publish, Report, Start, Step
+from pipeline.requests.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
 from pipeline.settings import Prompt
 from pipeline.speech import SpeechStarted, TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from tests.requests.scripted import short
@@ -82,3 +82,7 @@ class Talk:
             case Report(call):
                 self.reports.append(f"{call.response_id} {call.outcome}")
                 return ""
+            case RunTool(run):
+                return f"run {run.call_id}"
+            case StopTool(call_id):
+                return f"stop {call_id}"

@@ -12,9 +12,10 @@ from pipeline.errors import GatewayBusy, GatewayLost
 from pipeline.requests.budget import Budget
 from pipeline.requests.desk import Desk
 from pipeline.requests.ledger import Ledger
-from pipeline.requests.steps import Publish, Report, Start, Step
+from pipeline.requests.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
 from pipeline.settings import Prompt
 from pipeline.speech import TurnChanged, TurnEnded, TurnPaused, TurnStarted
+from pipeline.toolbox import ToolRun
 from tests.requests.test_ledger_laws import prompts
 
 #: what happens, and whether to the one whose lane is watched or to its neighbour
@@ -81,8 +82,10 @@ class Lanes:
                 case Publish(event):
                     key = getattr(event, "response_id", "")
                     self.owners.setdefault(key, getattr(event, "prompt", ""))
-                case _:
-                    key = step.response_id
+                case Cancel(key):
+                    pass
+                case RunTool() | StopTool():
+                    raise AssertionError("no prompt here offers tools")
         self.said += [self.plain(step) for step in steps if self.owner(step) == "a"]
 
     def owner(self, step: Step) -> str:
@@ -108,8 +111,8 @@ def _key(step: Step) -> str:
             return str(getattr(event, "response_id", ""))
         case Report(call):
             return call.response_id
-        case _:
-            return step.response_id
+        case Start(key) | Cancel(key) | RunTool(ToolRun(response_id=key)) | StopTool(key):
+            return key
 
 
 @given(prompts("a"), prompts("b"), st.lists(ACTS, max_size=40))

@@ -8,20 +8,23 @@ from typing import Any
 import pytest
 
 from pipeline.configuration import load
-from pipeline.settings import Prompt, Settings
+from pipeline.settings import Prompt, Settings, ToolSettings
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "pipeline.toml"
 
 SECTIONS: dict[str, Any] = {
-    name: getattr(Settings(), name) for name in Settings.__struct_fields__ if name != "prompts"
+    name: getattr(Settings(), name)
+    for name in Settings.__struct_fields__
+    if name not in ("prompts", "tools")
 }
+SECTIONS["tools.NAME"] = ToolSettings()  # of which the sample has none, but as a comment
 SECTIONS["prompts.reply"] = Prompt()
 
 
 def table(name: str) -> dict[str, Any]:
     found: Any = tomllib.loads(SAMPLE.read_text("utf-8"))
     for part in name.split("."):
-        found = found[part]
+        found = found.get(part, {}) if name == "tools.NAME" else found[part]
     return dict(found)
 
 

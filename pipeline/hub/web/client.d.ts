@@ -181,6 +181,8 @@ export interface ResponseToolCall extends Envelope {
   call_id: string;
   name: string;
   arguments: unknown;
+  /** a client is to carry it out and send `tool.result` */
+  awaits_result?: boolean;
 }
 
 /** What the tool said. */

@@ -1,0 +1,1 @@
+"""What a model may call: Python functions, HTTP endpoints, clients."""
