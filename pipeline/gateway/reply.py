@@ -13,6 +13,7 @@ from msgspec import Struct
 from pipeline.completions import CompletionRequest, Message
 from pipeline.errors import SettingsError
 from pipeline.gateway.partial import MAX_TEXT, PartialJson, overlaid
+from pipeline.gateway.strictness import closed
 
 TOOL = "answer"  #: the tool that a model without response_format is made to call
 
@@ -41,6 +42,8 @@ class Structured:
         self.schema = schema
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer"
         self.reasks = reasks
+        # as it is asked for strictly, which is for objects only
+        self._closed: Any = closed(schema) if schema.get("type") == "object" else None
         try:
             self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
         except (ValueError, TypeError) as cause:
@@ -56,7 +59,9 @@ class Structured:
         """Return ``request``, asking for JSON in the way that the model understands."""
         match mode:
             case "response_format":
-                schema = {"name": self.name, "schema": self.schema, "strict": True}
+                strict = self._closed is not None
+                words = self._closed if strict else self.schema
+                schema = {"name": self.name, "schema": words, "strict": strict}
                 more = {"response_format": {"type": "json_schema", "json_schema": schema}}
                 return msgspec.structs.replace(request, extra={**request.extra, **more})
             case "tool":

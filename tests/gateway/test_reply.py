@@ -214,8 +214,15 @@ def test_response_format_carries_the_schema() -> None:
     assert asked["response_format"]["json_schema"] == {
         "name": "where_is_it_",
         "schema": CITY.schema,
-        "strict": True,
+        "strict": False,  # for it leaves a choice
     }
+
+
+def test_a_schema_that_leaves_no_choice_is_asked_for_strictly_and_closed() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    asked = Structured(schema).ask(REQUEST, "response_format").extra["response_format"]
+    assert asked["json_schema"]["strict"] is True
+    assert asked["json_schema"]["schema"] == {**schema, "additionalProperties": False}
 
 
 def test_a_model_without_it_is_made_to_call_a_tool() -> None:
