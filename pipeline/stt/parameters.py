@@ -83,6 +83,9 @@ PARAMETERS: dict[str, Parameter] = {
     "continuous_partials": Parameter(kind="bool", family=_U3, live=True),
     "include_partial_turns": Parameter(kind="bool"),
     "turn_left_pad_ms": Parameter(kind="int", low=0, high=10_000, live=True),
+    # sent by pipecat 1.14; not in the present reference
+    "formatted_finals": Parameter(kind="bool"),
+    "word_finalization_max_wait_time": Parameter(kind="int"),
     # context and vocabulary
     "keyterms_prompt": Parameter(kind="list", limit=100, live=True),
     "prompt": Parameter(kind="str", limit=1750, family=_U3, live=True),

@@ -111,3 +111,10 @@ def test_a_model_that_is_newer_than_we_are_passes() -> None:
 def test_an_operator_says_how_long_a_loss_may_last_and_how_much_is_kept() -> None:
     made = connection_for(SttSettings(patience=5, keep_memory=10, keep_disk=0), "k")
     assert (made.patience, made.keep_memory, made.keep_disk) == (5, 10, 0)
+
+
+def test_a_name_that_only_other_clients_send_is_passed_on() -> None:
+    given = {"formatted_finals": True, "word_finalization_max_wait_time": 200}
+    made = connection_for(SttSettings(parameters=given), "k")
+    assert "formatted_finals=true" in made.url
+    assert "word_finalization_max_wait_time=200" in made.url
