@@ -71,7 +71,7 @@ async def test_each_command_explains_itself() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["frobnicate"], "error: no command 'frobnicate'; there are run, serve,"),
+        (["frobnicate"], "error: no command 'frobnicate'; there are run, compare,"),
         (["wacth"], "error: no command 'wacth'; did you mean watch?"),
         (["run"], "error: a file is needed, or --transcript-id; pipeline run --help says more"),
         (["run", "a.wav", "--spede", "2"], "error: Unknown option: --spede."),
