@@ -8,6 +8,7 @@ import msgspec
 from pipeline.completions import Finished, Piece, TextDelta, ToolCallDelta
 from pipeline.errors import GatewayError, GatewayLost
 from pipeline.gateway import refusals, wire
+from pipeline.gateway.alike import Alike
 from pipeline.gateway.wire import Call, Choice, Chunk
 
 MAX_EVENT = 1024 * 1024  #: bytes of one event of a stream
@@ -28,6 +29,11 @@ class EventStream:
         self._data: list[bytes] = []  # lines of an event whose end has not come
         self._after_cr = False
         self._started = False
+
+    @property
+    def between(self) -> bool:
+        """Whether no event is under way."""
+        return not (self._rest or self._data or self._after_cr)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that ``data`` completes; raises GatewayLost past the limit."""
@@ -96,6 +102,7 @@ class ReplyReader:
     def __init__(self, host: str, headers: Mapping[str, str], key: str = "") -> None:
         self._host, self._headers, self._key = host, headers, key
         self._events: EventStream | None = None
+        self._alike = Alike()
         self._body: list[bytes] = []  # of an answer in one piece
         self._size = 0
         self._calls = _Calls()
@@ -115,12 +122,25 @@ class ReplyReader:
         if self._events is None and not self._body and not self._sort(data):
             return []
         if self._events is not None:
-            return self._pieces(self._events.feed(data))
+            return self._stream(self._events, data)
         self._body.append(data)
         self._size += len(data)
         if self._size > MAX_BODY:
             raise GatewayLost(f"the answer of {self._host} is longer than {MAX_BODY} bytes")
         return []
+
+    def _stream(self, events: EventStream, data: bytes) -> list[Piece]:
+        alone = events.between and not self.over
+        text = self._alike.read(data) if alone else None
+        if text is not None:
+            return [TextDelta(text)] if text else []
+        whole = events.feed(data)
+        pieces = self._pieces(whole)
+        if alone and len(whole) == len(pieces) == 1 and events.between:
+            only = pieces[0]
+            if isinstance(only, TextDelta):
+                self._alike.learn(data, only.text)
+        return pieces
 
     def end(self, *, framed: bool) -> list[Piece]:
         """Return the last pieces; ``framed``: the body said itself where it ends.
