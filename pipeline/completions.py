@@ -164,6 +164,13 @@ class Reply(AbstractAsyncContextManager["Reply"], Protocol):
         """
         ...
 
+    def drop(self) -> None:
+        """Close the connection there and then, if there is one.
+
+        For whoever has just cancelled the task that receives: that task would do it, but later.
+        """
+        ...
+
     def commit(self) -> None:
         """A speculative reply was adopted: nobody may take its place in line any more."""
         ...

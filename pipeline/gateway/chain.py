@@ -177,9 +177,16 @@ class Attempts:
 
     def commit(self) -> None:
         self.speculative = False
-        reply = self.reply or self._begun
-        if reply is not None and not isinstance(reply, GatewayError):
+        if (reply := self._underway()) is not None:
             reply.commit()
+
+    def drop(self) -> None:
+        if (reply := self._underway()) is not None:
+            reply.drop()
+
+    def _underway(self) -> Reply | None:
+        reply = self.reply or self._begun
+        return None if isinstance(reply, GatewayError) else reply
 
     # -----------------------------------------------------------------------------------------
 
@@ -338,6 +345,11 @@ class ChainReply:
         for lane in (self._lane, self._beside):
             if lane is not None:
                 await lane.close(error)
+
+    def drop(self) -> None:
+        for lane in (self._lane, self._beside):
+            if lane is not None:
+                lane.drop()
 
     def commit(self) -> None:
         self._lane.commit()

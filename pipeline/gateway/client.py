@@ -52,6 +52,7 @@ class Answer(Protocol):
     async def head(self) -> None: ...
     async def read(self, deadline: float | None = None) -> bytes: ...
     def close(self, *, is_over: bool = False) -> None: ...
+    def drop(self) -> None: ...
     async def aclose(self) -> None: ...
 
 
@@ -286,6 +287,10 @@ class GatewayReply:
         traceback: TracebackType | None,
     ) -> None:
         await self._leave(is_over=False)
+
+    def drop(self) -> None:
+        if self._answer is not None and not self._is_over:
+            self._answer.drop()
 
     def commit(self) -> None:
         """A speculative reply was adopted: it gives way to nobody any more."""

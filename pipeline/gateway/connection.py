@@ -2,8 +2,10 @@
 
 import asyncio
 import select
+import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 import httptools
@@ -109,9 +111,20 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what was not written is dropped."""
+        if not self.is_broken and not self.transport.is_closing():
+            self._hang_up()
         self.is_broken = True
         self._set_timer(None)
         self.transport.abort()
+
+    def _hang_up(self) -> None:
+        """Let the other end know now; the loop closes the socket in its next turn."""
+        with suppress(OSError):
+            lent = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=self._file)
+            try:
+                lent.shutdown(socket.SHUT_RDWR)
+            finally:
+                lent.detach()
 
     def _set_timer(self, deadline: float | None) -> None:
         """Keep one timer for all reads of an answer: a later deadline only moves it when due."""
@@ -133,8 +146,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._is_tls = transport.get_extra_info("ssl_object") is not None
+        self._file = transport.get_extra_info("socket").fileno()
         self._poll = select.poll()
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._poll.register(self._file, select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self.is_broken:

@@ -58,6 +58,9 @@ class ForeignAnswer:
         if self._scope is not None:
             self._scope.cancel()
 
+    def drop(self) -> None:
+        """The task that reads closes it, for that takes waiting here."""
+
     async def aclose(self) -> None:
         if self._response is None:
             return

@@ -164,6 +164,9 @@ class _SlotReply:
     def commit(self) -> None:
         pass
 
+    def drop(self) -> None:
+        pass
+
     async def __aenter__(self) -> "_SlotReply":
         if self._slot is None:
             raise GatewayTimeout(f"there is no in-stream answer to turn {self._turn} to wait for")

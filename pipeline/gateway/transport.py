@@ -46,6 +46,7 @@ class Exchange:
         self._request = request
         self._link = link
         self._may_retry = link.used > 1  # one that was idle may have been closed meanwhile
+        self._was_dropped = False
 
     @property
     def status(self) -> int:
@@ -72,6 +73,8 @@ class Exchange:
         A request that was lost on a reused connection, before any answer, is sent once more.
         """
         while not self._link.has_head:
+            if self._was_dropped:
+                await anyio.sleep_forever()
             if self._link.ended or self._link.is_broken:
                 if not self._may_retry or self._link.received:
                     raise self._lost("closed the connection before answering")
@@ -89,6 +92,8 @@ class Exchange:
         """
         link = self._link
         while True:
+            if self._was_dropped:
+                await anyio.sleep_forever()
             data = link.take()
             if data:
                 return data
@@ -107,6 +112,14 @@ class Exchange:
         ``is_over``: all that matters has been read, but the end of the body may be on its way.
         """
         self._transport.release(self._origin, self._link, is_over=is_over)
+
+    def drop(self) -> None:
+        """Close the connection at once: the task that reads from it has just been cancelled.
+
+        Its cancellation is on the way, and what it would read until then is of no use.
+        """
+        self._was_dropped = True
+        self._transport.burn(self._link)
 
     async def aclose(self) -> None:
         """There is nothing to wait for: ``close`` has done it."""
@@ -231,9 +244,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
             link.when_done = lambda: self._tail_arrived(origin, link)
             asyncio.get_running_loop().call_later(TAIL_PATIENCE, self._tail_is_late, link)
         else:
-            self.drop(link)
-            if self._burned is not None:
-                self._burned.set()
+            self.burn(link)
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""
@@ -273,6 +284,12 @@ class WarmTransport(httpx.AsyncBaseTransport):
         """Close a connection at once and forget it."""
         self._open.discard(link)
         link.abort()
+
+    def burn(self, link: Connection) -> None:
+        """Close a connection that could have served others; ``keep_warm`` replaces it."""
+        self.drop(link)
+        if self._burned is not None:
+            self._burned.set()
 
     def _tail_arrived(self, origin: Origin, link: Connection) -> None:
         if link.is_complete and link.keep_alive and not link.is_broken:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from pipeline.completions import Gateway, Piece, Reply, TextDelta, ToolCallDelta
@@ -47,7 +48,7 @@ class Dispatch:
         self._clock = clock
         self._runner = runner
         self._tools: dict[str, anyio.CancelScope] = {}  # by call id
-        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._calls: dict[str, tuple[anyio.CancelScope, Reply]] = {}
         self._guesses: dict[str, Reply] = {}  # replies that still give way to others
         self._tasks: TaskGroup | None = None
         self._alarm = anyio.Event()
@@ -55,12 +56,12 @@ class Dispatch:
         self._idle = anyio.Event()
 
     def __repr__(self) -> str:
-        return f"<Dispatch: {len(self._scopes)} calls in flight>"
+        return f"<Dispatch: {len(self._calls)} calls in flight>"
 
     @property
     def in_flight(self) -> int:
         """How many calls are under way."""
-        return len(self._scopes)
+        return len(self._calls)
 
     async def run(self, tasks: TaskGroup) -> None:
         """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
@@ -120,9 +121,11 @@ class Dispatch:
             self._idle.set()
 
     def _cancel(self, response_id: str) -> None:
-        scope = self._scopes.pop(response_id, None)
-        if scope is not None:
+        call = self._calls.pop(response_id, None)
+        if call is not None:
+            scope, reply = call
             scope.cancel()
+            reply.drop()
 
     def tool_result(self, call_id: str, value: Any) -> bool:
         """A client tells how a call went; return whether anybody waited for it."""
@@ -145,7 +148,7 @@ class Dispatch:
         reply = self._gateway.open(start.request, speculative=start.speculative)
         if start.speculative:  # it may be adopted before its call has a place, or has begun
             self._guesses[key] = reply
-        self._scopes[key] = scope
+        self._calls[key] = scope, reply
         reply.begin()
         if reply.sent:
             self.ledger.sent(key, self._clock())
@@ -156,13 +159,18 @@ class Dispatch:
         with scope:
             try:
                 await self._exchange(start, reply)
-                if self._scopes.get(key) is scope:  # else its reply is being asked for again
+                if self._is_current(key, reply):  # else it is being asked for again
                     raise GatewayLost(f"{start.request.model} broke off")
             except GatewayError as error:
                 self.do(self.ledger.failed(key, error, self._clock()))
-        if self._scopes.get(key) is scope:  # a reply asked for again has a scope of its own
-            del self._scopes[key]
+        if self._is_current(key, reply):
+            del self._calls[key]
         self._guesses.pop(key, None)
+
+    def _is_current(self, key: str, reply: Reply) -> bool:
+        """Whether ``reply`` is the response's; one asked for again has another."""
+        call = self._calls.get(key)
+        return call is not None and call[1] is reply
 
     async def _exchange(self, start: Start, reply: Reply) -> None:
         """Ask, and hand every piece to the ledger as it comes."""
@@ -173,6 +181,7 @@ class Dispatch:
         first = began + start.first_token_timeout if start.request.stream else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
             async with reply:
+                await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been dropped
                 if not sent:
                     ledger.sent(key, self._clock())
                 while pieces := await reply.receive():

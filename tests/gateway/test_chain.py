@@ -66,6 +66,8 @@ class ScriptedReply:
 
     def begin(self) -> None: ...
 
+    def drop(self) -> None: ...
+
     @property
     def sent(self) -> bool:
         return False

@@ -1,16 +1,22 @@
 """Calls that are called off, at every moment that matters; slots and spare connections."""
 
 import asyncio
+import random
+import socket
 from typing import cast
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
-from pipeline.completions import CompletionRequest, Message
+from pipeline.calls import CallRecord
+from pipeline.completions import CompletionRequest, Message, Reply
 from pipeline.errors import GatewayBusy
+from pipeline.gateway.chain import Chain, Target
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.connection import Connection
+from pipeline.gateway.records import Log
 from pipeline.gateway.transport import Origin, WarmTransport, origin_of
 from pipeline.settings import LlmSettings
 from tests.loopback.gateway_peer import (
@@ -55,6 +61,54 @@ async def test_leaving_closes_the_connection_at_once(said: bytes) -> None:
         await server.all_gone()
         assert anyio.current_time() - began < 0.5
         assert client.slots.held == 0
+
+
+async def test_a_dropped_call_is_closed_before_anybody_else_has_a_turn() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = GatewayClient(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        async with anyio.create_task_group() as tasks:
+            reply = client.open(REQUEST)
+            tasks.start_soon(_received, reply)
+            await anyio.wait_readable(listener)
+            with listener.accept()[0] as peer:
+                await anyio.wait_readable(peer)
+                assert peer.recv(65_536).startswith(b"POST")
+                peer.settimeout(0)
+                tasks.cancel_scope.cancel()
+                reply.drop()
+                assert peer.recv(1) == b""
+        assert client.slots.held == 0
+        await client.aclose()
+
+
+async def _received(reply: Reply) -> None:
+    async with reply:
+        while await reply.receive():
+            pass
+
+
+async def test_a_call_dropped_at_any_moment_was_cancelled_and_did_not_fail() -> None:
+    async def talks_on(peer: Peer) -> None:
+        peer.say(CHUNKED)
+        while not peer.writer.transport.is_closing():
+            peer.say(chunk(event("and so on ")))
+            await anyio.lowlevel.checkpoint()
+
+    records: list[CallRecord] = []
+    moments = random.Random(7)
+    async with talking(talks_on) as (client, server):
+        chain = Chain([Target(client, "here")], log=Log((records.append,)))
+        for _ in range(200):
+            async with anyio.create_task_group() as tasks:
+                reply = chain.open(REQUEST)
+                tasks.start_soon(_received, reply)
+                for _ in range(moments.randrange(40)):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+                reply.drop()
+        await server.all_gone()
+    assert client.slots.held == 0
+    assert {record.outcome for record in records} == {"cancelled"}
 
 
 async def test_a_call_cancelled_while_it_connects_leaves_nothing() -> None:

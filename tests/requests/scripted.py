@@ -83,6 +83,8 @@ class ScriptedReply:
             await anyio.sleep(self._gateway.goodbye)
         self._gateway.release(self)
 
+    def drop(self) -> None: ...
+
     def commit(self) -> None:
         self._gateway.give_way(self._gateway.slots.commit(self.ticket))
         if self.ticket.holds:

@@ -120,6 +120,8 @@ class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
 
     def begin(self) -> None: ...
 
+    def drop(self) -> None: ...
+
     @property
     def sent(self) -> bool:
         return False
