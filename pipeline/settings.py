@@ -139,6 +139,7 @@ class SttSettings(Section, frozen=True, kw_only=True):
     engine: SttEngine = "auto"  #: auto, assemblyai, local, or a ws:// or wss:// address
     region: Literal["default", "us", "eu"] = "default"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
+    token: SecretSource = ""  #: of a temporary token, which then goes there in place of the key
     speech_model: str = "universal-3-5-pro"
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: further query parameters
     channels: Literal["mixed", "separate"] = "mixed"  #: of a recording or microphone with several

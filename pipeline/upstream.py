@@ -42,6 +42,7 @@ from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stored.transcripts import Transcripts
 from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
+from pipeline.stt.minting import Mint
 from pipeline.stt.silence import Silence
 from pipeline.tools.box import Box
 from pipeline.unasked import Ordered
@@ -63,13 +64,16 @@ class Plan(Struct, frozen=True):
     llm_key: Secret | None
     prompts: Mapping[str, Prompt]
     fallback_keys: tuple[Secret | None, ...] = ()
+    stt_token: Secret | None = None  #: goes to speech-to-text in place of the key
     tools: Box | None = None  #: none, if no prompt offers any
 
 
 def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
     stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
-    stt = choose("stt", settings.stt.engine, settings.stt.key, has_key=stt_key is not None)
+    stt_token = _token(settings.stt, env)
+    opener = settings.stt.token or settings.stt.key
+    stt = choose("stt", settings.stt.engine, opener, has_key=bool(stt_token or stt_key))
     llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
     if _is_foreign(stt) and settings.stt.key == SttSettings().key:
         stt_key = None
@@ -89,7 +93,15 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     if llm.name == "assemblyai":
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
     others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
-    return Plan(stt, llm, stt_key, llm_key, prompts, others, _tools(settings, prompts, env))
+    tools = _tools(settings, prompts, env)
+    return Plan(stt, llm, stt_key, llm_key, prompts, others, stt_token, tools)
+
+
+def _token(settings: SttSettings, env: Mapping[str, str]) -> Secret | None:
+    token = find_key(settings.token, env) if settings.token else None
+    if settings.token and token is None:
+        raise SettingsError(f"stt.token: {settings.token} leads to nothing; set it, or remove it")
+    return token
 
 
 def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, str]) -> Box | None:
@@ -417,12 +429,15 @@ def speech_to_text(
             override = planned.stt.address
         case "assemblyai" | "in-stream":
             pass
+    stt = (
+        _opened_by(planned.stt_token, settings.stt) if planned.stt.name != "local" else settings.stt
+    )
     ordered = _ordered(settings, planned)
 
     def listen(audio: Format, hear: Hear) -> SpeechToText:
         given = spoken_at(audio)
         sound = {"sample_rate": given.sample_rate, "encoding": given.encoding}
-        heard_as = replace(settings.stt, parameters={**settings.stt.parameters, **sound, **ordered})
+        heard_as = replace(stt, parameters={**stt.parameters, **sound, **ordered})
         connection = connection_for(heard_as, key, override)
 
         def client(channel: int) -> SpeechToText:
@@ -432,10 +447,30 @@ def speech_to_text(
         clients = [client(channel) for channel in range(audio.channels)]
         return clients[0] if len(clients) == 1 else Channels(audio, clients, hear)
 
-    connection = connection_for(settings.stt, key, override)  # what is wrong shows now
+    connection = connection_for(stt, key, override)  # what is wrong shows now
     model = engines.stt_model if override and engines else connection.model
     url = connection.url.partition("?")[0]  # the rest may hold a token
     return Engine(name=planned.stt.name, url=url, model=model), listen
+
+
+def _opened_by(token: Secret | None, settings: SttSettings) -> SttSettings:
+    """Return the settings of connections that show ``token``, if there is one."""
+    if token is None:
+        return settings
+    return replace(settings, parameters={**settings.parameters, "token": token.reveal()})
+
+
+def mint(settings: Settings, planned: Plan) -> Mint:
+    """Return what makes temporary tokens. Raises ``SettingsError`` where none can be had."""
+    if planned.stt.name not in ("assemblyai", "custom"):
+        raise SettingsError(
+            f"only AssemblyAI makes temporary tokens, and speech-to-text is {planned.stt.name}"
+            f" ({planned.stt.why})"
+        )
+    if planned.stt_key is None:
+        raise SettingsError("temporary tokens are made with a key, and stt.key leads to none")
+    override = planned.stt.address or None
+    return Mint(connection_for(settings.stt, None, override), planned.stt_key.reveal())
 
 
 def _ordered(settings: Settings, planned: Plan) -> Mapping[str, Any]:

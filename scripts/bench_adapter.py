@@ -92,9 +92,11 @@ def answer_short_paths() -> None:
     """Let the harness's ``/s/<session>`` stand for our own path."""
     answer = server.Hub.answer
 
-    def renamed(hub: server.Hub, connection: ServerConnection, request: Request) -> Response | None:
+    async def renamed(
+        hub: server.Hub, connection: ServerConnection, request: Request
+    ) -> Response | None:
         request.path = re.sub(r"^/s/(\d+)$", DELTAS, request.path)
-        return answer(hub, connection, request)
+        return await answer(hub, connection, request)
 
     setattr(server.Hub, "answer", renamed)  # noqa: B010 - on purpose, and only here
 

@@ -41,6 +41,15 @@ def test_with_a_key_both_engines_are_the_vendors() -> None:
     assert (planned.stt.name, planned.llm.name) == ("assemblyai", "assemblyai")
 
 
+def test_a_temporary_token_does_in_place_of_the_key() -> None:
+    settings = Settings(stt=SttSettings(token="env:SHORT"), llm=LlmSettings(engine="local"))
+    planned = plan(settings, {"SHORT": "short-lived"})
+    assert planned.stt.name == "assemblyai"
+    assert planned.stt.why == "SHORT is set, so assemblyai"
+    with pytest.raises(SettingsError, match=r"stt\.token: env:SHORT leads to nothing"):
+        plan(settings, KEYED)
+
+
 def test_without_one_both_are_embedded() -> None:
     planned = plan(Settings(), {})
     assert (planned.stt.name, planned.llm.name) == ("local", "local")

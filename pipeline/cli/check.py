@@ -67,7 +67,10 @@ async def check(*, live: bool = False, json: bool = False, config: Path | None =
 
 async def findings(settings: Settings, planned: Plan, *, live: bool) -> AsyncGenerator[Finding]:
     yield Finding("settings", "ok", f"stt {planned.stt.name}, llm {planned.llm.name}")
-    yield _key("stt", settings.stt.key, planned.stt.name, there=planned.stt_key is not None)
+    if planned.stt_token is None:
+        yield _key("stt", settings.stt.key, planned.stt.name, there=planned.stt_key is not None)
+    else:
+        yield Finding("stt.token", "ok", f"there is one in {settings.stt.token}")
     yield _key("llm", settings.llm.key, planned.llm.name, there=planned.llm_key is not None)
     looks: list[tuple[str, Callable[[], str]]] = [
         ("tokens", lambda: _tokens(settings)),

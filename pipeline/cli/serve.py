@@ -9,6 +9,7 @@ import anyio
 from pipeline.app import App, open_app
 from pipeline.calls import Selection
 from pipeline.cli.flags import engine_overrides, given_of
+from pipeline.cli.minting import minting
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import find_key, load
@@ -66,6 +67,7 @@ async def serve(
         progress(line)
     metrics = Metrics()
     async with (
+        minting(settings, planned) as make_token,
         open_app(
             settings,
             planned,
@@ -81,6 +83,7 @@ async def serve(
                 "/metrics": lambda: measured(metrics, app),
                 "/v1/requests": lambda: requests_of(app),
             },
+            inquiries={"/v1/token": make_token},
             guards=guards_of(settings, os.environ),
             access=access,
         ) as hub,

@@ -11,7 +11,8 @@ from pipeline.hub.protocol import CloseCode, Goodbye
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
-OPERATORS = frozenset({"/v1/requests"})  #: of all sessions at once, so not for one's token
+#: about more than one session, so not for a token that is for one
+OPERATORS = frozenset({"/v1/requests", "/v1/token"})
 PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
 _OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers
 

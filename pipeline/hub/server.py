@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -16,7 +16,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from pipeline.errors import ServeError
+from pipeline.errors import InputError, ServeError
 from pipeline.hub import site
 from pipeline.hub.access import ANYBODY, NOBODY, OPERATORS, SUBPROTOCOL, Access, Grant, scope_of
 from pipeline.hub.conversation import House, subscribe
@@ -48,6 +48,8 @@ INGEST = f"{VERSION}ingest/"
 SESSIONS = f"{VERSION}sessions"
 
 Route = Callable[[], tuple[str, bytes]]
+#: answers a plain GET, by the fields of its query, that others must be asked for first
+Inquiry = Callable[[Mapping[str, str]], Awaitable[Page]]
 
 logger = logging.getLogger(__name__)
 _websockets_logger = logging.getLogger(f"{__name__}.websockets")
@@ -66,6 +68,7 @@ class Hub:
         guards: Mapping[str, Guard],
     ) -> None:
         self.access: Access | None = None  #: without it, everybody may do everything
+        self.inquiries: Mapping[str, Inquiry] = {}  #: further pages by path, as ``serve`` says
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
@@ -99,14 +102,13 @@ class Hub:
 
     # --- plain requests ---
 
-    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a plain GET, or return None to let the websocket handshake go on."""
         path = request.path.partition("?")[0]
-        page = (
-            self._gate.refusal(request.headers)
-            or self._unwelcome(connection, path, request)
-            or self._page(path, request, grant_of(connection))
-        )
+        page = self._gate.refusal(request.headers) or self._unwelcome(connection, path, request)
+        if page is None and path in self.inquiries:
+            page = await self._inquire(path, request)
+        page = page or self._page(path, request, grant_of(connection))
         if page is None:
             connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
             return None
@@ -154,6 +156,14 @@ class Hub:
         if len(self._sockets) >= self._settings.max_subscribers:
             return text_page(503, f"{len(self._sockets)} connections are open: try later")
         return None
+
+    async def _inquire(self, path: str, request: Request) -> Page:
+        if request.method != "GET":
+            return text_page(405, "this address answers GET only")
+        try:
+            return await self.inquiries[path](fields_of(request.path.partition("?")[2]))
+        except (InputError, Goodbye) as error:
+            return text_page(400, str(error))
 
     def _readiness(self) -> Page:
         if self._house.stays.refusing:
@@ -265,6 +275,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     *,
     adapters: Mapping[str, MakeAdapter],
     routes: Mapping[str, Route] | None = None,
+    inquiries: Mapping[str, Inquiry] | None = None,
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
 ) -> AsyncGenerator[Hub]:
@@ -272,7 +283,8 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
 
     ``adapters`` are the ingest formats by name, or by path where that is another than
     ``/v1/ingest/``; ``guards``, by the same keys, turn handshakes away. ``routes`` are further
-    pages by path: each returns a content type and a body. ``access`` holds the tokens; without
+    pages by path: each returns a content type and a body; ``inquiries`` are such that wait for
+    others, less than ``OPEN``. ``access`` holds the tokens; without
     any we listen on this machine only. Raises ``ServeError`` when the port cannot be had.
     """
     if access is None and not is_loopback(settings.host):
@@ -282,6 +294,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
         )
     hub = Hub(service, settings, adapters, routes or {}, guards or {})
     hub.access = access
+    hub.inquiries = inquiries or {}
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.converse,

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.checking import meant
 from pipeline.errors import InputError
@@ -153,6 +154,14 @@ class Heartbeat(SttLine, frozen=True, kw_only=True, tag="heartbeat"):
     """One Heartbeat, with the audio really received."""
 
 
+class Token(SttLine, frozen=True, kw_only=True, tag="token"):
+    """How the next ``GET /v3/token`` is answered; the last such line serves the rest."""
+
+    status: int = 200
+    body: str | None = None  #: default: a token that opens a session here
+    delay_ms: float = 0.0
+
+
 AnySttLine = (
     Connection
     | Partial
@@ -168,6 +177,7 @@ AnySttLine = (
     | Silent
     | StopReading
     | Heartbeat
+    | Token
 )
 
 
@@ -322,6 +332,11 @@ class SttScript(Struct, frozen=True):
     connection: Connection = Connection()
     lines: tuple[AnySttLine, ...] = ()
 
+    def lasting(self, seconds: int) -> "SttScript":
+        """Return what a connection hears that may last so long."""
+        how = replace(self.connection, expires_s=seconds, lifetime_ms=seconds * 1000)
+        return SttScript(how, self.lines)
+
     def without_answers(self) -> "SttScript":
         """Return what a connection hears that has not asked for answers in-stream."""
         heard = tuple(line for line in self.lines if not isinstance(line, LlmResponse))
@@ -333,6 +348,7 @@ class Scenario(Struct, frozen=True):
 
     connections: tuple[SttScript, ...] = (SttScript(),)
     llm: tuple[AnyLlmLine, ...] = ()
+    tokens: tuple[Token, ...] = ()
 
     def script(self, number: int) -> SttScript:
         """Return the script of a connection, counted from 0; the last one serves the rest."""
@@ -356,6 +372,7 @@ def read(lines: Iterable[Line]) -> Scenario:
     """Make a scenario of lines: JSON text, mappings, or the structs of this module."""
     scripts: list[SttScript] = []
     llm: list[AnyLlmLine] = []
+    tokens: list[Token] = []
     for number, line in enumerate(lines, start=1):
         try:
             made = _line(line)
@@ -366,12 +383,14 @@ def read(lines: Iterable[Line]) -> Scenario:
                 pass
             case Connection():
                 scripts.append(SttScript(made))
+            case Token():
+                tokens.append(made)
             case SttLine():
                 script = scripts.pop() if scripts else SttScript()
                 scripts.append(SttScript(script.connection, (*script.lines, made)))
             case _:
                 llm.append(made)
-    return Scenario(tuple(scripts) or (SttScript(),), tuple(llm))
+    return Scenario(tuple(scripts) or (SttScript(),), tuple(llm), tuple(tokens))
 
 
 def _line(line: Line) -> AnySttLine | AnyLlmLine | None:

@@ -18,12 +18,15 @@ from pipeline.checking import is_table
 from pipeline.errors import EngineError
 from pipeline.local.scenario import Scenario
 from pipeline.local.script_stt import Action, Leave, Play, Sever, StandStill
+from pipeline.local.script_tokens import Tokens
 from pipeline.local.script_turn import Say
 from pipeline.local.sockets import reset
 from pipeline.local.watch import Watch
 
 PATIENCE = 2.0  #: seconds for one send or close before the connection is aborted
 MAX_MESSAGE = 131_072  #: bytes; a larger message closes with 1009 (AssemblyAI, 2026-09)
+
+TOKEN = "/v3/token"
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -70,9 +73,11 @@ class ScriptedStt:
 
     def __init__(self, scenario: Scenario, report: Report | None = None) -> None:
         self.connections: list[SttConnection] = []
+        self.token_requests: list[Mapping[str, str]] = []  #: their queries
         self._scenario = scenario
         self._report = report
         self._watch = Watch()
+        self._tokens = Tokens(scenario.tokens)
         self._live: dict[int, ServerConnection] = {}
 
     async def connected(self, n: int) -> SttConnection:
@@ -129,13 +134,29 @@ class ScriptedStt:
         for socket in list(self._live.values()):
             socket.transport.abort()
 
-    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+    async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        url = urlsplit(request.path)
+        if url.path == TOKEN:
+            return await self._make_token(socket, request, dict(parse_qsl(url.query)))
         status = self._scenario.script(len(self.connections)).connection.http_status
         if status == 101:
             return None
         self._note(request).closed_at = monotonic()
         self._watch.notify()
         return socket.respond(HTTPStatus(status), "refused by the scenario\n")
+
+    async def _make_token(
+        self, socket: ServerConnection, request: Request, query: Mapping[str, str]
+    ) -> Response:
+        key = self._scenario.script(len(self.connections)).connection.key
+        given = request.headers.get("Authorization", "")
+        self.token_requests.append(query)
+        answer = self._tokens.make(query, given, key, monotonic())
+        await anyio.sleep(answer.delay)
+        response = socket.respond(HTTPStatus(answer.status), answer.body)
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
 
     def _note(self, request: Request) -> SttConnection:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
@@ -150,6 +171,10 @@ class ScriptedStt:
         connection = self._note(socket.request)
         if "llm_gateway" not in connection.query:
             script = script.without_answers()
+        given = connection.headers.get("authorization") or connection.query.get("token")
+        token = self._tokens.made(given)
+        if token is not None and token.duration is not None:
+            script = script.lasting(token.duration)
         self._live[connection.number] = socket
         self._watch.notify()
         play = Play(
@@ -161,7 +186,8 @@ class ScriptedStt:
         )
         try:
             with suppress(ConnectionClosed):
-                await self._perform(socket, connection, play, script.connection.key)
+                refusal = self._tokens.refusal(given, script.connection.key, monotonic())
+                await self._perform(socket, connection, play, refusal)
             await socket.wait_closed()
         finally:
             del self._live[connection.number]
@@ -171,12 +197,10 @@ class ScriptedStt:
             self._watch.notify()
 
     async def _perform(
-        self, socket: ServerConnection, connection: SttConnection, play: Play, key: str | None
+        self, socket: ServerConnection, connection: SttConnection, play: Play, refusal: str | None
     ) -> None:
-        given = connection.headers.get("authorization") or connection.query.get("token")
-        if key is not None and given != key:
-            text = "Invalid API key" if given else "Missing Authorization header"
-            for action in play.refuse(1008, text):
+        if refusal is not None:
+            for action in play.refuse(1008, refusal):
                 await self._carry_out(action, socket, connection)
             return
         while True:

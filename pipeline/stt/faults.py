@@ -82,6 +82,8 @@ def _advice(ending: Ending, key_given: bool) -> str:
     }.get(ending.code or 0)
     if advice:
         return advice
+    if ending.code == 1008 and "expired" in ending.text.lower():
+        return "the temporary token was shown too late: make a new one"
     if ending.code in (1008, 4001):
         return "check ASSEMBLYAI_API_KEY" if key_given else "set ASSEMBLYAI_API_KEY"
     return "is this an AssemblyAI Streaming v3 server?"

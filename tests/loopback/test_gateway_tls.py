@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.loopback.gateway_peer import (
     saying,
     text,
 )
+from tests.support.tls import make_certificate
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="makes its own certificate")
 
@@ -31,13 +31,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="makes its o
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 and its key, in one file."""
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    order = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(file), "-out", str(file.with_suffix(".crt"))]
-    subprocess.run(["openssl", *order.split(), *names, *files], check=True, capture_output=True)
-    file.write_bytes(file.read_bytes() + file.with_suffix(".crt").read_bytes())
-    return file
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @asynccontextmanager

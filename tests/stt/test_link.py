@@ -97,6 +97,7 @@ def test_a_clean_close_without_termination_is_an_end_too() -> None:
     ("code", "text", "kind", "says"),
     [
         (1008, "Invalid API key", SttRefused, "check ASSEMBLYAI_API_KEY"),
+        (1008, "Signature has expired", SttRefused, "make a new one"),
         (1008, "Too many concurrent sessions", SttBusy, "wait a minute"),
         (3009, "Too many concurrent sessions", SttBusy, "wait a minute"),
         (1013, "", SttBusy, "no session left"),
