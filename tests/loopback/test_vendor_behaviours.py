@@ -4,20 +4,34 @@ Sources: AssemblyAI docs, streaming message sequence, Universal-3 Pro message se
 session errors, 2026-03; live observations of 2026-09.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
 from msgspec.structs import replace
 
+from pipeline.app import open_app
 from pipeline.cli.start import leaves
-from pipeline.errors import SttBusy, SttLost, SttRefused
+from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
+from pipeline.events import (
+    ErrorEvent,
+    Frame,
+    ResponseDone,
+    ServerEvent,
+    SessionEnded,
+    SessionUpdateCommand,
+    StartCommand,
+    TurnCompleted,
+    Unknown,
+    decode_event,
+)
 from pipeline.local.simulate import simulate
-from pipeline.settings import SttSettings
+from pipeline.settings import Fallback, LlmSettings, Prompt, Settings, SttSettings
 from pipeline.speech import Heard, InStreamReply, Transcript
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
+from pipeline.upstream import plan
 from tests.turns.shapes import lines, track
 
 Script = dict[str, Any]
@@ -30,9 +44,11 @@ class Row(NamedTuple):
 
     script: Sequence[Script]
     turns: Sequence[str] = ()  #: what the tracker makes of it
-    fails: tuple[type[Exception], str] | None = None  #: how the client ends
+    fails: tuple[type[SttError], str] | None = None  #: how the client ends
+    code: int | None = None  #: and by which code, if that matters
     again: bool = False  #: the client may connect anew
     force: bool = False  #: the client sends ForceEndpoint after its first frames
+    update: Mapping[str, Any] | None = None  #: the client changes this after its first frames
     flushed: bool = False  #: the last turn ends only because the client says Terminate
 
 
@@ -109,7 +125,10 @@ ROWS = {
         [{"stt": "close", "code": 1009, "at_ms": 50}], fails=(SttRefused, "128 KB")
     ),
     "a connection is lost without a close": Row(
-        [{"stt": "drop", "by": "rst", "at_ms": 50}], fails=(SttLost, "broke off")
+        [{"stt": "drop", "by": "rst", "at_ms": 50}], fails=(SttLost, "broke off"), code=1006
+    ),
+    "the server just ends the stream, without a close": Row(
+        [{"stt": "drop", "by": "fin", "at_ms": 50}], fails=(SttLost, "broke off"), code=1006
     ),
     "a session is too long with 3008": Row(
         [{"stt": "error", "error_code": 3008, "error": "Maximum session duration exceeded"}],
@@ -130,9 +149,18 @@ ROWS = {
         [{"stt": "error", "error_code": 3005, "error": "Oh", "typed": False}],
         fails=(SttLost, "Oh"),
     ),
-    "a bad change in mid-session ends it with 3006": Row(
-        [{"stt": "error", "at_ms": 50, "error_code": 3006, "error": "prompt is too long"}],
+    "a change that it does not like ends the session with 3006": Row(
+        [
+            {
+                "stt": "error",
+                "on": "UpdateConfiguration",
+                "error_code": 3006,
+                "error": "prompt is too long",
+            }
+        ],
         fails=(SttRefused, "prompt is too long"),
+        code=3006,
+        update={"prompt": "x" * 1750},  # the longest that we let through
     ),
     "a new connection begins again at turn 0": Row(
         [
@@ -170,6 +198,8 @@ async def run(row: Row) -> list[Heard]:
                     await client.send(FRAME)
                 if row.force:
                     await client.force_endpoint()
+                if row.update is not None:
+                    await client.update(row.update)
                 if row.fails is not None:
                     await anyio.sleep_forever()  # the server ends it
                 if not row.flushed:
@@ -190,6 +220,7 @@ async def test_what_the_vendor_does(behaviour: str) -> None:
     (error,) = leaves(failed.value)
     assert isinstance(error, kind)
     assert says in str(error)
+    assert row.code in (None, error.code)
 
 
 @pytest.mark.parametrize("kind", ["LLMGatewayResponse", "LlmGatewayResponse"])
@@ -202,3 +233,69 @@ async def test_an_in_stream_reply_comes_late_and_out_of_order(kind: str) -> None
     heard = await run(Row([BOOK_IT, second, *replies], BOOKED))
     kinds = [one for one in heard if isinstance(one, InStreamReply | Transcript)]
     assert [one.order for one in kinds] == [0, 1, 1, 0]
+
+
+# --- a whole session -------------------------------------------------------------------------
+
+
+async def told(
+    script: Sequence[Script], update: Mapping[str, Any] | None = None, **llm: Any
+) -> list[ServerEvent | Unknown]:
+    """Return every event of a session in which the server does this."""
+    events: list[ServerEvent | Unknown] = []
+
+    def note(frame: Frame) -> None:
+        events.append(decode_event(frame.data))
+
+    async with simulate(list(script)) as sim:
+        given = Settings(
+            stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
+            llm=LlmSettings(
+                model="m", key="env:NONE", fallbacks=(Fallback(engine=sim.llm_url),), **llm
+            ),
+            prompts={"reply": Prompt(policy="parallel", history=0)},
+        )
+        async with (
+            open_app(given, plan(given, {}), tell=lambda line: None, on_frame=note) as app,
+            app.open(StartCommand(), source="test") as session,
+        ):
+            with anyio.fail_after(10):
+                for _ in range(8):
+                    await session.audio(FRAME)
+                if update is not None:
+                    await session.command(SessionUpdateCommand(stt=dict(update)))
+                    await session.topic.ended.wait()
+                await session.finish()
+    return events
+
+
+async def test_an_in_stream_reply_is_missing_and_its_turn_is_answered_all_the_same() -> None:
+    script = [
+        BOOK_IT,
+        {"stt": "llm_response", "text": "It is booked."},
+        {"stt": "end", "at_ms": 200, "text": "For two."},
+    ]
+    events = await told(script, engine="in-stream", in_stream_after=0.3)
+    turns = [event.text for event in events if isinstance(event, TurnCompleted)]
+    answers = [event for event in events if isinstance(event, ResponseDone)]
+    assert turns == ["Book it.", "For two."]
+    assert [(done.status, done.text) for done in answers] == [
+        ("completed", "It is booked."),
+        ("completed", "You said: For two."),
+    ]
+    assert not [event for event in events if isinstance(event, ErrorEvent)]  # it was only one
+
+
+async def test_a_change_that_the_server_does_not_like_is_told_and_ends_the_session() -> None:
+    refusal = {
+        "stt": "error",
+        "on": "UpdateConfiguration",
+        "error_code": 3006,
+        "error": "prompt is too long",
+    }
+    events = await told([BOOK_IT, refusal], {"prompt": "x" * 1750}, engine="http://127.0.0.1:1/v1")
+    (error,) = [event.error for event in events if isinstance(event, ErrorEvent)]
+    assert error.code == 3006
+    assert "prompt is too long" in error.message
+    assert isinstance(events[-1], SessionEnded)
+    assert events[-1].reason == "error"
