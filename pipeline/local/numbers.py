@@ -23,8 +23,8 @@ def spoken(numbers: Iterable[int], *, words_per_turn: int = 4, sample_rate: int 
     samples = array("h")
     for i, number in enumerate(numbers, start=1):
         gap = PAUSE_MS if i % words_per_turn == 0 else GAP_MS
-        samples.extend([BASE + number] * (WORD_MS * sample_rate // 1000))
-        samples.extend([0] * (gap * sample_rate // 1000))
+        samples += array("h", [BASE + number]) * (WORD_MS * sample_rate // 1000)
+        samples += array("h", [0]) * (gap * sample_rate // 1000)
     return samples.tobytes()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from itertools import count
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.events import (
     Frame,
 )
 from pipeline.hub.fanout import Topic, Topics
-from pipeline.journal.log import SessionLog
+from pipeline.journal.log import KEEP, SessionLog
 from pipeline.requests.budget import Budget
 from pipeline.requests.response import CallReport
 from pipeline.session import (
@@ -159,28 +160,31 @@ class Stage:
         on_turn: tuple[OnTurn, ...] = (),
         in_stream: "Callable[[Stage], Ordered] | None" = None,
         audio: Format | None = None,
+        listen: Callable[[Format, Hear], SpeechToText] | None = None,
+        keep: int = KEEP,
         **prompt: Any,
     ) -> None:
+        """``listen`` is a speech-to-text to use in place of the scripted one."""
         self.gateway = ScriptedGateway()
         self.reports: list[CallReport] = []
         self.events: list[dict[str, Any]] = []
         topics = Topics()
-        log = SessionLog("s1")
+        log = SessionLog("s1", keep=keep)
         topic = topics.open(log)
         log.listen(partial(self._show, topic))
         speech: list[Speech] = []
 
-        def listen(audio: Format, hear: Hear) -> SpeechToText:
+        def scripted(audio: Format, hear: Hear) -> SpeechToText:
             ears = (partial(hear, channel=channel) for channel in range(audio.channels))
             speech.extend(Speech(ear, refusal) for ear in ears)
             return speech[0] if audio.channels == 1 else Channels(audio, speech, hear)
 
         engine = Engine(name="custom", url="test:", model="m")
-        ids = iter(f"r{n}" for n in range(1, 1000))
+        ids = (f"r{n}" for n in count(1))
         equipment = Equipment(
             stt=engine,
             llm=engine,
-            listen=listen,
+            listen=listen or scripted,
             gateway=self.gateway,
             budget=Budget(0),
             new_id=lambda: next(ids),
@@ -191,8 +195,11 @@ class Stage:
         )
         prompts = {"reply": Prompt(system="Be brief.", **prompt)}
         self.session = Session(topic, log.append, prompts, equipment, audio or Format())
-        self.speech = speech[0]
         self.speeches = speech  #: one for each channel
+
+    @property
+    def speech(self) -> Speech:
+        return self.speeches[0]
 
     def _show(self, topic: Topic, frame: Frame) -> None:
         topic.publish(frame)
