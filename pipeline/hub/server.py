@@ -36,7 +36,8 @@ from pipeline.hub.sources import ingest
 from pipeline.settings import ServeSettings
 
 OPEN = 5  #: seconds for a handshake
-BEAT = 10  #: seconds between heartbeats, and between websocket pings
+BEAT = 10  #: seconds between heartbeats
+TICKS = 4  #: looks a second at every socket
 SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
 USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
@@ -208,17 +209,22 @@ class Hub:
         await ingest(peer, self._house, adapter, source=source, events=globs_of(query))
 
     async def tick(self) -> None:
-        """Send heartbeats and cut stuck connections, until cancelled."""
+        """Send heartbeats and pings, and cut who does not read, until cancelled."""
         ticks = 0
         while True:
-            await anyio.sleep(1)
+            await anyio.sleep(1 / TICKS)
             ticks += 1
-            now = anyio.current_time()
-            for peer in self._sockets:
-                peer.watch(now)
-            if ticks % BEAT == 0:
-                for subscriber in self._house.circle:
-                    subscriber.beat()
+            self._look(anyio.current_time())
+            if ticks % (BEAT * TICKS) == 0:
+                self._beat()
+
+    def _look(self, now: float) -> None:
+        for peer in self._sockets:
+            peer.watch(now)
+
+    def _beat(self) -> None:
+        for subscriber in self._house.circle:
+            subscriber.beat()
 
     async def stop(self, server: Server) -> None:
         """Close every socket with 4000, cut those that do not answer; takes at most 6 s."""
@@ -307,8 +313,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
         max_size=MAX_MESSAGE,
         open_timeout=OPEN,
         close_timeout=SEND,
-        ping_interval=BEAT,
-        ping_timeout=BEAT,
+        ping_interval=None,  # we ping by ourselves, more often while something is sent
         logger=_websockets_logger,
     )
     hub.port = listener.getsockname()[1]

@@ -1,6 +1,7 @@
 """One accepted websocket, written to within bounds."""
 
 import asyncio
+import sys
 from contextlib import suppress
 
 import anyio
@@ -10,21 +11,43 @@ from websockets.protocol import State
 
 from pipeline.hub.access import ANYBODY, Grant
 from pipeline.hub.protocol import LOST, CloseCode, Goodbye
+from pipeline.hub.pulse import Pulse, Signs
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 _GOODBYES = (1000, 1005)  # 1001 is a page that was left, and may be there again at once
 SEND = 2.0  #: seconds without room to write, then the connection is cut
+ANSWERS = 1 << 18  #: bytes of pongs and events that may wait, then nothing more is read
+PING = b"\x89\x00"  #: a whole frame (RFC 6455 section 5.5.2)
 
 
 class Connection(ServerConnection):
-    """A websocket that counts how often its write buffer was emptied."""
+    """A websocket that counts signs of life, and does not listen to one who does not read."""
 
     paused: bool
-    resumes = 0
+    flushes = 0  #: times that the full write buffer has emptied
+    pongs = 0
     grant = ANYBODY
+    _deaf = False
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.resumes += 1
+        self.flushes += 1
+        if self._deaf:
+            self._deaf = False
+            self.transport.resume_reading()
+
+    def acknowledge_pings(self, data: bytes) -> None:
+        super().acknowledge_pings(data)
+        self.pongs += 1
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.paused and self.transport.get_write_buffer_size() > ANSWERS:
+            self._deaf = True  # every ping of a flood would make a pong that waits here
+            self.transport.pause_reading()
 
 
 def remembering(transports: set[asyncio.Transport], most: int) -> type[Connection]:
@@ -59,7 +82,8 @@ class Socket:
         self.connection = connection
         self.scope = anyio.CancelScope()
         self.goodbye = Goodbye("", code=CloseCode.ENDED)
-        self._stuck: tuple[float, int] | None = None  # since when, at which count of resumes
+        self._pulse = Pulse(anyio.current_time())
+        self._sent = 0  # bytes
 
     @property
     def grant(self) -> Grant:
@@ -75,6 +99,7 @@ class Socket:
         ):
             return False
         connection.transport.write(wire)
+        self._sent += len(wire)
         return True
 
     @property
@@ -136,14 +161,31 @@ class Socket:
             self.connection.transport.abort()
 
     def watch(self, now: float) -> None:
-        """Cut the connection when its buffer has not emptied for a while, whoever filled it.
+        """Cut the connection when the other side does not read; see ``Pulse``.
 
         Or when it should have closed: a peer that goes on sending is listened to for ever.
         """
         connection = self.connection
-        if not connection.paused and connection.protocol.state is State.OPEN:
-            self._stuck = None
-        elif self._stuck is None or self._stuck[1] != connection.resumes:
-            self._stuck = now, connection.resumes
-        elif now - self._stuck[0] > SEND:
-            connection.transport.abort()
+        full = connection.paused or connection.protocol.state is not State.OPEN
+        waiting = connection.transport.get_write_buffer_size() + _unacknowledged(connection)
+        signs = Signs(self._sent, self._sent - waiting, connection.pongs, full, connection.flushes)
+        match self._pulse.check(now, signs):
+            case "ping":
+                connection.transport.write(PING)
+            case "cut":
+                connection.transport.abort()
+            case "well":
+                pass
+
+
+def _unacknowledged(connection: Connection) -> int:
+    """Return how many bytes the kernel holds that the other machine has not acknowledged.
+
+    Linux answers this to TIOCOUTQ on a TCP socket (tcp(7), SIOCOUTQ).
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, ValueError):  # it has just been closed
+            descriptor = connection.transport.get_extra_info("socket").fileno()
+            answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+            return int.from_bytes(answer, sys.byteorder)
+    return 0

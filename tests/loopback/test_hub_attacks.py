@@ -5,11 +5,12 @@ import socket
 import struct
 import zlib
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
@@ -64,6 +65,17 @@ def frame(opcode: int, data: bytes, bits: int = 0x80) -> bytes:
     return head + bytes(4) + data
 
 
+def frame_of_ours(opcode: int, data: bytes) -> bytes:
+    return bytes([0x80 | opcode, len(data)]) + data
+
+
+def receive(sock: socket.socket, size: int) -> bytes:
+    got = b""
+    while len(got) < size:
+        got += sock.recv(1 << 16)
+    return got
+
+
 def until_cut(sock: socket.socket, chunk: bytes = b"") -> int:
     """Send ``chunk`` again and again until the other side cuts; return the bytes that went."""
     sent = 0
@@ -97,21 +109,21 @@ def resident_bytes() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_a_hundred_megabytes_are_refused_at_the_first_header() -> None:
+async def test_f31_a_hundred_megabytes_are_refused_at_the_first_header() -> None:
     async with serving() as hub:
         sock, _ = await in_thread(lambda: open_websocket(hub, "/v1/ingest/raw"))
         sock.sendall(frame(2, b"")[:1] + struct.pack("!BQ", 0x80 | 127, 100 << 20) + bytes(4))
         await cut_soon(sock, bytes(1 << 16))
 
 
-async def test_fragments_do_not_add_up_to_more() -> None:
+async def test_f31_fragments_do_not_add_up_to_more() -> None:
     async with serving() as hub:
         sock, _ = await in_thread(lambda: open_websocket(hub, "/v1/ingest/raw"))
         sock.sendall(frame(2, bytes(1000), bits=0))
         await cut_soon(sock, frame(0, bytes(1000), bits=0))
 
 
-async def test_compression_is_never_agreed_to() -> None:
+async def test_f31_a_compressed_bomb_is_cut_for_compression_is_never_agreed_to() -> None:
     async with serving() as hub:
         offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
         sock, answer = await in_thread(lambda: open_websocket(hub, "/v1/ingest/raw", offer))
@@ -122,13 +134,41 @@ async def test_compression_is_never_agreed_to() -> None:
         await in_thread(lambda: until_cut(sock))
 
 
-async def test_a_flood_of_pings_from_one_who_never_reads_is_cut_and_costs_no_memory() -> None:
+async def test_f31_a_flood_of_pings_from_one_who_never_reads_is_cut_and_costs_no_memory() -> None:
     async with serving() as hub:
         sock, _ = await in_thread(lambda: open_websocket(hub, "/v1/events"))
-        await cut_soon(sock, frame(9, bytes(125)) * 400)
+        held: list[int] = []
+
+        async def look() -> None:
+            while True:
+                held.extend(each.get_write_buffer_size() for each in hub.transports)
+                await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            await cut_soon(sock, frame(9, bytes(125)) * 400)
+            tasks.cancel_scope.cancel()
+    assert 1 << 17 < max(held) < 1 << 20  # pongs that nobody fetches
 
 
-async def test_dripping_handshakes_and_silent_connections_are_cut(
+async def test_one_who_was_not_heard_for_its_flood_is_heard_again_once_it_reads() -> None:
+    async with serving() as hub:
+        sock, _ = await in_thread(lambda: open_websocket(hub, "/v1/events"))
+        sock.setblocking(False)
+        flood = frame(9, bytes(125)) * 400
+        sent = 0
+        with anyio.move_on_after(1):  # not long enough to be cut
+            while True:
+                with suppress(BlockingIOError):
+                    sent += sock.send(flood[sent % len(flood) :])
+                await anyio.lowlevel.checkpoint()
+        sock.settimeout(10)
+        pongs = await in_thread(lambda: receive(sock, sent // 131 * 127))
+        assert pongs.count(frame_of_ours(10, bytes(125))) == sent // 131
+        sock.close()
+
+
+async def test_f31_dripping_handshakes_and_silent_connections_are_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server_module, "OPEN", 0.5)

@@ -1,0 +1,251 @@
+"""The fault matrix of the push side, F1 to F5: broken subscribers, with the oracle at the end."""
+
+import gc
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+
+from pipeline.events import (
+    RequestInfo,
+    ResponseCreated,
+    ResponseDelta,
+    ResponseDone,
+    Times,
+    TokenUsage,
+    TurnCompleted,
+)
+from pipeline.hub import pulse
+from pipeline.hub.client import connect
+from pipeline.hub.server import Hub, serve
+from pipeline.hub.socket import Connection
+from pipeline.settings import ServeSettings
+from tests.support.faultproxy import FaultProxy, fault_proxy
+from tests.support.house import FakeHouse, FakeSession
+from tests.support.oracle import Client, Model, parse
+
+PATH = "/v1/events?session_id=s1&after_seq="
+
+
+class Stage:
+    """One session, the hub, and a proxy that breaks what goes through it."""
+
+    def __init__(self, session: FakeSession, hub: Hub, proxy: FaultProxy) -> None:
+        self.session = session
+        self.hub = hub
+        self.proxy = proxy
+        self.model = Model()
+
+    async def respond(self, name: str, tokens: int, pause: float = 0.002, size: int = 1) -> None:
+        """One response, token by token."""
+        created = ResponseCreated(
+            response_id=name, prompt="reply", turns=(1,), model="m", speculative=False
+        )
+        self.session.say(created)
+        text = ""
+        for n in range(tokens):
+            text += (delta := f"{n} " + "x" * size)
+            self.session.say(ResponseDelta(response_id=name, delta=delta))
+            await anyio.sleep(pause)
+        self.session.say(done(name, text))
+
+    def client(self) -> Client:
+        """Return an oracle that knows all that was said; it has to be asked at the end."""
+        self.model.events = [parse(f.data) for f in self.session.log.read(0, 1_000_000)]
+        self.model.shown = self.session.log.visible
+        return Client(self.model)
+
+    def check(self, texts: list[bytes], after_seq: int = 0) -> None:
+        """Hold ``texts``, all that one subscriber got, against what was said."""
+        client = self.client()
+        client.connected(after_seq)
+        for text in texts:
+            client.receive(text)
+        assert client.place == self.session.log.visible
+
+
+def done(name: str, text: str) -> ResponseDone:
+    return ResponseDone(
+        response_id=name,
+        status="completed",
+        text=text,
+        usage=TokenUsage(input_tokens=0, output_tokens=0, estimated=False),
+        times=Times(),
+        request=RequestInfo(id=None, model="m", region=None),
+    )
+
+
+@asynccontextmanager
+async def stage(keep: int = 100_000) -> AsyncGenerator[Stage]:
+    house = FakeHouse()
+    session = house.session("s1", keep=keep)
+    async with (
+        serve(house, ServeSettings(port=0), adapters={}) as hub,
+        fault_proxy(("127.0.0.1", hub.port)) as proxy,
+    ):
+        with anyio.fail_after(30):
+            yield Stage(session, hub, proxy)
+
+
+async def take_all(subscriber: ClientConnection, head: int) -> list[bytes]:
+    """Return what comes up to the event ``head``."""
+    texts: list[bytes] = []
+    while not texts or parse(texts[-1]).get("seq", 0) < head:
+        texts.append(await subscriber.recv(decode=False))
+    return texts
+
+
+def narrow(stage: Stage, size: int) -> socket.socket:
+    """Return a connection with a buffer of ``size`` bytes for what it receives."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    sock.connect(("127.0.0.1", stage.hub.port))
+    return sock
+
+
+def deaf(stage: Stage) -> socket.socket:
+    """Return a subscriber that never reads."""
+    sock = narrow(stage, 4096)
+    sock.sendall(
+        f"GET {PATH}0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return sock
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for happens in the kernel
+        await anyio.sleep(0.01)
+
+
+async def joined(stage: Stage, count: int) -> None:
+    await until(lambda: stage.session.topic.subscribers == count)
+
+
+async def test_f1_reset_in_mid_response_a_subscriber_comes_back_and_has_the_whole_text() -> None:
+    texts: list[bytes] = []
+    async with stage() as s, anyio.create_task_group() as tasks:
+
+        async def follow() -> None:
+            url = f"ws://127.0.0.1:{s.proxy.port}"
+            async with connect(url, "s1", after_seq=0) as events:
+                async for _ in events:
+                    texts.append(events.raw)  # noqa: PERF401 - looked at while it grows
+
+        tasks.start_soon(follow)
+        tasks.start_soon(s.respond, "r1", 500)
+        for _ in range(3):
+            await anyio.sleep(0.3)
+            await s.proxy.kill_all(by="rst")
+        await until(lambda: any(b'"response.done"' in text for text in texts))
+        s.session.end("source_ended")
+        await joined(s, 0)
+        s.check(texts)
+    assert s.proxy.accepted == 4
+
+
+@pytest.mark.parametrize("sending", [True, False], ids=["while sending", "in silence"])
+async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
+    sending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not sending:  # in real time: 12 s, see tests/hub/test_pulse.py
+        monkeypatch.setattr(pulse, "QUIET", 0.6)
+        monkeypatch.setattr(pulse, "QUIET_PATIENCE", 0.5)
+    async with stage() as s, anyio.create_task_group() as tasks:
+        peers = [
+            await connect_websocket(f"ws://127.0.0.1:{s.proxy.port}{PATH}0", proxy=None)
+            for _ in range(20)
+        ]
+        await joined(s, 20)
+        s.proxy.blackhole()
+        began = anyio.current_time()
+        if sending:
+            tasks.start_soon(s.respond, "r1", 2000, 0.002, 300)
+        await joined(s, 0)
+        assert anyio.current_time() - began < (5 if sending else 1.75)
+        await until(lambda: not s.hub.transports)
+        tasks.cancel_scope.cancel()
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Connection)]
+        s.proxy.heal()
+        for peer in peers:
+            peer.transport.abort()
+
+
+async def test_f3_who_never_reads_a_thousand_events_a_second_is_cut_in_5_s_unnoticed() -> None:
+    async with (
+        stage() as s,
+        connect_websocket(f"{s.hub.url}{PATH}0", proxy=None, max_queue=None) as neighbour,
+    ):
+        with deaf(s):
+            await joined(s, 2)
+            began = anyio.current_time()
+            late: list[float] = []
+            texts: list[bytes] = []
+            took = 0.0
+            n = 0
+            while s.session.topic.subscribers == 2 or n < 1000:
+                sent = anyio.current_time()
+                s.session.say(ResponseDelta(response_id="r1", delta=f"{n} " + "x" * 200))
+                texts.append(await neighbour.recv(decode=False))
+                late.append(anyio.current_time() - sent)
+                if s.session.topic.subscribers == 2:
+                    took = sent - began
+                n += 1
+                await anyio.sleep(0.001)
+        assert took < 5
+        assert sorted(late)[len(late) * 99 // 100] < 0.01
+        s.check(texts)
+
+
+async def test_f3_who_pauses_gets_it_merged_and_nothing_is_lost() -> None:
+    texts: list[bytes] = []
+    async with stage() as s:
+        sock = narrow(s, 1 << 15)
+        url = f"{s.hub.url}{PATH}0"
+        async with connect_websocket(url, sock=sock, max_queue=1, max_size=1 << 24) as sleepy:
+            await joined(s, 1)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(s.respond, "r1", 600, 0.001, 800)
+                await anyio.sleep(1.2)
+                texts += await take_all(sleepy, 602)
+        s.check(texts)
+        assert any(b'"from_seq":' in text for text in texts)
+
+
+async def test_f4_one_byte_at_a_time_200_ms_late_still_everything_comes_in_order() -> None:
+    async with stage() as s:
+        s.proxy.slice_bytes, s.proxy.latency = 1, 0.2
+        url = f"ws://127.0.0.1:{s.proxy.port}{PATH}0"
+        texts: list[bytes] = []
+        async with connect_websocket(url, proxy=None) as subscriber:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(s.respond, "r1", 40, 0.01)
+                texts += await take_all(subscriber, 42)
+            s.check(texts)
+
+
+async def test_f5_who_resumes_behind_what_is_kept_gets_the_state_and_then_lives_on() -> None:
+    async with stage(keep=50) as s:
+        s.session.say(TurnCompleted(turn=1, text="Count.", end_of_turn_delay=None))
+        await s.respond("r1", 100, 0)
+        await s.respond("r2", 100, 0)
+        s.model.events = []
+        async with connect_websocket(f"{s.hub.url}{PATH}1", proxy=None) as subscriber:
+            first = parse(await subscriber.recv(decode=False))
+            s.session.say(TurnCompleted(turn=2, text="Again.", end_of_turn_delay=None))
+            then = parse(await subscriber.recv(decode=False))
+    assert (first["type"], first["reason"]) == ("session.resync", "expired")
+    assert (first["from_seq"], first["seq"], then["seq"]) == (2, 205, 206)
+    state = first["state"]
+    assert [turn["text"] for turn in state["turns"]] == ["Count."]
+    whole = "".join(f"{n} x" for n in range(100))
+    assert [(r["response_id"], r["status"], r["text"]) for r in state["responses"]] == [
+        ("r1", "completed", whole),
+        ("r2", "completed", whole),
+    ]
