@@ -6,7 +6,8 @@ from hmac import compare_digest
 
 from msgspec import Struct
 
-from pipeline.errors import InputError
+from pipeline import events
+from pipeline.events import Command
 from pipeline.hub.protocol import CloseCode, Goodbye
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
@@ -15,6 +16,22 @@ SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets ba
 OPERATORS = frozenset({"/v1/requests", "/v1/token"})
 PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
 _OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers
+
+
+#: The scope that each command asks for, wherever it may be sent: what feeds a session, what
+#: listens, what steers it or spends its quota. A command that is not here is nobody's.
+NEEDS: Mapping[type[Command], str] = {
+    events.SubscribeCommand: "subscribe",
+    events.StartCommand: "ingest",
+    events.SessionEndCommand: "ingest",
+    events.TurnCommitCommand: "ingest",
+    events.TurnCreateCommand: "ingest",
+    events.ResponseCancelCommand: "control",
+    events.ResponseCreateCommand: "control",
+    events.SessionUpdateCommand: "control",
+    events.PlaybackReportCommand: "control",
+    events.ToolResultCommand: "control",
+}
 
 
 class Grant(Struct, frozen=True):
@@ -34,10 +51,15 @@ class Grant(Struct, frozen=True):
                 f"this token is for session {self.session_id!r} only", code=CloseCode.FORBIDDEN
             )
 
-    def may_control(self) -> None:
-        """Raise ``InputError`` unless the grant is for control too."""
-        if "control" not in self.scopes:
-            raise InputError("this token does not allow to control")
+    def check_command(self, command: Command) -> None:
+        """Raise ``Goodbye`` unless ``command`` is within the grant."""
+        scope = NEEDS.get(type(command))
+        if scope not in self.scopes:
+            name = events.type_of(command)
+            raise Goodbye(
+                f"this token does not allow {name}, which needs the scope {scope}",
+                code=CloseCode.FORBIDDEN,
+            )
 
 
 ANYBODY = Grant()

@@ -8,10 +8,7 @@ import anyio
 import msgspec
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import (
-    SubscribeCommand,
-    decode_command,
-)
+from pipeline.events import SubscribeCommand, decode_command
 from pipeline.hub.access import ANYBODY, Grant
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text
@@ -177,18 +174,19 @@ async def _take_commands(peer: Peer, following: Following, *, asked: bool) -> No
         asked = True
         session_id = ""
         try:
-            command = _subscription(message)
+            command = _subscription(message, peer.grant)
             session_id = command.session_id
             following.follow(command)
         except PipelineError as error:
             await errors.tell(error, session_id=session_id)
 
 
-def _subscription(message: bytes | str) -> SubscribeCommand:
+def _subscription(message: bytes | str, grant: Grant) -> SubscribeCommand:
     try:
         command = decode_command(message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not a command: {error}") from error
+    grant.check_command(command)
     if not isinstance(command, SubscribeCommand):
         raise InputError("on /v1/events the one command is session.subscribe")
     return command

@@ -8,7 +8,7 @@ import anyio.lowlevel
 from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import Frame, SessionEndCommand, StartCommand, ToolResultCommand
+from pipeline.events import Frame, SessionEndCommand, StartCommand
 from pipeline.hub.access import Grant
 from pipeline.hub.conversation import FIRST_MESSAGE, Errors, House, Peer, Replies, push
 from pipeline.hub.fanout import Subscriber, Topic
@@ -243,8 +243,8 @@ class _Source:
                 return True
             else:
                 try:
-                    if isinstance(order, ToolResultCommand):
-                        self._peer.grant.may_control()
+                    if self._adapter.takes_events:  # what another format implies, its source may
+                        self._peer.grant.check_command(order)
                     await session.command(order)
                 except PipelineError as error:
                     await self._errors.tell(error, session_id=session.id)

@@ -1,8 +1,11 @@
 """Tokens: what they are read from, and what they allow."""
 
+from typing import get_args
+
 import pytest
 
-from pipeline.hub.access import NOBODY, Access, Grant, scope_of
+from pipeline.events import ClientCommand, Command, SessionUpdateCommand
+from pipeline.hub.access import NEEDS, NOBODY, SCOPES, Access, Grant, scope_of
 from pipeline.hub.protocol import CloseCode, Goodbye
 
 READ = Grant(frozenset({"subscribe"}))
@@ -57,3 +60,22 @@ def test_each_path_asks_for_its_scope() -> None:
     ] * 3
     assert [scope_of(path) for path in ("/v1/ingest/raw", "/v1/relay/twilio")] == ["ingest"] * 2
     assert [scope_of(path) for path in ("/healthz", "/readyz", "/")] == [None] * 3
+
+
+def test_each_command_there_is_asks_for_a_scope() -> None:
+    assert set(NEEDS) == set(get_args(ClientCommand))
+    assert set(NEEDS.values()) == SCOPES
+
+
+def test_a_command_is_refused_without_its_scope_and_one_not_listed_to_everybody() -> None:
+    class Novelty(Command, frozen=True, tag="novelty"):
+        """Not in the table."""
+
+    Grant(frozenset({"control"})).check_command(SessionUpdateCommand())
+    for grant, command in (
+        (Grant(SCOPES - {"control"}), SessionUpdateCommand()),
+        (Grant(), Novelty()),
+    ):
+        with pytest.raises(Goodbye, match="does not allow") as refused:
+            grant.check_command(command)
+        assert refused.value.code == CloseCode.FORBIDDEN

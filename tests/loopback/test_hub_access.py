@@ -30,12 +30,12 @@ ACCESS = Access(
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse | None = None) -> AsyncGenerator[Hub]:
+async def serving(house: FakeHouse | None = None, access: Access = ACCESS) -> AsyncGenerator[Hub]:
     async with serve(
         house or FakeHouse(),
         ServeSettings(port=0),
         adapters={"raw": lambda _: RawAdapter()},
-        access=ACCESS,
+        access=access,
     ) as hub:
         yield hub
 
@@ -127,17 +127,65 @@ async def test_nothing_listens_publicly_without_a_token() -> None:
         assert hub.port
 
 
-async def test_a_tools_result_needs_the_scope_for_control() -> None:
-    async with (
-        serving() as hub,
-        connect_websocket(
-            f"{hub.url}/v1/ingest/raw", additional_headers={"Authorization": "Bearer mouth"}
-        ) as socket,
-    ):
-        await socket.send('{"type":"session.start"}')
-        await socket.send('{"type":"tool.result","call_id":"c1","result":1}')
-        async for frame in socket:
-            event = decode_event(frame)
-            if isinstance(event, ErrorEvent):
-                assert event.error.message == "this token does not allow to control"
-                return
+COMMANDS = {
+    "session.subscribe": '{"type":"session.subscribe","session_id":"s9"}',
+    "turn.commit": '{"type":"turn.commit"}',
+    "turn.create": '{"type":"turn.create","text":"hello"}',
+    "response.cancel": '{"type":"response.cancel"}',
+    "response.create": '{"type":"response.create"}',
+    "session.update": '{"type":"session.update","vars":{}}',
+    "playback.report": '{"type":"playback.report","response_id":"r1"}',
+    "tool.result": '{"type":"tool.result","call_id":"c1","result":1}',
+}
+STEERING = {
+    "response.cancel",
+    "response.create",
+    "session.update",
+    "playback.report",
+    "tool.result",
+}
+
+
+async def forbidden(socket: connect_websocket, *first: str) -> set[str]:
+    """Send every command; return those that are refused for want of a scope."""
+    refused: set[str] = set()
+    with anyio.fail_after(5):
+        async with socket as connection:
+            for message in (*first, *COMMANDS.values(), "the last"):
+                await connection.send(message)
+            async for frame in connection:
+                event = decode_event(frame)
+                if isinstance(event, ErrorEvent):
+                    if event.error.message.startswith("not a command"):
+                        return refused
+                    if event.error.code == CloseCode.FORBIDDEN:
+                        refused.add(event.error.message.split()[5].strip(","))
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("scopes", "from_source", "from_subscriber"),
+    [
+        ("ingest", STEERING, None),
+        ("subscribe", None, COMMANDS.keys() - {"session.subscribe"}),
+        ("control", None, None),
+        ("ingest subscribe", STEERING, STEERING),
+        ("ingest control", set[str](), None),
+        ("subscribe control", None, {"turn.commit", "turn.create"}),
+        ("ingest subscribe control", set[str](), set[str]()),
+    ],
+)
+async def test_each_command_needs_its_scope_wherever_it_is_sent(
+    scopes: str, from_source: set[str] | None, from_subscriber: set[str] | None
+) -> None:
+    """None: there is no socket at all."""
+    access = Access({"token": Grant(frozenset(scopes.split()))})
+    async with serving(access=access) as hub:
+        for path, expected in (("ingest/raw", from_source), ("events", from_subscriber)):
+            first = ['{"type":"session.start"}'] if path == "ingest/raw" else []
+            socket = dial(hub, f"/v1/{path}", "token")
+            if expected is None:
+                with pytest.raises(InvalidStatus, match="403"):
+                    await socket
+            else:
+                assert await forbidden(socket, *first) == expected
