@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
 from pipeline.calls import ResponseEnded
+from pipeline.context import SESSION, within
 from pipeline.errors import InputError, JournalError
 from pipeline.events import (
     AudioFormat,
@@ -41,7 +42,7 @@ from pipeline.local.child import Message as EngineMessage
 from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Scene, messages
 from pipeline.requests.response import CallReport
-from pipeline.session import Equipment, Observe, OnTurn, Session, open_session
+from pipeline.session import Equipment, Observe, OnEvent, Session, open_session
 from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.tasks import plain_errors
 from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text, without_speech
@@ -104,8 +105,9 @@ class App:
         )
         self._live[session_id] = session, info
         try:
-            async with open_session(session, source):
-                yield session
+            with within(SESSION, session_id):
+                async with open_session(session, source):
+                    yield session
         except JournalError as error:
             raise Goodbye(str(error), code=CloseCode.LATER) from error
         finally:
@@ -258,7 +260,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     *,
     tell: Tell,
     observe: tuple[Observe, ...] = (),
-    on_turn: tuple[OnTurn, ...] = (),
+    on_event: tuple[OnEvent, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
     on_call: tuple[Sink, ...] = (),
 ) -> AsyncGenerator[App]:
@@ -304,7 +306,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             kits=planned.tools.kits if planned.tools else {},
             runner=planned.tools,
             observe=(partial(_settle, logs), *observe),
-            on_turn=on_turn,
+            on_event=on_event,
             clock=time.monotonic,
         )
         await stack.enter_async_context(plain_errors())

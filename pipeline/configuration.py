@@ -1,8 +1,10 @@
 """Reads pipeline.toml, the environment and flags into ``Settings``; finds keys. A door."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -87,6 +89,30 @@ def _one(path: list[str], value: object) -> Tree:
         value = checking.read_text(kind, value)
     checking.place(tree, path, value)
     return tree
+
+
+def secrets_in(settings: Settings, env: Mapping[str, str]) -> Iterator[Secret]:
+    """Yield what the settings lead to by ``env:NAME`` or ``file:PATH``: never to be shown."""
+    for text in _texts(msgspec.to_builtins(settings)):
+        if text.startswith(("env:", "file:")):
+            with suppress(SettingsError):  # whoever needs it says that it cannot be read
+                found = find_key(text, env)
+                if found is not None:
+                    yield found
+
+
+def _texts(tree: object) -> Iterator[str]:
+    match tree:
+        case str():
+            yield tree
+        case dict():
+            for value in cast("dict[str, object]", tree).values():
+                yield from _texts(value)
+        case list() | tuple():
+            for value in cast("Sequence[object]", tree):
+                yield from _texts(value)
+        case _:
+            pass
 
 
 def find_key(source: str, env: Mapping[str, str]) -> Secret | None:

@@ -22,6 +22,7 @@ from pipeline.events import (
     PlaybackReportCommand,
     ResponseCancelCommand,
     ResponseCreateCommand,
+    ResponseDelta,
     SessionCreated,
     SessionEnded,
     SessionUpdateCommand,
@@ -72,7 +73,7 @@ GOODBYE = 2.0  #: seconds for what must still be said when a session is cut shor
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
 
 Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
-OnTurn = Callable[[str, TurnCompleted], None]  #: is told of each ended turn, likewise
+OnEvent = Callable[[str, Event], None]  #: is told of every event but deltas, likewise
 
 
 class Hear(Protocol):
@@ -109,7 +110,7 @@ class Equipment(Struct, frozen=True):
     kits: Mapping[str, Kit] = {}  #: by prompt, of those that offer tools
     runner: Runner | None = None  #: carries the tools' calls out
     observe: tuple[Observe, ...] = ()
-    on_turn: tuple[OnTurn, ...] = ()
+    on_event: tuple[OnEvent, ...] = ()
     clock: Clock = anyio.current_time
     wall: stamps.Clock = time.time_ns
 
@@ -261,8 +262,12 @@ class Session:
 
     def publish(self, event: Event) -> None:
         """Give ``event`` the next place in the log."""
-        if not self._ended:
-            self._append(event, t=round(self._clock.position * 1000), ts=self._stamp())
+        if self._ended:
+            return
+        self._append(event, t=round(self._clock.position * 1000), ts=self._stamp())
+        if type(event) is not ResponseDelta:
+            for on_event in self._equipment.on_event:
+                on_event(self.id, event)
 
     def report(self, call: CallReport) -> None:
         if call.outcome == "failed" or call.reason == "cut":
@@ -339,16 +344,11 @@ class Session:
             case TurnChanged(turn, text, speaker):
                 self.publish(TurnUpdated(turn=turn, text=text, speaker=speaker))
             case TurnEnded():
-                self._turn_ended(_completed(event, now, spoken_at))
+                self.publish(_completed(event, now, spoken_at))
             case TurnRevised(turn, text, speaker):
                 self.publish(TurnRevisedEvent(turn=turn, text=text, speaker=speaker))
             case TurnStarted() | TurnPaused():
                 pass
-
-    def _turn_ended(self, turn: TurnCompleted) -> None:
-        self.publish(turn)
-        for on_turn in self._equipment.on_turn:
-            on_turn(self.id, turn)
 
     def _typed(self, command: TurnCreateCommand) -> None:
         if not command.text.strip():

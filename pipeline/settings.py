@@ -216,6 +216,9 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     max_subscribers: Positive = 2000
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
     reattach: Seconds = 10.0  #: seconds for a source that was cut off to come back
+    log: Literal["text", "json"] = "text"  #: on stderr: lines, or a JSON object a line
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_text: bool = False  #: the log holds what was said and answered, too
     #: by name; with none everybody may come in, and we listen on loopback only
     tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
 

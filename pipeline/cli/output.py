@@ -3,6 +3,7 @@
 A terminal or a reader of our pipe may be slow; the event loop never waits for it.
 """
 
+import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -139,7 +140,27 @@ def _waiting(receive: MemoryObjectReceiveStream[Frame]) -> list[Frame]:
     return [receive.receive_nowait() for _ in range(waiting)]
 
 
+_logs: list[logging.Logger] = []  # at most one, instead of bare lines on stderr
+
+
+def log_instead(log: logging.Logger) -> None:
+    """Have ``log`` told what would stand as a bare line on stderr: what it writes has a form."""
+    _logs[:] = [log]
+
+
 def progress(line: str) -> None:
     """Tell a person how far something is; never on standard output."""
+    if _logs:
+        _logs[0].info("%s", line)
+        return
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def say(message: str, *, prefix: str = "error: ") -> None:
+    """Write a message to stderr: the first line behind ``prefix``, the others below it."""
+    if _logs:
+        _logs[0].error("%s", message.strip())
+        return
+    text = message.strip().replace("\n", "\n" + " " * len(prefix))
+    sys.stderr.write(f"{prefix}{text}\n")

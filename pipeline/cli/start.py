@@ -14,6 +14,7 @@ import cyclopts
 
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.interrupt import end_softly
+from pipeline.cli.output import say
 from pipeline.errors import PipelineError
 
 Command = Callable[..., Awaitable[int | None]]
@@ -109,9 +110,3 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(inner)
     else:
         yield error
-
-
-def say(message: str, *, prefix: str = "error: ") -> None:
-    """Write a message to stderr: the first line behind ``prefix``, the others below it."""
-    text = message.strip().replace("\n", "\n" + " " * len(prefix))
-    sys.stderr.write(f"{prefix}{text}\n")

@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from pipeline.events import Times, TokenUsage, TurnCompleted
+from pipeline.events import Event, Times, TokenUsage, TurnCompleted
 
 MOST = 32  #: values of one label; models and finish reasons come from other people's servers
 OTHER = "other"  #: stands for the values past that
@@ -59,7 +59,7 @@ class Values:
 
 
 class Metrics:
-    """Is told of turns and calls as they end; ``page`` is what a scrape gets."""
+    """Is told of events and of calls as they end; ``page`` is what a scrape gets."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -99,10 +99,11 @@ class Metrics:
         self._in_flight = self._gauge("calls_in_flight", "Calls of the language model under way.")
         self._subscribers = self._gauge("subscribers", "Subscriptions, one for each session.")
 
-    def turn_ended(self, session_id: str, turn: TurnCompleted) -> None:
-        self._turns.inc()
-        if turn.end_of_turn_delay is not None:
-            self._end_of_turn.observe(turn.end_of_turn_delay / 1000)
+    def event(self, session_id: str, event: Event) -> None:
+        if isinstance(event, TurnCompleted):
+            self._turns.inc()
+            if event.end_of_turn_delay is not None:
+                self._end_of_turn.observe(event.end_of_turn_delay / 1000)
 
     def call_ended(self, session_id: str, call: Call) -> None:
         prompt, model = self._prompts.of(call.prompt), self._models.of(call.model)

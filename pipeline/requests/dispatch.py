@@ -8,6 +8,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from pipeline.completions import Gateway, Piece, Reply, TextDelta, ToolCallDelta
+from pipeline.context import RESPONSE, SESSION
 from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
 from pipeline.events import Event, ResponseCreated
 from pipeline.requests.ledger import Ledger
@@ -156,6 +157,8 @@ class Dispatch:
 
     async def _call(self, start: Start, reply: Reply, scope: anyio.CancelScope) -> None:
         key = start.response_id
+        SESSION.set(start.request.session_id)
+        RESPONSE.set(key)
         with scope:
             try:
                 await self._exchange(start, reply)
@@ -208,6 +211,7 @@ class Dispatch:
         self._tasks.start_soon(self._call_tool, run, scope, name=f"tool {run.call_id}")
 
     async def _call_tool(self, run: ToolRun, scope: anyio.CancelScope) -> None:
+        RESPONSE.set(run.response_id)
         with scope:
             value = await self._carried_out(run)
             self._tools.pop(run.call_id, None)

@@ -46,7 +46,8 @@ class Box:
         try:
             return await self._carriers[call.tool.name].run(call)
         except Exception as error:  # noqa: BLE001 - somebody else's code: the model is told
-            logger.warning("tool %s failed: %r", call.tool.name, error)
+            fault, about = type(error).__name__, {"said": str(error)}  # may quote its arguments
+            logger.warning("tool %s failed: %s", call.tool.name, fault, extra=about)
             return failure(f"{call.tool.name} failed: {type(error).__name__}: {error}"[:500])
 
     async def aclose(self) -> None:

@@ -108,7 +108,7 @@ def test_the_moment_of_the_scrape_is_shown() -> None:
 
 async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_word() -> None:
     metrics = Metrics()
-    stage = Stage(observe=(metrics.call_ended,), on_turn=(metrics.turn_ended,))
+    stage = Stage(observe=(metrics.call_ended,), on_event=(metrics.event,))
     async with stage.open() as session:
         stage.speech.hear(turn(0, "Find the canary."))
         await anyio.sleep(0.5)

@@ -58,6 +58,11 @@ class Running:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._stderr = b""  # as far as it was read
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def line(self, *, holding: str, of: str = "stderr") -> str:
         """Wait for a line with ``holding`` in it and return it."""
@@ -66,11 +71,25 @@ class Running:
         seen = b""
         with anyio.fail_after(PATIENCE):
             while True:
-                seen += await stream.receive()
+                data = await stream.receive()
+                seen += data
+                if of == "stderr":
+                    self._stderr += data
                 *whole, _ = seen.decode(errors="replace").split("\n")
                 for line in whole:
                     if holding in line:
                         return line
+
+    async def stderr(self) -> str:
+        """Wait for the end of stderr and return all that was written to it."""
+        assert self._process.stderr is not None
+        with anyio.fail_after(PATIENCE):
+            async for data in self._process.stderr:
+                self._stderr += data
+        return self._stderr.decode()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     async def stop(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code."""

@@ -27,7 +27,7 @@ from pipeline.session import (
     Equipment,
     Hear,
     Observe,
-    OnTurn,
+    OnEvent,
     Session,
     SpeechToText,
     open_session,
@@ -157,7 +157,7 @@ class Stage:
         refusal: Exception | None = None,
         forms: Mapping[str, Form] | None = None,
         observe: tuple[Observe, ...] = (),
-        on_turn: tuple[OnTurn, ...] = (),
+        on_event: tuple[OnEvent, ...] = (),
         in_stream: "Callable[[Stage], Ordered] | None" = None,
         audio: Format | None = None,
         listen: Callable[[Format, Hear], SpeechToText] | None = None,
@@ -191,7 +191,7 @@ class Stage:
             forms=forms or {},
             in_stream=in_stream(self) if in_stream else None,
             observe=(lambda _, call: self.reports.append(call), *observe),
-            on_turn=on_turn,
+            on_event=on_event,
         )
         prompts = {"reply": Prompt(system="Be brief.", **prompt)}
         self.session = Session(topic, log.append, prompts, equipment, audio or Format())

@@ -1,0 +1,21 @@
+"""Whose work a task does: what logs and traces say of it, wherever in the house they are written.
+
+Set by who begins the work; the tasks it starts inherit it.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+SESSION: ContextVar[str] = ContextVar("session", default="")  #: its id
+RESPONSE: ContextVar[str] = ContextVar("response", default="")  #: its id
+
+
+@contextmanager
+def within(variable: ContextVar[str], value: str) -> Generator[None]:
+    """Have ``variable`` be ``value`` in this block and in the tasks that it starts."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
