@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import httpx
 
-from pipeline.completions import CompletionRequest, Finished, Message
+from pipeline.completions import CompletionRequest, Finished, Message, Reply
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.transport import WarmTransport
 from pipeline.settings import LlmSettings
@@ -123,16 +123,15 @@ class Run:
 
     client: GatewayClient
     number: int = 0
-    decided: dict[int, float] = field(default_factory=dict[int, float])  #: nanoseconds
+    decided: dict[int, int] = field(default_factory=dict[int, int])  #: nanoseconds
     moments: dict[str, int] = field(default_factory=dict[str, int])
     completed: int = 0
     dice: random.Random = field(default_factory=lambda: random.Random(7))
 
-    async def call(self, kind: str, number: int) -> None:
+    async def call(self, reply: Reply) -> None:
         moment = "waiting for a slot"
-        request = CompletionRequest(model="m", messages=(Message("user", f"{kind} {number}"),))
         try:
-            async with self.client.open(request) as reply:
+            async with reply:
                 moment = "before the head"
                 while pieces := await reply.receive():
                     moment = "in the body"
@@ -140,21 +139,34 @@ class Run:
         finally:
             self.moments[moment] = self.moments.get(moment, 0) + 1
 
+    def reply(self, kind: str, number: int) -> Reply:
+        request = CompletionRequest(model="m", messages=(Message("user", f"{kind} {number}"),))
+        return self.client.open(request)
+
+    async def probe(self) -> None:
+        await self.call(self.reply("probe", -1))
+
     async def caller(self) -> None:
+        loop = asyncio.get_running_loop()
         while self.number < CANCELS:
             number, kind = self.number, KINDS[self.number % 3]
             self.number += 1
-            patience = self.dice.uniform(0, PATIENCE)
-            decision = time.monotonic_ns() + patience * 1e9
-            with anyio.move_on_after(patience):
-                await self.call(kind, number)
-            self.decided[number] = decision
+            reply, patience = self.reply(kind, number), self.dice.uniform(0, PATIENCE)
+            with anyio.CancelScope() as scope:
+                loop.call_later(patience, self.call_off, number, scope, reply)
+                await self.call(reply)
+
+    def call_off(self, number: int, scope: anyio.CancelScope, reply: Reply) -> None:
+        """Do what the service does with a superseded call."""
+        self.decided[number] = time.monotonic_ns()
+        scope.cancel()
+        reply.drop()
 
 
 async def measure(url: str) -> dict[str, Any]:
     client = GatewayClient(url, settings=LlmSettings(connections=SLOTS))
     run = Run(client)
-    await run.call("probe", -1)
+    await run.probe()
     run.moments.clear()
     fds = open_files()
     began = time.monotonic()
@@ -168,7 +180,7 @@ async def measure(url: str) -> dict[str, Any]:
     moments, run.completed = dict(run.moments), 0
     with anyio.move_on_after(20):
         for _ in range(PROBES):
-            await run.call("probe", -1)
+            await run.probe()
     async with httpx.AsyncClient(transport=WarmTransport()) as other:
         seen = (await other.get(url)).json()
     await client.aclose()
