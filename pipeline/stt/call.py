@@ -22,6 +22,11 @@ BURST = 1.0  #: seconds of audio that may go at once
 class Socket(Protocol):
     """What a call needs of a connection; ``stt.websocket`` satisfies it."""
 
+    @property
+    def easy(self) -> bool:
+        """Whether a message can be sent now without a wait."""
+        ...
+
     async def send(self, message: bytes | str) -> None: ...
 
     async def receive(self) -> bytes: ...
@@ -85,10 +90,13 @@ class Call:
     async def pass_on(self, frame: bytes) -> bool:
         """Send a frame that was appended just now, if nothing is waiting before it.
 
-        Returns whether it was taken; if not, ``push`` gets to it.
+        Returns whether it was taken; if not, ``push`` gets to it. Whoever brings audio waits for
+        no server, so one that has stopped reading is left to ``push``.
         """
         size = len(frame)
         if self.cursor != self._audio.end - size or self.forced is not None:
+            return False
+        if not self._socket.easy:
             return False
         seconds = size / self._second
         if not self._bucket.ready(seconds, anyio.current_time()):

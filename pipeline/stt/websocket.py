@@ -37,6 +37,11 @@ class Websocket:
         self._send_timeout = send_timeout
         self._given_up = ""  # why we gave the connection up ourselves
 
+    @property
+    def easy(self) -> bool:
+        """Whether a message can be sent now without a wait."""
+        return self._socket.transport.get_write_buffer_size() < EASY
+
     async def send(self, message: bytes | str) -> None:
         """Send one message, the only place that does; a peer that takes nothing is given up.
 
@@ -45,7 +50,7 @@ class Websocket:
         ``receive`` says why it is.
         """
         try:
-            if self._socket.transport.get_write_buffer_size() < EASY:
+            if self.easy:
                 await self._socket.send(message)
                 return
             with anyio.fail_after(self._send_timeout):

@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 import anyio
 import pytest
 from msgspec.structs import replace
+from websockets.asyncio.client import ClientConnection, connect
 
 from pipeline.errors import SttBusy, SttRefused
 from pipeline.local.numbers import spoken
 from pipeline.settings import SttSettings
 from pipeline.speech import Heard, StreamLost, StreamResumed, Transcript
+from pipeline.stt import websocket
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
 from tests.support import FaultProxy, Simulation, fault_proxy, simulate
@@ -28,8 +31,14 @@ class Talk:
         self.simulation = simulation
         self.heard: list[Heard] = []
         self.slowest = 0.0  #: seconds that one ``send`` took
+        self.lost = anyio.Event()  #: a connection was
         made = connection_for(SttSettings(connect_timeout=2.0), None, proxy.url)
-        self.client = SpeechToText(replace(made, **connection), self.heard.append)
+        self.client = SpeechToText(replace(made, **connection), self._hear)
+
+    def _hear(self, heard: Heard) -> None:
+        self.heard.append(heard)
+        if isinstance(heard, StreamLost):
+            self.lost.set()
 
     @property
     def words(self) -> list[int]:
@@ -51,11 +60,11 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(*more: dict[str, Any], **connection: Any) -> AsyncGenerator[Talk]:
+async def talking(*more: dict[str, Any]) -> AsyncGenerator[Talk]:
     """Speak all numbers; what the test does meanwhile comes in between."""
     script = [{"stt": "connection", "hear_numbers": True}, *more]
     async with simulate(script) as simulation, fault_proxy(simulation.stt_url) as proxy:
-        talk = Talk(proxy, simulation, **connection)
+        talk = Talk(proxy, simulation)
         async with anyio.create_task_group() as tasks:
             await tasks.start(talk.client.run)
             async with anyio.create_task_group() as speaking:
@@ -88,6 +97,31 @@ async def test_an_outage_costs_no_word() -> None:
     assert talk.slowest < 0.1
 
 
+async def small(*address: Any, **options: Any) -> ClientConnection:
+    """Connect with a send buffer that fills at once."""
+    made = await connect(*address, **options)
+    made.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, 4096)
+    return made
+
+
+async def test_a_server_that_stops_reading_is_left_and_costs_no_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F14: a zero window is found out 2 s after the buffers are full; capture never waits."""
+    monkeypatch.setattr(websocket, "connect", small)
+    async with talking() as talk:
+        await anyio.sleep(0.31)
+        talk.proxy.stop_reading()
+        stopped = anyio.current_time()
+        await talk.lost.wait()
+        assert anyio.current_time() - stopped < 3.5
+    (cause,) = talk.causes
+    assert "took no audio for 2 s" in cause
+    assert talk.words == NUMBERS
+    assert talk.slowest < 0.1
+    assert talk.proxy.accepted == 2
+
+
 async def test_a_half_open_connection_is_found_by_its_heartbeats() -> None:
     beats = {"stt": "connection", "hear_numbers": True, "heartbeat_ms": 100}
     async with simulate([beats]) as simulation, fault_proxy(simulation.stt_url) as proxy:
@@ -114,10 +148,14 @@ async def test_a_refusal_in_mid_session_is_the_end_at_once(
 ) -> None:
     """F16: a key that is not, or no longer, good."""
     error = {"stt": "error", "at_ms": 500, "error_code": code, "error": text}
+    began = anyio.current_time()
+    reached: list[FaultProxy] = []
     with pytest.raises(BaseExceptionGroup) as failed:
-        async with talking(error):
-            pass
+        async with talking(error) as talk:
+            reached.append(talk.proxy)
     assert failed.group_contains(kind, match=text)
+    assert reached[0].accepted == 1  # it is not tried again
+    assert anyio.current_time() - began < 1
 
 
 async def test_a_server_that_is_full_is_asked_again_later() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import anyio
 import msgspec
 
-from pipeline.errors import SttLost
+from pipeline.errors import SttError, SttLost
 from pipeline.local.scenario import parse
 from pipeline.local.script_stt import Leave, Play, Sever
 from pipeline.local.script_turn import Say
@@ -30,6 +30,10 @@ class MemorySocket:
         self._play = play
         self._out: deque[str] = deque()
         self._wake = anyio.Event()
+
+    @property
+    def easy(self) -> bool:
+        return True
 
     async def send(self, message: bytes | str) -> None:
         if self.closed is not None:
@@ -98,6 +102,7 @@ class MemoryServer:
         self.play(**connection)
         self.sockets: list[MemorySocket] = []
         self.down: Callable[[], bool] = lambda: False  #: nobody can connect
+        self.refusal: SttError = SttLost("out of reach")  #: what they are told
         self.dialled: list[float] = []  #: when
         self.asked: list[dict[str, str]] = []  #: the query strings
 
@@ -114,7 +119,7 @@ class MemoryServer:
         self.dialled.append(anyio.current_time())
         self.asked.append(dict(parse_qsl(urlsplit(connection.url).query)))
         if self.down():
-            raise SttLost("out of reach")
+            raise self.refusal
         script = self._scenario.script(len(self.sockets))
         wall = datetime.now(UTC).timestamp()
         play = Play(

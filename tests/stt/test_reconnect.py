@@ -9,7 +9,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from pipeline.errors import SettingsError, SttLost
+from pipeline.errors import SettingsError, SttBusy, SttLost
 from pipeline.local.numbers import spoken
 from pipeline.settings import SttSettings
 from pipeline.speech import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed, Transcript
@@ -191,6 +191,24 @@ async def test_attempts_start_at_once_and_slow_down_to_5_s() -> None:
     assert len(gaps) < 20
 
 
+async def test_a_full_server_is_asked_seldom_and_at_no_fixed_times() -> None:
+    """F17: for 50 s there is no session left for us."""
+    server = MemoryServer()
+    server.refusal = SttBusy("too many concurrent sessions")
+    numbers = list(range(200))
+    async with session(server, patience=120.0, keep_disk=600.0) as one:
+        await one.say(spoken(numbers[:20]))
+        server.down = lambda: True
+        server.newest.lose()
+        await one.say(spoken(numbers[20:125]))
+        server.down = lambda: False
+        await one.say(spoken(numbers[125:]))
+    gaps = [b - a for a, b in zip(server.dialled[1:], server.dialled[2:], strict=False)]
+    assert 3 < len(gaps) < 25
+    assert len({round(gap, 3) for gap in gaps}) == len(gaps)
+    assert one.words == numbers
+
+
 async def test_a_silent_server_is_found_out_by_its_missing_heartbeats() -> None:
     """F15: no messages, although TCP is fine."""
     server = MemoryServer(heartbeat_ms=5000)
@@ -199,7 +217,7 @@ async def test_a_silent_server_is_found_out_by_its_missing_heartbeats() -> None:
         tasks.start_soon(one.say, spoken(numbers))
         await anyio.sleep(21)
         server.newest.mute = True
-        await anyio.sleep(17)
+        await anyio.sleep(12)
         assert len(one.of(StreamLost)) == 1  # found out in time
     (lost,) = one.of(StreamLost)
     assert "no Heartbeat" in lost.cause
