@@ -12,7 +12,7 @@ from msgspec import Struct
 from pipeline import stamps
 from pipeline.audio.pcm import AudioClock, Format, Framer
 from pipeline.completions import Form, Gateway
-from pipeline.errors import GatewayError, InputError, PipelineError, SttError
+from pipeline.errors import GatewayError, InputError, JournalError, PipelineError, SttError
 from pipeline.events import (
     ClientCommand,
     Engine,
@@ -69,6 +69,7 @@ from pipeline.unasked import Ordered, Unasked
 #: (AssemblyAI docs and observations, 2026)
 LAST_WORDS = 1.0
 LAST_TURN = 5.0  #: seconds for the last turn to end that was ended by force
+WRITTEN = 3.0  #: seconds for the last events to be written down and shown
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
 
@@ -196,7 +197,10 @@ class Session:
                 raise InputError(f"{type_of(command)} means nothing in a running session")
 
     async def finish(self) -> None:
-        """The source is over: hear the last turn out, answer it, end. Returns when all is said."""
+        """The source is over: hear the last turn out, answer it, end. Returns when all is shown.
+
+        Raises ``JournalError`` when that waits for a disk that takes nothing.
+        """
         if not self._finishing:
             self._finishing = True
             rest = self._framer.flush()
@@ -212,7 +216,10 @@ class Session:
             self._dispatch.do(self._ledger.finish(self._now()))
             await self._dispatch.settled()
             self._end("source_ended")
-        await self.topic.ended.wait()
+        with anyio.move_on_after(WRITTEN) as patience:
+            await self.topic.ended.wait()
+        if patience.cancelled_caught:
+            raise JournalError(f"the last events of session {self.id} wait to be written down")
 
     async def _hear_answers_out(self) -> None:
         """Wait for what is due in-stream: it is not known whether it comes after the goodbye."""

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -38,6 +38,8 @@ from pipeline.settings import ServeSettings
 OPEN = 5  #: seconds for a handshake
 BEAT = 10  #: seconds between heartbeats
 TICKS = 4  #: looks a second at every socket
+LAST_WORDS = 0.5  #: seconds for the last events of sessions that are cut short
+GOODBYE = 1.0  #: seconds for everybody to answer our goodbye when the server stops
 SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
 USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
@@ -204,6 +206,7 @@ class Hub:
         if path == EVENTS:
             await subscribe(peer, self._house, subscription_of(query))
             return
+        peer.is_source = True
         adapter = self._adapters[path](fields_of(query))
         source = path.removeprefix(INGEST).removeprefix(VERSION)
         await ingest(peer, self._house, adapter, source=source, events=globs_of(query))
@@ -227,18 +230,28 @@ class Hub:
             subscriber.beat()
 
     async def stop(self, server: Server) -> None:
-        """Close every socket with 4000, cut those that do not answer; takes at most 6 s."""
+        """Close every socket with 4000, cut those that do not answer; takes at most 2 s.
+
+        Sources first, so that subscribers still see how their sessions end.
+        """
         server.close(close_connections=False)
         self._empty = anyio.Event()
-        for peer in self._sockets:
-            peer.leave(Goodbye("the server stops", code=CloseCode.SHUTDOWN))
+        self._dismiss([peer for peer in self._sockets if peer.is_source])
+        with anyio.move_on_after(LAST_WORDS, shield=True):
+            for topic in self._service.topics:
+                await topic.ended.wait()
+        self._dismiss(self._sockets)
         if self._sockets:
-            with anyio.move_on_after(2 * SEND, shield=True):
+            with anyio.move_on_after(GOODBYE, shield=True):
                 await self._empty.wait()
         for transport in tuple(self.transports):
             transport.abort()
         with anyio.move_on_after(SEND, shield=True):
             await server.wait_closed()
+
+    def _dismiss(self, peers: Iterable[Socket]) -> None:
+        for peer in peers:
+            peer.leave(Goodbye("the server stops", code=CloseCode.SHUTDOWN))
 
 
 def grant_of(connection: ServerConnection) -> Grant:

@@ -81,6 +81,7 @@ class Socket:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.scope = anyio.CancelScope()
+        self.is_source = False
         self.goodbye = Goodbye("", code=CloseCode.ENDED)
         self._pulse = Pulse(anyio.current_time())
         self._sent = 0  # bytes

@@ -1,5 +1,6 @@
 """The durable journal: on disk before it is shown, and what a crash, a full disk or time leave."""
 
+import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -233,8 +234,8 @@ async def test_the_oldest_sessions_make_room(path: Path) -> None:
         await until(lambda: [s.id for s in stored_sessions(path)] == ["three"])
 
 
-def torn(path: Path, cut: int) -> tuple[Path, list[bytes]]:
-    """Return a journal whose write-ahead log ends after ``cut`` bytes, and what it held."""
+def copied(path: Path, damage: Callable[[bytearray], None]) -> tuple[Path, list[bytes]]:
+    """Return a journal whose write-ahead log was damaged, and what it held."""
     store = Store(path)
     log = SessionLog("s1")
     store.write([Opened(1, "s1", 1, 0.0)])
@@ -242,23 +243,45 @@ def torn(path: Path, cut: int) -> tuple[Path, list[bytes]]:
         store.write([Written(1, frame.seq, frame.data)])
     copy = path.with_name("copy.db")
     copy.write_bytes(path.read_bytes())
-    wal = path.with_name(path.name + "-wal").read_bytes()
-    copy.with_name("copy.db-wal").write_bytes(wal[:cut])
+    wal = bytearray(path.with_name(path.name + "-wal").read_bytes())
+    damage(wal)
+    copy.with_name("copy.db-wal").write_bytes(wal)
     store.close()
     return copy, [frame.data for frame in log.read(0, 100)]
 
 
-@pytest.mark.parametrize("cut", range(0, 60_000, 4_999))
-async def test_a_torn_write_ahead_log_leaves_a_clean_prefix(path: Path, cut: int) -> None:
-    copy, written = torn(path, cut)
+async def kept_of(copy: Path) -> list[bytes]:
+    """Start on the damaged file; return what is left of the session's first life."""
     async with open_journal(str(copy)) as journal:
         for log in journal.restored:
             await visible(log)
-    kept = [
-        text
-        for session in stored_sessions(copy)
-        for text in stored_events(copy, session.id)
-        if b"owner_lost" not in text
-    ]
+            assert (log.epoch, log.picture.ended) == (2, True)
+    events = [text for s in stored_sessions(copy) for text in stored_events(copy, s.id)]
+    return [text for text in events if b"owner_lost" not in text]
+
+
+@pytest.mark.parametrize("cut", range(0, 60_000, 4_999))
+async def test_f10_a_torn_write_ahead_log_leaves_a_clean_prefix(path: Path, cut: int) -> None:
+    def tear(wal: bytearray) -> None:
+        del wal[cut:]
+
+    copy, written = copied(path, tear)
+    kept = await kept_of(copy)
     assert kept == written[: len(kept)]
     assert len(kept) >= cut // 8_400 - 3  # a commit of ours takes two pages of log
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_f10_a_flipped_bit_in_it_leaves_a_clean_prefix(path: Path, seed: int) -> None:
+    place = 0
+
+    def flip(wal: bytearray) -> None:
+        nonlocal place
+        dice = random.Random(seed)
+        place = dice.randrange(len(wal))
+        wal[place] ^= 1 << dice.randrange(8)
+
+    copy, written = copied(path, flip)
+    kept = await kept_of(copy)
+    assert kept == written[: len(kept)]
+    assert len(kept) >= place // 8_400 - 3
