@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
-from pipeline.calls import ResponseEnded
+from pipeline.calls import ResponseEnded, Trace
 from pipeline.context import SESSION, within
 from pipeline.errors import InputError, JournalError
 from pipeline.events import (
@@ -263,6 +263,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     on_event: tuple[OnEvent, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
     on_call: tuple[Sink, ...] = (),
+    trace: Trace | None = None,
 ) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving.
 
@@ -287,7 +288,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         calls = CallsInMemory()
         logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
         sinks = (*(each.add for each in logs), *on_call)
-        log = CallLog(sinks, text=settings.journal.request_text)
+        log = CallLog(sinks, text=settings.journal.request_text, trace=trace)
         llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
         if planned.tools is not None:

@@ -4,9 +4,12 @@
 what was said only where somebody switched that on.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
 from msgspec import Struct
 
-from pipeline.completions import Message, RateLimit, Usage
+from pipeline.completions import CompletionRequest, Message, RateLimit, Usage
 
 #: outcomes of a call that somebody looking for trouble wants to see
 FAILED = frozenset({"failed", "incomplete"})
@@ -56,6 +59,21 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...] | None = None  #: what was asked, if that is kept
     text: str | None = None  #: what was answered, likewise
     response: ResponseEnded | None = None  #: put in by who reads; none while it goes on
+
+
+class CallTrace(Protocol):
+    """Follows one call from before it is sent to its end."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the request is to carry, so that the server's own trace joins ours."""
+        ...
+
+    def end(self, call: CallRecord) -> None: ...
+
+
+#: a request is about to be sent to a host
+Trace = Callable[[CompletionRequest, str], CallTrace]
 
 
 class Selection(Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     id: str = ""  #: ours, for the request log; never sent
     session_id: str = ""  #: likewise
     turns: tuple[int, ...] = ()  #: which it answers; never sent
+    headers: Mapping[str, str] = {}  #: sent beside those of every request: W3C trace context
     #: everything else of the body, already in the wire's words
     extra: Mapping[str, Any] = {}
 

@@ -219,6 +219,7 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     log: Literal["text", "json"] = "text"  #: on stderr: lines, or a JSON object a line
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_text: bool = False  #: the log holds what was said and answered, too
+    otel: bool = False  #: traces and metrics go out by OTLP, as the OTEL_ variables say
     #: by name; with none everybody may come in, and we listen on loopback only
     tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
 

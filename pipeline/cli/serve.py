@@ -1,6 +1,5 @@
 """``pipeline serve``: audio and subscribers over websocket, until a signal."""
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +10,16 @@ from pipeline.app import App, open_app
 from pipeline.calls import Selection
 from pipeline.cli.flags import engine_overrides, given_of
 from pipeline.cli.minting import minting
-from pipeline.cli.output import log_instead, progress
+from pipeline.cli.observing import onlookers
+from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
-from pipeline.configuration import find_key, load, secrets_in
+from pipeline.configuration import find_key, load
 from pipeline.errors import SettingsError
 from pipeline.events import encode
 from pipeline.hub.access import Access, Grant
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
-from pipeline.observe.logs import set_up
-from pipeline.observe.metrics import Metrics
-from pipeline.observe.narration import Narrator
 from pipeline.settings import Settings, TokenSettings
 from pipeline.upstream import plan
 
@@ -66,59 +63,40 @@ async def serve(
     settings = load(config, os.environ, overrides)
     planned = plan(settings, os.environ)
     access, hint = access_of(settings.serve.tokens, os.environ), token_hint(settings.serve.tokens)
-    start_log(settings, os.environ)
-    for line in headlines(planned):
-        progress(line)
-    metrics, narrator = Metrics(), Narrator(said=settings.serve.log_text)
-    async with (
-        minting(settings, planned) as make_token,
-        open_app(
-            settings,
-            planned,
-            tell=progress,
-            observe=(metrics.call_ended, narrator.answered),
-            on_event=(metrics.event, narrator.event),
-            on_call=(narrator.called,),
-        ) as app,
-        open_hub(
-            app,
-            settings.serve,
-            adapters=ADAPTERS,
-            routes={
-                "/metrics": lambda: measured(metrics, app),
-                "/v1/requests": lambda: requests_of(app),
-            },
-            inquiries={"/v1/token": make_token},
-            guards=guards_of(settings, os.environ),
-            access=access,
-        ) as hub,
-    ):
-        progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")
-        progress(f"console on {hub.url.replace('ws', 'http', 1)}/")
-        try:
-            await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True):  # bounded by the hub itself
-                await hub.drain(settings.serve.drain)
-
-
-def start_log(settings: Settings, env: Mapping[str, str]) -> None:
-    """Have everything that is logged written to stderr, in the form that the settings ask for."""
-    wanted = settings.serve
-    secrets = [secret.reveal() for secret in secrets_in(settings, env)]
-    set_up(style=wanted.log, level=wanted.log_level, said=wanted.log_text, secrets=secrets)
-    if wanted.log == "json":
-        log_instead(logging.getLogger("pipeline.serve"))
-
-
-def measured(metrics: Metrics, app: App) -> tuple[str, bytes]:
-    """Return what a scrape of ``/metrics`` gets."""
-    sessions = app.sessions()
-    return metrics.page(
-        sessions=sum(info.status == "live" for info in sessions),
-        in_flight=app.in_flight,
-        subscribers=sum(info.subscribers for info in sessions),
-    )
+    async with onlookers(settings, os.environ) as looking_on:
+        for line in headlines(planned):
+            progress(line)
+        async with (
+            minting(settings, planned) as make_token,
+            open_app(
+                settings,
+                planned,
+                tell=progress,
+                observe=looking_on.observe,
+                on_event=looking_on.on_event,
+                on_call=looking_on.on_call,
+                trace=looking_on.trace,
+            ) as app,
+            open_hub(
+                app,
+                settings.serve,
+                adapters=ADAPTERS,
+                routes={
+                    "/metrics": lambda: looking_on.page(app),
+                    "/v1/requests": lambda: requests_of(app),
+                },
+                inquiries={"/v1/token": make_token},
+                guards=guards_of(settings, os.environ),
+                access=access,
+            ) as hub,
+        ):
+            progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")
+            progress(f"console on {hub.url.replace('ws', 'http', 1)}/")
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):  # bounded by the hub itself
+                    await hub.drain(settings.serve.drain)
 
 
 def requests_of(app: App) -> tuple[str, bytes]:

@@ -222,7 +222,7 @@ class Attempts:
         stopped = target.refuses(request) if target.refuses is not None else None
         if stopped is not None:
             raise GatewayRefused(f"not sent to {target.name}: {stopped}")
-        return target.gateway.open(request, speculative=self.speculative)
+        return target.gateway.open(self.record.request, speculative=self.speculative)
 
     async def _content(self) -> list[Piece]:
         assert self.reply is not None

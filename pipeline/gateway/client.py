@@ -169,15 +169,17 @@ class GatewayClient:
         body = self._encoded(request)
         self._expected = max(0, self._expected - 1)
         if isinstance(self.transport, WarmTransport):
-            return await self.transport.send(self._whole(body), self._origin)
-        message = httpx.Request("POST", self.url, headers=self.headers, content=body)
+            return await self.transport.send(self._whole(request, body), self._origin)
+        headers = {**self.headers, **request.headers}
+        message = httpx.Request("POST", self.url, headers=headers, content=body)
         return ForeignAnswer(self.transport, message)
 
     def send_now(self, request: CompletionRequest) -> Answer | None:
         """Write ``request`` if a connection is ready; raises a GatewayError."""
         if not isinstance(self.transport, WarmTransport):
             return None
-        answer = self.transport.send_now(self._whole(self._encoded(request)), self._origin)
+        message = self._whole(request, self._encoded(request))
+        answer = self.transport.send_now(message, self._origin)
         if answer is not None:
             self._expected = max(0, self._expected - 1)
         return answer
@@ -187,9 +189,12 @@ class GatewayClient:
             request = msgspec.structs.replace(request, extra={**request.extra, **USAGE})
         return wire.encode_request(adapted(request))
 
-    def _whole(self, body: bytes) -> bytes:
+    def _whole(self, request: CompletionRequest, body: bytes) -> bytes:
         # An httpx.Request for each call costs as much as all the rest of this path.
-        return self._head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        more = b""
+        if request.headers:
+            more = b"".join(b"%b: %b\r\n" % _line(pair) for pair in request.headers.items())
+        return self._head + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def reader(self, headers: Mapping[str, str]) -> ReplyReader:
         return ReplyReader(self.host, headers, self._key)
@@ -382,6 +387,11 @@ class GatewayReply:
             await answer.aclose()
         finally:
             self._client.release(self._ticket)
+
+
+def _line(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = header
+    return name.encode("ascii"), value.encode("ascii")
 
 
 def decoded(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.calls import CallRecord, CallTimes
+from pipeline.calls import CallRecord, CallTimes, Trace
 from pipeline.completions import (
     Accepted,
     CompletionRequest,
@@ -31,6 +31,7 @@ class Log(Struct, frozen=True):
 
     sinks: tuple[Sink, ...] = ()
     text: bool = False
+    trace: Trace | None = None  #: follows each call
 
 
 class Errand(Struct, frozen=True, kw_only=True):
@@ -52,13 +53,20 @@ class Recording:
     def __init__(self, errand: Errand, log: Log) -> None:
         self._errand = errand
         self._log = log
-        self._ended = not log.sinks
+        self._trace = log.trace(errand.request, errand.host) if log.trace else None
+        self._ended = not (log.sinks or self._trace)
         self._head: Accepted | None = None
         self._accepted: float | None = None
         self._first: float | None = None
         self._finished: Finished | None = None
         self._said = 0  # characters
         self._texts: list[str] = []
+
+    @property
+    def request(self) -> CompletionRequest:
+        """The request as it is to be sent."""
+        request = self._errand.request
+        return replace(request, headers=self._trace.headers) if self._trace else request
 
     def saw(self, pieces: Sequence[Piece], clock: Callable[[], float]) -> None:
         for piece in pieces:
@@ -96,6 +104,8 @@ class Recording:
             record = self._record(failure, now)
             for sink in self._log.sinks:
                 sink(record)
+            if self._trace is not None:
+                self._trace.end(record)
 
     def _record(self, failure: BaseException | None, now: float) -> CallRecord:
         errand, request = self._errand, self._errand.request

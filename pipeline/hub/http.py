@@ -66,6 +66,12 @@ def name_of(host: str) -> str:
         return ""
 
 
+def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return the W3C trace context that a request came with."""
+    names = ("traceparent", "tracestate")
+    return {name: headers[name] for name in names if name in headers} or None
+
+
 def fields_of(query: str) -> dict[str, str]:
     """Return the last value of each field of a query. Raises ``Goodbye`` when there are many."""
     try:

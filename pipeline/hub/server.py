@@ -16,6 +16,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from pipeline.context import TRACE
 from pipeline.errors import InputError, ServeError
 from pipeline.hub import site
 from pipeline.hub.access import ANYBODY, NOBODY, OPERATORS, SUBPROTOCOL, Access, Grant, scope_of
@@ -28,6 +29,7 @@ from pipeline.hub.http import (
     is_loopback,
     subscription_of,
     text_page,
+    trace_of,
 )
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import Guard, MakeAdapter, Service
@@ -207,6 +209,7 @@ class Hub:
             await subscribe(peer, self._house, subscription_of(query))
             return
         peer.is_source = True
+        TRACE.set(trace_of(peer.connection.request.headers))
         adapter = self._adapters[path](fields_of(query))
         source = path.removeprefix(INGEST).removeprefix(VERSION)
         await ingest(peer, self._house, adapter, source=source, events=globs_of(query))
