@@ -222,6 +222,8 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     otel: bool = False  #: traces and metrics go out by OTLP, as the OTEL_ variables say
     #: by name; with none everybody may come in, and we listen on loopback only
     tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
+    #: by name: the first signs short-lived tokens, all are accepted
+    signing_keys: dict[str, SecretSource] = field(default_factory=dict[str, str])
 
 
 class TwilioSettings(Section, frozen=True, kw_only=True):

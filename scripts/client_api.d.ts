@@ -10,8 +10,11 @@ export interface Place {
 }
 
 export interface ConnectionOptions {
-  /** A bearer token, where the server has tokens. */
-  token?: string;
+  /**
+   * A token, where the server has tokens; or a function that gets one for each connection, as
+   * signed ones ask for.
+   */
+  token?: string | (() => string | Promise<string>);
   /** Seconds of trying to come back; 60 unless set. */
   patience?: number;
   /** Seconds without a word of the server, heartbeats included, until it is taken for lost; 30. */

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from pipeline.app import App, open_app
 from pipeline.audio.pcm import Format
+from pipeline.cli.access import access_of
 from pipeline.cli.output import progress
-from pipeline.cli.serve import access_of
 from pipeline.completions import CompletionRequest, Message
 from pipeline.configuration import load
 from pipeline.errors import JournalError, PipelineError
@@ -109,8 +109,10 @@ def _key(which: str, source: str, engine: str, *, there: bool) -> Finding:
 
 
 def _tokens(settings: Settings) -> str:
-    access_of(settings.serve.tokens, os.environ)
-    return f"{len(settings.serve.tokens)} in [serve.tokens]"
+    access_of(settings.serve, os.environ)
+    keys = len(settings.serve.signing_keys)
+    signed = f", {keys} in serve.signing_keys" if keys else ""
+    return f"{len(settings.serve.tokens)} in [serve.tokens]{signed}"
 
 
 def _journal(store: str) -> str:

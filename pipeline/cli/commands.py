@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": "run one file in several ways, and show times, cost and text side by side",
     "serve": "take audio and push events over websocket, for as long as it runs",
     "watch": "show the events of a running server",
+    "token": "make a signed token that opens one websocket, for a browser",
     "sessions": "list the sessions in a journal's file",
     "export": "print one of them: events, subtitles or a transcript",
     "check": "look whether what the settings ask for is there, and answers",

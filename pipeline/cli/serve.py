@@ -2,25 +2,25 @@
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 
 from pipeline.app import App, open_app
 from pipeline.calls import Selection
+from pipeline.cli.access import access_of, token_hint
 from pipeline.cli.flags import engine_overrides, given_of
 from pipeline.cli.minting import minting
 from pipeline.cli.observing import onlookers
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import find_key, load
-from pipeline.errors import SettingsError
 from pipeline.events import encode
-from pipeline.hub.access import Access, Grant
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
-from pipeline.settings import Settings, TokenSettings
+from pipeline.settings import Settings
 from pipeline.upstream import plan
 
 
@@ -62,7 +62,8 @@ async def serve(
     overrides |= given_of({"serve.host": host, "serve.port": port, "journal.store": journal})
     settings = load(config, os.environ, overrides)
     planned = plan(settings, os.environ)
-    access, hint = access_of(settings.serve.tokens, os.environ), token_hint(settings.serve.tokens)
+    access = access_of(settings.serve, os.environ, now=datetime.now(UTC).timestamp())
+    hint = token_hint(settings.serve.tokens)
     async with onlookers(settings, os.environ) as looking_on:
         for line in headlines(planned):
             progress(line)
@@ -103,26 +104,6 @@ def requests_of(app: App) -> tuple[str, bytes]:
     """Return the newest calls of language models, a JSON object per line."""
     lines = [encode(call) + b"\n" for call in app.calls.select(Selection())]
     return "application/jsonl", b"".join(lines)
-
-
-def access_of(tokens: Mapping[str, TokenSettings], env: Mapping[str, str]) -> Access | None:
-    """Return who may come in; None where everybody may. Raises ``SettingsError``."""
-    grants: dict[str, Grant] = {}
-    for name, token in tokens.items():
-        secret = find_key(token.secret, env)
-        if secret is None:
-            lack = f"nothing in {token.secret}" if token.secret else "none; expected env: or file:"
-            raise SettingsError(f"serve.tokens.{name}.secret: there is {lack}")
-        if secret.reveal() in grants:
-            raise SettingsError(f"serve.tokens.{name}.secret: another token has the same")
-        grants[secret.reveal()] = Grant(frozenset(token.scopes), token.session)
-    return Access(grants) if grants else None
-
-
-def token_hint(tokens: Mapping[str, TokenSettings]) -> str:
-    """Return the flag that a subscriber needs, if any."""
-    secrets = [token.secret for token in tokens.values() if "subscribe" in token.scopes]
-    return f" --token {secrets[0]}" if secrets else ""
 
 
 def guards_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, TwilioGuard]:

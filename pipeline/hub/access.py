@@ -1,92 +1,73 @@
-"""Who may do what: bearer tokens with scopes, for one session or all. Pure."""
+"""Who may come in: bearer tokens and signed ones, and what each of them allows. Pure."""
 
 from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
 
-from msgspec import Struct
-
-from pipeline import events
-from pipeline.events import Command
+from pipeline.hub.grants import NOBODY, Grant
+from pipeline.hub.http import fields_of
 from pipeline.hub.protocol import CloseCode, Goodbye
+from pipeline.hub.signed import Signing, looks_signed
 
-SCOPES = frozenset({"ingest", "subscribe", "control"})
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
-#: about more than one session, so not for a token that is for one
-OPERATORS = frozenset({"/v1/requests", "/v1/token"})
+TOKENS = "/v1/tokens"  #: makes signed tokens for whoever has another one
+OPERATORS = frozenset(
+    {"/v1/requests", "/v1/token"}
+)  #: of all sessions at once, so not for one's token
 PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
+BY_ADDRESS = 60  #: seconds: a token in an address may be in somebody's log, so it is short-lived
 _OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers
-
-
-#: The scope that each command asks for, wherever it may be sent: what feeds a session, what
-#: listens, what steers it or spends its quota. A command that is not here is nobody's.
-NEEDS: Mapping[type[Command], str] = {
-    events.SubscribeCommand: "subscribe",
-    events.StartCommand: "ingest",
-    events.SessionEndCommand: "ingest",
-    events.TurnCommitCommand: "ingest",
-    events.TurnCreateCommand: "ingest",
-    events.ResponseCancelCommand: "control",
-    events.ResponseCreateCommand: "control",
-    events.SessionUpdateCommand: "control",
-    events.PlaybackReportCommand: "control",
-    events.ToolResultCommand: "control",
-}
-
-
-class Grant(Struct, frozen=True):
-    """What somebody may do."""
-
-    scopes: frozenset[str] = SCOPES
-    session_id: str = "*"  #: or the one session it is for
-
-    def allows(self, session_id: str) -> bool:
-        """Return whether ``session_id``, which may be ``*``, is within the grant."""
-        return self.session_id in ("*", session_id)
-
-    def check(self, session_id: str) -> None:
-        """Raise ``Goodbye`` unless ``session_id`` is within the grant."""
-        if not self.allows(session_id):
-            raise Goodbye(
-                f"this token is for session {self.session_id!r} only", code=CloseCode.FORBIDDEN
-            )
-
-    def check_command(self, command: Command) -> None:
-        """Raise ``Goodbye`` unless ``command`` is within the grant."""
-        scope = NEEDS.get(type(command))
-        if scope not in self.scopes:
-            name = events.type_of(command)
-            raise Goodbye(
-                f"this token does not allow {name}, which needs the scope {scope}",
-                code=CloseCode.FORBIDDEN,
-            )
-
-
-ANYBODY = Grant()
-NOBODY = Grant(frozenset())
 
 
 class Access:
     """The tokens we know. Secrets are kept and compared as digests, in constant time."""
 
-    def __init__(self, tokens: Mapping[str, Grant]) -> None:
+    def __init__(self, tokens: Mapping[str, Grant], signing: Signing | None = None) -> None:
         self._grants = [(_digest(secret), grant) for secret, grant in tokens.items()]
+        self.signing = signing  #: none where no signed tokens are taken
 
     def __repr__(self) -> str:
         return f"<Access: {len(self._grants)} tokens>"
 
-    def grant(self, headers: Mapping[str, str]) -> Grant:
-        """Return what the token of a request allows; ``NOBODY`` without a valid one."""
-        shown = _digest(_token(headers))
+    def grant(self, headers: Mapping[str, str], query: str = "", *, now: float) -> Grant:
+        """Return what the token of a request allows; ``NOBODY`` without a valid one.
+
+        Raises ``Goodbye`` for a signed one that does not do, saying why.
+        """
+        shown = _token(headers)
+        if shown:
+            return self.of(shown, now=now)
+        shown = fields_of(query).get("token", "")
+        return self._by_address(shown, now) if shown else NOBODY
+
+    def of(self, token: str, *, now: float) -> Grant:
+        """Return what ``token`` allows, as ``grant`` does."""
+        shown = _digest(token)
         found = NOBODY
         for digest, grant in self._grants:  # all of them, so that time tells nothing
             if compare_digest(digest, shown):
                 found = grant
+        if found is NOBODY and self.signing is not None and looks_signed(token):
+            return self.signing.read(token, now=now)
         return found
+
+    def use(self, grant: Grant, *, now: float) -> None:
+        """Note that ``grant`` has opened a connection. Raises ``Goodbye`` if it may not again."""
+        if grant.jti and self.signing is not None:
+            self.signing.use(grant, now=now)
+
+    def _by_address(self, token: str, now: float) -> Grant:
+        grant = self.of(token, now=now)
+        if grant is not NOBODY and not (grant.jti and grant.lives <= BY_ADDRESS):
+            raise Goodbye(
+                f"?token= takes signed tokens of at most {BY_ADDRESS} s only",
+                code=CloseCode.UNAUTHORIZED,
+            )
+        return grant
 
 
 def _digest(secret: str) -> bytes:
-    return sha256(secret.encode()).digest()
+    return sha256(secret.encode(errors="surrogateescape")).digest()
 
 
 def _token(headers: Mapping[str, str]) -> str:

@@ -51,7 +51,8 @@ def document(version: str) -> Mapping[str, Any]:
                     "scheme": "bearer",
                     "description": (
                         "Only where the server has tokens. Browsers offer the subprotocols"
-                        " `pipeline` and `bearer.TOKEN` instead."
+                        " `pipeline` and `bearer.TOKEN` instead; with `?auth=message` it comes as"
+                        ' the first message, `{"type":"session.authenticate","token":"..."}`.'
                     ),
                 }
             },

@@ -6,16 +6,18 @@ from typing import Protocol
 
 import anyio
 import msgspec
+from msgspec import Struct
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import SubscribeCommand, decode_command
-from pipeline.hub.access import ANYBODY, Grant
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
+from pipeline.hub.grants import ANYBODY, Grant
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text
 from pipeline.hub.service import Service
 from pipeline.hub.stays import Stays
 
 FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
+INTRODUCTION = 5.0  #: seconds for it to say who it is
 MAX_ERRORS = 20  #: refused messages, then the socket is closed
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,24 @@ async def _first(peer: Peer) -> bytes | str:
     with anyio.move_on_after(FIRST_MESSAGE):
         return await peer.receive()
     raise Goodbye(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
+
+
+class _Authenticate(Struct, tag_field="type", tag="session.authenticate"):
+    token: str
+
+
+_authenticate = msgspec.json.Decoder(_Authenticate)
+
+
+async def introduction(peer: Peer) -> str:
+    """Return the token that is the peer's first message. Raises ``Goodbye`` without one."""
+    with anyio.move_on_after(INTRODUCTION):
+        try:
+            return _authenticate.decode(await peer.receive()).token
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            said = "the first message must be session.authenticate with a token"
+            raise Goodbye(said, code=CloseCode.UNAUTHORIZED) from None  # which might repeat it
+    raise Goodbye(f"no token came in {INTRODUCTION:g} s", code=CloseCode.UNAUTHORIZED)
 
 
 # --- subscribers -----------------------------------------------------------------------------

@@ -23,6 +23,21 @@ def text_page(status: int, text: str) -> Page:
     return Page(status, "text/plain; charset=utf-8", f"{text}\n".encode())
 
 
+#: as which status a refusal is said before there is a websocket
+_STATUSES: Mapping[int, int] = {
+    CloseCode.BAD_REQUEST: 400,
+    CloseCode.UNAUTHORIZED: 401,
+    CloseCode.FORBIDDEN: 403,
+    CloseCode.NO_SESSION: 404,
+    CloseCode.LIMIT: 429,
+    CloseCode.LATER: 503,
+}
+
+
+def refusal_page(goodbye: Goodbye) -> Page:
+    return text_page(_STATUSES[goodbye.code], str(goodbye))
+
+
 class Gate:
     """Who may talk to us, by the names in the request.
 

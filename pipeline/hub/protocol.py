@@ -38,6 +38,7 @@ class CloseCode(IntEnum):
 
     ENDED = 1000  #: the session has ended, or the client said goodbye
     SHUTDOWN = 4000  #: the server stops
+    EXPIRED = 4001  #: the time that the token gives a connection is over; another one does
     SLOW = 4008  #: too far behind, too often
     MOVED = 4010  #: another process owns the session now
     IDLE = 4012  #: nothing was heard for too long

@@ -6,7 +6,9 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
+from secrets import token_hex
 
 import anyio
 import msgspec
@@ -19,19 +21,23 @@ from websockets.typing import Subprotocol
 from pipeline.context import TRACE
 from pipeline.errors import InputError, ServeError
 from pipeline.hub import site
-from pipeline.hub.access import ANYBODY, NOBODY, OPERATORS, SUBPROTOCOL, Access, Grant, scope_of
-from pipeline.hub.conversation import House, subscribe
+from pipeline.hub.access import SUBPROTOCOL, TOKENS, Access
+from pipeline.hub.conversation import House, introduction, subscribe
+from pipeline.hub.grants import NOBODY, Grant
 from pipeline.hub.http import (
     Gate,
     Page,
     fields_of,
     globs_of,
     is_loopback,
+    refusal_page,
     subscription_of,
     text_page,
     trace_of,
 )
+from pipeline.hub.issuing import issue, wish_of
 from pipeline.hub.protocol import CloseCode, Goodbye
+from pipeline.hub.reception import Reception
 from pipeline.hub.service import Guard, MakeAdapter, Service
 from pipeline.hub.socket import SEND, Connection, Socket, remembering
 from pipeline.hub.sources import ingest
@@ -64,15 +70,15 @@ _websockets_logger.setLevel(logging.CRITICAL)  # a stranger's bad handshake is n
 class Hub:
     """The running server; ``serve`` makes one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what ``serve`` was given
         self,
         service: Service,
         settings: ServeSettings,
         adapters: Mapping[str, MakeAdapter],
         routes: Mapping[str, Route],
         guards: Mapping[str, Guard],
+        access: Access | None,
     ) -> None:
-        self.access: Access | None = None  #: without it, everybody may do everything
         self.inquiries: Mapping[str, Inquiry] = {}  #: further pages by path, as ``serve`` says
         self._service = service
         self._settings = settings
@@ -83,8 +89,14 @@ class Hub:
             "/readyz": self._readiness,
             **{path: _page_of(route) for path, route in routes.items()},
         }
+        self._personal: Mapping[str, Callable[[Grant, str], Page]] = {
+            SESSIONS: self._sessions,
+            TOKENS: self._token,
+        }
         self._site = site.load()
         self._gate = Gate(settings.host)
+        sockets = {EVENTS, *self._adapters}
+        self._reception = Reception(access, sockets, self._guards.keys())
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
         self._house = House(service, settings.reattach)
@@ -108,14 +120,14 @@ class Hub:
     # --- plain requests ---
 
     async def answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer a plain GET, or return None to let the websocket handshake go on."""
-        path = request.path.partition("?")[0]
-        page = self._gate.refusal(request.headers) or self._unwelcome(connection, path, request)
-        if page is None and path in self.inquiries:
-            page = await self._inquire(path, request)
-        page = page or self._page(path, request, grant_of(connection))
+        """Answer a plain request, or return None to let the websocket handshake go on."""
+        try:
+            page = await self._answer(connection, request)
+        except Goodbye as refusal:
+            page = refusal_page(refusal)
+        except InputError as error:
+            page = text_page(400, str(error))
         if page is None:
-            connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
             return None
         headers = Headers({
             "Content-Type": page.content_type,
@@ -126,25 +138,29 @@ class Hub:
         body = b"" if request.method == "HEAD" else page.body
         return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
 
-    def _unwelcome(self, connection: ServerConnection, path: str, request: Request) -> Page | None:
-        """Return why a token is asked for, or does not do; a signed format brings its own proof."""
-        scope = scope_of(path)
-        if self.access is None or scope is None or path in self._guards:
-            return None
-        grant = self.access.grant(request.headers)
-        if scope not in grant.scopes:
-            if grant == NOBODY:
-                return text_page(401, "a bearer token is missing or wrong")
-            return text_page(403, f"this token does not allow to {scope}")
-        if path in OPERATORS and grant.session_id != "*":
-            return text_page(403, "this token is for one session only")
-        if isinstance(connection, Connection):
+    async def _answer(self, connection: ServerConnection, request: Request) -> Page | None:
+        """Return the page asked for, or None for a websocket. Raises ``Goodbye``."""
+        path, _, query = request.path.partition("?")
+        page = self._gate.refusal(request.headers) or _wrong_method(path, request.method)
+        if page is not None:
+            return page
+        now = _wall_clock()
+        grant = self._reception.grant(path, query, request.headers, now=now)
+        if path in self.inquiries:
+            return await self._inquire(path, request)
+        page = self._page(path, request, grant)
+        if page is None:
+            self._reception.enter(grant, now=now)
+            assert isinstance(connection, Connection)
             connection.grant = grant
-        return None
+            waits = path == EVENTS or grant is NOBODY
+            connection.protocol.max_message_size = MAX_COMMAND if waits else MAX_MESSAGE
+        return page
 
     def _page(self, path: str, request: Request, grant: Grant) -> Page | None:
-        if path == SESSIONS:
-            return self._sessions(grant)
+        personal = self._personal.get(path)
+        if personal is not None:
+            return personal(grant, request.path.partition("?")[2])
         route = self._routes.get(path)
         if route is not None:
             return route()
@@ -165,10 +181,7 @@ class Hub:
     async def _inquire(self, path: str, request: Request) -> Page:
         if request.method != "GET":
             return text_page(405, "this address answers GET only")
-        try:
-            return await self.inquiries[path](fields_of(request.path.partition("?")[2]))
-        except (InputError, Goodbye) as error:
-            return text_page(400, str(error))
+        return await self.inquiries[path](fields_of(request.path.partition("?")[2]))
 
     def _readiness(self) -> Page:
         if self._house.stays.refusing:
@@ -176,10 +189,17 @@ class Hub:
         trouble = self._service.trouble
         return text_page(200, "ready") if trouble is None else text_page(503, trouble)
 
-    def _sessions(self, grant: Grant) -> Page:
+    def _sessions(self, grant: Grant, _: str) -> Page:
         sessions = [info for info in self._service.sessions() if grant.allows(info.id)]
         body = msgspec.json.encode({"sessions": sessions})
         return Page(200, "application/json", body)
+
+    def _token(self, grant: Grant, query: str) -> Page:
+        signing = self._reception.signing
+        if signing is None:
+            return text_page(404, "no tokens are signed here: there is no serve.signing_keys")
+        wish = wish_of(fields_of(query))
+        return issue(signing, grant, wish, now=_wall_clock(), jti=token_hex(16))
 
     # --- sockets ---
 
@@ -205,6 +225,13 @@ class Hub:
     async def _talk(self, peer: Socket) -> None:
         assert peer.connection.request is not None
         path, _, query = peer.connection.request.path.partition("?")
+        if peer.grant is NOBODY:
+            token = await introduction(peer)
+            peer.connection.grant = self._reception.introduced(path, token, now=_wall_clock())
+            peer.connection.protocol.max_message_size = (
+                MAX_COMMAND if path == EVENTS else MAX_MESSAGE
+            )
+        peer.limit_time()
         if path == EVENTS:
             await subscribe(peer, self._house, subscription_of(query))
             return
@@ -257,8 +284,17 @@ class Hub:
             peer.leave(Goodbye("the server stops", code=CloseCode.SHUTDOWN))
 
 
-def grant_of(connection: ServerConnection) -> Grant:
-    return connection.grant if isinstance(connection, Connection) else ANYBODY
+def _wall_clock() -> float:
+    """Return seconds since 1970."""
+    return datetime.now(UTC).timestamp()
+
+
+def _wrong_method(path: str, method: str) -> Page | None:
+    allowed = ("POST",) if path == TOKENS else ("GET", "HEAD")
+    if method in allowed:
+        return None
+    page = text_page(405, f"this address answers {' and '.join(allowed)} only")
+    return page._replace(headers={**page.headers, "Allow": ", ".join(allowed)})
 
 
 def _path_of(name: str) -> str:
@@ -314,8 +350,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
             f"not listening on {settings.host} without a token: whoever reaches it could listen in"
             ' and spend your quota; set [serve.tokens], or host = "127.0.0.1"'
         )
-    hub = Hub(service, settings, adapters, routes or {}, guards or {})
-    hub.access = access
+    hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
     hub.inquiries = inquiries or {}
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(

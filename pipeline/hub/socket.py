@@ -1,6 +1,7 @@
 """One accepted websocket, written to within bounds."""
 
 import asyncio
+import math
 import sys
 from contextlib import suppress
 
@@ -9,7 +10,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from pipeline.hub.access import ANYBODY, Grant
+from pipeline.hub.grants import ANYBODY, Grant
 from pipeline.hub.protocol import LOST, CloseCode, Goodbye
 from pipeline.hub.pulse import Pulse, Signs
 
@@ -85,10 +86,16 @@ class Socket:
         self.goodbye = Goodbye("", code=CloseCode.ENDED)
         self._pulse = Pulse(anyio.current_time())
         self._sent = 0  # bytes
+        self._until = math.inf
 
     @property
     def grant(self) -> Grant:
         return self.connection.grant
+
+    def limit_time(self) -> None:
+        """Begin the time that its grant gives the connection, if it gives one."""
+        if self.grant.lasts:
+            self._until = anyio.current_time() + self.grant.lasts
 
     def write(self, wire: bytes) -> bool:
         connection = self.connection
@@ -124,6 +131,14 @@ class Socket:
                 await self.connection.drain()
 
     async def receive(self) -> bytes | str:
+        if self._until == math.inf:
+            return await self._next()
+        if anyio.current_time() < self._until:
+            with anyio.CancelScope(deadline=self._until):
+                return await self._next()
+        raise Goodbye("the token's time is over: come with another one", code=CloseCode.EXPIRED)
+
+    async def _next(self) -> bytes | str:
         try:
             return await self.connection.recv()
         except ConnectionClosed as closed:

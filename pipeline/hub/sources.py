@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import Frame, SessionEndCommand, StartCommand
-from pipeline.hub.access import Grant
 from pipeline.hub.conversation import FIRST_MESSAGE, Errors, House, Peer, Replies, push
 from pipeline.hub.fanout import Subscriber, Topic
+from pipeline.hub.grants import Grant
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text, may_reconnect, text_frame
 from pipeline.hub.service import Adapter, Order
 from pipeline.hub.stays import Stay

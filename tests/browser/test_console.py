@@ -9,8 +9,10 @@ import pytest
 from playwright.async_api import Error, Page, WebSocket, expect
 from websockets.asyncio.client import connect
 
-from pipeline.hub.access import Access, Grant
+from pipeline.hub.access import Access
+from pipeline.hub.grants import Grant
 from pipeline.hub.server import serve
+from pipeline.hub.signed import Signing
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import ServeSettings
 from tests.loopback.test_service import SUPERSEDE, service, speak
@@ -115,16 +117,21 @@ async def test_a_cut_connection_is_taken_up_and_the_answer_is_whole() -> None:
     assert len(dialled) == 1
 
 
-async def test_a_token_is_asked_for_and_stays_out_of_every_address() -> None:
+@pytest.mark.parametrize("signing", [None, Signing({"k1": "k" * 32})], ids=["bearer", "signed"])
+async def test_a_token_is_asked_for_and_stays_out_of_every_address(
+    signing: Signing | None,
+) -> None:
     house = FakeHouse()
     house.session("s1")
-    access = Access({"open-sesame": Grant()})
+    access = Access({"open-sesame": Grant()}, signing)
     async with (
         serve(house, ServeSettings(port=0), adapters={"raw": RawAdapter}, access=access) as hub,
         chromium() as browser,
-        visit(browser, page_of(hub.url), forgive=["401"]) as page,
+        visit(browser, page_of(hub.url), forgive=["401", "404"]) as page,
     ):
         asked: list[str] = []
+        answers: list[Any] = []
+        page.on("response", lambda answer: answers.append(answer))
         page.on("request", lambda request: asked.append(request.url))
         page.on("websocket", lambda socket: asked.append(socket.url))
         await page.wait_for_selector("#token-dialog[open]")
@@ -141,3 +148,5 @@ async def test_a_token_is_asked_for_and_stays_out_of_every_address() -> None:
         assert [url for url in asked if "sesame" in url] == []
         await page.reload()
         await page.wait_for_selector("#connection[data-state=live]")
+        made = [answer.status for answer in answers if "/v1/tokens" in answer.url]
+        assert made[-2:] == [404 if signing is None else 200] * 2

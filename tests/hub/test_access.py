@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 
 from pipeline.events import ClientCommand, Command, SessionUpdateCommand
-from pipeline.hub.access import NEEDS, NOBODY, SCOPES, Access, Grant, scope_of
+from pipeline.hub.access import Access, scope_of
+from pipeline.hub.grants import NEEDS, NOBODY, SCOPES, Grant
 from pipeline.hub.protocol import CloseCode, Goodbye
 
 READ = Grant(frozenset({"subscribe"}))
@@ -21,7 +22,7 @@ ACCESS = Access({"s3cret": READ, "other": Grant(session_id="s1")})
     ],
 )
 def test_a_token_is_found_where_it_may_stand(headers: dict[str, str]) -> None:
-    assert ACCESS.grant(headers) == READ
+    assert ACCESS.grant(headers, now=0) == READ
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_a_token_is_found_where_it_may_stand(headers: dict[str, str]) -> None:
     ],
 )
 def test_anything_else_allows_nothing(headers: dict[str, str]) -> None:
-    assert ACCESS.grant(headers) == NOBODY
+    assert ACCESS.grant(headers, now=0) == NOBODY
 
 
 def test_tokens_are_not_printed() -> None:

@@ -11,8 +11,9 @@ from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError, SubscribeError
 from pipeline.events import ErrorEvent, SessionEnded, decode_event
-from pipeline.hub.access import Access, Grant
+from pipeline.hub.access import Access
 from pipeline.hub.client import connect
+from pipeline.hub.grants import Grant
 from pipeline.hub.protocol import CloseCode
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter

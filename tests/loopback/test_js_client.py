@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pipeline.events import ResponseDelta
-from pipeline.hub.access import Access, Grant
+from pipeline.hub.access import Access
+from pipeline.hub.grants import Grant
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import ServeSettings

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 import pipeline
 from pipeline.hub import site
-from pipeline.hub.access import Access, Grant
+from pipeline.hub.access import Access
+from pipeline.hub.grants import Grant
 from pipeline.hub.server import serve
 from pipeline.settings import ServeSettings
 from tests.support.house import FakeHouse

@@ -21,7 +21,8 @@ from msgspec import convert
 
 from pipeline.audio.pcm import Format
 from pipeline.cli.minting import minting
-from pipeline.hub.access import Access, Grant
+from pipeline.hub.access import Access
+from pipeline.hub.grants import Grant
 from pipeline.hub.server import serve
 from pipeline.settings import LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.speech import Heard, StreamClosed

@@ -4,13 +4,14 @@ import { connect } from "../../pipeline/hub/web/client.js";
 
 const [url, options] = process.argv.slice(2);
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
-const { slow, ...wishes } = JSON.parse(options);
+const { slow, tokens, ...wishes } = JSON.parse(options);
 const paused = Promise.withResolvers();
 const onState = (state) => {
   print({ state });
   if (state === "paused") paused.resolve();
 };
 try {
+  if (tokens) wishes.token = async () => tokens.shift(); // another one for each connection
   const events = connect(url, { ...wishes, onState });
   if (slow) await paused.promise;
   for await (const event of events) print({ event });

@@ -2,7 +2,7 @@
 
 import { Feed } from "./feed.js";
 import { Gap, PipelineError, Resume } from "./resume.js";
-import { abandon, address, dial, refusal } from "./socket.js";
+import { abandon, address, dial, nextToken, refusal } from "./socket.js";
 import { Subscription } from "./subscription.js";
 
 const MOST_BUFFERED = 1 << 20; // bytes on their way to the server; more audio is dropped
@@ -17,7 +17,8 @@ export class Session {
   #url;
   #options;
   #events;
-  #socket;
+  #socket = null; // until there is a token
+  #closed = false;
   #resume = null; // once there is a session
   #feed;
   #subscription = null;
@@ -27,7 +28,7 @@ export class Session {
   #refusal = null;
 
   constructor(url, options = {}) {
-    const { audio = DEFAULT_AUDIO, sessionId, prompts, token = "" } = options;
+    const { audio = DEFAULT_AUDIO, sessionId, prompts } = options;
     this.#events = options.events?.length ? [ALWAYS, ...options.events] : [];
     this.#url = url;
     this.#options = options;
@@ -41,17 +42,7 @@ export class Session {
     const start = { type: "session.start", audio };
     if (sessionId) start.session_id = sessionId;
     if (prompts) start.prompts = prompts;
-    const source = address(url, "/v1/ingest/raw");
-    if (this.#events.length) source.searchParams.set("events", this.#events.join());
-    const socket = (this.#socket = dial(source, token));
-    let opened = false;
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      opened = true;
-      socket.send(JSON.stringify(start));
-    };
-    socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
-    socket.onclose = (end) => this.#closed(end, opened);
+    this.#dial(start);
   }
 
   /** Resolves with the session's id once it has begun; rejects when it was refused. */
@@ -78,7 +69,7 @@ export class Session {
 
   /** Send audio in the format that was announced; returns false when it had to be dropped. */
   audio(data) {
-    if (this.#socket.readyState !== WebSocket.OPEN) return false;
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     if (this.id === null || this.#socket.bufferedAmount > MOST_BUFFERED) {
       this.dropped += data.byteLength;
       return false;
@@ -137,9 +128,32 @@ export class Session {
 
   /** Hang up, and listen no more. */
   close() {
-    abandon(this.#socket);
+    this.#closed = true;
+    if (this.#socket) abandon(this.#socket);
     this.#subscription?.close();
     this.#finish();
+  }
+
+  async #dial(start) {
+    const source = address(this.#url, "/v1/ingest/raw");
+    if (this.#events.length) source.searchParams.set("events", this.#events.join());
+    let token;
+    try {
+      token = await nextToken(this.#options.token ?? "");
+      if (this.#closed) return;
+      this.#socket = dial(source, token);
+    } catch (error) {
+      return this.#finish(error);
+    }
+    const socket = this.#socket;
+    let opened = false;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      opened = true;
+      socket.send(JSON.stringify(start));
+    };
+    socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
+    socket.onclose = (end) => this.#hungUp(end, opened, token);
   }
 
   // --- what it says ---
@@ -169,10 +183,9 @@ export class Session {
     for (const text of this.#unsent.splice(0)) this.#socket.send(text);
   }
 
-  async #closed({ code, reason }, opened) {
+  async #hungUp({ code, reason }, opened, token) {
     if (this.#resume?.over) return this.#finish();
     if (this.id !== null) return this.#followToTheEnd();
-    const { token } = this.#options;
     const refused = opened ? null : await refusal(address(this.#url, "/v1/ingest/raw"), token);
     const said = this.#refusal?.message ?? (reason || "the connection was lost");
     this.#finish(refused ?? new PipelineError(said, this.#refusal?.code ?? code));

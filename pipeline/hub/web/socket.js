@@ -10,6 +10,9 @@ export function address(url, path) {
   return base;
 }
 
+/** The token of the next connection: `token` itself, or what it returns, a signed one say. */
+export const nextToken = async (token) => (typeof token === "function" ? await token() : token);
+
 export function dial(url, token) {
   try {
     return new WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : []);
@@ -30,13 +33,14 @@ export function abandon(socket) {
  * Say why the server did not take a websocket, or null where it may yet: a browser does not
  * tell a page the status of a handshake that failed, so it is asked for again without one.
  */
-export async function refusal(url, token) {
+export async function refusal(url, token, { renewable = false } = {}) {
   const plain = new URL(url);
   plain.protocol = plain.protocol.replace("ws", "http");
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   try {
     const answer = await fetch(plain, { headers, cache: "no-store" });
     if (![401, 403, 404, 421].includes(answer.status)) return null;
+    if (renewable && answer.status === 401) return null; // this one is used up, or has expired
     return new PipelineError((await answer.text()).trim(), answer.status);
   } catch {
     return null; // out of reach, or not of this origin

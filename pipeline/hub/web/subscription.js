@@ -2,7 +2,7 @@
 
 import { Feed } from "./feed.js";
 import { Gap, mayReconnect, PipelineError, Resume } from "./resume.js";
-import { abandon, address, dial, pause, refusal } from "./socket.js";
+import { abandon, address, dial, nextToken, pause, refusal } from "./socket.js";
 
 const BACKOFF = 250; // milliseconds before the second try, doubled up to BACKOFF_MOST
 const BACKOFF_MOST = 5_000;
@@ -100,9 +100,10 @@ export class Subscription {
   }
 
   /** Throw when there is no use in coming back. */
-  async #check({ code, cause, opened }, since) {
+  async #check({ code, cause, opened, token }, since) {
     if (!mayReconnect(code)) throw new PipelineError(`closed with ${code}: ${cause}`, code);
-    const refused = opened ? null : await refusal(this.#url, this.#token);
+    const renewable = typeof this.#token === "function";
+    const refused = opened ? null : await refusal(this.#url, token, { renewable });
     if (refused) throw refused;
     if (Date.now() - since > this.#patience) {
       throw new PipelineError(`${this.#url.host} is out of reach: ${cause}`, code);
@@ -110,11 +111,13 @@ export class Subscription {
   }
 
   /** Be connected once; resolves with how it ended. */
-  #visit() {
+  async #visit() {
+    this.#say("connecting");
+    const token = await nextToken(this.#token);
     return new Promise((resolve, reject) => {
-      this.#say("connecting");
-      const socket = (this.#socket = dial(this.#url, this.#token));
-      const end = { code: 1006, cause: "the connection was lost", opened: false, heard: false };
+      if (this.#feed.isOver) return resolve({}); // closed meanwhile
+      const socket = (this.#socket = dial(this.#url, token));
+      const end = { code: 1006, cause: "the connection was lost", opened: false, heard: false, token };
       let last = Date.now();
       const leave = (changes, done = () => resolve(end)) => {
         clearInterval(watchdog);
