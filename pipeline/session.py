@@ -196,7 +196,7 @@ class Session:
             case _:
                 raise InputError(f"{type_of(command)} means nothing in a running session")
 
-    async def finish(self) -> None:
+    async def finish(self, reason: str = "source_ended") -> None:
         """The source is over: hear the last turn out, answer it, end. Returns when all is shown.
 
         Raises ``JournalError`` when that waits for a disk that takes nothing.
@@ -215,7 +215,7 @@ class Session:
                 self._turn_events(tracker.finish())
             self._dispatch.do(self._ledger.finish(self._now()))
             await self._dispatch.settled()
-            self._end("source_ended")
+            self._end(reason)
         with anyio.move_on_after(WRITTEN) as patience:
             await self.topic.ended.wait()
         if patience.cancelled_caught:

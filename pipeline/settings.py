@@ -216,6 +216,7 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     max_subscribers: Positive = 2000
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
     reattach: Seconds = 10.0  #: seconds for a source that was cut off to come back
+    idle: Seconds = 300.0  #: seconds in which a source may send nothing; 0 is for ever
     log: Literal["text", "json"] = "text"  #: on stderr: lines, or a JSON object a line
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_text: bool = False  #: the log holds what was said and answered, too

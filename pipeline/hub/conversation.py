@@ -79,9 +79,10 @@ class Errors:
 class House:
     """What every conversation shares."""
 
-    def __init__(self, service: Service, patience: float) -> None:
+    def __init__(self, service: Service, patience: float, idle: float) -> None:
         self.service = service
         self.patience = patience  #: seconds for a source that was cut off to come back
+        self.idle = idle  #: seconds in which a source may say nothing; 0 is for ever
         self.circle: set[Subscriber] = set()  #: who gets heartbeats
         self.stays = Stays()
 

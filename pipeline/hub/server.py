@@ -99,7 +99,7 @@ class Hub:
         self._reception = Reception(access, sockets, self._guards.keys())
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
-        self._house = House(service, settings.reattach)
+        self._house = House(service, settings.reattach, settings.idle)
         self._empty = anyio.Event()
         self.port = 0
 

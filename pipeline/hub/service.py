@@ -38,8 +38,11 @@ class LiveSession(Protocol):
         """Carry ``command`` out. Raises a ``PipelineError`` that says what is wrong with it."""
         ...
 
-    async def finish(self) -> None:
-        """The source is over: finish the last turns, and return once the session has ended."""
+    async def finish(self, reason: str = ...) -> None:
+        """The source is over: finish the last turns, and return once the session has ended.
+
+        ``reason`` is what ``session.ended`` says then.
+        """
         ...
 
 

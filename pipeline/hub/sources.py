@@ -72,7 +72,7 @@ async def _host(
 async def _see_out(stay: Stay, patience: float) -> None:
     await stay.until_over(patience)
     if not stay.session.topic.ended.is_set():
-        await stay.session.finish()
+        await stay.session.finish(stay.reason)
 
 
 def _within(grant: Grant, start: StartCommand) -> StartCommand:
@@ -164,6 +164,8 @@ class _Source:
         self._errors = Errors(peer if adapter.takes_events else None)
         self._reading = anyio.CancelScope()
         self._farewell: list[Goodbye] = []
+        self._idle: Goodbye | None = None  # it said nothing for too long
+        self._active = anyio.current_time()  # when it last said something
 
     async def attend(self, stay: Stay, orders: Iterable[Order], house: House) -> Goodbye | None:
         """Feed the session and send back what comes of it, until the source is over or gone.
@@ -178,6 +180,8 @@ class _Source:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(push, replies, self._reading, self._farewell)
                 tasks.start_soon(_until_ended, topic, self._reading)
+                if house.idle:
+                    tasks.start_soon(self._until_idle, stay, house.idle)
                 await self._feed(stay, orders)
                 if stay.over:
                     await topic.ended.wait()
@@ -190,7 +194,21 @@ class _Source:
         farewell = self._farewell[0] if self._farewell else None
         if farewell is not None and not stay.over:
             await self._peer.dismiss(farewell)
-        return farewell if farewell is not None and farewell.code != CloseCode.ENDED else None
+        if farewell is None or farewell.code == CloseCode.ENDED:
+            return self._idle
+        return farewell
+
+    async def _until_idle(self, stay: Stay, patience: float) -> None:
+        """End the session when its source is there and silent: speech-to-text bills meanwhile."""
+        left = patience
+        while left > 0:
+            await anyio.sleep(left)
+            left = self._active + patience - anyio.current_time()
+        if stay.is_of(self._reading):
+            text = f"nothing came for {patience:g} s (serve.idle): the session has ended"
+            self._idle = Goodbye(text, code=CloseCode.ENDED)
+            stay.reason = "idle"
+            stay.end()
 
     def _replies(self, stay: Stay) -> Replies:
         """Return what goes back over the source's own socket."""
@@ -237,6 +255,7 @@ class _Source:
     async def _carry_out(self, stay: Stay, orders: Iterable[Order]) -> bool:
         session = stay.session
         for order in orders:
+            self._active = anyio.current_time()
             if isinstance(order, bytes):
                 await session.audio(order)
             elif isinstance(order, SessionEndCommand):

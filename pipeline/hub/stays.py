@@ -20,6 +20,7 @@ class Stay:
         self.audio = start.audio
         self.answered = 0  #: ``seq`` up to which its sources were answered in their own format
         self.over = False  #: no source feeds it any more, nor will
+        self.reason = "source_ended"  #: why, for ``session.ended``
         self._reading: anyio.CancelScope | None = None  # of the source that feeds it
         self._news = anyio.Event()
 

@@ -58,8 +58,8 @@ class FakeSession:
         self.turns += 1
         self.say(TurnCompleted(turn=self.turns, text=command.text, end_of_turn_delay=None))
 
-    async def finish(self) -> None:
-        self.end("source_ended")
+    async def finish(self, reason: str = "source_ended") -> None:
+        self.end(reason)
 
 
 class FakeHouse:

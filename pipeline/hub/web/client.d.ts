@@ -44,7 +44,7 @@ export interface SessionUpdated extends Envelope {
 /** A session is over: its last event. */
 export interface SessionEnded extends Envelope {
   type: "session.ended";
-  /** source_ended, client, shutdown, error */
+  /** source_ended, idle, client, shutdown, error */
   reason: string;
   totals: Totals;
 }
