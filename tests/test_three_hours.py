@@ -98,7 +98,7 @@ async def test_three_hours_with_losses_and_a_roll_over_keep_memory_flat() -> Non
     assert len(lost) == 3
     assert last.said == ["Terminate"]  # nobody was interrupted
     assert following.opened - last.opened == pytest.approx(0.8 * 10_800, abs=TURN)
-    assert following.opened % TURN > BEFORE + 0.5 + 0.4  # and nobody was speaking
+    assert int(following.opened) % TURN != 1  # and nobody was speaking: the first word was out
     assert max(meeting.kept) < KEPT
     # From the end of the first quarter on, when every buffer is full: the transcript grows, by a
     # record, a text and a number a turn, and nothing else does.

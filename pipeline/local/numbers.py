@@ -50,6 +50,10 @@ class NumberEar:
             self._now += sum(1 for _ in run)
             yield from self._silence()
 
+    def end_turn(self) -> None:
+        """Forget what was heard: the turn is over, and has been told."""
+        self._words = []
+
     def _word_ended(self) -> Iterator[Partial]:
         if self._value >= BASE and self._now - self._since >= HEARD_MS:
             text = f"{self._value - BASE}"

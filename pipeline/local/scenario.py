@@ -51,6 +51,7 @@ class Connection(SttLine, frozen=True, kw_only=True, tag="connection"):
     heartbeat_ms: float | None = None  #: a Heartbeat so often, asked for or not
     key: str | None = None  #: what Authorization must say; else Error and close 1008
     http_status: int = 101  #: another one refuses the handshake
+    partials: bool = True  #: false: of each turn only its end is told
     hear_numbers: bool = False  #: hear what ``numbers.spoken`` says: a Turn per silence
     strict_audio: bool = False  #: Error 3007 for frames outside 50-1000 ms or sent too fast
 

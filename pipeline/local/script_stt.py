@@ -19,6 +19,8 @@ from pipeline.local.scenario import (
     ErrorFrame,
     Heartbeat,
     LlmResponse,
+    Partial,
+    Pause,
     RawMessage,
     Silent,
     SpeechStarted,
@@ -107,8 +109,8 @@ class Play:
         """Take audio, and understand it where the scenario says so."""
         self.audio(len(data), now)
         if self._ear is not None:
-            turns = [self._turn.say(line, self.audio_ms) for line in self._ear.feed(data)]
-            self._later.append((now, [*turns]))
+            turns = [turn for line in self._ear.feed(data) for turn in self._say(line)]
+            self._later.append((now, turns))
 
     def audio(self, size: int, now: float) -> None:
         self._audio += size
@@ -128,6 +130,8 @@ class Play:
                 if self._turn.is_open:
                     at = now + self._how.force_ms / 1000
                     self._later.append((at, [self._turn.flush()]))
+                if self._ear is not None:
+                    self._ear.end_turn()
                 self._messages.append("ForceEndpoint")
             case {"type": "KeepAlive" | "UpdateConfiguration" as kind}:
                 self._messages.append(kind)
@@ -190,7 +194,7 @@ class Play:
             self._messages.remove(line.on)
         match line:
             case TurnLine():
-                return [self._turn.say(line, self.audio_ms)]
+                return self._say(line)
             case SpeechStarted():
                 at = line.timestamp_ms
                 return [
@@ -208,6 +212,11 @@ class Play:
                 return _error(line)
             case _:
                 return self._stop(line)
+
+    def _say(self, line: TurnLine) -> list[Action]:
+        said = self._turn.say(line, self.audio_ms)
+        hidden = isinstance(line, Partial | Pause) and not self._how.partials
+        return [] if hidden else [said]
 
     def _stop(self, line: AnySttLine) -> list[Action]:
         self._quiet = True

@@ -308,9 +308,13 @@ class SpeechToText:
         return speech_share(self._latest(seconds), self._connection.encoding)
 
     async def _end_mute_turn(self, call: Call, now: float) -> None:
-        """End an open turn when the source has stopped sending: no silence ends it then."""
+        """End an open turn when the source has stopped sending: no silence ends it then.
+
+        Where nobody sees turns open there may be one; to force an end without one is harmless.
+        """
         mute = now - self._came > MUTE and call.caught_up and not self._finishing
-        if mute and self._stitch.open_from is not None and call.ended_mute != call.cursor:
+        is_open = self._stitch.open_from is not None or not self._connection.partials
+        if mute and is_open and call.ended_mute != call.cursor:
             call.ended_mute = call.cursor
             await call.tell(wire.FORCE_ENDPOINT)
 

@@ -50,6 +50,7 @@ class Link:
         self.heartbeat: float | None = None  #: when it said so last
         self.sent_at_heartbeat = 0.0  #: seconds of audio
         self.spoke: float | None = None  #: when the last message came
+        self.sent_when_spoke = 0.0  #: seconds of audio
         self.expires_at: float | None = None  #: Unix seconds
         self.note = ""  #: of the last message, worth a line in the log
         self._connection = connection
@@ -75,7 +76,7 @@ class Link:
 
     def receive(self, data: bytes | str, now: float) -> Sequence[Heard]:
         """Return what one message says. Raises ``SttRefused`` when it cannot be read."""
-        self.spoke = now
+        self.spoke, self.sent_when_spoke = now, self.sent
         self.note = ""
         try:
             message = wire.decode(data)

@@ -42,7 +42,8 @@ class Watchdog:
         self, link: Link, now: float, opened: float, share: Callable[[float], float]
     ) -> str | None:
         spoke = opened if link.spoke is None else link.spoke
-        if not self._partials or now - spoke <= DEAF or link.sent < DEAF:
+        unanswered = link.sent - link.sent_when_spoke  # a source that stalls is not answered either
+        if not self._partials or now - spoke <= DEAF or unanswered < DEAF:
             return None
         if self._deaf is not None and now - self._deaf < DEAF_EVERY:
             return None
