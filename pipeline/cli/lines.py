@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TextIO, assert_never
 
-from pipeline.cli.scene import AnswerRow, NoteRow, Row, Scene, TotalsRow, TurnRow
+from pipeline.cli.scene import AnswerRow, Discarded, NoteRow, Row, Scene, TotalsRow, TurnRow
 from pipeline.cli.wording import clock, stages, took
 from pipeline.events import ServerEvent, SessionCreated
 
@@ -27,7 +27,7 @@ def lines_of(row: Row, *, several_prompts: bool = False) -> Iterator[str]:
 def _answer(row: AnswerRow, *, several_prompts: bool) -> Iterator[str]:
     turns = ", ".join(map(str, row.turns)) or "the session"
     name = f"{row.prompt} " if several_prompts else ""
-    label = " [speculative, adopted]" if row.speculative else ""
+    label = f" [{row.label}]" if row.label else ""
     ending = f" [{row.ending}]" if row.ending else ""
     yield f"{clock(row.at):>8}    {name}answer to {turns}{label}{ending}: {row.text or '(no text)'}"
     if row.done is not None and not row.ending:
@@ -50,12 +50,21 @@ class LineView:
         scene.feed(event)
         if isinstance(event, SessionCreated):
             self._write(event.session_id, introduction(event))
+        self._write_settled(event.session_id, scene)
+        if scene.ended:
+            del self._scenes[event.session_id]
+
+    def discarded(self, guess: Discarded) -> None:
+        """Write down a guess that came to nothing."""
+        if scene := self._scenes.get(guess.session_id):
+            scene.discarded(guess)
+            self._write_settled(guess.session_id, scene)
+
+    def _write_settled(self, session_id: str, scene: Scene) -> None:
         several = len(scene.prompts) > 1
         for row in scene.take_settled():
             for line in lines_of(row, several_prompts=several):
-                self._write(event.session_id, line)
-        if scene.ended:
-            del self._scenes[event.session_id]
+                self._write(session_id, line)
         self._out.flush()
 
     def _write(self, session_id: str, line: str) -> None:

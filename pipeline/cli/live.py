@@ -7,7 +7,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.scene import AnswerRow, NoteRow, Row, Scene, TotalsRow, TurnRow
+from pipeline.cli.scene import AnswerRow, Discarded, NoteRow, Row, Scene, TotalsRow, TurnRow
 from pipeline.cli.wording import clock, stages, took
 from pipeline.events import ResponseDone, ServerEvent
 
@@ -46,9 +46,8 @@ def _columns(at: int, mark: Text, body: RenderableType) -> Table:
 
 
 def _answer(row: AnswerRow, *, several_prompts: bool) -> RenderableType:
-    struck = row.done is not None and row.done.status == "cancelled"
-    text = Text(row.text, "strike dim" if struck else "")
-    if row.done is None:
+    text = Text(row.text, "strike dim" if row.is_struck else "")
+    if not row.settled:
         text.append("▌", "magenta")
     labels = [
         (f"{row.prompt}: ", "magenta", several_prompts),
@@ -56,8 +55,8 @@ def _answer(row: AnswerRow, *, several_prompts: bool) -> RenderableType:
     ]
     head = Text.assemble(*((label, style) for label, style, wanted in labels if wanted))
     line = head.append_text(text)
-    if row.speculative:
-        line.append("  speculative, adopted", "cyan")
+    if row.label:
+        line.append(f"  {row.label}", "cyan")
     if row.ending:
         failed = row.done is not None and row.done.status == "failed"
         line.append(f"{'  ' if row.text else ''}{row.ending}", "red" if failed else "yellow")
@@ -100,6 +99,14 @@ class LiveView:
     def show(self, event: ServerEvent) -> None:
         """Take the next event."""
         self._scene.feed(event)
+        self._update()
+
+    def discarded(self, guess: Discarded) -> None:
+        """Show a guess that came to nothing."""
+        self._scene.discarded(guess)
+        self._update()
+
+    def _update(self) -> None:
         settled = self._scene.take_settled()
         room = max(4, self._console.height - 2)
         self._live.update(self._drawn(self._scene.rows[-room:]))

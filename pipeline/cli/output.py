@@ -13,6 +13,7 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from pipeline.cli.scene import Discarded
 from pipeline.errors import PipelineError
 from pipeline.events import Frame, ServerEvent, Unknown, decode_event
 
@@ -23,18 +24,24 @@ BACKLOG = 100_000
 GOODBYE = 2.0
 
 
+#: what may be shown: events as they stand in the log, and what none of them tells
+Item = Frame | Discarded
+
+
 class View(Protocol):
     """Something that shows events."""
 
     def show(self, event: ServerEvent) -> None: ...
 
+    def discarded(self, guess: Discarded) -> None: ...
+
     def close(self) -> None: ...
 
 
 class Printer(Protocol):
-    """Something that takes events as they stand in the log."""
+    """Something that takes what may be shown."""
 
-    def write(self, frames: Sequence[Frame]) -> None: ...
+    def write(self, items: Sequence[Item]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -45,7 +52,8 @@ class JsonLines:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
 
-    def write(self, frames: Sequence[Frame]) -> None:
+    def write(self, items: Sequence[Item]) -> None:
+        frames = (item for item in items if isinstance(item, Frame))
         self._out.write(b"".join(frame.data + b"\n" for frame in frames))
         self._out.flush()
 
@@ -59,9 +67,12 @@ class Viewed:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def write(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
-            event = decode_event(frame.data)
+    def write(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Discarded):
+                self._view.discarded(item)
+                continue
+            event = decode_event(item.data)
             if not isinstance(event, Unknown):
                 self._view.show(event)
 
@@ -89,18 +100,18 @@ def printer(*, json: bool, name_sessions: bool = False) -> Printer:
 
 
 @asynccontextmanager
-async def printing(to: Printer) -> AsyncGenerator[Callable[[Frame], None]]:
-    """Give a function that hands a frame to ``to`` and never waits.
+async def printing(to: Printer) -> AsyncGenerator[Callable[[Item], None]]:
+    """Give a function that hands an item to ``to`` and never waits.
 
     On leaving, also when cancelled, what was handed over is still written, for a while.
     Raises ``OutputStuck`` from that function when the reader is too far behind.
     """
-    send, receive = anyio.create_memory_object_stream[Frame](BACKLOG)
+    send, receive = anyio.create_memory_object_stream[Item](BACKLOG)
     done = anyio.Event()
 
-    def put(frame: Frame) -> None:
+    def put(item: Item) -> None:
         try:
-            send.send_nowait(frame)
+            send.send_nowait(item)
         except anyio.BrokenResourceError:
             pass  # nobody reads any more; ``_write`` has raised why
         except anyio.WouldBlock:
@@ -119,22 +130,22 @@ async def printing(to: Printer) -> AsyncGenerator[Callable[[Frame], None]]:
 
 
 async def _write(
-    receive: MemoryObjectReceiveStream[Frame],
+    receive: MemoryObjectReceiveStream[Item],
     to: Printer,
     done: anyio.Event,
     scope: anyio.CancelScope,
 ) -> None:
     try:
         with scope, receive:
-            async for frame in receive:
-                batch = [frame, *_waiting(receive)]
+            async for item in receive:
+                batch = [item, *_waiting(receive)]
                 await to_thread.run_sync(to.write, batch, abandon_on_cancel=True)
             await to_thread.run_sync(to.close, abandon_on_cancel=True)
     finally:
         done.set()
 
 
-def _waiting(receive: MemoryObjectReceiveStream[Frame]) -> list[Frame]:
+def _waiting(receive: MemoryObjectReceiveStream[Item]) -> list[Item]:
     """Return what else is there already."""
     waiting = receive.statistics().current_buffer_used
     return [receive.receive_nowait() for _ in range(waiting)]

@@ -1,7 +1,8 @@
 """``pipeline run``: a recording in, its turns and the answers to them out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,15 @@ from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.interrupt import interrupt_ends
-from pipeline.cli.output import printer, printing, progress
+from pipeline.cli.output import Item, printer, printing, progress
+from pipeline.cli.scene import Discarded
 from pipeline.cli.source import Wish, open_source
 from pipeline.cli.stored import NOT_YET, ask, planned_over
 from pipeline.configuration import load
 from pipeline.defaults import STORED_PROMPTS
 from pipeline.errors import SettingsError
 from pipeline.events import Encoding, StartCommand
+from pipeline.requests.response import CallReport
 from pipeline.session import Session
 from pipeline.settings import Policy, Prompt, Settings
 from pipeline.upstream import Plan, plan
@@ -171,9 +174,21 @@ async def _play(
 ) -> int:
     async with (
         printing(printer(json=json)) as put,
-        open_app(settings, planned, tell=progress, on_frame=put) as app,
+        open_app(
+            settings,
+            planned,
+            tell=progress,
+            on_frame=put,
+            observe=(partial(_guesses, put),),
+        ) as app,
     ):
         return await _session(app, source, speed)
+
+
+def _guesses(put: Callable[[Item], None], session_id: str, call: CallReport) -> None:
+    """Have the guesses shown that came to nothing."""
+    if call.outcome == "discarded":
+        put(Discarded(session_id, call.prompt, call.turns, call.reason or "", call.text))
 
 
 async def _session(app: App, source: Source, speed: float) -> int:

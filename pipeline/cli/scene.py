@@ -57,6 +57,29 @@ class AnswerRow(Struct):
     done: ResponseDone | None = None
     ending: str = ""  #: how it ended, unless it was completed
     settled: bool = False
+    discarded: bool = False  #: it was a guess that came to nothing
+
+    @property
+    def label(self) -> str:
+        """What to call an answer that was begun early."""
+        if not self.speculative:
+            return ""
+        return "speculative" if self.discarded else "speculative, adopted"
+
+    @property
+    def is_struck(self) -> bool:
+        """What stands there does not count any more."""
+        return self.discarded or (self.done is not None and self.done.status == "cancelled")
+
+
+class Discarded(Struct, frozen=True):
+    """A guess that came to nothing. Subscribers never hear of it, so no event tells it."""
+
+    session_id: str
+    prompt: str
+    turns: tuple[int, ...]
+    reason: str
+    text: str  #: what there was of it
 
 
 class NoteRow(Struct):
@@ -92,6 +115,7 @@ class Scene:
         self.end_to_end: list[float] = []  #: milliseconds, of each response that has one
         self.ended = False
         self._newest_turn: int | None = None
+        self._now = 0  # milliseconds on the session's clock, of the last event
 
     def __repr__(self) -> str:
         return f"<Scene {len(self.rows)} open rows, ended={self.ended}>"
@@ -104,6 +128,7 @@ class Scene:
 
     def feed(self, event: ServerEvent) -> None:
         """Take the next event of the session."""
+        self._now = event.t
         match event:
             case TurnUpdated() | TurnCompleted() | TurnRevisedEvent():
                 self._turn(event)
@@ -113,6 +138,12 @@ class Scene:
                 self._session(event)
             case _:
                 self._note(event)
+
+    def discarded(self, guess: Discarded) -> None:
+        """Take note of a guess that came to nothing."""
+        row = AnswerRow(self._now, "", guess.prompt, guess.turns, guess.text, speculative=True)
+        row.discarded, row.ending, row.settled = True, f"discarded: {guess.reason}", True
+        self.rows.insert(self._place_of(guess.turns), row)
 
     def _turn(self, event: TurnUpdated | TurnCompleted | TurnRevisedEvent) -> None:
         row = self._turn_row(event.turn)

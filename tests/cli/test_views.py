@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline.cli.lines import LineView
 from pipeline.cli.live import LiveView, drawn
 from pipeline.cli.output import JsonLines, Viewed
-from pipeline.cli.scene import Scene
+from pipeline.cli.scene import Discarded, Scene
 from pipeline.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
 from tests.cli.story import asked, created, done, ended, partial, superseded, turn
 
@@ -46,6 +46,28 @@ def test_an_adopted_speculation_is_labelled() -> None:
     assert "answer to 1 [speculative, adopted]: Ho." in shown
 
 
+GUESS = Discarded("", "reply", (2,), "speech resumed", "You mean")
+
+
+def test_a_guess_that_came_to_nothing_is_shown_and_says_why() -> None:
+    out = io.StringIO()
+    view = LineView(out)
+    view.show(created())
+    view.show(partial(2, "going on", 400))
+    view.discarded(GUESS)
+    view.show(turn(2, "Going on and on.", 700))
+    assert out.getvalue().splitlines()[1:] == [
+        "  0:00.7  turn 2: Going on and on.",
+        "  0:00.4    answer to 2 [speculative] [discarded: speech resumed]: You mean",
+    ]
+
+
+def test_a_program_is_told_nothing_that_no_event_tells() -> None:
+    out = io.BytesIO()
+    JsonLines(out).write([GUESS])
+    assert out.getvalue() == b""
+
+
 def test_lines_of_several_sessions_say_whose_they_are() -> None:
     one, other = (
         ErrorEvent(session_id=name, t=0, error=ErrorDetail(type="x", message="oh"))
@@ -76,6 +98,19 @@ def test_overtaken_text_is_struck_through_and_says_so() -> None:
     answer = styled(*superseded())[1]
     assert "\x1b[2;9mTuesday it" in answer  # dim, struck through
     assert "\x1b[33m  superseded by turn 2 after 410 ms" in answer  # yellow
+
+
+def test_a_guess_that_came_to_nothing_is_struck_through() -> None:
+    console = terminal()
+    view = LiveView(console)
+    view.show(created())
+    view.discarded(GUESS)
+    view.close()
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "\x1b[2;9mYou mean" in shown
+    assert "speculative\x1b" in shown
+    assert "discarded: speech resumed" in shown
 
 
 def test_a_partial_is_in_italics_and_a_turn_is_not() -> None:

@@ -125,6 +125,26 @@ async def test_json_is_the_events_of_the_session_without_a_gap() -> None:
     assert answers == ["You said: Ask not what.", "You said: Your country."]
 
 
+async def test_a_guess_that_came_to_nothing_is_shown_to_people_only() -> None:
+    hesitant: list[dict[str, object]] = [
+        {"stt": "connection", "style": "u3"},
+        {"stt": "pause", "at_ms": 2000, "text": "Can you send it", "confidence": 0.3},
+        {"stt": "partial", "at_ms": 6000, "text": "Can you send it to the office"},
+        {"stt": "end", "at_ms": 8000, "text": "Can you send it to the office?"},
+    ]
+    async with simulate(hesitant) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        people = await pipeline("run", RECORDING, *words, "--speculate")
+    async with simulate(hesitant) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        programs = await pipeline("run", RECORDING, *words, "--speculate", "--json")
+    assert "answer to 1 [speculative] [discarded: speech resumed]: " in people.out
+    assert (people.code, programs.code) == (0, 0)
+    assert [e.text for e in programs.events if isinstance(e, ResponseDone)] == [
+        "You said: Can you send it to the office?"
+    ]
+
+
 async def test_what_a_later_turn_overtakes_is_over_before_its_successor_begins() -> None:
     slow = {"llm": "reply", "match": "ask not", "text": "a b c d", "token_ms": 1000}
     async with simulate([*SPEECH, slow]) as sim:

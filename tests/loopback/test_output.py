@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pipeline.cli import output
-from pipeline.cli.output import OutputStuck, printing
+from pipeline.cli.output import Item, OutputStuck, printing
 from pipeline.events import Frame
 
 FRAMES = [Frame(seq, "x", b"{}") for seq in range(1, 6)]
@@ -26,10 +26,10 @@ class Paper:
         self.may_go = threading.Event()
         self.may_go.set()
 
-    def write(self, frames: Sequence[Frame]) -> None:
+    def write(self, items: Sequence[Item]) -> None:
         self.may_go.wait(10)
         self.batches += 1
-        self.written += [frame.seq for frame in frames]
+        self.written += [item.seq for item in items if isinstance(item, Frame)]
 
     def close(self) -> None:
         self.closed = True
@@ -94,7 +94,7 @@ async def test_a_reader_too_far_behind_is_an_error(monkeypatch: pytest.MonkeyPat
 
 async def test_after_a_reader_went_away_nothing_more_is_written() -> None:
     class Torn(Paper):
-        def write(self, frames: Sequence[Frame]) -> None:
+        def write(self, items: Sequence[Item]) -> None:
             raise BrokenPipeError
 
     with pytest.RaisesGroup(BrokenPipeError):
