@@ -299,11 +299,19 @@ class Subscriber:
                 while self._behind:
                     await anyio.lowlevel.checkpoint()  # a long replay lets others run
                     await self.sink.ready()
+                    await self.recall()
                     self.step(anyio.current_time())
                 self._idle.set()
         finally:
             self.close()
             self._idle.set()
+
+    async def recall(self) -> None:
+        """Fetch what the next to be served needs, where it is older than memory goes back."""
+        subscription = next(iter(self._behind), None)
+        if subscription is not None and subscription.cursor.forgotten:
+            log, cursor = subscription.topic.log, subscription.cursor
+            cursor.remember(await log.recall(cursor.seen) if log.recall else ())
 
     def step(self, now: float) -> None:
         """Write the next batch of one session that lags, if any. Raises ``Goodbye``."""

@@ -9,7 +9,7 @@ newer; only ``session.resync`` may go back, and says from where. That of an empt
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -209,6 +209,9 @@ class Log(Protocol):
     @property
     def oldest(self) -> int: ...
 
+    @property
+    def recall(self) -> Callable[[int], Awaitable[Sequence[Frame]]] | None: ...
+
     def read(self, after_seq: int, limit: int) -> Sequence[Frame]: ...
 
     def size(self, after_seq: int) -> int: ...
@@ -236,11 +239,12 @@ class Cursor:
 
     Begins with an exact replay up to the head of that moment, then is live. Once live and
     behind, ``take`` merges; past a limit it gives the state; past that again and again it
-    raises ``Goodbye``.
+    raises ``Goodbye``. A replay that takes so long that the head has run away goes on, as long
+    as what is left of it shrinks.
     """
 
-    __slots__ = ("_behind_since", "_limits", "_log", "_replay_to", "_resync", "_resyncs", "seen",
-                 "told", "wants")  # fmt: skip
+    __slots__ = ("_behind_since", "_left", "_limits", "_log", "_recalled", "_replay_to", "_resync",
+                 "_resyncs", "seen", "told", "wants")  # fmt: skip
 
     def __init__(
         self,
@@ -258,6 +262,8 @@ class Cursor:
         self.seen = head if after_seq is None else max(0, min(after_seq, head))
         self.told = self.seen  #: the newest number the subscriber knows to be covered
         self._replay_to = head
+        self._left = head - self.seen  # when the replay began, or went on
+        self._recalled: Sequence[Frame] = ()  # behind ``seen``, but not in memory
         self._behind_since: float | None = None
         self._resyncs: deque[float] = deque()
         self._resync: str | None = None
@@ -271,6 +277,24 @@ class Cursor:
     @property
     def behind(self) -> bool:
         return self._resync is not None or self.seen < self._log.visible
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether what comes next is not in memory: ``remember`` it, before ``take``."""
+        return (
+            self._resync is None
+            and self.seen + 1 < self._log.oldest
+            and not self._has_recalled
+            and self._log.recall is not None
+        )
+
+    def remember(self, frames: Sequence[Frame]) -> None:
+        """Have ``frames``, which were recalled, taken next; without any it will be the state."""
+        self._recalled = frames
+
+    @property
+    def _has_recalled(self) -> bool:
+        return bool(self._recalled) and self._recalled[0].seq == self.seen + 1
 
     def advance(self, seq: int) -> None:
         """Note that ``seq``, the one behind ``seen``, was sent."""
@@ -292,13 +316,16 @@ class Cursor:
         reason = self._reason_to_resync(now)
         if reason is not None:
             return [self._state(reason)]
-        frames = self._cut(self._log.read(self.seen, self._limits.batch))
+        recalled = self._recalled if self._has_recalled else ()
+        frames = self._cut(recalled or self._log.read(self.seen, self._limits.batch))
+        self._recalled = recalled[len(frames) :]
         texts: list[bytes] = []
         if frames:
             texts = self._texts(frames)
             self.seen = frames[-1].seq
         if not self.behind:
             self._behind_since = None
+            self._left = 0
         elif self._behind_since is None and self.seen >= self._replay_to:
             self._behind_since = now
         return texts
@@ -324,12 +351,20 @@ class Cursor:
     def _reason_to_resync(self, now: float) -> str | None:
         if self._resync is not None:
             return self._resync
-        if self.seen + 1 < self._log.oldest:
+        if self.seen + 1 < self._log.oldest and not self._has_recalled:
             return "expired"
-        if self.seen >= self._replay_to and self._too_far(now):
-            self._count(now)
-            return "slow"
-        return None
+        if self.seen < self._replay_to or not self._too_far(now) or self._goes_on():
+            return None
+        self._count(now)
+        return "slow"
+
+    def _goes_on(self) -> bool:
+        """Whether the replay goes on, to the head of now, for it came closer to that."""
+        left = self._log.visible - self.seen
+        if left >= self._left:
+            return False
+        self._left, self._replay_to, self._behind_since = left, self._log.visible, None
+        return True
 
     def _too_far(self, now: float) -> bool:
         limits, log = self._limits, self._log
@@ -363,5 +398,6 @@ class Cursor:
             reason=reason,
         )
         self._resync = self._behind_since = None
+        self._left, self._recalled = 0, ()
         self.seen = self.told = self._replay_to = log.visible
         return encode(event)

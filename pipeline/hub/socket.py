@@ -200,8 +200,9 @@ def _unacknowledged(connection: Connection) -> int:
     Linux answers this to TIOCOUTQ on a TCP socket (tcp(7), SIOCOUTQ).
     """
     if sys.platform == "linux":
-        with suppress(OSError, ValueError):  # it has just been closed
-            descriptor = connection.transport.get_extra_info("socket").fileno()
-            answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
-            return int.from_bytes(answer, sys.byteorder)
+        tcp = connection.transport.get_extra_info("socket")  # uvloop: None once it is closed
+        with suppress(OSError, ValueError):  # likewise, but asyncio's
+            if tcp is not None:
+                answer = fcntl.ioctl(tcp.fileno(), termios.TIOCOUTQ, bytes(4))
+                return int.from_bytes(answer, sys.byteorder)
     return 0

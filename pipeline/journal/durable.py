@@ -1,10 +1,11 @@
 """The journal that remembers: an event is on disk before anybody sees it."""
 
 import logging
-from asyncio import AbstractEventLoop, get_running_loop
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event as ThreadEvent
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from pipeline.errors import JournalError
 from pipeline.events import Event, Frame, Unknown, decode_event
+from pipeline.journal.archive import Archive
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.recovery import endings, farewell
@@ -25,7 +27,9 @@ from pipeline.journal.retention import expired, oldest
 from pipeline.journal.sqlite import (
     Change,
     Ended,
+    KeptSession,
     Opened,
+    Reader,
     Statement,
     Store,
     StoredSession,
@@ -65,13 +69,21 @@ class _Task(NamedTuple):
     log: SessionLog | None  # whose event it is, to be confirmed
 
 
+class _Known(NamedTuple):
+    """A session in the file, should its id be used again."""
+
+    key: int
+    epoch: int
+    head: int
+
+
 class DurableJournal:
     """Session logs over one SQLite file and its writer thread; ``open_journal`` makes one."""
 
     def __init__(
         self,
         store: Store,
-        loop: AbstractEventLoop,
+        archive: Archive,
         keeping: Keeping,
         clock: Callable[[], float],
         on_trouble: OnTrouble,
@@ -80,14 +92,15 @@ class DurableJournal:
         self.restored: Sequence[SessionLog] = ()
         self.trouble: str | None = None
         self.requests: RequestLog | None = CallsInFile(self._note, clock)
+        self.archive = archive
         self._store = store
-        self._loop = loop
+        self._loop = get_running_loop()
         self._keeping = keeping
         self._clock = clock
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._stopping = ThreadEvent()
         self._waiting = 0
-        self._known: dict[str, StoredSession] = {}
+        self._known: dict[str, _Known] = {}  # what is in the file, by session id
         self._keys: dict[SessionLog, int] = {}  # of the logs in use
         self._next_key = 1
 
@@ -103,25 +116,32 @@ class DurableJournal:
         return self._open(key, session_id, epoch, head)
 
     def _open(self, key: int, session_id: str, epoch: int, head: int) -> SessionLog:
+        log = SessionLog(session_id, epoch=epoch, head=head, keep=self._keeping.events)
+        self._take_up(log, key)
+        return log
+
+    def _take_up(self, log: SessionLog, key: int) -> None:
+        """Have what is appended to ``log`` written down."""
         begun = False
 
         def store(frame: Frame) -> None:
             nonlocal begun
             if not begun:  # a session that comes to nothing leaves nothing behind
                 begun = True
-                self._put(_Task(Opened(key, session_id, epoch, self._clock()), None))
+                self._put(_Task(Opened(key, log.session_id, log.epoch, self._clock()), None))
             self._take(log, key, frame)
 
-        log = SessionLog(session_id, epoch=epoch, head=head, keep=self._keeping.events, store=store)
+        log.store_with(store)
+        self._use(log, key)
+
+    def _use(self, log: SessionLog, key: int) -> None:
         self._keys[log] = key
-        return log
+        log.recall = partial(self.archive.read, key)
 
     def forget(self, log: SessionLog) -> None:
         key = self._keys.pop(log)
-        now = self._clock()
-        self._known[log.session_id] = StoredSession(
-            key, log.session_id, log.epoch, now, now, log.head
-        )
+        if log.head:  # else it left nothing in the file
+            self._known[log.session_id] = _Known(key, log.epoch, log.head)
 
     def _take(self, log: SessionLog, key: int, frame: Frame) -> None:
         if self._waiting >= WAITING:
@@ -154,34 +174,23 @@ class DurableJournal:
             self._on_trouble(trouble)
         self.trouble = trouble
 
-    def recover(self, stored: Sequence[tuple[StoredSession, list[tuple[Frame, Event]]]]) -> None:
+    def recover(self, stored: Sequence["Loaded"]) -> None:
         """Take up the sessions of an earlier life, and end those it left open."""
-        restored: list[SessionLog] = []
-        now = self._clock()
-        for session, events in stored:
+        for session, log in stored:
             self._next_key = max(self._next_key, session.key + 1)
-            self._known[session.id] = session
-            if session.ended is not None and session.ended < now - self._keeping.readable:
-                continue
-            restored.append(self._restore(session, events))
-        self.restored = restored
+            self._known[session.id] = _Known(session.key, session.epoch, session.head)
+            if log is not None and session.ended is None:
+                self._end(log, session.key)
+            elif log is not None:
+                self._use(log, session.key)
+        self.restored = [log for _, log in stored if log is not None]
 
-    def _restore(self, session: StoredSession, events: list[tuple[Frame, Event]]) -> SessionLog:
-        open_still = session.ended is None
-        first = events[0][0].seq if events else session.head + 1
-        epoch = session.epoch + open_still
-        if open_still:
-            log = self._open(session.key, session.id, epoch, first - 1)
-        else:
-            log = SessionLog(session.id, epoch=epoch, head=first - 1, keep=self._keeping.events)
-            self._keys[log] = session.key
-        for frame, event in events:
-            log.restore(frame, event)
-        if open_still:
-            ts = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-            for event in (*endings(log.picture), farewell()):
-                log.append(event, t=log.t, ts=ts.replace("+00:00", "Z"))
-        return log
+    def _end(self, log: SessionLog, key: int) -> None:
+        log.epoch += 1
+        self._take_up(log, key)
+        ts = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        for event in (*endings(log.picture), farewell()):
+            log.append(event, t=log.t, ts=ts.replace("+00:00", "Z"))
 
     # --- on the writer thread ---
 
@@ -246,45 +255,58 @@ class DurableJournal:
     def _tidy(self) -> None:
         keeping = self._keeping
         in_use = set(self._keys.copy().values())
-        victims = expired(
-            self._store.sessions(), now=self._clock(), keep=keeping.seconds, in_use=in_use
-        )
-        for key in victims:
-            self._remove(key)
+        kept = self._store.kept()
+        for session in expired(kept, now=self._clock(), keep=keeping.seconds, in_use=in_use):
+            self._remove(session)
         for removal in removals(before=self._clock() - keeping.seconds, keep=keeping.calls):
             while self._tasks.empty() and self._store.remove(removal):
                 pass
         while self._store.size() > keeping.size and self._tasks.empty():
             removed = self._store.remove(OLDEST_TENTH)
-            victim = oldest(self._store.sessions(), in_use=in_use)
+            victim = oldest(self._store.kept(), in_use=in_use)
             if victim is not None:
                 self._remove(victim)
             elif not removed:
                 return
 
-    def _remove(self, key: int) -> None:
-        while self._tasks.empty() and self._store.remove_some(key):
-            pass
+    def _remove(self, session: KeptSession) -> None:
+        while self._tasks.empty():
+            if not self._store.remove_some(session.key):
+                self._loop.call_soon_threadsafe(self._known.pop, session.id, None)
+                return
 
     def stop(self) -> None:
         self._stopping.set()
         self._tasks.put(None)
 
 
-def _load(
-    path: Path, keeping: Keeping, now: float
-) -> tuple[Store, list[tuple[StoredSession, list[tuple[Frame, Event]]]]]:
+Loaded = tuple[StoredSession, SessionLog | None]  #: without a log where it is not to be read
+
+
+def _load(path: Path, keeping: Keeping, now: float) -> tuple[Store, list[Loaded]]:
     store = Store(path, sync_always=keeping.sync_always, tables=SCHEMA)
-    loaded: list[tuple[StoredSession, list[tuple[Frame, Event]]]] = []
     try:
-        for session in store.sessions():
-            wanted = session.ended is None or session.ended >= now - keeping.readable
-            texts = store.events(session.key) if wanted else []
-            loaded.append((session, [_decoded(path, text) for text in texts]))
+        return store, [
+            (session, _restored(path, store, session, keeping.events))
+            if session.ended is None or session.ended >= now - keeping.readable
+            else (session, None)
+            for session in store.sessions()
+        ]
     except JournalError:
         store.close()
         raise
-    return store, loaded
+
+
+def _restored(path: Path, store: Store, session: StoredSession, keep: int) -> SessionLog:
+    events = (_decoded(path, text) for text in store.events(session.key))
+    first = next(events, None)
+    head = session.head if first is None else first[0].seq - 1
+    log = SessionLog(session.id, epoch=session.epoch, head=head, keep=keep)
+    if first is not None:
+        log.restore(*first)
+    for frame, event in events:
+        log.restore(frame, event)
+    return log
 
 
 class _Head(Struct):
@@ -295,15 +317,22 @@ class _Head(Struct):
 _head = msgspec.json.Decoder(_Head)
 
 
-def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
+def _frame(path: Path, text: bytes) -> Frame:
     try:
         head = _head.decode(text)
+    except msgspec.MsgspecError as error:
+        raise JournalError(f"journal {path} holds what is no event: {error}") from error
+    return Frame(head.seq, head.type, text)
+
+
+def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
+    frame = _frame(path, text)
+    try:
         event = decode_event(text)
     except msgspec.MsgspecError as error:
         raise JournalError(f"journal {path} holds what is no event: {error}") from error
-    frame = Frame(head.seq, head.type, text)
     # One of a newer version is passed on as it is, and adds nothing to the state.
-    return frame, Event(seq=head.seq) if isinstance(event, Unknown) else event
+    return frame, Event(seq=frame.seq) if isinstance(event, Unknown) else event
 
 
 @asynccontextmanager
@@ -325,7 +354,12 @@ async def open_journal(
         return
     path = Path(where)
     store, stored = await anyio.to_thread.run_sync(_load, path, keeping, clock())
-    journal = DurableJournal(store, get_running_loop(), keeping, clock, on_trouble)
+    reader = Reader(path)
+
+    def fetch(key: int, first: int, last: int) -> Sequence[Frame]:
+        return [_frame(path, text) for text in reader.events(key, first, last)]
+
+    journal = DurableJournal(store, Archive(fetch), keeping, clock, on_trouble)
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
@@ -338,6 +372,7 @@ async def open_journal(
             finally:
                 journal.stop()
     finally:
+        reader.close()
         store.close()
     if failure is not None:
         raise failure

@@ -1,7 +1,7 @@
 """One session's events in order: numbered, encoded once, and shown when they are safe. Pure."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -11,6 +11,8 @@ from pipeline.journal.state import Picture
 KEEP = 100_000  #: events a session's log holds by default
 
 Show = Callable[[Frame], object]
+#: returns events from the one behind a number on; empty when that one is gone
+Recall = Callable[[int], Awaitable[Sequence[Frame]]]
 
 
 class SessionLog:
@@ -18,7 +20,8 @@ class SessionLog:
 
     An event has a place (``head``) before it may be seen (``visible``): with a ``store``,
     ``append`` only hands the frame over, and ``confirm`` shows it once it is on disk.
-    Without one it is shown at once. Everything that is read here has been confirmed.
+    Without one it is shown at once. Everything that is read here has been confirmed. What is
+    older than memory goes back can be had by ``recall``, where there is one.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class SessionLog:
         self.visible = head  #: the newest that may be seen
         self.t = -1  #: of the newest visible event: milliseconds on the audio clock
         self.ts = ""  #: of the newest visible event: wall clock
+        self.recall: Recall | None = None  #: for numbers below ``oldest``
         self._keep = keep
         self._store = store
         self._show: Show | None = None
@@ -54,7 +58,7 @@ class SessionLog:
 
     @property
     def oldest(self) -> int:
-        """The oldest number that can be read; ``visible + 1`` when there is none."""
+        """The oldest number in memory; ``visible + 1`` when there is none."""
         return max(self._first, self.visible - self._keep + 1)
 
     @property
@@ -65,6 +69,10 @@ class SessionLog:
     def listen(self, show: Show) -> None:
         """Have ``show`` called with each frame from now on, in order, when it becomes visible."""
         self._show = show
+
+    def store_with(self, store: Show) -> None:
+        """Have what is appended from now on given to ``store``, and wait to be confirmed."""
+        self._store = store
 
     def append(self, event: Event, *, t: int, ts: str) -> Frame:
         """Give ``event`` the next place and return it as everybody will receive it.
@@ -97,7 +105,8 @@ class SessionLog:
     def read(self, after_seq: int, limit: int) -> Sequence[Frame]:
         """Return at most ``limit`` visible frames behind ``after_seq``, oldest first.
 
-        Empty when there is none. What is older than ``oldest`` is gone: ask for ``state``.
+        Empty when there is none. What is older than ``oldest`` is not here: ask for ``recall``,
+        or for ``state``.
         """
         start = max(after_seq + 1, self.oldest) - self._first
         return self._frames[start : start + limit]

@@ -1,7 +1,7 @@
 """Which sessions a journal's file need not hold any longer. Pure."""
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 
 class Kept(Protocol):
@@ -13,22 +13,23 @@ class Kept(Protocol):
     def ended(self) -> float | None: ...
 
 
-def expired(
-    sessions: Sequence[Kept], *, now: float, keep: float, in_use: Collection[int]
-) -> list[int]:
-    """Return the keys of sessions that ended more than ``keep`` seconds ago."""
+K = TypeVar("K", bound=Kept)
+
+
+def expired(sessions: Sequence[K], *, now: float, keep: float, in_use: Collection[int]) -> list[K]:
+    """Return the sessions that ended more than ``keep`` seconds ago."""
     return [
-        session.key
+        session
         for session in sessions
         if session.key not in in_use and session.ended is not None and session.ended < now - keep
     ]
 
 
-def oldest(sessions: Sequence[Kept], *, in_use: Collection[int]) -> int | None:
-    """Return the key of the session that ended first, to make room; None when there is none."""
+def oldest(sessions: Sequence[K], *, in_use: Collection[int]) -> K | None:
+    """Return the session that ended first, to make room; None when there is none."""
     ended = [
-        (session.ended, session.key)
+        (session.ended, session.key, session)
         for session in sessions
         if session.key not in in_use and session.ended is not None
     ]
-    return min(ended)[1] if ended else None
+    return min(ended)[2] if ended else None

@@ -49,6 +49,14 @@ class StoredSession(NamedTuple):
     head: int  #: the newest ``seq``; 0 without events
 
 
+class KeptSession(NamedTuple):
+    """What decides whether a session in the file is kept."""
+
+    key: int
+    id: str
+    ended: float | None  #: Unix seconds; None while it is open
+
+
 class Opened(NamedTuple):
     """A session begins, or begins again under a higher epoch."""
 
@@ -116,10 +124,16 @@ class Store:
         with _explained(self._path):
             return _sessions(self._db)
 
-    def events(self, key: int, after_seq: int = 0) -> list[bytes]:
-        """Return the JSON of a session's events behind ``after_seq``, in order."""
+    def kept(self) -> list[KeptSession]:
+        """Return every session in the file, and no more of it than tells how old it is."""
         with _explained(self._path):
-            return list(_events(self._db, key, after_seq))
+            rows = self._db.execute("SELECT key, id, ended FROM session")
+            return [KeptSession(*row) for row in rows]
+
+    def events(self, key: int) -> Iterator[bytes]:
+        """Yield the JSON of a session's events, in order."""
+        with _explained(self._path):
+            yield from _events(self._db, key)
 
     def write(self, changes: Iterable[Change]) -> None:
         """Store ``changes`` as one: all of them, or none and a ``JournalError``."""
@@ -190,6 +204,25 @@ class Store:
         self._lock.close()
 
 
+class Reader:
+    """Reads events back beside the connection that writes. Blocks; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None  # opened when it is needed
+
+    def events(self, key: int, first: int, last: int) -> list[bytes]:
+        """Return the JSON of a session's events from ``first`` to ``last``, as far as there."""
+        with _explained(self._path):
+            if self._db is None:
+                self._db = _read_only(self._path, check_same_thread=False)
+            return list(_events(self._db, key, first, last))
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
+
 def _lock(path: Path) -> IO[bytes]:
     """Hold the file for as long as the result is open: two writers would number twice."""
     lock = path.with_name(path.name + "-lock").open("ab")
@@ -221,9 +254,13 @@ def _sessions(db: sqlite3.Connection) -> list[StoredSession]:
     return [StoredSession(*row) for row in rows]
 
 
-def _events(db: sqlite3.Connection, key: int, after_seq: int) -> Iterator[bytes]:
+_LAST = (1 << 63) - 1  # the greatest integer in SQLite
+
+
+def _events(db: sqlite3.Connection, key: int, first: int = 0, last: int = _LAST) -> Iterator[bytes]:
     rows = db.execute(
-        "SELECT data FROM event WHERE key = ? AND seq > ? ORDER BY seq", (key, after_seq)
+        "SELECT data FROM event WHERE key = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+        (key, first, last),
     )
     return (bytes(row[0]) for row in rows)
 
@@ -236,9 +273,14 @@ def reading(path: Path) -> Generator[sqlite3.Connection]:
     """Open the journal at ``path`` for reading only. Raises ``JournalError``."""
     with (
         _explained(path),
-        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as db,
+        closing(_read_only(path)) as db,
     ):
         yield db
+
+
+def _read_only(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection:
+    where = f"{path.resolve().as_uri()}?mode=ro"
+    return sqlite3.connect(where, uri=True, timeout=1.0, check_same_thread=check_same_thread)
 
 
 def stored_sessions(path: Path) -> Sequence[StoredSession]:
@@ -252,5 +294,5 @@ def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
     with reading(path) as db:
         for session in _sessions(db):
             if session.id == session_id:
-                return list(_events(db, session.key, 0))
+                return list(_events(db, session.key))
     raise JournalError(f"journal {path}: there is no session {session_id!r}")

@@ -1,6 +1,6 @@
 """The push protocol against a model: random events, subscribers, crashes, in random order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -57,6 +57,15 @@ class OracleSink:
         raise AssertionError("the machine steps by itself")
 
 
+def at_once(task: Coroutine[None, None, None]) -> None:
+    """Run what has nothing to wait for."""
+    try:
+        task.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it waits")
+
+
 class Seat:
     """One client, connected or not."""
 
@@ -82,16 +91,28 @@ class PushMachine(RuleBasedStateMachine):
         self.open: dict[str, str] = {}
         self.lanes: dict[int, str] = {}
 
-    @initialize(audience=st.sampled_from([0, 1, 32]), slow_disk=st.booleans())
-    def begin(self, audience: int, slow_disk: bool) -> None:
+    @initialize(
+        audience=st.sampled_from([0, 1, 32]),
+        slow_disk=st.booleans(),
+        archived=st.sampled_from([0, 0, 3, 1000]),
+    )
+    def begin(self, audience: int, slow_disk: bool, archived: int) -> None:
         fanout.DIRECT = audience
         self.slow_disk = slow_disk
+        self.archived = archived  # events behind those in memory that can be read back
         self.log = SessionLog("s1", keep=KEEP, store=self.stored.append)
         self._set_stage()
         for seat in range(CLIENTS - 1):
             self.connect(seat=seat, how="start", globs=(), back=1)
 
+    async def _recall(self, after_seq: int) -> list[Frame]:
+        if after_seq < self.log.oldest - self.archived:
+            return []
+        events = self.model.events[after_seq : min(after_seq + 5, self.model.shown)]
+        return [Frame(event["seq"], event["type"], encode(event)) for event in events]
+
     def _set_stage(self) -> None:
+        self.log.recall = self._recall if self.archived else None
         self.topic = Topic(self.log, later=self.later.append)
         self.log.listen(self.topic.publish)
 
@@ -230,6 +251,13 @@ class PushMachine(RuleBasedStateMachine):
     def serve(self, seat: int) -> None:
         self._step(self.seats[seat])
 
+    @rule(seat=st.integers(0, CLIENTS - 1))
+    def recall(self, seat: int) -> None:
+        """What somebody needs is fetched; other things may happen before it is served."""
+        subscriber = self.seats[seat].subscriber
+        if subscriber is not None:
+            at_once(subscriber.recall())
+
     @rule(
         seat=st.integers(0, CLIENTS - 1),
         lane=st.integers(0, 1),
@@ -258,6 +286,7 @@ class PushMachine(RuleBasedStateMachine):
     def _step(self, seat: Seat) -> bool:
         if seat.subscriber is None or seat.sink is None or not seat.sink.room:
             return False
+        at_once(seat.subscriber.recall())
         try:
             seat.subscriber.step(self.now)
         except Goodbye:

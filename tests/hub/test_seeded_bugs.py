@@ -94,6 +94,17 @@ def too_late_for_the_state(patch: Patch) -> None:
     patch.setattr(Cursor, "_reason_to_resync", nothing)
 
 
+def what_is_read_back_begins_one_too_late(patch: Patch) -> None:
+    def remember(self: Cursor, frames: Sequence[Frame]) -> None:
+        self._recalled = frames[1:]  # pyright: ignore[reportPrivateUsage]
+
+    def has_some(self: Cursor) -> bool:
+        return bool(self._recalled)  # pyright: ignore[reportPrivateUsage]
+
+    patch.setattr(Cursor, "remember", remember)
+    patch.setattr(Cursor, "_has_recalled", property(has_some))
+
+
 def merging_mixes_responses(patch: Patch) -> None:
     def everything_is_one(data: bytes) -> Any:
         piece = decode_event(data)
@@ -186,6 +197,7 @@ BUGS = [
     resync_covers_the_wrong_range,
     resync_without_state,
     too_late_for_the_state,
+    what_is_read_back_begins_one_too_late,
     merging_mixes_responses,
     merging_drops_text,
     merging_keeps_the_older_text,

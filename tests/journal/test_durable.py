@@ -234,6 +234,25 @@ async def test_the_oldest_sessions_make_room(path: Path) -> None:
         await until(lambda: [s.id for s in stored_sessions(path)] == ["three"])
 
 
+async def test_what_is_known_of_sessions_goes_with_them(path: Path) -> None:
+    now = [1000.0]
+    keeping = Keeping(seconds=100.0)
+    async with open_journal(str(path), keeping, clock=lambda: now[0]) as journal:
+        assert isinstance(journal, DurableJournal)
+        for month in range(3):
+            for n in range(50):
+                log = journal.open(f"{month}-{n}")
+                say(log, delta("a"), END)
+                await visible(log)
+                journal.forget(log)
+                journal.forget(journal.open(f"{month}-{n}-that-came-to-nothing"))
+            assert len(journal._known) == 50  # pyright: ignore[reportPrivateUsage]
+            now[0] += 30 * 86400.0
+            await until(lambda: not journal._known)  # pyright: ignore[reportPrivateUsage]
+        assert not journal._keys  # pyright: ignore[reportPrivateUsage]
+    assert stored_sessions(path) == []
+
+
 def copied(path: Path, damage: Callable[[bytearray], None]) -> tuple[Path, list[bytes]]:
     """Return a journal whose write-ahead log was damaged, and what it held."""
     store = Store(path)

@@ -1,0 +1,78 @@
+"""Events that memory no longer holds, read back from the file: each page once for everybody."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+
+from pipeline.errors import JournalError
+from pipeline.events import Frame
+
+PAGE = 256  #: events
+PAGES = 64  #: kept of all sessions together, the newest used: some 5 MB
+
+logger = logging.getLogger(__name__)
+
+
+class Fetch(Protocol):
+    """Reads events of one session from the file; blocks. Raises ``JournalError``."""
+
+    def __call__(self, key: int, first: int, last: int) -> Sequence[Frame]: ...
+
+
+class Archive:
+    """What is in the file, for those who are behind what is in memory.
+
+    A hundred subscribers that come back at once ask for the same pages; the first one reads.
+    """
+
+    def __init__(self, fetch: Fetch) -> None:
+        self.reads = 0  #: of the file
+        self._fetch = fetch
+        self._pages: OrderedDict[tuple[int, int], Sequence[Frame]] = OrderedDict()
+        self._loading: dict[tuple[int, int], anyio.Event] = {}
+        self._one_thread = anyio.CapacityLimiter(1)
+
+    async def read(self, key: int, after_seq: int) -> Sequence[Frame]:
+        """Return some events of session ``key`` from the one behind ``after_seq`` on.
+
+        That one must have been stored. Empty when it is not there any more, or not to be read.
+        """
+        page = key, after_seq // PAGE
+        while (frames := _behind(self._pages.get(page, ()), after_seq)) == ():
+            if page in self._loading:
+                await self._loading[page].wait()
+            elif not await self._load(page, after_seq):
+                return ()
+        self._pages.move_to_end(page)
+        return frames
+
+    async def _load(self, page: tuple[int, int], after_seq: int) -> bool:
+        """Read a page; return whether it holds the event behind ``after_seq``."""
+        key, number = page
+        self._loading[page] = anyio.Event()
+        try:
+            self.reads += 1
+            first = number * PAGE + 1
+            frames = await anyio.to_thread.run_sync(
+                self._fetch, key, first, first + PAGE - 1, limiter=self._one_thread
+            )
+        except JournalError as error:
+            logger.warning("old events cannot be read: %s", error)
+            return False
+        finally:
+            self._loading.pop(page).set()
+        self._pages[page] = frames
+        if len(self._pages) > PAGES:
+            self._pages.popitem(last=False)
+        return _behind(frames, after_seq) != ()
+
+
+def _behind(frames: Sequence[Frame], after_seq: int) -> Sequence[Frame]:
+    """Return what of ``frames`` follows on ``after_seq`` without a gap."""
+    if not frames or not frames[0].seq <= after_seq + 1 <= frames[-1].seq:
+        return ()
+    return frames[after_seq + 1 - frames[0].seq :]
