@@ -2,6 +2,7 @@
 
 from array import array
 from binascii import Error, a2b_base64
+from functools import cache
 
 from pipeline.errors import InputError
 
@@ -104,3 +105,14 @@ def expand(data: bytes, law: str) -> bytes:
     out[0::2] = data.translate(low)
     out[1::2] = data.translate(high)
     return bytes(out)
+
+
+def to_mulaw(data: bytes) -> bytes:
+    """Bring A-law to the nearest mu-law, byte by byte."""
+    return data.translate(_alaw_as_mulaw())
+
+
+@cache
+def _alaw_as_mulaw() -> bytes:
+    codes = range(256)
+    return bytes(min(codes, key=lambda code: abs(_MULAW[code] - sample)) for sample in _ALAW)

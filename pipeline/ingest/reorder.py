@@ -1,9 +1,13 @@
 """Numbered chunks of audio, put back in order. Pure."""
 
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
 WINDOW = 5  #: chunks that are held for a missing one; of 20 ms each they are 100 ms
 
 
-class Reorder:
+class Reorder(Generic[T]):
     """Gives chunks out by their numbers; each number once, and late ones not at all.
 
     A chunk that is missing is waited for until ``WINDOW`` later ones are there.
@@ -11,9 +15,9 @@ class Reorder:
 
     def __init__(self) -> None:
         self._next: int | None = None
-        self._held: dict[int, bytes] = {}
+        self._held: dict[int, T] = {}
 
-    def feed(self, number: int, chunk: bytes) -> list[bytes]:
+    def feed(self, number: int, chunk: T) -> list[T]:
         """Return the chunks whose turn it is now."""
         if self._next is None:  # 1 may still be on its way
             self._next = number if number > WINDOW else min(number, 1)
@@ -26,13 +30,13 @@ class Reorder:
             ready += self._take()
         return ready
 
-    def flush(self) -> list[bytes]:
+    def flush(self) -> list[T]:
         """Return everything that is held, in order."""
         held, self._held = self._held, {}
         return [held[number] for number in sorted(held)]
 
-    def _take(self) -> list[bytes]:
-        ready: list[bytes] = []
+    def _take(self) -> list[T]:
+        ready: list[T] = []
         at = self._next or 0
         while at in self._held:
             ready.append(self._held.pop(at))

@@ -11,12 +11,18 @@ from msgspec import Struct
 from pipeline.errors import InputError
 from pipeline.events import AudioFormat, ClientCommand, Frame, SessionEndCommand, encode
 from pipeline.ingest.opening import ADDRESS, opening
-from pipeline.ingest.pcm import check_rate, check_size, expand, from_base64
+from pipeline.ingest.pcm import check_rate, check_size, expand, from_base64, to_mulaw
 from pipeline.ingest.reading import read
 from pipeline.ingest.reorder import Reorder
+from pipeline.ingest.tracks import SIDES, Tracks, both, checked, side
 from pipeline.ingest.voice import Done, Voice
 
 CLEAR = encode({"event": "clear"})
+#: seconds by which the timestamps of one side may jump about without a gap being meant; that its
+#: chunks follow one another is known by their numbers
+STAMPS = 0.06
+
+Stamped = tuple[int | None, bytes]  #: when a chunk was said, in milliseconds, and the chunk
 
 
 class MediaFormat(Struct, frozen=True):
@@ -40,7 +46,8 @@ class Media(Struct, frozen=True):
 
     payload: str  #: base64
     track: str = ""
-    chunk: int | None = None
+    chunk: int | None = None  #: from 1, of its side
+    timestamp: int | None = None  #: milliseconds from the start of the stream
 
 
 class Trouble(Struct, frozen=True):
@@ -65,15 +72,17 @@ _message = msgspec.json.Decoder(Message, strict=False)
 
 
 class TelnyxAdapter:
-    """One stream. Of a stream with both sides, the caller's is heard: ``track=outbound`` asks
-    for the other."""
+    """One stream. Of a stream with both sides, the caller's is heard; ``track=outbound`` asks for
+    the other, and with ``track=both`` each is, as a speaker: ``caller`` and ``agent`` unless
+    ``speakers`` says otherwise."""
 
     takes_events = False
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address
-        self._order = Reorder()
+        self._orders = {name: Reorder[Stamped]() for name in SIDES}
         self._track = ""
+        self._tracks: Tracks | None = None  # of both sides
         self._is_alaw = False
         self._voice: Voice | None = None  # none before the start
         self._clears = True
@@ -110,8 +119,13 @@ class TelnyxAdapter:
         if self._voice is not None:
             raise InputError("start came twice")
         wishes = {**self._address, **(start.custom_parameters or {})}
-        command = opening(self._audio(start.media_format), wishes, said.stream_id)
-        self._track = wishes.get("track", "inbound")
+        audio = self._audio(start.media_format)
+        track = checked(wishes.get("track", "inbound"))
+        if track == "both":
+            self._tracks = Tracks(audio.sample_rate, STAMPS)
+            audio = both(audio.sample_rate, wishes.get("speakers"))
+        command = opening(audio, wishes, said.stream_id)
+        self._track = track
         self._clears = wishes.get("clear") != "no"
         self._voice = Voice(wishes.get("voice"))
         return (command,)
@@ -133,18 +147,29 @@ class TelnyxAdapter:
             raise InputError("the media message has no media")
         if self._voice is None:
             raise InputError("media came before start")
-        if media.track not in ("", self._track):
+        if self._tracks is None and media.track not in ("", self._track):
             return ()
         chunk = from_base64(media.payload, "media.payload")
         check_size(chunk)
-        ready = [chunk] if media.chunk is None else self._order.feed(media.chunk, chunk)
-        return [self._heard(chunk) for chunk in ready if chunk]
+        track = self._track if self._tracks is None else side(media.track)
+        said_then = (media.timestamp, chunk)
+        if media.chunk is None:
+            return self._heard(track, [said_then])
+        return self._heard(track, self._orders[track].feed(media.chunk, said_then))
 
-    def _heard(self, chunk: bytes) -> bytes:
-        return expand(chunk, "alaw") if self._is_alaw else chunk
+    def _heard(self, track: str, chunks: Sequence[Stamped]) -> list[bytes]:
+        if self._tracks is None:
+            out = [expand(one, "alaw") if self._is_alaw else one for _, one in chunks]
+        else:
+            feed = self._tracks.feed
+            out = [feed(track, at, to_mulaw(one) if self._is_alaw else one) for at, one in chunks]
+        return [ready for ready in out if ready]
 
     def _stop(self) -> Sequence[bytes | ClientCommand]:
         if self._voice is None:
             raise InputError("stop came before start")
         self._ended = True
-        return (*map(self._heard, filter(None, self._order.flush())), SessionEndCommand())
+        rest = [part for name in SIDES for part in self._heard(name, self._orders[name].flush())]
+        if self._tracks is not None:
+            rest.append(self._tracks.flush())
+        return (*filter(None, rest), SessionEndCommand())

@@ -1,6 +1,7 @@
 """The two sides of a telephone call, put side by side by their timestamps. Pure."""
 
-from collections.abc import Sequence
+from pipeline.errors import InputError
+from pipeline.events import AudioFormat
 
 SIDES = ("inbound", "outbound")
 SPEAKERS = ("caller", "agent")
@@ -15,8 +16,9 @@ class Tracks:
     What comes after its place has been given out is dropped, and where nothing came is silence.
     """
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, slack: float = SLACK) -> None:
         self._rate = sample_rate
+        self._slack = slack  # seconds
         self._held = {side: bytearray() for side in SIDES}
         self._done = 0  # samples given out
         self._origin: int | None = None  # milliseconds, of the first sample
@@ -45,7 +47,7 @@ class Tracks:
         if at - end > LONGEST_GAP * self._rate:
             self._origin += (at - end) * 1000 // self._rate
             return end
-        return end if abs(at - end) <= SLACK * self._rate else at
+        return end if abs(at - end) <= self._slack * self._rate else at
 
     def _give(self, samples: int) -> bytes:
         out = bytearray(2 * samples)
@@ -56,6 +58,21 @@ class Tracks:
         return bytes(out)
 
 
-def names(wish: str | None) -> Sequence[str]:
-    """Return what the two speakers are called; ``wish`` has commas between."""
-    return wish.split(",") if wish else SPEAKERS
+def both(sample_rate: int, speakers: str | None) -> AudioFormat:
+    """Return what a session is given of both sides; ``speakers`` names them, commas between."""
+    names = tuple(speakers.split(",")) if speakers else SPEAKERS
+    return AudioFormat("pcm_mulaw", sample_rate, 2, separate=True, speakers=names)
+
+
+def checked(wish: str) -> str:
+    """Return which sides a source wants heard. Raises ``InputError``."""
+    if wish not in (*SIDES, "both"):
+        raise InputError(f"track is {wish[:40]!r}; it must be inbound, outbound or both")
+    return wish
+
+
+def side(track: str) -> str:
+    """Return the side that a chunk is of. Raises ``InputError``."""
+    if track not in SIDES:
+        raise InputError(f"media.track is {track[:40]!r}; it must be {SIDES}")
+    return track

@@ -14,7 +14,7 @@ from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_size, from_base64
 from pipeline.ingest.reading import read
 from pipeline.ingest.reorder import Reorder
-from pipeline.ingest.tracks import SIDES, Tracks, names
+from pipeline.ingest.tracks import Tracks, both, checked, side
 from pipeline.ingest.voice import Done, Voice
 
 AUDIO = AudioFormat("pcm_mulaw", 8000)
@@ -71,7 +71,7 @@ class TwilioAdapter:
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address
-        self._order = Reorder()
+        self._order = Reorder[bytes]()
         self._stream = ""
         self._track = ""
         self._tracks: Tracks | None = None  # of both sides
@@ -113,8 +113,7 @@ class TwilioAdapter:
         audio = AUDIO
         if self._track == "both":
             self._tracks = Tracks(AUDIO.sample_rate)
-            speakers = tuple(names(wishes.get("speakers")))
-            audio = AudioFormat("pcm_mulaw", 8000, 2, separate=True, speakers=speakers)
+            audio = both(AUDIO.sample_rate, wishes.get("speakers"))
         command = opening(audio, wishes, said.stream_sid)
         self._stream = said.stream_sid
         self._clears = wishes.get("clear") != "no" and "outbound" not in (start.tracks or ())
@@ -133,9 +132,7 @@ class TwilioAdapter:
         check_size(chunk)
         if self._tracks is None:
             return self._in_order(said, chunk)
-        if said.media.track not in SIDES:
-            raise InputError(f"media.track is {said.media.track[:40]!r}; it must be {SIDES}")
-        ready = self._tracks.feed(said.media.track, said.media.timestamp, chunk)
+        ready = self._tracks.feed(side(said.media.track), said.media.timestamp, chunk)
         return (ready,) if ready else ()
 
     def _in_order(self, said: Message, chunk: bytes) -> Sequence[bytes]:
@@ -164,7 +161,5 @@ def _check(media: MediaFormat) -> None:
 
 def _track(tracks: Sequence[str], wish: str | None) -> str:
     if wish is not None:
-        if wish not in (*SIDES, "both"):
-            raise InputError(f"track is {wish[:40]!r}; it must be inbound, outbound or both")
-        return wish
+        return checked(wish)
     return tracks[0] if tracks and "inbound" not in tracks else "inbound"

@@ -7,18 +7,18 @@ from pipeline.ingest.reorder import WINDOW, Reorder
 
 
 def fed(numbers: list[int]) -> list[int]:
-    order = Reorder()
+    order = Reorder[bytes]()
     given_out = [chunk for n in numbers for chunk in order.feed(n, b"%d" % n)]
     return [int(chunk) for chunk in given_out + order.flush()]
 
 
 def test_chunks_in_order_never_wait() -> None:
-    order = Reorder()
+    order = Reorder[bytes]()
     assert [order.feed(n, b"%d" % n) for n in (1, 2, 3)] == [[b"1"], [b"2"], [b"3"]]
 
 
 def test_a_chunk_that_overtook_waits_for_the_other() -> None:
-    order = Reorder()
+    order = Reorder[bytes]()
     assert order.feed(1, b"1") == [b"1"]
     assert order.feed(3, b"3") == []
     assert order.feed(2, b"2") == [b"2", b"3"]
@@ -29,7 +29,7 @@ def test_even_the_first_chunk_may_be_overtaken() -> None:
 
 
 def test_a_lost_chunk_is_waited_for_only_so_long() -> None:
-    order = Reorder()
+    order = Reorder[bytes]()
     order.feed(1, b"1")
     for number in range(3, 3 + WINDOW):
         assert order.feed(number, b"x") == []
@@ -48,7 +48,7 @@ def test_a_stream_may_begin_anywhere() -> None:
 
 @given(st.lists(st.integers(-(10**9), 10**12), max_size=60))
 def test_whatever_the_numbers_nothing_is_doubled_and_little_is_held(numbers: list[int]) -> None:
-    order, out = Reorder(), list[bytes]()
+    order, out = Reorder[bytes](), list[bytes]()
     for fed_so_far, number in enumerate(numbers, 1):
         out += order.feed(number, b"%d" % number)
         assert len(out) <= fed_so_far

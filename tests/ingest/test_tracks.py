@@ -1,9 +1,17 @@
 """Both sides of a call, side by side."""
 
+from typing import Any
+
+import pytest
+
+from pipeline.errors import InputError
 from pipeline.events import AudioFormat, SessionEndCommand, StartCommand
+from pipeline.ingest.pcm import expand
+from pipeline.ingest.telnyx import TelnyxAdapter
 from pipeline.ingest.tracks import Tracks
 from pipeline.ingest.twilio import TwilioAdapter
 from tests.ingest import calls
+from tests.ingest.garbage import altered
 
 CHUNK = 160  # 20 ms
 
@@ -67,3 +75,76 @@ def test_a_call_with_both_tracks_is_a_session_with_two_speakers() -> None:
     out += adapter.receive(calls.text(calls.twilio_stop(12)))
     assert isinstance(out.pop(), SessionEndCommand)
     assert b"".join(chunk for chunk in out if isinstance(chunk, bytes)) == b"ab" * 5 * CHUNK
+
+
+# --- Telnyx ---
+
+
+def telnyx(encoding: str = "PCMU", **wishes: str) -> tuple[TelnyxAdapter, StartCommand]:
+    adapter = TelnyxAdapter({"track": "both", **wishes})
+    message = altered(calls.TELNYX_START, ("start", "media_format", "encoding"), encoding)
+    (start,) = adapter.receive(message)
+    assert isinstance(start, StartCommand)
+    return adapter, start
+
+
+def spoken(adapter: TelnyxAdapter, *messages: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Return what both sides say in ``messages``, to the end of the call."""
+    orders = [one for message in messages for one in adapter.receive(calls.text(message))]
+    orders += adapter.receive(calls.text(calls.telnyx_stop()))
+    assert isinstance(orders.pop(), SessionEndCommand)
+    return sides(b"".join(chunk for chunk in orders if isinstance(chunk, bytes)))
+
+
+def test_a_telnyx_call_with_both_tracks_is_a_session_with_two_speakers() -> None:
+    adapter, start = telnyx(speakers="ann,bob")
+    assert start.audio == AudioFormat("pcm_mulaw", 8000, 2, separate=True, speakers=("ann", "bob"))
+    inbound, outbound = spoken(
+        adapter,
+        calls.telnyx_media(1, b"a" * CHUNK),
+        calls.telnyx_media(1, b"x" * CHUNK, "outbound"),
+        calls.telnyx_media(3, b"c" * CHUNK),  # overtakes
+        calls.telnyx_media(2, b"b" * CHUNK),
+        calls.telnyx_media(2, b"y" * CHUNK, "outbound"),
+    )
+    assert inbound == b"a" * CHUNK + b"b" * CHUNK + b"c" * CHUNK
+    assert outbound == b"x" * CHUNK + b"y" * CHUNK + b"\xff" * CHUNK
+
+
+def test_timestamps_that_jump_about_tear_no_hole_into_a_side() -> None:
+    adapter, _ = telnyx()
+    messages = [calls.telnyx_media(n, b"%d" % (n % 10) * CHUNK) for n in range(1, 10)]
+    for n, message in enumerate(messages):
+        message["media"]["timestamp"] = str(20 * n + (0, 17, -15)[n % 3])
+    inbound, _ = spoken(adapter, *messages)
+    assert inbound == b"".join(b"%d" % n * CHUNK for n in range(1, 10))
+
+
+def test_a_side_that_begins_later_is_put_where_it_belongs() -> None:
+    adapter, _ = telnyx()
+    first = [calls.telnyx_media(n, b"a" * CHUNK) for n in range(1, 9)]
+    late = calls.telnyx_media(1, b"x" * CHUNK, "outbound")
+    late["media"]["timestamp"] = "120"  # 100 ms after the other side's first
+    _, outbound = spoken(adapter, *first, late)
+    assert outbound == b"\xff" * 5 * CHUNK + b"x" * CHUNK + b"\xff" * 2 * CHUNK
+
+
+def test_a_law_of_both_sides_becomes_mu_law() -> None:
+    adapter, start = telnyx("PCMA")
+    assert start.audio is not None
+    assert start.audio.encoding == "pcm_mulaw"
+    codes = bytes(range(256))
+    inbound, _ = spoken(adapter, calls.telnyx_media(1, codes))
+    exact, heard = (
+        memoryview(expand(*one)).cast("h") for one in ((codes, "alaw"), (inbound, "mulaw"))
+    )
+    for was, became in zip(exact, heard, strict=True):
+        assert abs(was - became) <= max(16, abs(was) / 30)  # half a step of mu-law
+
+
+def test_a_track_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InputError, match="track is 'left'; it must be inbound, outbound or both"):
+        telnyx(track="left")
+    adapter, _ = telnyx()
+    with pytest.raises(InputError, match=r"media\.track is 'left'"):
+        spoken(adapter, calls.telnyx_media(1, b"a", "left"))

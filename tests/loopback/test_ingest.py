@@ -216,6 +216,22 @@ async def test_both_sides_of_a_twilio_call_are_two_speakers() -> None:
     assert sorted(turn["turn"] for turn in turns) == [1, 2]
 
 
+async def test_both_sides_of_a_telnyx_call_are_two_speakers() -> None:
+    script = ({"stt": "end", "at_ms": 200, "text": "Hello?"},)
+    async with service(script) as (url, sim), watching(url) as events:
+        async with connect(f"{url}/v1/ingest/telnyx?track=both", proxy=None) as socket:
+            await socket.send(calls.text(calls.TELNYX_START))
+            for n in range(1, 51):
+                for side, sound in (("outbound", b"\x7f"), ("inbound", b"\xff")):
+                    await socket.send(calls.text(calls.telnyx_media(n, sound * 160, side)))
+            await socket.send(calls.text(calls.telnyx_stop()))
+            got = [event async for event in events]
+        heard = sorted(bytes(one.audio) for one in sim.stt.connections)
+    assert heard == [b"\x7f" * 8000, b"\xff" * 8000]
+    turns = [event for event in got if event["type"] == "turn.completed"]
+    assert sorted(turn["speaker"] for turn in turns) == ["agent", "caller"]
+
+
 async def test_a_source_that_stalls_without_closing_leaves_no_turn_open() -> None:
     script = ({"stt": "partial", "at_ms": 200, "text": "Are you still"},)
     async with (
