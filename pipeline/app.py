@@ -123,6 +123,11 @@ class App:
         return self._journal.trouble
 
     @property
+    def waiting(self) -> int:
+        """How many events wait for the journal, and are not shown until then."""
+        return self._journal.waiting
+
+    @property
     def in_flight(self) -> int:
         """How many calls of the language model are under way."""
         return sum(session.in_flight for session, _ in self._live.values())

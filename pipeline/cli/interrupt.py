@@ -1,9 +1,10 @@
-"""What the first Ctrl-C ends, where that is not the whole command."""
+"""What the first Ctrl-C ends, where that is not the whole command; and what a second cuts short."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 _softly: list[Callable[[], None]] = []
+_goodbyes: list[Callable[[], None]] = []
 
 
 @contextmanager
@@ -23,3 +24,19 @@ def end_softly() -> bool:
         return False
     _softly.pop()()
     return True
+
+
+@contextmanager
+def hurried(cut: Callable[[], None]) -> Generator[None]:
+    """Have a signal that comes while a goodbye is said in this block call ``cut``."""
+    _goodbyes.append(cut)
+    try:
+        yield
+    finally:
+        _goodbyes.remove(cut)
+
+
+def hurry() -> None:
+    """Cut every goodbye short that may be."""
+    for cut in _goodbyes:
+        cut()

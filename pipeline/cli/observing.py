@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import anyio
 from msgspec import Struct
 
 from pipeline.app import App
@@ -12,11 +13,13 @@ from pipeline.cli.output import log_instead
 from pipeline.configuration import secrets_in
 from pipeline.errors import SettingsError
 from pipeline.gateway.records import Sink
+from pipeline.observe.lag import watch_lag
 from pipeline.observe.logs import set_up
-from pipeline.observe.metrics import Metrics
+from pipeline.observe.metrics import Metrics, Now
 from pipeline.observe.narration import Narrator
 from pipeline.session import Observe, OnEvent
 from pipeline.settings import Settings
+from pipeline.tasks import plain_errors
 
 
 class Onlookers(Struct, frozen=True, kw_only=True):
@@ -32,9 +35,15 @@ class Onlookers(Struct, frozen=True, kw_only=True):
         """Return what a scrape of ``/metrics`` gets."""
         sessions = app.sessions()
         return self.metrics.page(
-            sessions=sum(info.status == "live" for info in sessions),
-            in_flight=app.in_flight,
-            subscribers=sum(info.subscribers for info in sessions),
+            Now(
+                sessions=sum(info.status == "live" for info in sessions),
+                in_flight=app.in_flight,
+                subscribers=sum(info.subscribers for info in sessions),
+                tasks=len(anyio.get_running_tasks()),
+                waiting=app.waiting,
+                well=app.trouble is None,
+                budget=app.equipment.budget.left(app.equipment.clock()),
+            )
         )
 
 
@@ -46,7 +55,13 @@ async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerato
     observe: tuple[Observe, ...] = (metrics.call_ended, narrator.answered)
     on_event: tuple[OnEvent, ...] = (metrics.event, narrator.event)
     trace: Trace | None = None
-    async with AsyncExitStack() as stack:
+    async with (
+        plain_errors(),
+        anyio.create_task_group() as tasks,
+        AsyncExitStack() as stack,
+    ):
+        tasks.start_soon(watch_lag, metrics.lag)
+        stack.callback(tasks.cancel_scope.cancel)
         if settings.serve.otel:
             try:
                 from pipeline.observe.otlp import open_telemetry  # heavy, and an extra
@@ -61,7 +76,7 @@ async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerato
             metrics=metrics,
             observe=observe,
             on_event=on_event,
-            on_call=(narrator.called,),
+            on_call=(metrics.called, narrator.called),
             trace=trace,
         )
 

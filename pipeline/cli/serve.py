@@ -11,6 +11,7 @@ from pipeline.app import App, open_app
 from pipeline.calls import Selection
 from pipeline.cli.access import access_of, token_hint
 from pipeline.cli.flags import engine_overrides, given_of
+from pipeline.cli.interrupt import hurried
 from pipeline.cli.minting import minting
 from pipeline.cli.observing import onlookers
 from pipeline.cli.output import progress
@@ -89,6 +90,7 @@ async def serve(
                 inquiries={"/v1/token": make_token},
                 guards=guards_of(settings, os.environ),
                 access=access,
+                onlooker=looking_on.metrics,
             ) as hub,
         ):
             progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")
@@ -96,7 +98,7 @@ async def serve(
             try:
                 await anyio.sleep_forever()
             finally:
-                with anyio.CancelScope(shield=True):  # bounded by the hub itself
+                with anyio.CancelScope(shield=True) as goodbye, hurried(goodbye.cancel):
                     await hub.drain(settings.serve.drain)
 
 

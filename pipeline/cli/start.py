@@ -13,7 +13,7 @@ import anyio
 import cyclopts
 
 from pipeline.cli.commands import STANDARD_INPUT
-from pipeline.cli.interrupt import end_softly
+from pipeline.cli.interrupt import end_softly, hurry
 from pipeline.cli.output import say
 from pipeline.errors import PipelineError
 
@@ -61,14 +61,16 @@ def guarded(body: Body, *, debug: bool) -> int:
 async def supervise(body: Body) -> int:
     """Run ``body`` until it ends or a signal calls it off; its goodbyes are its own affair.
 
-    A second signal changes nothing: every goodbye is bounded.
+    All of them are bounded; a second signal cuts those short that say so (``hurried``).
     """
     caught: list[int] = []
     code: int | None = 0
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tg:
-            tg.start_soon(_cancel_on_signal, signals, tg.cancel_scope, caught)
-            code = await body()
+            scope = anyio.CancelScope()
+            tg.start_soon(_cancel_on_signal, signals, scope, caught)
+            with scope:
+                code = await body()
             tg.cancel_scope.cancel()
     return 128 + caught[0] if caught else code or 0
 
@@ -79,6 +81,8 @@ async def _cancel_on_signal(
     async for number in signals:
         if number == signal.SIGINT and end_softly():
             continue
+        if caught:
+            hurry()
         caught.append(number)
         scope.cancel()
 

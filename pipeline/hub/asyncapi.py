@@ -17,8 +17,8 @@ GUARANTEE = """\
 Events of a session are numbered from 1 without a gap. A frame covers `from_seq` (`seq` where it
 is absent) to `seq`, and begins right behind the one before; a heartbeat covers everything up to
 its `head`. A subscriber that comes back with the `after_seq` it has reached gets everything
-behind it, or one `session.resync` that says what it covers. Close codes 40xx: come back with
-`after_seq`. 44xx: do not. Unknown fields and unknown types of event are to be skipped."""
+behind it, or one `session.resync` that says what it covers. Close codes 1012 and 40xx: come back
+with `after_seq`. 44xx: do not. Unknown fields and unknown types of event are to be skipped."""
 
 
 def document(version: str) -> Mapping[str, Any]:

@@ -19,8 +19,10 @@ class Page(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
 
 
-def text_page(status: int, text: str) -> Page:
-    return Page(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+def text_page(status: int, text: str, **headers: str) -> Page:
+    """Return a line of text; ``headers`` are further ones."""
+    body = f"{text}\n".encode()
+    return Page(status, "text/plain; charset=utf-8", body, {"Cache-Control": "no-store", **headers})
 
 
 #: as which status a refusal is said before there is a websocket

@@ -34,10 +34,10 @@ from pipeline.events import (
 
 
 class CloseCode(IntEnum):
-    """Why we close: 40xx means come back with ``after_seq``, 44xx means do not."""
+    """Why we close: 1012 and 40xx mean come back with ``after_seq``, 44xx means do not."""
 
     ENDED = 1000  #: the session has ended, or the client said goodbye
-    SHUTDOWN = 4000  #: the server stops
+    RESTART = 1012  #: the server stops, and may be there again (IANA: Service Restart)
     EXPIRED = 4001  #: the time that the token gives a connection is over; another one does
     SLOW = 4008  #: too far behind, too often
     MOVED = 4010  #: another process owns the session now

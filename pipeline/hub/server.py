@@ -38,7 +38,7 @@ from pipeline.hub.http import (
 from pipeline.hub.issuing import issue, wish_of
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.reception import Reception
-from pipeline.hub.service import Guard, MakeAdapter, Service
+from pipeline.hub.service import Blind, Guard, MakeAdapter, Onlooker, Service
 from pipeline.hub.socket import SEND, Connection, Socket, remembering
 from pipeline.hub.sources import ingest
 from pipeline.settings import ServeSettings
@@ -53,6 +53,7 @@ USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connecti
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
 STRANGERS = 256  #: connections that have not shaken hands yet, beside the sockets we serve
 MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
+DRAINING = "draining: the server is about to stop, and takes no new sessions"
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
 INGEST = f"{VERSION}ingest/"
@@ -79,6 +80,7 @@ class Hub:
         guards: Mapping[str, Guard],
         access: Access | None,
     ) -> None:
+        self.onlooker: Onlooker = Blind()
         self.inquiries: Mapping[str, Inquiry] = {}  #: further pages by path, as ``serve`` says
         self._service = service
         self._settings = settings
@@ -129,6 +131,8 @@ class Hub:
             page = text_page(400, str(error))
         if page is None:
             return None
+        if page.status >= 400:
+            self.onlooker.refused(page.status)
         headers = Headers({
             "Content-Type": page.content_type,
             "Content-Length": str(len(page.body)),
@@ -167,6 +171,10 @@ class Hub:
         file = self._site.get(path)
         if file is not None:
             return file.page(request.headers)
+        return self._refusal(path, request)
+
+    def _refusal(self, path: str, request: Request) -> Page | None:
+        """Return why there is no websocket to be had there."""
         if path != EVENTS and path not in self._adapters:
             return text_page(404, "there is nothing here")
         if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -174,6 +182,8 @@ class Hub:
         guard = self._guards.get(path)
         if guard is not None and not guard(request.path, request.headers):
             return text_page(403, "the signature is missing or wrong")
+        if path != EVENTS and self._house.stays.refusing:
+            return text_page(503, DRAINING, **{"Retry-After": "1"})
         if len(self._sockets) >= self._settings.max_subscribers:
             return text_page(503, f"{len(self._sockets)} connections are open: try later")
         return None
@@ -185,7 +195,7 @@ class Hub:
 
     def _readiness(self) -> Page:
         if self._house.stays.refusing:
-            return text_page(503, "draining")
+            return text_page(503, DRAINING)
         trouble = self._service.trouble
         return text_page(200, "ready") if trouble is None else text_page(503, trouble)
 
@@ -218,6 +228,7 @@ class Hub:
             peer.goodbye = Goodbye("internal error", code=1011)
         finally:
             await peer.close()
+            self.onlooker.closed(peer.goodbye.code)
             self._sockets.discard(peer)
             if not self._sockets:
                 self._empty.set()
@@ -260,7 +271,7 @@ class Hub:
             subscriber.beat()
 
     async def stop(self, server: Server) -> None:
-        """Close every socket with 4000, cut those that do not answer; takes at most 2 s.
+        """Close every socket with 1012, cut those that do not answer; takes at most 2 s.
 
         Sources first, so that subscribers still see how their sessions end.
         """
@@ -281,7 +292,7 @@ class Hub:
 
     def _dismiss(self, peers: Iterable[Socket]) -> None:
         for peer in peers:
-            peer.leave(Goodbye("the server stops", code=CloseCode.SHUTDOWN))
+            peer.leave(Goodbye("the server stops", code=CloseCode.RESTART))
 
 
 def _wall_clock() -> float:
@@ -336,6 +347,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     inquiries: Mapping[str, Inquiry] | None = None,
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
+    onlooker: Onlooker | None = None,
 ) -> AsyncGenerator[Hub]:
     """Serve until left; leaving closes every socket, in bounded time.
 
@@ -352,6 +364,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
         )
     hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
     hub.inquiries = inquiries or {}
+    hub.onlooker = onlooker or Blind()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.converse,

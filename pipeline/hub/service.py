@@ -67,6 +67,26 @@ class Service(Protocol):
     def sessions(self) -> Sequence[SessionInfo]: ...
 
 
+class Onlooker(Protocol):
+    """Counts how sockets end."""
+
+    def closed(self, code: int) -> None:
+        """A websocket was closed with ``code``."""
+        ...
+
+    def refused(self, status: int) -> None:
+        """A request was answered with an HTTP ``status`` of 400 or more."""
+        ...
+
+
+class Blind:
+    """Looks at nothing."""
+
+    def closed(self, code: int) -> None: ...
+
+    def refused(self, status: int) -> None: ...
+
+
 Order = bytes | ClientCommand
 
 

@@ -99,7 +99,7 @@ class DurableJournal:
         self._clock = clock
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._stopping = ThreadEvent()
-        self._waiting = 0
+        self.waiting = 0
         self._known: dict[str, _Known] = {}  # what is in the file, by session id
         self._keys: dict[SessionLog, int] = {}  # of the logs in use
         self._next_key = 1
@@ -144,23 +144,23 @@ class DurableJournal:
             self._known[log.session_id] = _Known(key, log.epoch, log.head)
 
     def _take(self, log: SessionLog, key: int, frame: Frame) -> None:
-        if self._waiting >= WAITING:
-            raise JournalError(f"{self._waiting} events wait for the journal: {self.trouble}")
+        if self.waiting >= WAITING:
+            raise JournalError(f"{self.waiting} events wait for the journal: {self.trouble}")
         self._put(_Task(Written(key, frame.seq, frame.data), log))
         if frame.type == "session.ended":
             self._put(_Task(Ended(key, self._clock()), None))
 
     def _note(self, change: Statement) -> None:
         """Have ``change`` written; while the disk takes nothing, some come to nothing."""
-        if self._waiting < WAITING:
+        if self.waiting < WAITING:
             self._put(_Task(change, None))
 
     def _put(self, task: _Task) -> None:
-        self._waiting += 1
+        self.waiting += 1
         self._tasks.put(task)
 
     def _written(self, count: int, confirmed: dict[SessionLog, int]) -> None:
-        self._waiting -= count
+        self.waiting -= count
         if self.trouble is not None:
             logger.warning("the journal is well again")
             self.trouble = None

@@ -21,6 +21,11 @@ class Journal(Protocol):
         ...
 
     @property
+    def waiting(self) -> int:
+        """How many events and notes wait to be written down."""
+        ...
+
+    @property
     def requests(self) -> RequestLog | None:
         """Where calls of language models are noted; None where that does not outlive us."""
         ...
@@ -39,6 +44,7 @@ class MemoryJournal:
 
     restored: Sequence[SessionLog] = ()
     trouble: str | None = None
+    waiting: int = 0
     requests: RequestLog | None = None
 
     def __init__(self, *, keep: int = KEEP) -> None:

@@ -3,8 +3,10 @@
 No label names a session, and none takes more than ``MOST`` values; no text is kept.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -15,7 +17,18 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from pipeline.events import Event, Times, TokenUsage, TurnCompleted
+from pipeline import __version__
+from pipeline.events import (
+    ErrorEvent,
+    Event,
+    SessionCreated,
+    SessionEnded,
+    SttInterrupted,
+    SttResumed,
+    Times,
+    TokenUsage,
+    TurnCompleted,
+)
 
 MOST = 32  #: values of one label; models and finish reasons come from other people's servers
 OTHER = "other"  #: stands for the values past that
@@ -43,6 +56,31 @@ class Call(Protocol):
     def times(self) -> Times: ...
 
 
+class HttpCall(Protocol):
+    """One HTTP call of a language model; ``calls.CallRecord`` satisfies it."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+
+
+class Now(Struct, frozen=True, kw_only=True):
+    """What goes on at the moment of a scrape."""
+
+    sessions: int = 0  #: live
+    in_flight: int = 0  #: calls of language models
+    subscribers: int = 0
+    tasks: int = 0  #: of the event loop
+    waiting: int = 0  #: events that are not written down yet
+    well: bool = True  #: the journal takes events
+    budget: Mapping[str, float] = {}  #: requests left, by model
+
+
 class Values:
     """The values one label has had; past ``MOST`` every new one is ``OTHER``."""
 
@@ -65,6 +103,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._models, self._prompts, self._reasons = Values(), Values(), Values()
+        self._hosts, self._kinds, self._codes = Values(), Values(), Values()
         self._turns = self._counter("turns", "Turns that ended.")
         self._responses = self._counter(
             "responses", "Responses by how they ended.", "prompt", "model", "status", "reason"
@@ -95,15 +134,69 @@ class Metrics:
             )
         }
         self._lead = self._histogram("lead", "What an adopted guess saved.", "prompt", "model")
+        self._calls = self._counter(
+            "calls", "HTTP calls of language models.", "host", "model", "why", "outcome"
+        )
+        self._ended = self._counter("sessions_ended", "Sessions that ended, by why.", "reason")
+        self._begun = self._counter("sessions_begun", "Sessions that began.")
+        self._interrupted = self._counter(
+            "stt_interrupted", "Connections to speech-to-text that broke in a session."
+        )
+        self._resumed = self._counter("stt_resumed", "Sessions that were heard again.")
+        self._replayed = self._counter("stt_replayed_seconds", "Audio that was sent again.")
+        self._lost = self._counter("stt_lost_seconds", "Audio that nobody heard.")
+        self._errors = self._counter("errors", "Errors told to subscribers.", "type")
+        self._closed = self._counter(
+            "sockets_closed", "Websockets that ended, by close code; 4008 was too slow.", "code"
+        )
+        self._refused = self._counter("requests_refused", "HTTP answers from 400 on.", "status")
+        self._lag = self._histogram("event_loop_lag", "How late the event loop was.")
         self._sessions = self._gauge("sessions", "Sessions live.")
+        self._tasks = self._gauge("tasks", "Tasks of the event loop.")
+        self._waiting = self._gauge("journal_waiting", "Events that are not written down yet.")
+        self._well = self._gauge("journal_well", "1 while the journal takes events.")
+        self._budget = self._gauge("budget_left", "Requests left this minute.", "model")
+        self._gauge("build_info", "This program's version.", "version").labels(__version__).set(1)
         self._in_flight = self._gauge("calls_in_flight", "Calls of the language model under way.")
         self._subscribers = self._gauge("subscribers", "Subscriptions, one for each session.")
 
     def event(self, session_id: str, event: Event) -> None:
-        if isinstance(event, TurnCompleted):
-            self._turns.inc()
-            if event.end_of_turn_delay is not None:
-                self._end_of_turn.observe(event.end_of_turn_delay / 1000)
+        match event:
+            case TurnCompleted(end_of_turn_delay=delay):
+                self._turns.inc()
+                if delay is not None:
+                    self._end_of_turn.observe(delay / 1000)
+            case SessionCreated():
+                self._begun.inc()
+            case SessionEnded(reason=reason):
+                self._ended.labels(reason).inc()
+            case SttInterrupted():
+                self._interrupted.inc()
+            case SttResumed():
+                self._heard_again(event)
+            case ErrorEvent(error=error):
+                self._errors.labels(self._kinds.of(error.type)).inc()
+            case _:
+                pass
+
+    def _heard_again(self, event: SttResumed) -> None:
+        self._resumed.inc()
+        self._replayed.inc(event.replayed or 0)
+        if event.lost_from is not None and event.lost_to is not None:
+            self._lost.inc(max(0.0, event.lost_to - event.lost_from))
+
+    def called(self, call: HttpCall) -> None:
+        host, model = self._hosts.of(call.host), self._models.of(call.model)
+        self._calls.labels(host, model, call.why, call.outcome).inc()
+
+    def closed(self, code: int) -> None:
+        self._closed.labels(self._codes.of(str(code))).inc()
+
+    def refused(self, status: int) -> None:
+        self._refused.labels(str(status)).inc()
+
+    def lag(self, seconds: float) -> None:
+        self._lag.observe(seconds)
 
     def call_ended(self, session_id: str, call: Call) -> None:
         prompt, model = self._prompts.of(call.prompt), self._models.of(call.model)
@@ -132,18 +225,23 @@ class Metrics:
         if usage.estimated:
             self._estimated.labels(prompt, model).inc(usage.input_tokens + usage.output_tokens)
 
-    def page(self, *, sessions: int, in_flight: int, subscribers: int) -> tuple[str, bytes]:
-        """Return content type and body of a scrape; the numbers are those of this moment."""
-        self._sessions.set(sessions)
-        self._in_flight.set(in_flight)
-        self._subscribers.set(subscribers)
+    def page(self, now: Now) -> tuple[str, bytes]:
+        """Return content type and body of a scrape."""
+        self._sessions.set(now.sessions)
+        self._in_flight.set(now.in_flight)
+        self._subscribers.set(now.subscribers)
+        self._tasks.set(now.tasks)
+        self._waiting.set(now.waiting)
+        self._well.set(now.well)
+        for model, left in now.budget.items():
+            self._budget.labels(self._models.of(model)).set(left)
         return CONTENT_TYPE_LATEST, generate_latest(self._registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"pipeline_{name}", text, labels, registry=self._registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"pipeline_{name}", text, registry=self._registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"pipeline_{name}", text, labels, registry=self._registry)
 
     def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(

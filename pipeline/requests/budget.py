@@ -6,7 +6,7 @@ not documented, so it counts. One budget is shared by every session of a process
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import ceil, inf
 
 from pipeline.completions import RateLimit
@@ -119,6 +119,10 @@ class Budget:
             return False
         budget.take(now)
         return True
+
+    def left(self, now: float) -> Mapping[str, float]:
+        """Return how many requests each model that has a limit may still be asked now."""
+        return {name: each.free(now) for name, each in self._models.items() if each.limit}
 
     def free_at(self, models: Iterable[str], now: float) -> float:
         return min(self.of(model).free_at(now) for model in models)

@@ -24,6 +24,13 @@ async def test_a_scrape_shows_the_sessions_and_calls_of_a_running_server() -> No
     assert "pipeline_calls_in_flight 1.0" in during
     assert "pipeline_subscribers 1.0" in during
     assert "pipeline_sessions 0.0" in after
+    assert "pipeline_sessions_begun_total 1.0" in after
+    assert 'pipeline_sessions_ended_total{reason="source_ended"} 1.0' in after
+    assert 'pipeline_sockets_closed_total{code="1000"} 1.0' in after
+    assert 'pipeline_requests_refused_total{status="404"} 1.0' in after
+    assert "pipeline_journal_well 1.0" in after
+    assert any(line.startswith("pipeline_event_loop_lag_seconds_bucket") for line in after)
+    assert any(line.startswith('pipeline_calls_total{host="127.0.0.1:') for line in after)
     assert "pipeline_turns_total 1.0" in after
     ended = 'pipeline_responses_total{model="scripted",prompt="reply",reason="",status="completed"}'
     assert f"{ended} 1.0" in after
@@ -46,6 +53,7 @@ async def _scrapes(url: str) -> tuple[list[str], list[str]]:
         await socket.send('{"type":"session.end"}')
         async for _ in socket:
             pass
+        assert (await client.get(page + "/nothing")).status_code == 404
         after = await client.get(page)
     assert during.headers["content-type"].startswith("text/plain")
     return during.text.splitlines(), after.text.splitlines()

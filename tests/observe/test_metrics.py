@@ -5,12 +5,15 @@ from typing import Any
 import anyio
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.events import RequestInfo, Times, TokenUsage
-from pipeline.observe.metrics import MOST, OTHER, Metrics
+from pipeline.events import RequestInfo, SttInterrupted, SttResumed, Times, TokenUsage
+from pipeline.observe.metrics import MOST, OTHER, Metrics, Now
 from pipeline.requests.response import CallReport
 from tests.support.stage import Stage, turn
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+NOW = Now(sessions=3, in_flight=2, subscribers=5, waiting=7, well=False, budget={"small": 12})
 
 
 def call(outcome: str = "completed", **more: Any) -> CallReport:
@@ -30,7 +33,7 @@ def call(outcome: str = "completed", **more: Any) -> CallReport:
 
 
 def page(metrics: Metrics) -> Page:
-    _, text = metrics.page(sessions=3, in_flight=2, subscribers=5)
+    _, text = metrics.page(NOW)
     families = text_string_to_metric_families(text.decode())
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -104,6 +107,28 @@ def test_the_moment_of_the_scrape_is_shown() -> None:
     assert value(shown, "sessions") == 3
     assert value(shown, "calls_in_flight") == 2
     assert value(shown, "subscribers") == 5
+    assert value(shown, "journal_waiting") == 7
+    assert value(shown, "journal_well") == 0
+    assert value(shown, "budget_left", model="small") == 12
+
+
+def test_broken_connections_are_counted_with_the_audio_they_cost() -> None:
+    metrics = Metrics()
+    metrics.event("s_1", SttInterrupted(cause="gone"))
+    metrics.event("s_1", SttResumed(replayed=2.5, lost_from=10.0, lost_to=14.0))
+    shown = page(metrics)
+    assert value(shown, "stt_interrupted_total") == 1
+    assert value(shown, "stt_replayed_seconds_total") == 2.5
+    assert value(shown, "stt_lost_seconds_total") == 4
+
+
+def test_who_was_too_slow_is_told_apart_from_who_left() -> None:
+    metrics = Metrics()
+    for code in (1000, 4008, 4008):
+        metrics.closed(code)
+    shown = page(metrics)
+    assert value(shown, "sockets_closed_total", code="4008") == 2
+    assert value(shown, "sockets_closed_total", code="1000") == 1
 
 
 async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_word() -> None:
@@ -117,7 +142,7 @@ async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_wo
         assert session.in_flight == 0
     shown = page(metrics)
     assert value(shown, "turns_total") == 1
-    _, text = metrics.page(sessions=0, in_flight=0, subscribers=0)
+    _, text = metrics.page(Now())
     assert b'status="completed"' in text
     assert b"canary" not in text
     assert f'"{session.id}"'.encode() not in text

@@ -1,0 +1,22 @@
+"""How late the event loop is: what every answer waits for, and nobody is told of."""
+
+import logging
+from collections.abc import Callable
+
+import anyio
+
+EVERY = 0.25  #: seconds
+LONG = 1.0  #: seconds that are worth a line in the log
+
+logger = logging.getLogger(__name__)
+
+
+async def watch_lag(tell: Callable[[float], object]) -> None:
+    """Tell by how many seconds a short sleep overran, again and again, until cancelled."""
+    while True:
+        due = anyio.current_time() + EVERY
+        await anyio.sleep_until(due)
+        late = anyio.current_time() - due
+        tell(late)
+        if late > LONG:
+            logger.warning("the event loop stood still for %.1f s", late)
