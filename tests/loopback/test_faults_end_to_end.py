@@ -1,6 +1,7 @@
 """Broken connections on either side of a whole service, as its clients see them."""
 
 import json
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -89,6 +90,29 @@ async def test_f20_a_source_that_was_reset_goes_on_with_its_conversation() -> No
         "8 9 10 11",
     ]
     assert events[-1]["type"] == "session.ended"
+
+
+async def test_bursts_and_pieces_of_any_size_cost_no_word() -> None:
+    strict = NUMBERS | {"strict_audio": True}  # it ends a session that is fed too fast, or in bits
+    audio, dice = spoken(range(8)), random.Random(1)
+    follower = Follower()
+    async with service([strict]) as (url, sim, _):
+        async with connect(f"{url}/v1/ingest/raw", proxy=None) as source:
+            await source.send('{"type":"session.start"}')
+            began, at = anyio.current_time(), 0
+            while at < len(audio):
+                await anyio.sleep(dice.choice((0.01, 0.05, 1.2)))
+                due = int((anyio.current_time() - began) * 32_000)
+                while at < min(due, len(audio)):
+                    piece = audio[at : at + dice.randrange(1, 9000)]
+                    await source.send(piece)
+                    at += len(piece)
+            await source.send('{"type":"session.end"}')
+            await follower.read(source)
+        assert len(sim.stt.connections) == 1
+        sizes = {size for _, size in sim.stt.connections[0].frames}
+    assert [turn["text"] for turn in follower.of("turn.completed")] == ["0 1 2 3", "4 5 6 7"]
+    assert min(sizes) >= FRAME  # 50 ms
 
 
 async def test_f16_a_key_that_is_no_longer_good_ends_the_session_at_once() -> None:
