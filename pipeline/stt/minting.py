@@ -28,6 +28,7 @@ class Mint:
         self._host = connection.host
         self._key = key
         self._client: AsyncStreamingClient | None = None  # its connection is used again
+        self._opening = anyio.Lock()
         if not self._url.startswith("wss://"):
             raise SettingsError(
                 f"temporary tokens are made over https, and speech-to-text is {self._url}"
@@ -41,16 +42,9 @@ class Mint:
 
         Raises ``SettingsError`` without its SDK, and a ``SttError`` that says what went wrong.
         """
-        if self._client is None:
-            self._client = await to_thread.run_sync(self._open)  # the import takes 0.4 s
         try:
             with anyio.fail_after(PATIENCE):
-                token = cast(
-                    "object",  # it is as it came
-                    await self._client.create_temporary_token(
-                        wish.expires_in_seconds, wish.max_session_duration_seconds
-                    ),
-                )
+                token = cast("object", await self._asked(wish))  # it is as it came
         except (TimeoutError, httpx.TimeoutException) as late:
             raise SttLost(
                 f"no temporary token: {self._host} did not answer within {PATIENCE:g} s", code=504
@@ -71,6 +65,14 @@ class Mint:
         if self._client is not None:
             with anyio.move_on_after(GOODBYE, shield=True):
                 await self._client.disconnect()
+
+    async def _asked(self, wish: TokenWish) -> str:
+        async with self._opening:
+            if self._client is None:  # the import takes 0.4 s
+                self._client = await to_thread.run_sync(self._open, abandon_on_cancel=True)
+        return await self._client.create_temporary_token(
+            wish.expires_in_seconds, wish.max_session_duration_seconds
+        )
 
     def _open(self) -> "AsyncStreamingClient":
         try:
