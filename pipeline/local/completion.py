@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.checking import Tree, is_list, is_table
-from pipeline.local.scenario import CallLine, ReplyLine
+from pipeline.local.lines_llm import CallLine, ReplyLine
 
 CREATED = 1_795_392_000  #: Unix seconds; fixed, so that the same scenario gives the same bytes
 

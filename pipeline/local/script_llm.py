@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pipeline.checking import Tree, is_list, is_table
 from pipeline.local.completion import Piece, messages_of, refusal, streamed, whole
-from pipeline.local.scenario import (
+from pipeline.local.lines_llm import (
     AnyAnswer,
     DropLine,
     ErrorLine,
@@ -25,10 +25,10 @@ from pipeline.local.scenario import (
     RawLine,
     RecordingLine,
     ReplyLine,
-    Scenario,
     ServerLine,
     TranscriptLine,
 )
+from pipeline.local.scenario import Scenario
 from pipeline.local.script_store import Store
 
 TAG = "{{ transcript }}"

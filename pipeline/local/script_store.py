@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.checking import Tree, is_table
-from pipeline.local.scenario import RecordingLine
+from pipeline.local.lines_llm import RecordingLine
 
 UPLOAD, TRANSCRIPT = "/v2/upload", "/v2/transcript"
 UPLOADED = "http://uploads.invalid/1"

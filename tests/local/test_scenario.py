@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.local.scenario import Drop, End, Partial, ReplyLine, Scenario, parse, read
+from pipeline.local.lines_llm import ReplyLine
+from pipeline.local.scenario import Drop, End, Partial, Scenario, parse, read
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples" / "scenarios").glob("*.jsonl"))
 
