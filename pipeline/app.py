@@ -117,6 +117,23 @@ class App:
             else:
                 self._let_go(log)
 
+    async def erase(self, session_id: str) -> None:
+        """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""
+        if session_id in self._live:
+            raise Goodbye(f"session {session_id} goes on: end it first", code=CloseCode.TAKEN)
+        self._forget()
+        kept = next((each for each in self._ended if each[1].session_id == session_id), None)
+        if kept is not None:
+            self._ended.remove(kept)
+            self._let_go(kept[1])
+        self.calls.forget(session_id)
+        try:
+            stored = await self._journal.erase(session_id)
+        except JournalError as error:
+            raise Goodbye(str(error), code=CloseCode.LATER) from error
+        if kept is None and not stored:
+            raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+
     @property
     def trouble(self) -> str | None:
         """Why no session can begin at the moment."""

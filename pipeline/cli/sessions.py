@@ -9,16 +9,25 @@ import msgspec
 from anyio import to_thread
 
 from pipeline.cli.journals import journal_file
-from pipeline.journal.sqlite import StoredSession, stored_sessions
+from pipeline.errors import JournalError
+from pipeline.journal.sqlite import StoredSession, erase_stored, stored_sessions
+from pipeline.journal.tables import OF_SESSION
 
 
 async def sessions(
-    *, json: bool = False, journal: Path | None = None, config: Path | None = None
+    *,
+    delete: str | None = None,
+    json: bool = False,
+    journal: Path | None = None,
+    config: Path | None = None,
 ) -> None:
-    """List the sessions in the journal, oldest first.
+    """List the sessions in the journal, oldest first, or delete one of them.
 
     Parameters
     ----------
+    delete
+        Delete the session of this id, with everything that is kept of it. A running service is
+        asked instead: DELETE /v1/sessions/ID.
     json
         Print each session as a JSON object, one per line.
     journal
@@ -27,6 +36,15 @@ async def sessions(
         The settings file, instead of pipeline.toml in the working directory.
     """
     path = journal_file(journal, config)
+    if delete is not None:
+        try:
+            await to_thread.run_sync(erase_stored, path, delete, OF_SESSION)
+        except JournalError as error:
+            raise JournalError(
+                f"{error}; of a running service it is asked: DELETE /v1/sessions/{delete}"
+            ) from error
+        sys.stdout.write(f"deleted {delete}\n")
+        return
     for session in await to_thread.run_sync(stored_sessions, path):
         sys.stdout.write(f"{as_json(session) if json else as_line(session)}\n")
 

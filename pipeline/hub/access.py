@@ -83,6 +83,6 @@ def scope_of(path: str) -> str | None:
     """Return the scope a path asks for; None for what everybody may see."""
     if path == "/v1/events" or path in ("/v1/sessions", "/metrics"):
         return "subscribe"
-    if path in OPERATORS:
+    if path in OPERATORS or path.startswith("/v1/sessions/"):
         return "control"
     return "ingest" if path.startswith("/v1/") and path not in PUBLIC else None

@@ -31,6 +31,7 @@ _STATUSES: Mapping[int, int] = {
     CloseCode.UNAUTHORIZED: 401,
     CloseCode.FORBIDDEN: 403,
     CloseCode.NO_SESSION: 404,
+    CloseCode.TAKEN: 409,
     CloseCode.LIMIT: 429,
     CloseCode.LATER: 503,
 }

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from secrets import token_hex
+from urllib.parse import unquote
 
 import anyio
 import msgspec
@@ -58,6 +59,8 @@ VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
 INGEST = f"{VERSION}ingest/"
 SESSIONS = f"{VERSION}sessions"
+SESSION = f"{SESSIONS}/"  #: and its id
+ERASE = 4.0  #: seconds that a deletion is waited for; it goes on after that
 
 Route = Callable[[], tuple[str, bytes]]
 #: answers a plain GET, by the fields of its query, that others must be asked for first
@@ -152,6 +155,8 @@ class Hub:
         grant = self._reception.grant(path, query, request.headers, now=now)
         if path in self.inquiries:
             return await self._inquire(path, request)
+        if path.startswith(SESSION):
+            return await self._erase(unquote(path.removeprefix(SESSION)), grant)
         page = self._page(path, request, grant)
         if page is None:
             self._reception.enter(grant, now=now)
@@ -203,6 +208,14 @@ class Hub:
         sessions = [info for info in self._service.sessions() if grant.allows(info.id)]
         body = msgspec.json.encode({"sessions": sessions})
         return Page(200, "application/json", body)
+
+    async def _erase(self, session_id: str, grant: Grant) -> Page:
+        grant.check(session_id)
+        with anyio.move_on_after(ERASE) as patience:
+            await self._service.erase(session_id)
+        if patience.cancelled_caught:
+            return text_page(202, "it takes a while: ask again, until there is no such session")
+        return text_page(200, "deleted")
 
     def _token(self, grant: Grant, query: str) -> Page:
         signing = self._reception.signing
@@ -301,7 +314,9 @@ def _wall_clock() -> float:
 
 
 def _wrong_method(path: str, method: str) -> Page | None:
-    allowed = ("POST",) if path == TOKENS else ("GET", "HEAD")
+    allowed: tuple[str, ...] = ("POST",) if path == TOKENS else ("GET", "HEAD")
+    if path.startswith(SESSION):
+        allowed = ("DELETE",)
     if method in allowed:
         return None
     page = text_page(405, f"this address answers {' and '.join(allowed)} only")

@@ -66,6 +66,10 @@ class Service(Protocol):
 
     def sessions(self) -> Sequence[SessionInfo]: ...
 
+    async def erase(self, session_id: str) -> None:
+        """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""
+        ...
+
 
 class Onlooker(Protocol):
     """Counts how sockets end."""

@@ -50,6 +50,11 @@ class Archive:
         self._pages.move_to_end(page)
         return frames
 
+    def forget(self, key: int) -> None:
+        """Let go of a session that was removed."""
+        for page in [page for page in self._pages if page[0] == key]:
+            del self._pages[page]
+
     async def _load(self, page: tuple[int, int], after_seq: int) -> bool:
         """Read a page; return whether it holds the event behind ``after_seq``."""
         key, number = page

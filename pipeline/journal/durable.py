@@ -2,6 +2,7 @@
 
 import logging
 from asyncio import get_running_loop
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
-import msgspec
 from msgspec import Struct
 
 from pipeline.errors import JournalError
-from pipeline.events import Event, Frame, Unknown, decode_event
+from pipeline.events import Frame
 from pipeline.journal.archive import Archive
+from pipeline.journal.loading import Loaded, frame_of, load
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.recovery import endings, farewell
@@ -32,10 +33,9 @@ from pipeline.journal.sqlite import (
     Reader,
     Statement,
     Store,
-    StoredSession,
     Written,
 )
-from pipeline.journal.tables import OLDEST_TENTH, SCHEMA, CallsInFile, removals
+from pipeline.journal.tables import OLDEST_TENTH, CallsInFile, removals
 
 BATCH = 1000  #: events committed together, at most
 BATCH_BYTES = 1 << 18
@@ -69,6 +69,16 @@ class _Task(NamedTuple):
     log: SessionLog | None  # whose event it is, to be confirmed
 
 
+class Erasure:
+    """A session that somebody wants removed."""
+
+    def __init__(self, key: int, session_id: str) -> None:
+        self.key = key
+        self.session_id = session_id
+        self.failure: str | None = None
+        self.done = anyio.Event()
+
+
 class _Known(NamedTuple):
     """A session in the file, should its id be used again."""
 
@@ -97,7 +107,11 @@ class DurableJournal:
         self._loop = get_running_loop()
         self._keeping = keeping
         self._clock = clock
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._tasks: SimpleQueue[_Task | Erasure | None] = SimpleQueue()
+        self._doomed: deque[Erasure] = deque()  # of the writer thread
+        self._leaving: set[str] = set()  # ids of sessions that are being removed
+        self._dirty = True  # the write-ahead log holds something
+        self._tidied = -TIDY
         self._stopping = ThreadEvent()
         self.waiting = 0
         self._known: dict[str, _Known] = {}  # what is in the file, by session id
@@ -107,6 +121,8 @@ class DurableJournal:
     # --- on the event loop ---
 
     def open(self, session_id: str) -> SessionLog:
+        if session_id in self._leaving:
+            raise JournalError(f"session {session_id!r} is being deleted: try again later")
         known = self._known.get(session_id)
         if known is None:
             key, epoch, head = self._next_key, 1, 0
@@ -143,6 +159,31 @@ class DurableJournal:
         if log.head:  # else it left nothing in the file
             self._known[log.session_id] = _Known(key, log.epoch, log.head)
 
+    async def erase(self, session_id: str) -> bool:
+        """Remove an ended session from the file; return whether it was there.
+
+        It goes on if nobody waits for it any more. Raises ``JournalError``.
+        """
+        known = self._known.get(session_id)
+        if known is None:
+            return False
+        if session_id in self._leaving:
+            raise JournalError(f"session {session_id!r} is being deleted already")
+        self._leaving.add(session_id)
+        erasure = Erasure(known.key, session_id)
+        self._tasks.put(erasure)
+        await erasure.done.wait()
+        if erasure.failure is not None:
+            raise JournalError(erasure.failure)
+        return True
+
+    def _erased(self, erasure: "Erasure") -> None:
+        self._leaving.discard(erasure.session_id)
+        if erasure.failure is None:
+            self._known.pop(erasure.session_id, None)
+            self.archive.forget(erasure.key)
+        erasure.done.set()
+
     def _take(self, log: SessionLog, key: int, frame: Frame) -> None:
         if self.waiting >= WAITING:
             raise JournalError(f"{self.waiting} events wait for the journal: {self.trouble}")
@@ -174,7 +215,7 @@ class DurableJournal:
             self._on_trouble(trouble)
         self.trouble = trouble
 
-    def recover(self, stored: Sequence["Loaded"]) -> None:
+    def recover(self, stored: Sequence[Loaded]) -> None:
         """Take up the sessions of an earlier life, and end those it left open."""
         for session, log in stored:
             self._next_key = max(self._next_key, session.key + 1)
@@ -196,31 +237,56 @@ class DurableJournal:
 
     def work(self) -> None:
         """Write what is put, in batches of whatever waits, until stopped."""
-        dirty, tidied = True, -TIDY
         while True:
             try:
-                first = self._tasks.get(timeout=QUIET)
+                first = self._tasks.get(timeout=0 if self._doomed else QUIET)
             except Empty:
-                if dirty:
-                    dirty = not self._try(self._store.checkpoint)
-                if self._clock() - tidied > TIDY:
-                    tidied = self._clock()
-                    self._try(self._tidy)
+                self._rest()
                 continue
             batch, more = self._batch(first)
-            self._commit(batch)
-            dirty = True
+            if batch:
+                self._commit(batch)
+                self._dirty = True
+            self._erase_some()
             if self._store.wal_is_long():
                 self._try(self._store.checkpoint)
             if not more:
                 self._try(self._store.checkpoint)
                 return
 
-    def _batch(self, first: _Task | None) -> tuple[list[_Task], bool]:
+    def _rest(self) -> None:
+        """Do what can be done while nothing is put."""
+        if self._doomed:
+            self._erase_some()
+            return
+        if self._dirty:
+            self._dirty = not self._try(self._store.checkpoint)
+        if self._clock() - self._tidied > TIDY:
+            self._tidied = self._clock()
+            self._try(self._tidy)
+
+    def _erase_some(self) -> None:
+        """Go on with the first erasure for a while, so that nobody waits long behind it."""
+        if not self._doomed:
+            return
+        erasure = self._doomed[0]
+        try:
+            if self._store.remove_some(erasure.key, erasure.session_id):
+                return
+            self._store.checkpoint()  # the write-ahead log held it, too
+        except JournalError as error:
+            erasure.failure = str(error)
+        self._doomed.popleft()
+        self._loop.call_soon_threadsafe(self._erased, erasure)
+
+    def _batch(self, first: "_Task | Erasure | None") -> tuple[list[_Task], bool]:
         batch: list[_Task] = []
         size = 0
         task = first
         while task is not None:
+            if isinstance(task, Erasure):  # behind what was put before it
+                self._doomed.append(task)
+                return batch, True
             batch.append(task)
             size += len(task.change.data) if isinstance(task.change, Written) else 0
             if len(batch) >= BATCH or size >= BATCH_BYTES:
@@ -271,68 +337,13 @@ class DurableJournal:
 
     def _remove(self, session: KeptSession) -> None:
         while self._tasks.empty():
-            if not self._store.remove_some(session.key):
+            if not self._store.remove_some(session.key, session.id):
                 self._loop.call_soon_threadsafe(self._known.pop, session.id, None)
                 return
 
     def stop(self) -> None:
         self._stopping.set()
         self._tasks.put(None)
-
-
-Loaded = tuple[StoredSession, SessionLog | None]  #: without a log where it is not to be read
-
-
-def _load(path: Path, keeping: Keeping, now: float) -> tuple[Store, list[Loaded]]:
-    store = Store(path, sync_always=keeping.sync_always, tables=SCHEMA)
-    try:
-        return store, [
-            (session, _restored(path, store, session, keeping.events))
-            if session.ended is None or session.ended >= now - keeping.readable
-            else (session, None)
-            for session in store.sessions()
-        ]
-    except JournalError:
-        store.close()
-        raise
-
-
-def _restored(path: Path, store: Store, session: StoredSession, keep: int) -> SessionLog:
-    events = (_decoded(path, text) for text in store.events(session.key))
-    first = next(events, None)
-    head = session.head if first is None else first[0].seq - 1
-    log = SessionLog(session.id, epoch=session.epoch, head=head, keep=keep)
-    if first is not None:
-        log.restore(*first)
-    for frame, event in events:
-        log.restore(frame, event)
-    return log
-
-
-class _Head(Struct):
-    type: str
-    seq: int
-
-
-_head = msgspec.json.Decoder(_Head)
-
-
-def _frame(path: Path, text: bytes) -> Frame:
-    try:
-        head = _head.decode(text)
-    except msgspec.MsgspecError as error:
-        raise JournalError(f"journal {path} holds what is no event: {error}") from error
-    return Frame(head.seq, head.type, text)
-
-
-def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
-    frame = _frame(path, text)
-    try:
-        event = decode_event(text)
-    except msgspec.MsgspecError as error:
-        raise JournalError(f"journal {path} holds what is no event: {error}") from error
-    # One of a newer version is passed on as it is, and adds nothing to the state.
-    return frame, Event(seq=frame.seq) if isinstance(event, Unknown) else event
 
 
 @asynccontextmanager
@@ -353,11 +364,19 @@ async def open_journal(
         yield MemoryJournal(keep=keeping.events)
         return
     path = Path(where)
-    store, stored = await anyio.to_thread.run_sync(_load, path, keeping, clock())
+    store, stored = await anyio.to_thread.run_sync(
+        partial(
+            load,
+            path,
+            sync_always=keeping.sync_always,
+            since=clock() - keeping.readable,
+            events=keeping.events,
+        )
+    )
     reader = Reader(path)
 
     def fetch(key: int, first: int, last: int) -> Sequence[Frame]:
-        return [_frame(path, text) for text in reader.events(key, first, last)]
+        return [frame_of(path, text) for text in reader.events(key, first, last)]
 
     journal = DurableJournal(store, Archive(fetch), keeping, clock, on_trouble)
     failure: Exception | None = None

@@ -38,6 +38,13 @@ class Journal(Protocol):
         """Let go of an ended session; what is on disk stays there for its time."""
         ...
 
+    async def erase(self, session_id: str) -> bool:
+        """Remove a session that was let go of from the disk; return whether it was there.
+
+        Raises ``JournalError``.
+        """
+        ...
+
 
 class MemoryJournal:
     """Logs without a store."""
@@ -55,3 +62,6 @@ class MemoryJournal:
 
     def forget(self, log: SessionLog) -> None:
         pass
+
+    async def erase(self, session_id: str) -> bool:
+        return False

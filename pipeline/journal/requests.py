@@ -39,6 +39,15 @@ class CallsInMemory:
         if len(self._responses) > self._keep:
             del self._responses[next(iter(self._responses))]
 
+    def forget(self, session_id: str) -> None:
+        """Let go of the calls of a session."""
+        gone = {call.response_id for call in self._calls if call.session_id == session_id}
+        for response_id in gone:
+            self._responses.pop(response_id, None)
+        kept = [call for call in self._calls if call.session_id != session_id]
+        self._calls.clear()
+        self._calls.extend(kept)
+
     def select(self, which: Selection) -> Sequence[CallRecord]:
         """Return what fits, oldest first."""
         found = [call for call in self._calls if which.admits(call)]

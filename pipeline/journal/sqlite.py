@@ -94,12 +94,21 @@ Change = Opened | Written | Ended | Statement
 class Store:
     """The open file, ours alone for writing. Every method blocks; one thread at a time."""
 
-    def __init__(self, path: Path, *, sync_always: bool = False, tables: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sync_always: bool = False,
+        tables: str = "",
+        of_session: Sequence[str] = (),
+    ) -> None:
         """Open or create the file; ``tables`` are further ones to make.
 
-        Raises ``JournalError`` when it cannot be used.
+        ``of_session`` removes from those what goes with a session, by its id. Raises
+        ``JournalError`` when the file cannot be used.
         """
         self._path = path
+        self._of_session = of_session
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path)
@@ -112,6 +121,7 @@ class Store:
                     f"synchronous={'FULL' if sync_always else 'NORMAL'}",
                     "wal_autocheckpoint=0",
                     f"journal_size_limit={WAL_BYTES}",
+                    "secure_delete=ON",  # what is removed is overwritten
                 ):
                     self._db.execute(f"PRAGMA {pragma}")
                 self._db.executescript(_SCHEMA + tables)
@@ -186,8 +196,11 @@ class Store:
             )
         return (pages - free) * page
 
-    def remove_some(self, key: int) -> bool:
-        """Remove events of a session, at last the session; return whether any is left."""
+    def remove_some(self, key: int, session_id: str) -> bool:
+        """Remove events of a session, at last all that goes with it; return whether any is left.
+
+        This is the one place where sessions are removed.
+        """
         with _explained(self._path):
             removed = self._db.execute(
                 "DELETE FROM event WHERE key = ?1 AND seq <= ?2 +"
@@ -196,7 +209,10 @@ class Store:
             )
             if removed.rowcount > 0:
                 return True
-            self._db.execute("DELETE FROM session WHERE key = ?", (key,))
+            self.write([
+                *(Statement(sql, (session_id,)) for sql in self._of_session),
+                Statement("DELETE FROM session WHERE key = ?", (key,)),
+            ])  # fmt: skip
         return False
 
     def close(self) -> None:
@@ -296,3 +312,17 @@ def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
             if session.id == session_id:
                 return list(_events(db, session.key))
     raise JournalError(f"journal {path}: there is no session {session_id!r}")
+
+
+def erase_stored(path: Path, session_id: str, of_session: Sequence[str]) -> None:
+    """Remove a session from a journal that no service uses. Raises ``JournalError``."""
+    store = Store(path, of_session=of_session)
+    try:
+        key = next((kept.key for kept in store.kept() if kept.id == session_id), None)
+        if key is None:
+            raise JournalError(f"journal {path}: there is no session {session_id!r}")
+        while store.remove_some(key, session_id):
+            pass
+        store.checkpoint()
+    finally:
+        store.close()

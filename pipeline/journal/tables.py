@@ -28,6 +28,12 @@ CREATE TABLE IF NOT EXISTS response (
 ) WITHOUT ROWID;
 """
 
+#: what goes with a session when it is removed, by its id
+OF_SESSION = (
+    "DELETE FROM response WHERE id IN (SELECT response FROM call WHERE session = ?1)",
+    "DELETE FROM call WHERE session = ?1",
+)
+
 _encode = msgspec.json.Encoder().encode
 _call = msgspec.json.Decoder(CallRecord).decode
 _response = msgspec.json.Decoder(ResponseEnded).decode

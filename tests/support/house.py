@@ -95,6 +95,9 @@ class FakeHouse:
         finally:
             session.end("shutdown")
 
+    async def erase(self, session_id: str) -> None:
+        raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+
     def sessions(self) -> Sequence[SessionInfo]:
         return [
             SessionInfo(

@@ -1,0 +1,70 @@
+"""The journal's file as it is found at the start: what an earlier life left in it."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.errors import JournalError
+from pipeline.events import Event, Frame, Unknown, decode_event
+from pipeline.journal.log import SessionLog
+from pipeline.journal.sqlite import Store, StoredSession
+from pipeline.journal.tables import OF_SESSION, SCHEMA
+
+Loaded = tuple[StoredSession, SessionLog | None]  #: without a log where it is not to be read
+
+
+def load(path: Path, *, sync_always: bool, since: float, events: int) -> tuple[Store, list[Loaded]]:
+    """Open the file, and read the sessions that are open or ended after ``since``.
+
+    ``events`` are kept of each. Raises ``JournalError``.
+    """
+    store = Store(path, sync_always=sync_always, tables=SCHEMA, of_session=OF_SESSION)
+    try:
+        return store, [
+            (session, _restored(path, store, session, events))
+            if session.ended is None or session.ended >= since
+            else (session, None)
+            for session in store.sessions()
+        ]
+    except JournalError:
+        store.close()
+        raise
+
+
+def _restored(path: Path, store: Store, session: StoredSession, keep: int) -> SessionLog:
+    events = (_decoded(path, text) for text in store.events(session.key))
+    first = next(events, None)
+    head = session.head if first is None else first[0].seq - 1
+    log = SessionLog(session.id, epoch=session.epoch, head=head, keep=keep)
+    if first is not None:
+        log.restore(*first)
+    for frame, event in events:
+        log.restore(frame, event)
+    return log
+
+
+class _Head(Struct):
+    type: str
+    seq: int
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def frame_of(path: Path, text: bytes) -> Frame:
+    try:
+        head = _head.decode(text)
+    except msgspec.MsgspecError as error:
+        raise JournalError(f"journal {path} holds what is no event: {error}") from error
+    return Frame(head.seq, head.type, text)
+
+
+def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
+    frame = frame_of(path, text)
+    try:
+        event = decode_event(text)
+    except msgspec.MsgspecError as error:
+        raise JournalError(f"journal {path} holds what is no event: {error}") from error
+    # One of a newer version is passed on as it is, and adds nothing to the state.
+    return frame, Event(seq=frame.seq) if isinstance(event, Unknown) else event
