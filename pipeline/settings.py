@@ -214,6 +214,12 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     port: Port = 8780
     max_sessions: Positive = 200
     max_subscribers: Positive = 2000
+    max_per_address: Positive = 100  #: websockets of one address, this machine's own aside
+    max_per_token: Positive = 1000  #: websockets of one token
+    max_sessions_per_token: Positive = 100  #: live at once
+    requests_per_second: Positive = 500  #: of all together, handshakes included
+    commands_per_second: Positive = 50  #: of one connection
+    trusted_proxies: tuple[str, ...] = ()  #: addresses whose X-Forwarded-For is believed
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
     reattach: Seconds = 10.0  #: seconds for a source that was cut off to come back
     idle: Seconds = 300.0  #: seconds in which a source may send nothing; 0 is for ever

@@ -20,7 +20,7 @@ from pipeline.completions import CompletionRequest, Message
 from pipeline.configuration import load
 from pipeline.errors import JournalError, PipelineError
 from pipeline.events import encode
-from pipeline.hub.server import listen
+from pipeline.hub.listening import listen
 from pipeline.local import weights
 from pipeline.settings import JournalSettings, Settings
 from pipeline.speech import Heard

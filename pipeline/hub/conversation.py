@@ -12,12 +12,15 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.events import SubscribeCommand, decode_command
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
 from pipeline.hub.grants import ANYBODY, Grant
+from pipeline.hub.limits import Bucket, Crowd
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text
 from pipeline.hub.service import Service
 from pipeline.hub.stays import Stays
+from pipeline.settings import ServeSettings
 
 FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
 INTRODUCTION = 5.0  #: seconds for it to say who it is
+BURST = 4  #: seconds' worth of commands that may come at once
 MAX_ERRORS = 20  #: refused messages, then the socket is closed
 
 logger = logging.getLogger(__name__)
@@ -76,15 +79,39 @@ class Errors:
             raise Goodbye(f"{MAX_ERRORS} messages were refused", code=CloseCode.BAD_REQUEST)
 
 
+class Commands:
+    """Counts the commands of one connection: what each costs is more than its bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bucket = Bucket(most, BURST * most)
+
+    def count(self) -> None:
+        """Count one. Raises ``Goodbye`` when there are too many."""
+        if not self._bucket.take(anyio.current_time()):
+            raise Goodbye(
+                f"more than {self._most} commands a second (serve.commands_per_second)",
+                code=CloseCode.LIMIT,
+            )
+
+
 class House:
     """What every conversation shares."""
 
-    def __init__(self, service: Service, patience: float, idle: float) -> None:
+    def __init__(self, service: Service, settings: ServeSettings) -> None:
         self.service = service
-        self.patience = patience  #: seconds for a source that was cut off to come back
-        self.idle = idle  #: seconds in which a source may say nothing; 0 is for ever
+        self.patience = settings.reattach  #: seconds for a source that was cut off to come back
+        self.idle = settings.idle  #: seconds in which a source may say nothing; 0 is for ever
         self.circle: set[Subscriber] = set()  #: who gets heartbeats
         self.stays = Stays()
+        self.hosts = Crowd(
+            settings.max_sessions_per_token,
+            "{most} sessions of {name} are open, the most that serve.max_sessions_per_token allows",
+        )
+        self._commands = settings.commands_per_second
+
+    def commands(self) -> Commands:
+        return Commands(self._commands)
 
 
 async def _first(peer: Peer) -> bytes | str:
@@ -178,7 +205,7 @@ async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(push, subscriber, tasks.cancel_scope, farewell)
             try:
-                await _take_commands(peer, following, asked=command is not None)
+                await _take_commands(peer, following, house.commands(), asked=command is not None)
             except Goodbye as goodbye:
                 farewell.append(goodbye)
             tasks.cancel_scope.cancel()
@@ -188,10 +215,13 @@ async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) 
     raise farewell[0]
 
 
-async def _take_commands(peer: Peer, following: Following, *, asked: bool) -> None:
+async def _take_commands(
+    peer: Peer, following: Following, commands: Commands, *, asked: bool
+) -> None:
     errors = Errors(peer)
     while True:
         message = await (peer.receive() if asked else _first(peer))
+        commands.count()
         asked = True
         session_id = ""
         try:

@@ -38,7 +38,8 @@ _STATUSES: Mapping[int, int] = {
 
 
 def refusal_page(goodbye: Goodbye) -> Page:
-    return text_page(_STATUSES[goodbye.code], str(goodbye))
+    more = {"Retry-After": "1"} if goodbye.code == CloseCode.LATER else {}
+    return text_page(_STATUSES[goodbye.code], str(goodbye), **more)
 
 
 class Gate:

@@ -1,27 +1,67 @@
 """Who may open what: every request is looked at here before anything is done for it. Pure."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import ExitStack
 
+from pipeline.errors import SettingsError
 from pipeline.hub.access import OPERATORS, TOKENS, Access, scope_of
 from pipeline.hub.grants import ANYBODY, EVERY, NOBODY, Grant
 from pipeline.hub.http import fields_of
+from pipeline.hub.limits import Bucket, Crowd, Network, caller, is_within, networks
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.signed import Signing
+from pipeline.settings import ServeSettings
 
 BY_MESSAGE = ("auth", "message")  #: a field of the address: the token comes as the first message
 
 
-class Reception:
-    """Says what a caller may do, by its token."""
+STRANGERS = 256  #: connections that have not said yet who they are, beside the sockets we serve
+BURST = 4  #: seconds' worth of requests that may come at once
 
-    def __init__(self, access: Access | None, sockets: Set[str], guarded: Set[str]) -> None:
+
+class Reception:
+    """Says what a caller may do, by its token, and how many of them there may be."""
+
+    def __init__(
+        self,
+        access: Access | None,
+        sockets: Set[str],
+        guarded: Set[str],
+        settings: ServeSettings,
+    ) -> None:
         self._access = access  # none: everybody may do everything
-        self._sockets = sockets  #: paths that speak websocket
-        self._guarded = guarded  #: paths whose format brings its own proof
+        self._sockets = sockets  # paths that speak websocket
+        self._guarded = guarded  # paths whose format brings its own proof
+        self._proxies = _proxies(settings)
+        rate = settings.requests_per_second
+        self._requests = Bucket(rate, BURST * rate)
+        per_address, per_token = settings.max_per_address, settings.max_per_token
+        self._arrivals = Crowd(per_address + STRANGERS // 8, "")
+        self._addresses = Crowd(
+            per_address,
+            "{most} websockets are open from {name}, the most that serve.max_per_address allows",
+        )
+        self._tokens = Crowd(
+            per_token,
+            "{most} websockets are open for {name}, the most that serve.max_per_token allows",
+        )
+        self.strangers = Crowd(STRANGERS, "{most} connections have not said who they are")
 
     @property
     def signing(self) -> Signing | None:
         return None if self._access is None else self._access.signing
+
+    def arrive(self, peer: str) -> Callable[[], None]:
+        """Count a connection until what this returns is called. Raises ``Goodbye``.
+
+        Those that have said nothing yet are counted too, so that one address cannot have all.
+        """
+        return self._arrivals.enter("" if is_within(peer, self._proxies) else caller(peer))
+
+    def knock(self, path: str, now: float) -> None:
+        """Raise ``Goodbye`` where more is asked for a second than is answered."""
+        if scope_of(path) is not None and not self._requests.take(now):
+            raise Goodbye("too many requests at once: try later", code=CloseCode.LATER)
 
     def grant(self, path: str, query: str, headers: Mapping[str, str], *, now: float) -> Grant:
         """Return what the caller may do at ``path``; ``NOBODY`` where its first message will tell.
@@ -38,16 +78,26 @@ class Reception:
         self._check(path, grant)
         return grant
 
-    def introduced(self, path: str, token: str, *, now: float) -> Grant:
+    def introduced(self, path: str, token: str, stay: ExitStack, *, now: float) -> Grant:
         """Return what ``token``, sent as the first message, allows. Raises ``Goodbye``."""
         assert self._access is not None
         grant = self._access.of(token, now=now)
         self._check(path, grant)
-        self._access.use(grant, now=now)
+        self._admit(grant, stay, now)
         return grant
 
-    def enter(self, grant: Grant, *, now: float) -> None:
-        """Let the caller open its websocket. Raises ``Goodbye`` if it may not."""
+    def enter(self, grant: Grant, peer: str, forwarded: str, *, now: float) -> ExitStack:
+        """Let a caller open its websocket, and count it until what this returns is closed.
+
+        ``forwarded`` is the X-Forwarded-For that came. Raises ``Goodbye`` if it may not.
+        """
+        with ExitStack() as stay:
+            stay.callback(self._addresses.enter(caller(peer, forwarded, self._proxies)))
+            self._admit(grant, stay, now)
+            return stay.pop_all()
+
+    def _admit(self, grant: Grant, stay: ExitStack, now: float) -> None:
+        stay.callback(self._tokens.enter(grant.holder))
         if self._access is not None:
             self._access.use(grant, now=now)
 
@@ -65,3 +115,10 @@ class Reception:
 
 def _forbidden(why: str) -> Goodbye:
     return Goodbye(why, code=CloseCode.FORBIDDEN)
+
+
+def _proxies(settings: ServeSettings) -> Sequence[Network]:
+    try:
+        return networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"serve.trusted_proxies: {error}") from error

@@ -1,9 +1,7 @@
 """The service's one port: websockets for sources and subscribers, plain GETs beside them."""
 
 import asyncio
-import errno
 import logging
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,7 +18,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from pipeline.context import TRACE
-from pipeline.errors import InputError, ServeError
+from pipeline.errors import InputError
 from pipeline.hub import site
 from pipeline.hub.access import SUBPROTOCOL, TOKENS, Access
 from pipeline.hub.conversation import House, introduction, subscribe
@@ -30,15 +28,15 @@ from pipeline.hub.http import (
     Page,
     fields_of,
     globs_of,
-    is_loopback,
     refusal_page,
     subscription_of,
     text_page,
     trace_of,
 )
 from pipeline.hub.issuing import issue, wish_of
+from pipeline.hub.listening import BACKLOG, check_host, listen
 from pipeline.hub.protocol import CloseCode, Goodbye
-from pipeline.hub.reception import Reception
+from pipeline.hub.reception import STRANGERS, Reception
 from pipeline.hub.service import Blind, Guard, MakeAdapter, Onlooker, Service
 from pipeline.hub.socket import SEND, Connection, Socket, remembering
 from pipeline.hub.sources import ingest
@@ -49,10 +47,7 @@ BEAT = 10  #: seconds between heartbeats
 TICKS = 4  #: looks a second at every socket
 LAST_WORDS = 0.5  #: seconds for the last events of sessions that are cut short
 GOODBYE = 1.0  #: seconds for everybody to answer our goodbye when the server stops
-SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
-USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
-STRANGERS = 256  #: connections that have not shaken hands yet, beside the sockets we serve
 MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
 DRAINING = "draining: the server is about to stop, and takes no new sessions"
 VERSION = "/v1/"
@@ -101,10 +96,10 @@ class Hub:
         self._site = site.load()
         self._gate = Gate(settings.host)
         sockets = {EVENTS, *self._adapters}
-        self._reception = Reception(access, sockets, self._guards.keys())
+        self._reception = Reception(access, sockets, self._guards.keys(), settings)
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
-        self._house = House(service, settings.reattach, settings.idle)
+        self._house = House(service, settings)
         self._empty = anyio.Event()
         self.port = 0
 
@@ -121,6 +116,11 @@ class Hub:
         with anyio.move_on_after(seconds) as patience:
             await self._house.stays.drain()
         return not patience.cancelled_caught
+
+    def connections(self) -> type[Connection]:
+        """Return the class of the connections that are taken."""
+        most = self._settings.max_subscribers + STRANGERS
+        return remembering(self.transports, most, self._reception.arrive)
 
     # --- plain requests ---
 
@@ -151,6 +151,7 @@ class Hub:
         page = self._gate.refusal(request.headers) or _wrong_method(path, request.method)
         if page is not None:
             return page
+        self._reception.knock(path, anyio.current_time())
         now = _wall_clock()
         grant = self._reception.grant(path, query, request.headers, now=now)
         if path in self.inquiries:
@@ -159,8 +160,9 @@ class Hub:
             return await self._erase(unquote(path.removeprefix(SESSION)), grant)
         page = self._page(path, request, grant)
         if page is None:
-            self._reception.enter(grant, now=now)
             assert isinstance(connection, Connection)
+            forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
+            connection.count(self._reception.enter(grant, connection.peer, forwarded, now=now))
             connection.grant = grant
             waits = path == EVENTS or grant is NOBODY
             connection.protocol.max_message_size = MAX_COMMAND if waits else MAX_MESSAGE
@@ -250,11 +252,7 @@ class Hub:
         assert peer.connection.request is not None
         path, _, query = peer.connection.request.path.partition("?")
         if peer.grant is NOBODY:
-            token = await introduction(peer)
-            peer.connection.grant = self._reception.introduced(path, token, now=_wall_clock())
-            peer.connection.protocol.max_message_size = (
-                MAX_COMMAND if path == EVENTS else MAX_MESSAGE
-            )
+            await self._introduce(peer, path)
         peer.limit_time()
         if path == EVENTS:
             await subscribe(peer, self._house, subscription_of(query))
@@ -264,6 +262,15 @@ class Hub:
         adapter = self._adapters[path](fields_of(query))
         source = path.removeprefix(INGEST).removeprefix(VERSION)
         await ingest(peer, self._house, adapter, source=source, events=globs_of(query))
+
+    async def _introduce(self, peer: Socket, path: str) -> None:
+        """Have a peer say who it is, and let it do what that allows. Raises ``Goodbye``."""
+        connection = peer.connection
+        with self._reception.strangers.place("stranger"):
+            token = await introduction(peer)
+        now = _wall_clock()
+        connection.grant = self._reception.introduced(path, token, connection.stay, now=now)
+        connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
 
     async def tick(self) -> None:
         """Send heartbeats and pings, and cut who does not read, until cancelled."""
@@ -335,23 +342,6 @@ def _page_of(route: Route) -> Callable[[], Page]:
     return lambda: Page(200, *route())
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises ``ServeError``. Accepted sockets inherit its options."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        where = f"{host}:{port}"
-        if error.errno == errno.EADDRINUSE:
-            advice = "stop what listens there, or choose another port with --port or [serve] port"
-            raise ServeError(f"port {port} is taken ({where}): {advice}") from error
-        raise ServeError(f"cannot listen on {where}: {error.strerror or error}") from error
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
-    return listener
-
-
 @asynccontextmanager
 async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     service: Service,
@@ -372,11 +362,8 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     others, less than ``OPEN``. ``access`` holds the tokens; without
     any we listen on this machine only. Raises ``ServeError`` when the port cannot be had.
     """
-    if access is None and not is_loopback(settings.host):
-        raise ServeError(
-            f"not listening on {settings.host} without a token: whoever reaches it could listen in"
-            ' and spend your quota; set [serve.tokens], or host = "127.0.0.1"'
-        )
+    if access is None:
+        check_host(settings.host)
     hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
     hub.inquiries = inquiries or {}
     hub.onlooker = onlooker or Blind()
@@ -384,8 +371,9 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     server = await serve_websockets(
         hub.converse,
         sock=listener,
+        backlog=BACKLOG,  # else 100 holds again, and a crowd waits for its packets to be resent
         process_request=hub.answer,
-        create_connection=remembering(hub.transports, settings.max_subscribers + STRANGERS),
+        create_connection=hub.connections(),
         compression=None,
         select_subprotocol=_subprotocol,
         server_header=None,

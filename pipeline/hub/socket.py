@@ -3,7 +3,9 @@
 import asyncio
 import math
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import anyio
 from websockets.asyncio.server import ServerConnection
@@ -33,6 +35,27 @@ class Connection(ServerConnection):
     grant = ANYBODY
     _deaf = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stay = ExitStack()  #: closed when it is gone: counts it no longer
+        self._is_gone = False
+
+    def count(self, stay: ExitStack) -> None:
+        """Be counted until gone; it may be by now."""
+        self.stay.push(stay)
+        if self._is_gone:
+            self.stay.close()
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end."""
+        return str((self.transport.get_extra_info("peername") or ("",))[0])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_gone = True
+        self.stay.close()
+        super().connection_lost(exc)
+
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flushes += 1
@@ -51,21 +74,33 @@ class Connection(ServerConnection):
             self.transport.pause_reading()
 
 
-def remembering(transports: set[asyncio.Transport], most: int) -> type[Connection]:
+def remembering(
+    transports: set[asyncio.Transport], most: int, arrive: Callable[[str], Callable[[], None]]
+) -> type[Connection]:
     """Return a ``Connection`` that keeps its transport in ``transports`` while it lives.
 
     So that one whose handshake never ends is cut at the end, too; and past ``most``, at once.
+    So is one for whose address ``arrive`` raises ``Goodbye``; else what it returns is called at
+    its end.
     """
 
     class Remembered(Connection):
+        _depart: Callable[[], None] | None = None
+
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             transports.add(self.transport)
+            try:
+                self._depart = arrive(self.peer)
+            except Goodbye:
+                self.transport.abort()
             if len(transports) > most:
                 self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             transports.discard(self.transport)
+            if self._depart is not None:
+                self._depart()
             super().connection_lost(exc)
 
     return Remembered

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import Frame, SessionEndCommand, StartCommand
-from pipeline.hub.conversation import FIRST_MESSAGE, Errors, House, Peer, Replies, push
+from pipeline.hub.conversation import FIRST_MESSAGE, Commands, Errors, House, Peer, Replies, push
 from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.hub.grants import Grant
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text, may_reconnect, text_frame
@@ -36,7 +36,7 @@ async def ingest(
         start, rest = await _opening(peer, adapter)
         start = _within(peer.grant, start)
         with house.stays.guest():
-            feeding = _Source(peer, adapter, start, events)
+            feeding = _Source(peer, adapter, start, events, house.commands())
             stay = house.stays.find(start)
             if stay is None:
                 farewell = await _host(feeding, rest, house, source)
@@ -59,13 +59,14 @@ async def _host(
 ) -> Goodbye | None:
     """Begin a session, and stay with it to its end, whoever feeds it then."""
     farewell: Goodbye | None = None
-    async with house.service.open(feeding.start, source=source) as session:
-        with house.stays.begin(session, feeding.start) as stay:
-            async with plain_errors(), anyio.create_task_group() as tasks:
-                tasks.start_soon(_see_out, stay, house.patience)
-                farewell = await feeding.attend(stay, orders, house)
-                await session.topic.ended.wait()
-                tasks.cancel_scope.cancel()
+    with house.hosts.place(feeding.holder):
+        async with house.service.open(feeding.start, source=source) as session:
+            with house.stays.begin(session, feeding.start) as stay:
+                async with plain_errors(), anyio.create_task_group() as tasks:
+                    tasks.start_soon(_see_out, stay, house.patience)
+                    farewell = await feeding.attend(stay, orders, house)
+                    await session.topic.ended.wait()
+                    tasks.cancel_scope.cancel()
     return farewell
 
 
@@ -155,9 +156,16 @@ class _Source:
     """One source, and the session that it feeds."""
 
     def __init__(
-        self, peer: Peer, adapter: Adapter, start: StartCommand, events: Sequence[str]
+        self,
+        peer: Peer,
+        adapter: Adapter,
+        start: StartCommand,
+        events: Sequence[str],
+        commands: Commands,
     ) -> None:
         self.start = start
+        self.holder = peer.grant.holder
+        self._commands = commands
         self._peer = peer
         self._adapter = adapter
         self._events = events
@@ -244,6 +252,8 @@ class _Source:
             return
         while True:
             message = await self._peer.receive()
+            if isinstance(message, str) and self._adapter.takes_events:
+                self._commands.count()
             try:
                 orders = self._adapter.receive(message)
             except InputError as error:
