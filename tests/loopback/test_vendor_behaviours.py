@@ -98,7 +98,7 @@ ROWS = {
     "universal-3: partials replace each other and the final differs": Row(
         [
             {"stt": "partial", "at_ms": 50, "text": "Cook"},
-            {"stt": "partial", "at_ms": 100, "text": "Book bit"},
+            {"stt": "partial", "at_ms": 100, "text": "Book bit", "formatted": True},  # or not
             {"stt": "end", "at_ms": 150, "text": "Book it."},
         ],
         ["1 started", "1: Cook", "1: Book bit", "1 ended: Book it."],
