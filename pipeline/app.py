@@ -1,11 +1,12 @@
 """The service: engines, sessions, hub and log joined; start, drain, stop."""
 
 import gc
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from secrets import token_hex
 
@@ -13,11 +14,12 @@ import anyio
 from msgspec import convert
 from msgspec.structs import replace
 
+from pipeline.allowance import Allowance, Exhausted
 from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
 from pipeline.calls import ResponseEnded, Trace
 from pipeline.context import SESSION, within
-from pipeline.errors import InputError, JournalError
+from pipeline.errors import InputError, JournalError, PipelineError
 from pipeline.events import (
     AudioFormat,
     ErrorDetail,
@@ -47,6 +49,9 @@ from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.tasks import plain_errors
 from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text, without_speech
 
+logger = logging.getLogger(__name__)
+
+LOOK = 1.0  #: seconds between two looks at what sessions have spent
 Tell = Callable[[str], None]  #: is given a line of progress
 
 
@@ -69,6 +74,7 @@ class App:
         self._settings = settings
         self._journal = journal
         self._on_frame = on_frame
+        self._allowance = Allowance(settings.limits)
         self._live: dict[str, tuple[Session, SessionInfo]] = {}
         self._ended: deque[tuple[float, SessionLog, SessionInfo]] = deque()
         for log in journal.restored:
@@ -87,6 +93,10 @@ class App:
                 f"{len(self._live)} sessions are open, the most that serve.max_sessions allows",
                 code=CloseCode.LIMIT,
             )
+        try:
+            self._allowance.check_day(_today())
+        except Exhausted as exhausted:
+            raise Goodbye(f"no new sessions: {exhausted}", code=CloseCode.LIMIT) from exhausted
         self._forget()
         session_id = start.session_id or f"s_{token_hex(8)}"
         if self.topics.get(session_id) is not None:
@@ -112,6 +122,8 @@ class App:
             raise Goodbye(str(error), code=CloseCode.LATER) from error
         finally:
             del self._live[session_id]
+            self._allowance.note(session_id, session.spent, _today())
+            self._allowance.forget(session_id)
             if session.begun:
                 self._ended.append((anyio.current_time(), log, info))
             else:
@@ -133,6 +145,27 @@ class App:
             raise Goodbye(str(error), code=CloseCode.LATER) from error
         if kept is None and not stored:
             raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+
+    async def watch_limits(self) -> None:
+        """End the sessions that have spent what they may, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            ending: set[str] = set()
+            while True:
+                await anyio.sleep(LOOK)
+                ending &= self._live.keys()
+                for session, _ in self._live.values():
+                    try:
+                        self._check_limits(session)
+                    except Exhausted as exhausted:
+                        if session.id not in ending:
+                            ending.add(session.id)
+                            tasks.start_soon(_run_out, session, exhausted)
+
+    def _check_limits(self, session: Session) -> None:
+        today = _today()
+        self._allowance.note(session.id, session.spent, today)
+        self._allowance.check(session.id)
+        self._allowance.check_day(today)
 
     @property
     def trouble(self) -> str | None:
@@ -203,6 +236,17 @@ class App:
             subscribers=0,
         )
         self._ended.append((anyio.current_time(), log, info))
+
+
+async def _run_out(session: Session, exhausted: Exhausted) -> None:
+    try:
+        await session.run_out(exhausted)
+    except PipelineError as error:  # of this session, and no other's
+        logger.warning("session %s: %s", session.id, error)
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def keeping(settings: JournalSettings) -> Keeping:
@@ -338,7 +382,9 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         tasks.start_soon(llm.keep_ready)
         quiet_collector()
         settings = replace(settings, prompts=dict(planned.prompts))
-        yield App(settings, equipment, journal, topics, calls, on_frame)
+        app = App(settings, equipment, journal, topics, calls, on_frame)
+        tasks.start_soon(app.watch_limits)
+        yield app
 
 
 def _opening(planned: Plan) -> tuple[EngineMessage, ...]:

@@ -77,7 +77,7 @@ class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
     """A session is over: its last event."""
 
-    reason: str  #: source_ended, idle, client, shutdown, error
+    reason: str  #: source_ended, idle, limit, client, shutdown, error
     totals: Totals
 
 

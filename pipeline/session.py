@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec import Struct
 
 from pipeline import stamps
+from pipeline.allowance import Exhausted, Spent
 from pipeline.audio.pcm import AudioClock, Format, Framer
 from pipeline.completions import Form, Gateway
 from pipeline.errors import GatewayError, InputError, JournalError, PipelineError, SttError
@@ -155,6 +156,7 @@ class Session:
         self._typing = False  # a turn that comes as text is open
         self._typed_turns = 0  # so many of those have ended
         self._finishing = False
+        self._is_out = False  # of what it may spend
         self._heard = anyio.Event()  # something was
         self._ended = False
 
@@ -170,15 +172,28 @@ class Session:
         """How many calls of the language model are under way."""
         return self._dispatch.in_flight
 
+    @property
+    def spent(self) -> Spent:
+        """What it has cost so far."""
+        totals = self._ledger.totals(self._clock.position * len(self._trackers))
+        return Spent(totals.audio_seconds, totals.input_tokens + totals.output_tokens)
+
     # --- what clients do -----------------------------------------------------------------------
 
     async def audio(self, data: bytes) -> None:
-        """Take audio of any length in the session's format."""
+        """Take audio of any length in the session's format; once a limit is reached, none."""
+        if self._is_out:
+            return
         for frame in self._framer.feed(data):
             await self._send(frame)
 
     async def command(self, command: ClientCommand) -> None:
         """Carry out what a client asks. Raises ``InputError`` for what makes no sense."""
+        if self._is_out:
+            raise InputError(f"{type_of(command)}: the session has reached its limit, and ends")
+        await self._carry_out(command)
+
+    async def _carry_out(self, command: ClientCommand) -> None:
         match command:
             case TurnCommitCommand():
                 await self._stt.force_endpoint()
@@ -220,6 +235,13 @@ class Session:
             await self.topic.ended.wait()
         if patience.cancelled_caught:
             raise JournalError(f"the last events of session {self.id} wait to be written down")
+
+    async def run_out(self, limit: Exhausted) -> None:
+        """Take nothing more, say why, and end once the last turn is answered."""
+        self._is_out = True
+        detail = ErrorDetail(type="limit_reached", message=str(limit), code=limit.limit)
+        self.publish(ErrorEvent(error=detail))
+        await self.finish("limit")
 
     async def _hear_answers_out(self) -> None:
         """Wait for what is due in-stream: it is not known whether it comes after the goodbye."""

@@ -233,6 +233,15 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     signing_keys: dict[str, SecretSource] = field(default_factory=dict[str, str])
 
 
+class LimitSettings(Section, frozen=True, kw_only=True):
+    """What sessions may spend; one that has is ended. 0 is no limit."""
+
+    session_minutes: Seconds = 480.0  #: minutes of speech-to-text, every channel counted
+    session_tokens: Count = 10_000_000  #: into and out of language models
+    day_minutes: Seconds = 0.0  #: all sessions together, from 0:00 UTC
+    day_tokens: Count = 0
+
+
 class TwilioSettings(Section, frozen=True, kw_only=True):
     """Who may call the paths for Twilio: with a token, whoever signs with it."""
 
@@ -261,6 +270,7 @@ class Settings(Section, frozen=True, kw_only=True):
     stored: StoredSettings = StoredSettings()
     local: LocalSettings = LocalSettings()
     serve: ServeSettings = ServeSettings()
+    limits: LimitSettings = LimitSettings()
     twilio: TwilioSettings = TwilioSettings()
     journal: JournalSettings = JournalSettings()
     tools: dict[str, ToolSettings] = field(default_factory=dict[str, ToolSettings])

@@ -13,6 +13,7 @@ from pipeline.app import App, open_app
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import (
+    LimitSettings,
     LlmSettings,
     Prompt,
     ServeSettings,
@@ -39,6 +40,7 @@ async def service(
     lines: Sequence[dict[str, Any]],
     *,
     max_sessions: int = 200,
+    limits: LimitSettings | None = None,
     tool_table: dict[str, ToolSettings] | None = None,
     **prompt: Any,
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
@@ -47,6 +49,7 @@ async def service(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
             llm=LlmSettings(engine=sim.llm_url, key="env:NONE", model="scripted"),
             serve=ServeSettings(port=0, max_sessions=max_sessions),
+            limits=limits or LimitSettings(),
             tools=tool_table or {},
             prompts={"reply": Prompt(system="Be brief.", **prompt)},
         )
