@@ -47,6 +47,7 @@ from pipeline.requests.response import CallReport
 from pipeline.session import Equipment, Observe, OnEvent, Session, open_session
 from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.tasks import plain_errors
+from pipeline.toolbox import Kit
 from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text, without_speech
 
 logger = logging.getLogger(__name__)
@@ -357,8 +358,9 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         log = CallLog(sinks, text=settings.journal.request_text, trace=trace)
         llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
+        kits: Mapping[str, Kit] = {}
         if planned.tools is not None:
-            stack.push_async_callback(planned.tools.aclose)
+            kits = await stack.enter_async_context(planned.tools.open())
         stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
         equipment = Equipment(
@@ -370,7 +372,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             new_id=_response_id,
             in_stream=llm.in_stream,
             forms=await forms(planned, llm),
-            kits=planned.tools.kits if planned.tools else {},
+            kits=kits,
             runner=planned.tools,
             observe=(partial(_settle, logs), *observe),
             on_event=on_event,

@@ -14,6 +14,7 @@ PipelineError
 │   └── GatewayLost       out of reach, cut off, or an answer without sense     exit 1
 ├── TranscriptError       a recording could not be stored to be asked about     exit 3
 │   └── TranscriptFailed  it was taken, and no transcript came of it            exit 1
+├── ToolsError            a server of tools is out of reach                     exit 3
 ├── EngineError           the embedded engines cannot start                     exit 3
 ├── ServeError            our own port cannot be had                            exit 2
 ├── SubscribeError        a server's events cannot be had                       exit 3
@@ -131,6 +132,12 @@ class TranscriptFailed(TranscriptError):
     """A recording was taken, and no transcript came of it."""
 
     exit_code = 1
+
+
+class ToolsError(PipelineError):
+    """A server whose tools a prompt offers is out of reach."""
+
+    exit_code = 3
 
 
 class EngineError(PipelineError):

@@ -86,7 +86,7 @@ class Prompt(Section, frozen=True, kw_only=True):
     #: a stored transcript, which AssemblyAI's gateway puts where {{ transcript }} stands
     transcript_id: TranscriptId = ""
 
-    #: by their names in the tools table, or module:function
+    #: by their names in the tools table, or module:function, or mcp:SERVER[/TOOL]
     tools: tuple[str, ...] = ()
     tool_choice: str = "auto"  #: auto, none, required, or the name of the one to be called first
     tool_steps: Positive = 5  #: rounds of tool calls in one answer
@@ -131,6 +131,19 @@ class ToolSettings(Section, frozen=True, kw_only=True):
     schema: dict[str, Any] = field(default_factory=dict[str, Any])
     deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds that a call may take
     side_effects: bool = False  #: a call that has begun is never called off
+
+
+class McpSettings(Section, frozen=True, kw_only=True):
+    """An MCP server whose tools prompts may offer to their model."""
+
+    command: tuple[str, ...] = ()  #: starts it; spoken to over its standard input and output
+    env: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: for the command
+    url: str = ""  #: or where it is: streamable HTTP
+    headers: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: sent to the url
+    connect_timeout: Seconds = 10.0  #: seconds to start, connect and list the tools
+    deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds that a call may take
+    #: whether a call that has begun is never called off; by_hint: unless the tool only reads
+    side_effects: Literal["by_hint", "always", "never"] = "by_hint"
 
 
 class SttSettings(Section, frozen=True, kw_only=True):
@@ -274,4 +287,5 @@ class Settings(Section, frozen=True, kw_only=True):
     twilio: TwilioSettings = TwilioSettings()
     journal: JournalSettings = JournalSettings()
     tools: dict[str, ToolSettings] = field(default_factory=dict[str, ToolSettings])
+    mcp: dict[str, McpSettings] = field(default_factory=dict[str, McpSettings])
     prompts: dict[str, Prompt] = field(default_factory=dict[str, Prompt])

@@ -112,7 +112,7 @@ def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, 
         return found.reveal() if found else ""
 
     offering = any(prompt.tools for prompt in prompts.values())
-    return Box(prompts, settings.tools, secret) if offering else None
+    return Box(prompts, settings.tools, secret, settings.mcp) if offering else None
 
 
 def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Prompt]:

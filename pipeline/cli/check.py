@@ -148,9 +148,18 @@ async def _live(settings: Settings, planned: Plan) -> list[Finding]:
             return [
                 await _found("stt, live", lambda: _listens(app)),
                 await _found("llm, live", lambda: _answers(app)),
+                *_servers(planned),
             ]
     except PipelineError as error:
         return [Finding("engines", "fail", str(error), error.exit_code)]
+
+
+def _servers(planned: Plan) -> list[Finding]:
+    """Return how many tools each MCP server has; that it could be reached is known."""
+    if planned.tools is None:
+        return []
+    found = planned.tools.servers.items()
+    return [Finding(f"mcp.{name}", "ok", f"reached, {count} tools") for name, count in found]
 
 
 async def _listens(app: App) -> str:

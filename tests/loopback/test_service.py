@@ -15,6 +15,7 @@ from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import (
     LimitSettings,
     LlmSettings,
+    McpSettings,
     Prompt,
     ServeSettings,
     Settings,
@@ -42,6 +43,7 @@ async def service(
     max_sessions: int = 200,
     limits: LimitSettings | None = None,
     tool_table: dict[str, ToolSettings] | None = None,
+    servers: dict[str, McpSettings] | None = None,
     **prompt: Any,
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
     async with simulate(lines) as sim:
@@ -51,6 +53,7 @@ async def service(
             serve=ServeSettings(port=0, max_sessions=max_sessions),
             limits=limits or LimitSettings(),
             tools=tool_table or {},
+            mcp=servers or {},
             prompts={"reply": Prompt(system="Be brief.", **prompt)},
         )
         planned = plan(settings, {})

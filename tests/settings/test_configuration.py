@@ -84,7 +84,7 @@ def test_an_unknown_name_is_refused_with_the_likely_one() -> None:
 def test_an_unknown_table_is_refused_with_those_there_are() -> None:
     assert complaint(text="[webhooks]") == (
         "pipeline.toml: webhooks: no such setting; "
-        "there are stt, llm, stored, local, serve, limits, twilio, journal, tools, prompts"
+        "there are stt, llm, stored, local, serve, limits, twilio, journal, tools, mcp, prompts"
     )
 
 

@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 
 from pipeline.configuration import load
-from pipeline.settings import Prompt, Settings, ToolSettings
+from pipeline.settings import McpSettings, Prompt, Settings, ToolSettings
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "pipeline.toml"
 
 SECTIONS: dict[str, Any] = {
     name: getattr(Settings(), name)
     for name in Settings.__struct_fields__
-    if name not in ("prompts", "tools")
+    if name not in ("prompts", "tools", "mcp")
 }
 SECTIONS["tools.NAME"] = ToolSettings()  # of which the sample has none, but as a comment
+SECTIONS["mcp.NAME"] = McpSettings()  # likewise
 SECTIONS["prompts.reply"] = Prompt()
 
 
 def table(name: str) -> dict[str, Any]:
     found: Any = tomllib.loads(SAMPLE.read_text("utf-8"))
     for part in name.split("."):
-        found = found.get(part, {}) if name == "tools.NAME" else found[part]
+        found = found.get(part, {}) if name.endswith(".NAME") else found[part]
     return dict(found)
 
 

@@ -1,0 +1,62 @@
+"""An MCP server of orders, as a program of its own: ``stdio``, or ``http PORT``."""
+
+import os
+import sys
+from typing import Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.types import ToolAnnotations
+
+server = MCPServer("orders")
+ONLY_READS = ToolAnnotations(read_only_hint=True)
+
+
+@server.tool(annotations=ONLY_READS)
+def order_status(order: int) -> dict[str, Any]:
+    """Look up the status of an order."""
+    return {"order": order, "status": "shipped"}
+
+
+@server.tool("cancel.order")
+def cancel_order(order: int, context: Context) -> str:
+    """Cancel an order."""
+    meta: Any = context.request_context.meta or {}
+    return f"order {order} cancelled, {meta.get('idempotency-key')}"
+
+
+@server.tool(annotations=ONLY_READS)
+def broken(order: int) -> str:
+    """Never works."""
+    raise ValueError(f"no order {order}")
+
+
+@server.tool(annotations=ONLY_READS)
+def fatal(marker: str) -> str:
+    """Take the server down the first time, and answer the second."""
+    if os.path.exists(marker):
+        return "alive"
+    with open(marker, "w"):
+        os._exit(1)
+
+
+@server.tool()
+def last_act() -> str:
+    """Take the server down, always."""
+    os._exit(1)
+
+
+@server.tool(annotations=ONLY_READS)
+def secret() -> str:
+    """Tell what the environment holds."""
+    return os.environ.get("ORDERS_TOKEN", "nothing")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["stdio"]:
+            server.run("stdio")
+        case ["http", port]:
+            server.run("streamable-http", port=int(port))
+        case _:
+            sys.exit("the stock room is closed")
