@@ -41,6 +41,7 @@ from pipeline.hub.service import Blind, Guard, MakeAdapter, Onlooker, Service
 from pipeline.hub.socket import SEND, Connection, Socket, remembering
 from pipeline.hub.sources import ingest
 from pipeline.settings import ServeSettings
+from pipeline.sockets import reset
 
 OPEN = 5  #: seconds for a handshake
 BEAT = 10  #: seconds between heartbeats
@@ -306,7 +307,7 @@ class Hub:
             with anyio.move_on_after(GOODBYE, shield=True):
                 await self._empty.wait()
         for transport in tuple(self.transports):
-            transport.abort()
+            reset(transport)
         with anyio.move_on_after(SEND, shield=True):
             await server.wait_closed()
 

@@ -15,6 +15,7 @@ from websockets.protocol import State
 from pipeline.hub.grants import ANYBODY, Grant
 from pipeline.hub.protocol import LOST, CloseCode, Goodbye
 from pipeline.hub.pulse import Pulse, Signs
+from pipeline.sockets import reset
 
 if sys.platform == "linux":
     import fcntl
@@ -95,7 +96,7 @@ def remembering(
             except Goodbye:
                 self.transport.abort()
             if len(transports) > most:
-                self.transport.abort()
+                reset(self.transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
             transports.discard(self.transport)
@@ -156,7 +157,7 @@ class Socket:
             with anyio.move_on_after(SEND) as patience:
                 await self._drained()
             if patience.cancelled_caught:
-                connection.transport.abort()
+                reset(connection.transport)
         if not self._open:
             raise Goodbye("the connection is gone", code=CloseCode.SLOW)
 
@@ -189,7 +190,7 @@ class Socket:
             except ConnectionClosed as closed:
                 raise Goodbye("the connection is gone", code=CloseCode.SLOW) from closed
         if patience.cancelled_caught:
-            self.connection.transport.abort()
+            reset(self.connection.transport)
 
     def leave(self, goodbye: Goodbye) -> None:
         """Have the conversation stop and the socket closed with ``goodbye``."""
@@ -203,13 +204,13 @@ class Socket:
     async def close(self) -> None:
         """Close with the goodbye that was said, and cut the connection if that takes long."""
         if self.goodbye.code == LOST:
-            self.connection.transport.abort()
+            reset(self.connection.transport)
             return
         with anyio.move_on_after(SEND, shield=True) as patience:
             reason = str(self.goodbye).encode()[:120].decode(errors="ignore")
             await self.connection.close(self.goodbye.code, reason)
         if patience.cancelled_caught:
-            self.connection.transport.abort()
+            reset(self.connection.transport)
 
     def watch(self, now: float) -> None:
         """Cut the connection when the other side does not read; see ``Pulse``.
@@ -219,12 +220,12 @@ class Socket:
         connection = self.connection
         full = connection.paused or connection.protocol.state is not State.OPEN
         waiting = connection.transport.get_write_buffer_size() + _unacknowledged(connection)
-        signs = Signs(self._sent, self._sent - waiting, connection.pongs, full, connection.flushes)
+        signs = Signs(self._sent, waiting, connection.pongs, full, connection.flushes)
         match self._pulse.check(now, signs):
             case "ping":
                 connection.transport.write(PING)
             case "cut":
-                connection.transport.abort()
+                reset(connection.transport)
             case "well":
                 pass
 

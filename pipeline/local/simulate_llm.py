@@ -19,8 +19,8 @@ from pipeline.checking import Tree, is_table
 from pipeline.errors import EngineError
 from pipeline.local.completion import Piece
 from pipeline.local.script_llm import Answer, Answers, Asked, last_user_text
-from pipeline.local.sockets import reset
 from pipeline.local.watch import Watch
+from pipeline.sockets import reset
 
 TRICKLE = 0.05  #: seconds between two comments of an endless keep-alive
 MAX_HEAD = 65_536  #: bytes of request line and headers

@@ -20,8 +20,8 @@ from pipeline.local.scenario import Scenario
 from pipeline.local.script_stt import Action, Leave, Play, Sever, StandStill
 from pipeline.local.script_tokens import Tokens
 from pipeline.local.script_turn import Say
-from pipeline.local.sockets import reset
 from pipeline.local.watch import Watch
+from pipeline.sockets import reset
 
 PATIENCE = 2.0  #: seconds for one send or close before the connection is aborted
 MAX_MESSAGE = 131_072  #: bytes; a larger message closes with 1009 (AssemblyAI, 2026-09)

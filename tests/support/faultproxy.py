@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.local.sockets import reset
+from pipeline.sockets import reset
 from pipeline.tasks import plain_errors
 
 How = Literal["fin", "rst"]
