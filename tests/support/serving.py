@@ -38,14 +38,18 @@ async def serving(
     lines: Sequence[Mapping[str, Any]] = (),
     *words: object,
     env: Mapping[str, str] | None = None,
+    patience: float = 30.0,
 ) -> AsyncGenerator[Served]:
-    """Start a server on a free port; ``words`` are further flags."""
+    """Start a server on a free port; ``words`` are further flags.
+
+    The block may take ``patience`` seconds.
+    """
     async with simulate(lines) as sim:
         engines = ("--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "scripted")
         async with running("serve", *engines, *words, env=env) as process:
             line = await process.line(holding="listening on")
             url = line.partition("listening on ")[2].split(";")[0]
-            with anyio.fail_after(30):
+            with anyio.fail_after(patience):
                 yield Served(process, sim, url)
 
 
