@@ -196,16 +196,17 @@ def resident(server: Running) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-async def talk(source: ClientConnection, events: int) -> None:
+async def talk(source: ClientConnection, events: int, mark: str = "@") -> None:
+    """Say so many things; what carries another mark is not measured."""
     for _ in range(events):
-        text = f"@{time.monotonic_ns()}@" + "x" * SIZE
+        text = f"{mark}{time.monotonic_ns()}{mark}" + "x" * SIZE
         await source.send(json.dumps({"type": "turn.create", "text": text}))
         await anyio.sleep(PAUSE)
 
 
 async def run(server: Served, source: ClientConnection, readers: int, stuck: int) -> Numbers:
     async with crowd(server.url, readers, stuck) as subscribers:
-        await talk(source, BEFORE)
+        await talk(source, BEFORE, mark="#")
         base = peak = resident(server.process)
         await subscribers.tell()
         assert await subscribers.line() == "stopped\n"
