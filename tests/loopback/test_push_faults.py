@@ -99,6 +99,12 @@ async def take_all(subscriber: ClientConnection, head: int) -> list[bytes]:
     return texts
 
 
+def have_answered(hub: Hub) -> bool:
+    """Whether every client is known to answer pings."""
+    connections = [transport.get_protocol() for transport in hub.transports]
+    return all(isinstance(each, Connection) and each.pongs for each in connections)
+
+
 def narrow(stage: Stage, size: int) -> socket.socket:
     """Return a connection with a buffer of ``size`` bytes for what it receives."""
     sock = socket.socket()
@@ -162,6 +168,7 @@ async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
             for _ in range(20)
         ]
         await joined(s, 20)
+        await until(lambda: have_answered(s.hub))
         s.proxy.blackhole()
         began = anyio.current_time()
         if sending:
