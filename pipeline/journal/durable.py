@@ -113,6 +113,7 @@ class DurableJournal:
         self._dirty = True  # the write-ahead log holds something
         self._tidied = -TIDY
         self._stopping = ThreadEvent()
+        self._untended: set[Callable[[], None]] = set()  # what failed the last time
         self.waiting = 0
         self._known: dict[str, _Known] = {}  # what is in the file, by session id
         self._keys: dict[SessionLog, int] = {}  # of the logs in use
@@ -249,9 +250,9 @@ class DurableJournal:
                 self._dirty = True
             self._erase_some()
             if self._store.wal_is_long():
-                self._try(self._store.checkpoint)
+                self._tend(self._store.checkpoint)
             if not more:
-                self._try(self._store.checkpoint)
+                self._tend(self._store.checkpoint)
                 return
 
     def _rest(self) -> None:
@@ -260,10 +261,10 @@ class DurableJournal:
             self._erase_some()
             return
         if self._dirty:
-            self._dirty = not self._try(self._store.checkpoint)
+            self._dirty = not self._tend(self._store.checkpoint)
         if self._clock() - self._tidied > TIDY:
             self._tidied = self._clock()
-            self._try(self._tidy)
+            self._tend(self._tidy)
 
     def _erase_some(self) -> None:
         """Go on with the first erasure for a while, so that nobody waits long behind it."""
@@ -316,6 +317,18 @@ class DurableJournal:
         except JournalError as error:
             self._loop.call_soon_threadsafe(self._failed, str(error))
             return False
+        return True
+
+    def _tend(self, step: Callable[[], None]) -> bool:
+        """Do what no event waits for; a disk that does not let us is told in the log, once."""
+        try:
+            step()
+        except JournalError as error:
+            if step not in self._untended:
+                self._untended.add(step)
+                logger.warning("the journal cannot be tidied, but goes on: %s", error)
+            return False
+        self._untended.discard(step)
         return True
 
     def _tidy(self) -> None:

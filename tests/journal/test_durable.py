@@ -170,6 +170,23 @@ async def test_a_disk_that_takes_nothing_shows_nothing_until_it_does(path: Path)
     assert len(stored_events(path, "s1")) == 2
 
 
+async def test_a_log_that_cannot_be_worked_off_holds_nobody_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: Store) -> None:
+        raise JournalError("disk full")
+
+    monkeypatch.setattr(Store, "checkpoint", full)
+    async with open_journal(str(path)) as journal:
+        log = journal.open("s1")
+        say(log, delta("a"))
+        await until(lambda: "disk full" in caplog.text)  # a second later: nothing was said
+        assert journal.trouble is None
+        say(log, delta("b"))
+        await visible(log)
+    assert caplog.text.count("disk full") == 1
+
+
 async def test_only_so_many_events_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.journal.durable.WAITING", 5)
     async with open_journal(str(path)) as journal:

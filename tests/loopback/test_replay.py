@@ -45,12 +45,13 @@ class Stage:
         while self.log.visible < self.log.head:  # noqa: ASYNC110 - a thread writes
             await anyio.sleep(0.002)
 
-    async def follow(self, url: str, after_seq: int, texts: list[bytes], head: int) -> None:
-        """Keep what comes behind ``after_seq``, up to ``head``."""
-        path = f"/v1/events?session_id=s1&after_seq={after_seq}"
-        async with connect_websocket(url + path, proxy=None, max_size=1 << 24) as subscriber:
-            while not texts or parse(texts[-1]).get("seq", 0) < head:
-                texts.append(await subscriber.recv(decode=False))
+
+async def follow(url: str, after_seq: int, texts: list[bytes], head: int) -> None:
+    """Keep what comes behind ``after_seq``, up to ``head``."""
+    path = f"/v1/events?session_id=s1&after_seq={after_seq}"
+    async with connect_websocket(url + path, proxy=None, max_size=1 << 24) as subscriber:
+        while not texts or parse(texts[-1]).get("seq", 0) < head:
+            texts.append(await subscriber.recv(decode=False))
 
 
 @asynccontextmanager
@@ -90,11 +91,25 @@ async def test_what_memory_holds_no_more_comes_from_the_file_and_then_live(
         await s.say(3000)
         assert s.log.oldest > 2896
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(s.follow, s.hub.url, after_seq, texts, 6000)
+            tasks.start_soon(follow, s.hub.url, after_seq, texts, 6000)
             for _ in range(30):  # memory has moved on before the replay has come to its end
                 await s.say(100)
     assert not any(b'"session.resync"' in text for text in texts)
     check(texts, after_seq, list(stored_events(path, "s1")))
+
+
+async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
+    texts: list[bytes] = []
+    async with stage(path) as s:
+        await s.say(1000)
+    house = FakeHouse()
+    async with open_journal(str(path), Keeping(events=KEEP)) as journal:
+        (log,) = journal.restored
+        assert log.oldest > 900
+        house.topics.open(log)
+        async with serve(house, ServeSettings(port=0), adapters={}) as hub:
+            await follow(hub.url, 5, texts, 1002)  # the session was ended as lost
+    check(texts, 5, list(stored_events(path, "s1")))
 
 
 async def test_what_the_file_holds_no_more_is_summed_up(path: Path) -> None:
@@ -104,7 +119,7 @@ async def test_what_the_file_holds_no_more_is_summed_up(path: Path) -> None:
         s.log.append(SessionEnded(reason="client", totals=Totals()), t=0, ts="")
         await s.say(0)
         await anyio.to_thread.run_sync(forget_some, path)
-        await s.follow(s.hub.url, 10, texts, 1001)
+        await follow(s.hub.url, 10, texts, 1001)
     assert [parse(text)["type"] for text in texts] == ["session.resync"]
     assert (parse(texts[0])["from_seq"], parse(texts[0])["reason"]) == (11, "expired")
 
@@ -120,18 +135,15 @@ async def test_f6_a_hundred_come_back_at_once_and_the_file_is_read_once(path: Pa
         url = f"ws://127.0.0.1:{proxy.port}"
         await s.say(40)
 
-        async def follow(texts: list[bytes]) -> None:
-            await s.follow(url, 0, texts, 40)
-
         async with anyio.create_task_group() as tasks:
             for texts in came:
-                tasks.start_soon(follow, texts)
+                tasks.start_soon(follow, url, 0, texts, 40)
         await proxy.kill_all(by="rst")
         await s.say(210)  # far more than memory holds, in one page of the file
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             for texts in came:
-                tasks.start_soon(s.follow, url, 40, texts, 250)
+                tasks.start_soon(follow, url, 40, texts, 250)
         assert anyio.current_time() - began < 3
         assert s.journal.archive.reads == 1
     for texts in came:
