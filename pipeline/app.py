@@ -22,6 +22,7 @@ from pipeline.context import SESSION, within
 from pipeline.errors import InputError, JournalError, PipelineError
 from pipeline.events import (
     AudioFormat,
+    ControlCommand,
     ErrorDetail,
     ErrorEvent,
     Frame,
@@ -29,6 +30,7 @@ from pipeline.events import (
     StartCommand,
     decode_event,
     encode,
+    type_of,
 )
 from pipeline.gateway.records import Log as CallLog
 from pipeline.gateway.records import Sink
@@ -129,6 +131,13 @@ class App:
                 self._ended.append((anyio.current_time(), log, info))
             else:
                 self._let_go(log)
+
+    async def steer(self, session_id: str, command: ControlCommand) -> None:
+        """Carry out what a subscriber wants of a live session. Raises ``InputError``."""
+        if session_id not in self._live:
+            raise InputError(f"{type_of(command)}: no session {session_id[:64]!r} is live")
+        session, _ = self._live[session_id]
+        await session.command(command)
 
     async def erase(self, session_id: str) -> None:
         """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""

@@ -367,26 +367,32 @@ class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
     final: bool = True  #: false: still being said; the next ``turn.create`` replaces it
 
 
-class ResponseCancelCommand(Command, frozen=True, kw_only=True, tag="response.cancel"):
+class _Control(Command, frozen=True, kw_only=True):
+    """What steers a session that is running, from its source's socket or a subscriber's."""
+
+    session_id: str | None = None  #: which one; none is the source's own, or the one followed
+
+
+class ResponseCancelCommand(_Control, frozen=True, kw_only=True, tag="response.cancel"):
     """Call a response off."""
 
     response_id: str | None = None  #: none is every live one
 
 
-class ResponseCreateCommand(Command, frozen=True, kw_only=True, tag="response.create"):
+class ResponseCreateCommand(_Control, frozen=True, kw_only=True, tag="response.create"):
     """Ask a prompt now."""
 
     prompt: str | None = None
 
 
-class SessionUpdateCommand(Command, frozen=True, kw_only=True, tag="session.update"):
+class SessionUpdateCommand(_Control, frozen=True, kw_only=True, tag="session.update"):
     """Change the session as it runs."""
 
     stt: dict[str, Any] = {}
     vars: dict[str, str] = {}
 
 
-class PlaybackReportCommand(Command, frozen=True, kw_only=True, tag="playback.report"):
+class PlaybackReportCommand(_Control, frozen=True, kw_only=True, tag="playback.report"):
     """So much of a response was really heard."""
 
     response_id: str
@@ -394,24 +400,27 @@ class PlaybackReportCommand(Command, frozen=True, kw_only=True, tag="playback.re
     characters: int | None = None  #: how many characters of it
 
 
-class ToolResultCommand(Command, frozen=True, kw_only=True, tag="tool.result"):
+class ToolResultCommand(_Control, frozen=True, kw_only=True, tag="tool.result"):
     """The result of a tool that the client ran."""
 
     call_id: str
     result: Any
 
 
+ControlCommand = (
+    ResponseCancelCommand
+    | ResponseCreateCommand
+    | SessionUpdateCommand
+    | PlaybackReportCommand
+    | ToolResultCommand
+)
 ClientCommand = (
     SubscribeCommand
     | StartCommand
     | TurnCommitCommand
     | SessionEndCommand
     | TurnCreateCommand
-    | ResponseCancelCommand
-    | ResponseCreateCommand
-    | SessionUpdateCommand
-    | PlaybackReportCommand
-    | ToolResultCommand
+    | ControlCommand
 )
 
 

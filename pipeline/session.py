@@ -16,6 +16,7 @@ from pipeline.completions import Form, Gateway
 from pipeline.errors import GatewayError, InputError, JournalError, PipelineError, SttError
 from pipeline.events import (
     ClientCommand,
+    ControlCommand,
     Engine,
     ErrorDetail,
     ErrorEvent,
@@ -189,6 +190,8 @@ class Session:
 
     async def command(self, command: ClientCommand) -> None:
         """Carry out what a client asks. Raises ``InputError`` for what makes no sense."""
+        if isinstance(command, ControlCommand) and command.session_id not in (None, self.id):
+            raise InputError(f"{type_of(command)}: session_id is not this session's")
         if self._is_out:
             raise InputError(f"{type_of(command)}: the session has reached its limit, and ends")
         await self._carry_out(command)

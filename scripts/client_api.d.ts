@@ -58,6 +58,10 @@ export class Subscription implements AsyncIterable<ServerEvent> {
   readonly state: ConnectionState;
   /** The newest place that was received of a session, or null. */
   place(session: string): Place | null;
+  /** Steer a session that is followed; its `session_id` may be left out where it is the only one. */
+  send(command: ControlCommand): void;
+  /** Return the result of a tool that was called in `session`. */
+  toolResult(session: string, callId: string, result: unknown): void;
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<ServerEvent, undefined>;
 }

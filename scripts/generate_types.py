@@ -122,7 +122,9 @@ def generate() -> str:
     lines += [f"// --- client → server {'-' * 73}"]
     for name in [name for name in found if name in commands]:
         lines += described(name, found[name])
-    lines += [*union("ClientCommand", COMMANDS), ""]
+    lines += union("ClientCommand", COMMANDS)
+    steering = tuple(kind for kind in COMMANDS if issubclass(kind, events.ControlCommand))
+    lines += [*union("ControlCommand", steering), ""]
     return "\n".join([*lines, API.read_text("utf-8")])
 
 

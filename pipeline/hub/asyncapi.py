@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pipeline.events import StartCommand, SubscribeCommand, encode
+from pipeline.events import ControlCommand, StartCommand, SubscribeCommand, encode
 from pipeline.hub.examples import examples
 from pipeline.hub.protocol import CloseCode
 from pipeline.hub.schemas import COMMANDS, EVENTS, REF, Schema, schemas, type_name
@@ -19,6 +19,10 @@ is absent) to `seq`, and begins right behind the one before; a heartbeat covers 
 its `head`. A subscriber that comes back with the `after_seq` it has reached gets everything
 behind it, or one `session.resync` that says what it covers. Close codes 1012 and 40xx: come back
 with `after_seq`. 44xx: do not. Unknown fields and unknown types of event are to be skipped."""
+
+
+#: what a subscriber may send
+STEERING = [kind for kind in COMMANDS if issubclass(kind, SubscribeCommand | ControlCommand)]
 
 
 def document(version: str) -> Mapping[str, Any]:
@@ -68,7 +72,7 @@ def _events() -> Schema:
         "events": _text("globs of event types, with commas between"),
     }
     description = "A session's events, for as many subscribers as there are."
-    return _channel("/v1/events", description, (*EVENTS, SubscribeCommand), query)
+    return _channel("/v1/events", description, (*EVENTS, *STEERING), query)
 
 
 def _ingest() -> Schema:
@@ -111,7 +115,7 @@ def _operations() -> Schema:
     return {
         "push": _operation("send", "events", events, "What subscribers are told."),
         "subscribe": _operation(
-            "receive", "events", [type_name(SubscribeCommand)], "What they ask for."
+            "receive", "events", [type_name(kind) for kind in STEERING], "What they ask for."
         ),
         "answer": _operation("send", "ingest", events, "What a source is told of its session."),
         "feed": _operation("receive", "ingest", [*commands, AUDIO], "What a source may send."),

@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from pipeline.errors import SubscribeError
-from pipeline.events import ServerEvent, Unknown, decode_event, encode
+from pipeline.events import ControlCommand, ServerEvent, Unknown, decode_event, encode
 from pipeline.hub.http import is_loopback
 from pipeline.hub.protocol import may_reconnect
 from pipeline.hub.resume import Gap, Resume
@@ -90,6 +90,20 @@ class Events:
                 f"cannot subscribe at {self._url}: {str(error) or type(error).__name__};"
                 " is the server running?"
             ) from error
+
+    async def send(self, command: ControlCommand) -> None:
+        """Steer a session that is followed: return a tool's result, call a response off, ...
+
+        Asks for a token with the scope ``control``, where there are tokens; what is refused comes
+        as an ``error`` event. Raises ``SubscribeError`` when the connection is gone: what was
+        sent is not sent again.
+        """
+        try:
+            if self._socket is None:
+                raise SubscribeError(f"{self._url} is not connected")
+            await self._socket.send(encode(command), text=True)
+        except ConnectionClosed as closed:
+            raise SubscribeError(f"{self._url}: the connection is lost: {closed}") from closed
 
     async def close(self) -> None:
         socket, self._socket = self._socket, None

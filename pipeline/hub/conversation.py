@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import SubscribeCommand, decode_command
+from pipeline.events import ControlCommand, SubscribeCommand, decode_command, type_of
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
-from pipeline.hub.grants import ANYBODY, Grant
+from pipeline.hub.grants import ANYBODY, EVERY, Grant
 from pipeline.hub.limits import Bucket, Crowd
-from pipeline.hub.protocol import CloseCode, Goodbye, error_text
+from pipeline.hub.protocol import INVALID, REFUSED, CloseCode, Goodbye, error_text
 from pipeline.hub.service import Service
 from pipeline.hub.stays import Stays
 from pipeline.settings import ServeSettings
@@ -67,14 +67,16 @@ class Errors:
         self._peer = peer
         self._count = 0
 
-    async def tell(self, error: PipelineError, *, session_id: str = "") -> None:
+    async def tell(
+        self, error: PipelineError, *, session_id: str = "", kind: str = INVALID
+    ) -> None:
         code = error.code if isinstance(error, Goodbye) else None
         if code != CloseCode.NO_SESSION:  # a session may be gone by no fault of the peer
             self._count += 1
         if self._peer is None:
             logger.warning("session %s: %s", session_id, error)
         else:
-            await self._peer.send(error_text(str(error), code=code, session_id=session_id))
+            await self._peer.send(error_text(str(error), kind, code=code, session_id=session_id))
         if self._count >= MAX_ERRORS:
             raise Goodbye(f"{MAX_ERRORS} messages were refused", code=CloseCode.BAD_REQUEST)
 
@@ -149,12 +151,14 @@ class Following:
         self._grant = grant
         self._topics = topics
         self._events: tuple[str, ...] = ()
+        self._asked: set[str] = set()  # the sessions named in subscriptions, or *
 
     def follow(self, command: SubscribeCommand) -> None:
         """Carry ``command`` out. Raises ``Goodbye`` when it cannot be."""
         if command.after_seq is not None and command.after_seq < 0:
             raise Goodbye("after_seq is negative", code=CloseCode.BAD_REQUEST)
         self._grant.check(command.session_id)
+        self._asked.add(command.session_id)
         if command.session_id == "*":
             self._follow_all(command)
             return
@@ -165,6 +169,16 @@ class Following:
         self._subscriber.subscribe(
             topic, after_seq=command.after_seq, epoch=command.epoch, events=command.events
         )
+
+    def meant(self, command: ControlCommand) -> str:
+        """Return the session that ``command`` is about. Raises a ``PipelineError``."""
+        session_id = command.session_id
+        if session_id is None and len(self._asked) == 1 and EVERY not in self._asked:
+            (session_id,) = self._asked
+        if session_id is None:
+            raise InputError(f"{type_of(command)}: session_id says which session is meant")
+        self._grant.check(session_id)
+        return session_id
 
     def close(self) -> None:
         self._topics.unwatch(self._follow_new)
@@ -205,7 +219,7 @@ async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(push, subscriber, tasks.cancel_scope, farewell)
             try:
-                await _take_commands(peer, following, house.commands(), asked=command is not None)
+                await _take_commands(peer, following, house, asked=command is not None)
             except Goodbye as goodbye:
                 farewell.append(goodbye)
             tasks.cancel_scope.cancel()
@@ -215,31 +229,34 @@ async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) 
     raise farewell[0]
 
 
-async def _take_commands(
-    peer: Peer, following: Following, commands: Commands, *, asked: bool
-) -> None:
-    errors = Errors(peer)
+async def _take_commands(peer: Peer, following: Following, house: House, *, asked: bool) -> None:
+    errors, commands = Errors(peer), house.commands()
     while True:
         message = await (peer.receive() if asked else _first(peer))
         commands.count()
         asked = True
-        session_id = ""
+        session_id, kind = "", INVALID
         try:
-            command = _subscription(message, peer.grant)
-            session_id = command.session_id
-            following.follow(command)
+            command = _wanted(message, peer.grant)
+            session_id = command.session_id or ""
+            if isinstance(command, SubscribeCommand):
+                following.follow(command)
+            else:
+                kind = REFUSED  # what is followed stays so
+                session_id = following.meant(command)
+                await house.service.steer(session_id, command)
         except PipelineError as error:
-            await errors.tell(error, session_id=session_id)
+            await errors.tell(error, session_id=session_id, kind=kind)
 
 
-def _subscription(message: bytes | str, grant: Grant) -> SubscribeCommand:
+def _wanted(message: bytes | str, grant: Grant) -> SubscribeCommand | ControlCommand:
     try:
         command = decode_command(message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not a command: {error}") from error
     grant.check_command(command)
-    if not isinstance(command, SubscribeCommand):
-        raise InputError("on /v1/events the one command is session.subscribe")
+    if not isinstance(command, SubscribeCommand | ControlCommand):
+        raise InputError(f"{type_of(command)} belongs on the socket of the session's source")
     return command
 
 

@@ -73,11 +73,20 @@ class Goodbye(PipelineError):
         self.code = code
 
 
+#: types of errors: what was sent makes no sense, or may not be, here; or a session would not do it
+INVALID, REFUSED = "invalid_request", "command_refused"
+
+
 def error_text(
-    message: str, *, code: int | str | None = None, param: str | None = None, session_id: str = ""
+    message: str,
+    kind: str = INVALID,
+    *,
+    code: int | str | None = None,
+    param: str | None = None,
+    session_id: str = "",
 ) -> bytes:
     """Return an ``error`` event: what the client sent was not carried out."""
-    detail = ErrorDetail(type="invalid_request", message=message, code=code, param=param)
+    detail = ErrorDetail(type=kind, message=message, code=code, param=param)
     return encode(ErrorEvent(session_id=session_id, error=detail))
 
 

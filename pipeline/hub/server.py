@@ -49,7 +49,8 @@ TICKS = 4  #: looks a second at every socket
 LAST_WORDS = 0.5  #: seconds for the last events of sessions that are cut short
 GOODBYE = 1.0  #: seconds for everybody to answer our goodbye when the server stops
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
-MAX_COMMAND = 1 << 12  #: bytes, of a subscriber
+MAX_COMMAND = 1 << 12  #: bytes, of a subscriber, and of who has not said yet who it is
+MAX_CONTROL = 1 << 14  #: bytes, of a subscriber that may steer sessions: tools have results
 DRAINING = "draining: the server is about to stop, and takes no new sessions"
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
@@ -165,8 +166,7 @@ class Hub:
             forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
             connection.count(self._reception.enter(grant, connection.peer, forwarded, now=now))
             connection.grant = grant
-            waits = path == EVENTS or grant is NOBODY
-            connection.protocol.max_message_size = MAX_COMMAND if waits else MAX_MESSAGE
+            connection.protocol.max_message_size = _limit(path, grant)
         return page
 
     def _page(self, path: str, request: Request, grant: Grant) -> Page | None:
@@ -271,7 +271,7 @@ class Hub:
             token = await introduction(peer)
         now = _wall_clock()
         connection.grant = self._reception.introduced(path, token, connection.stay, now=now)
-        connection.protocol.max_message_size = MAX_COMMAND if path == EVENTS else MAX_MESSAGE
+        connection.protocol.max_message_size = _limit(path, connection.grant)
 
     async def tick(self) -> None:
         """Send heartbeats and pings, and cut who does not read, until cancelled."""
@@ -398,3 +398,12 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
         await hub.stop(server)
     if failure is not None:
         raise failure
+
+
+def _limit(path: str, grant: Grant) -> int:
+    """Return how many bytes a message there may have."""
+    if grant is NOBODY:
+        return MAX_COMMAND
+    if path != EVENTS:
+        return MAX_MESSAGE
+    return MAX_CONTROL if "control" in grant.scopes else MAX_COMMAND

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from pipeline.events import ClientCommand, Frame, StartCommand
+from pipeline.events import ClientCommand, ControlCommand, Frame, StartCommand
 from pipeline.hub.fanout import Topic, Topics
 
 
@@ -62,6 +62,10 @@ class Service(Protocol):
 
         Leaving ends the session in any case; an exception or a cancellation cuts it short.
         """
+        ...
+
+    async def steer(self, session_id: str, command: ControlCommand) -> None:
+        """Carry out what a subscriber wants of a live session. Raises ``InputError``."""
         ...
 
     def sessions(self) -> Sequence[SessionInfo]: ...

@@ -11,6 +11,8 @@ from pipeline.events import (
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
+    ResponseToolCall,
+    ResponseToolResult,
     SessionCreated,
     SessionEnded,
     SessionState,
@@ -32,6 +34,7 @@ class Picture:
         self._keep_turns = turns
         self._open_turns: dict[int, TurnUpdated] = {}  # the one heard last comes last
         self._open: dict[str, tuple[ResponseCreated, list[str]]] = {}
+        self._calls: dict[str, dict[str, ResponseToolCall]] = {}  # of open responses, not answered
         self._done: deque[dict[str, Any]] = deque(maxlen=responses)
         self._apply: dict[type[Event], Callable[[Any], None]] = {
             ResponseDelta: self._delta,
@@ -40,6 +43,8 @@ class Picture:
             TurnRevisedEvent: self._turn_revised,
             ResponseCreated: self._created,
             ResponseDone: self._ended,
+            ResponseToolCall: self._called,
+            ResponseToolResult: self._answered,
             SessionCreated: self._session_created,
             SessionEnded: self._session_ended,
         }
@@ -101,8 +106,15 @@ class Picture:
         if entry is not None:
             entry[1].append(event.delta)
 
+    def _called(self, event: ResponseToolCall) -> None:
+        self._calls.setdefault(event.response_id, {})[event.call_id] = event
+
+    def _answered(self, event: ResponseToolResult) -> None:
+        self._calls.get(event.response_id, {}).pop(event.call_id, None)
+
     def _ended(self, event: ResponseDone) -> None:
         entry = self._open.pop(event.response_id, None)
+        self._calls.pop(event.response_id, None)
         created = entry[0] if entry else None
         ended: dict[str, Any] = {
             "response_id": event.response_id,
@@ -117,15 +129,27 @@ class Picture:
         created, parts = self._open[response_id]
         text = "".join(parts)
         parts[:] = [text]
-        return {
+        live: dict[str, Any] = {
             **_origin(created),
             "response_id": response_id,
             "status": "in_progress",
             "text": text,
         }
+        if calls := self._calls.get(response_id):
+            live["tool_calls"] = [_call(call) for call in calls.values()]
+        return live
 
 
 def _origin(created: ResponseCreated | None) -> dict[str, Any]:
     if created is None:
         return {}
     return {"prompt": created.prompt, "turns": created.turns, "model": created.model}
+
+
+def _call(event: ResponseToolCall) -> dict[str, Any]:
+    return {
+        "call_id": event.call_id,
+        "name": event.name,
+        "arguments": event.arguments,
+        "awaits_result": event.awaits_result,
+    }

@@ -7,6 +7,8 @@ from pipeline.events import (
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
+    ResponseToolCall,
+    ResponseToolResult,
     SessionEnded,
     SpeechStartedEvent,
     Times,
@@ -130,6 +132,24 @@ def test_the_state_holds_what_the_events_add_up_to() -> None:
         ("r2", "in_progress", "cd"),
     ]
     assert [(c.response_id, text) for c, text in log.picture.open_responses] == [("r2", "cd")]
+
+
+def test_a_state_holds_the_calls_that_wait_for_a_result() -> None:
+    log = SessionLog("s1")
+    calls = [
+        ResponseToolCall(
+            response_id="r1", call_id=call_id, name="seat", arguments={}, awaits_result=True
+        )
+        for call_id in ("c1", "c2")
+    ]
+    answer = ResponseToolResult(response_id="r1", call_id="c1", name="seat", result="12A")
+    add(log, created("r1"), *calls, answer)
+    (response,) = log.state().responses
+    assert response["tool_calls"] == [
+        {"call_id": "c2", "name": "seat", "arguments": {}, "awaits_result": True}
+    ]
+    add(log, done("never mind"))
+    assert "tool_calls" not in log.state().responses[0]
 
 
 def test_a_state_holds_every_open_turn_the_one_heard_last_at_the_end() -> None:

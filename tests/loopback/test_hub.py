@@ -27,7 +27,7 @@ from pipeline.events import (
 )
 from pipeline.hub.conversation import MAX_ERRORS
 from pipeline.hub.protocol import CloseCode, Goodbye
-from pipeline.hub.server import Hub, serve
+from pipeline.hub.server import MAX_CONTROL, Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import ServeSettings
 from tests.support.house import FakeHouse, FakeSession
@@ -192,7 +192,7 @@ async def test_garbage_without_end_is_cut_short() -> None:
 
 async def test_a_long_command_is_refused() -> None:
     async with serving(FakeHouse()) as hub, dial(hub, "/v1/events") as subscriber:
-        await subscriber.send("x" * 4097)
+        await subscriber.send("x" * (MAX_CONTROL + 1))
         assert (await closed(subscriber))[0] == 1009
 
 

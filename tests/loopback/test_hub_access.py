@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from pipeline.errors import ServeError, SubscribeError
-from pipeline.events import ErrorEvent, SessionEnded, decode_event
+from pipeline.events import ErrorEvent, Heartbeat, SessionEnded, decode_event
 from pipeline.hub.access import Access
 from pipeline.hub.client import connect
 from pipeline.hub.grants import Grant
@@ -190,3 +190,28 @@ async def test_each_command_needs_its_scope_wherever_it_is_sent(
                     await socket
             else:
                 assert await forbidden(socket, *first) == expected
+
+
+async def test_a_subscriber_steers_the_session_it_names_or_follows_and_no_other() -> None:
+    cancel = '{"type":"response.cancel"%s}'
+    house = FakeHouse()
+    house.session("s1")
+    house.session("s2")
+    wishes = [
+        ("one", "?session_id=s1", "", "cannot do ResponseCancelCommand here"),  # by the session
+        ("one", "?session_id=s1", ',"session_id":"s2"', "this token is for session 's1' only"),
+        ("all", "?session_id=s1", ',"session_id":"s2"', "cannot do ResponseCancelCommand here"),
+        ("all", "?session_id=*", "", "session_id says which session is meant"),
+        ("all", "?session_id=*", ',"session_id":"s9"', "no session 's9' is live"),
+    ]
+    async with serving(house) as hub:
+        for token, query, session, said in wishes:
+            with anyio.fail_after(5):
+                async with dial(hub, f"/v1/events{query}", token) as connection:
+                    await connection.send(cancel % session)
+                    event = decode_event(await connection.recv())
+                    while isinstance(event, Heartbeat):
+                        event = decode_event(await connection.recv())
+                    assert isinstance(event, ErrorEvent)
+                    assert said in event.error.message
+                    assert event.error.type == "command_refused"

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from pipeline.events import ResponseDelta
 from pipeline.hub.access import Access
 from pipeline.hub.grants import Grant
-from pipeline.hub.server import MAX_COMMAND, MAX_MESSAGE, Hub, serve
+from pipeline.hub.server import MAX_COMMAND, MAX_CONTROL, MAX_MESSAGE, Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import ServeSettings
 from pipeline.stt.pace import Bucket
@@ -28,7 +28,13 @@ from tests.loopback.test_hub_attacks import (
 from tests.support import crowd
 from tests.support.house import FakeHouse, FakeSession
 
-ACCESS = Access({"one": Grant(holder="one"), "two": Grant(holder="two")})
+ACCESS = Access(
+    {
+        "one": Grant(holder="one"),
+        "two": Grant(holder="two"),
+        "ears": Grant(frozenset({"subscribe"}), holder="ears"),
+    }
+)
 
 
 @asynccontextmanager
@@ -62,19 +68,23 @@ def padded(size: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "most", "ends"),
-    [("/v1/events", MAX_COMMAND, 1000), ("/v1/ingest/raw", MAX_MESSAGE, 4400)],
+    ("path", "token", "most", "ends"),
+    [
+        ("/v1/events", "ears", MAX_COMMAND, 1000),
+        ("/v1/events", "one", MAX_CONTROL, 1000),
+        ("/v1/ingest/raw", "one", MAX_MESSAGE, 4400),
+    ],
 )
 @pytest.mark.parametrize("fragments", [1, 40])
 async def test_a_message_may_be_so_long_and_not_a_byte_longer(
-    path: str, most: int, ends: int, fragments: int
+    path: str, token: str, most: int, ends: int, fragments: int
 ) -> None:
-    async with serving() as hub:
+    async with serving(access=ACCESS) as hub:
         for size, code in ((most, ends), (most + 1, 1009)):
             text = padded(size)
             assert len(text) == size
             step = -(-size // fragments)
-            async with dial(hub, path) as connection:
+            async with dial(hub, path, token=token) as connection:
                 pieces = [text[at : at + step] for at in range(0, size, step)]
                 await connection.send(pieces[0] if fragments == 1 else pieces)
                 if code == ends:

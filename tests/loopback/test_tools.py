@@ -9,8 +9,13 @@ import anyio
 from aiohttp import web
 from websockets.asyncio.client import connect
 
+from pipeline import connect as follow
+from pipeline.events import ErrorEvent, ResponseToolCall, ToolResultCommand
 from pipeline.settings import ToolSettings
+from tests.loopback.test_js_client import words
+from tests.loopback.test_push_faults import until
 from tests.loopback.test_service import service
+from tests.support.node import node
 
 SCHEMA = {"type": "object", "properties": {"order": {"type": "integer"}}, "required": ["order"]}
 
@@ -24,7 +29,7 @@ def asks_for(name: str, arguments: Any) -> list[dict[str, Any]]:
     ]
 
 
-async def talk(url: str, *, answer: Any = None) -> list[dict[str, Any]]:
+async def talk(url: str, *, answer: Any = None, answers: bool = True) -> list[dict[str, Any]]:
     """Type one turn, answer the tool that waits for the client, and return the events."""
     got: list[dict[str, Any]] = []
     async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
@@ -33,7 +38,7 @@ async def talk(url: str, *, answer: Any = None) -> list[dict[str, Any]]:
         async for frame in socket:
             event = json.loads(frame)
             got.append(event)
-            if event["type"] == "response.tool_call" and event.get("awaits_result"):
+            if answers and event["type"] == "response.tool_call" and event.get("awaits_result"):
                 for call_id in ("unknown", event["call_id"], event["call_id"]):
                     result = {"type": "tool.result", "call_id": call_id, "result": answer}
                     await socket.send(json.dumps(result))
@@ -119,6 +124,50 @@ async def test_the_client_carries_a_call_out_and_only_its_first_result_counts() 
         "tool.result: no call 'unknown' waits for a client",
         "tool.result: no call 'call_7' waits for a client",
     ]
+
+
+async def test_a_subscriber_carries_a_call_out() -> None:
+    table = {"lookup": ToolSettings(kind="client", schema=SCHEMA)}
+    lines = asks_for("lookup", {"order": 5})
+    heard: list[Any] = []
+
+    async def answer(url: str) -> None:
+        async with follow(url, "*", after_seq=0) as events:
+            async for event in events:
+                heard.append(event)
+                if isinstance(event, ResponseToolCall) and event.awaits_result:
+                    for result in ("on its way", "too late"):
+                        await events.send(
+                            ToolResultCommand(
+                                session_id=event.session_id, call_id=event.call_id, result=result
+                            )
+                        )
+
+    async with (
+        service(lines, tool_table=table, tools=("lookup",)) as (url, *_),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(answer, url)
+        events = await talk(url, answers=False)
+        await until(lambda: any(isinstance(event, ErrorEvent) for event in heard))
+        tasks.cancel_scope.cancel()
+        (result,) = of(events, "response.tool_result")
+        assert result["result"] == "on its way"
+        assert of(events, "response.done")[0]["status"] == "completed"
+        assert of(events, "error") == []  # the second one is the subscriber's own affair
+        (refused,) = [event for event in heard if isinstance(event, ErrorEvent)]
+        assert "no call 'call_7' waits for a client" in refused.error.message
+
+
+async def test_a_subscriber_in_javascript_does_so_too() -> None:
+    table = {"lookup": ToolSettings(kind="client", schema=SCHEMA)}
+    async with (
+        service(asks_for("lookup", {"order": 5}), tool_table=table, tools=("lookup",)) as (url, *_),
+        node("follow.mjs", url, words(session="*", afterSeq=0, answer={"seat": "12A"})) as js,
+    ):
+        await js.until(state="live")
+        events = await talk(url, answers=False)
+    assert of(events, "response.tool_result")[0]["result"] == {"seat": "12A"}
 
 
 async def test_a_tool_that_no_prompt_offers_is_never_carried_out() -> None:

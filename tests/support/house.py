@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pipeline.errors import InputError, PipelineError
 from pipeline.events import (
     ClientCommand,
+    ControlCommand,
     Engine,
     Event,
     SessionCreated,
@@ -94,6 +95,12 @@ class FakeHouse:
             raise
         finally:
             session.end("shutdown")
+
+    async def steer(self, session_id: str, command: ControlCommand) -> None:
+        session = next((each for each in self.opened if each.id == session_id), None)
+        if session is None:
+            raise InputError(f"no session {session_id!r} is live")
+        await session.command(command)
 
     async def erase(self, session_id: str) -> None:
         raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)

@@ -1,10 +1,10 @@
 // node follow.mjs URL '{"session": ..., ...}': prints each event as a line of JSON, then how it
-// ended; with "slow" it begins to read only once the connection waits for it.
+// ended; with "answer" it returns that of every tool that waits for it, with "slow" it begins to read only once the connection waits for it.
 import { connect } from "../../pipeline/hub/web/client.js";
 
 const [url, options] = process.argv.slice(2);
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
-const { slow, tokens, ...wishes } = JSON.parse(options);
+const { slow, tokens, answer, ...wishes } = JSON.parse(options);
 const paused = Promise.withResolvers();
 const onState = (state) => {
   print({ state });
@@ -14,7 +14,10 @@ try {
   if (tokens) wishes.token = async () => tokens.shift(); // another one for each connection
   const events = connect(url, { ...wishes, onState });
   if (slow) await paused.promise;
-  for await (const event of events) print({ event });
+  for await (const event of events) {
+    print({ event });
+    if (answer && event.awaits_result) events.toolResult(event.session_id, event.call_id, answer);
+  }
   print({ over: true });
 } catch (error) {
   print({ over: true, error: error.message, code: error.code });

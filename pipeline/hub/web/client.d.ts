@@ -44,7 +44,7 @@ export interface SessionUpdated extends Envelope {
 /** A session is over: its last event. */
 export interface SessionEnded extends Envelope {
   type: "session.ended";
-  /** source_ended, idle, client, shutdown, error */
+  /** source_ended, idle, limit, client, shutdown, error */
   reason: string;
   totals: Totals;
 }
@@ -394,6 +394,8 @@ export interface TurnCreateCommand {
 /** Call a response off. */
 export interface ResponseCancelCommand {
   type: "response.cancel";
+  /** which one; none is the source's own, or the one followed */
+  session_id?: string | null;
   /** none is every live one */
   response_id?: string | null;
 }
@@ -401,12 +403,16 @@ export interface ResponseCancelCommand {
 /** Ask a prompt now. */
 export interface ResponseCreateCommand {
   type: "response.create";
+  /** which one; none is the source's own, or the one followed */
+  session_id?: string | null;
   prompt?: string | null;
 }
 
 /** Change the session as it runs. */
 export interface SessionUpdateCommand {
   type: "session.update";
+  /** which one; none is the source's own, or the one followed */
+  session_id?: string | null;
   stt?: Record<string, unknown>;
   vars?: Record<string, string>;
 }
@@ -414,6 +420,8 @@ export interface SessionUpdateCommand {
 /** So much of a response was really heard. */
 export interface PlaybackReportCommand {
   type: "playback.report";
+  /** which one; none is the source's own, or the one followed */
+  session_id?: string | null;
   response_id: string;
   /** what was heard so far, or */
   text?: string | null;
@@ -424,6 +432,8 @@ export interface PlaybackReportCommand {
 /** The result of a tool that the client ran. */
 export interface ToolResultCommand {
   type: "tool.result";
+  /** which one; none is the source's own, or the one followed */
+  session_id?: string | null;
   call_id: string;
   result: unknown;
 }
@@ -434,6 +444,13 @@ export type ClientCommand =
   | TurnCommitCommand
   | SessionEndCommand
   | TurnCreateCommand
+  | ResponseCancelCommand
+  | ResponseCreateCommand
+  | SessionUpdateCommand
+  | PlaybackReportCommand
+  | ToolResultCommand;
+
+export type ControlCommand =
   | ResponseCancelCommand
   | ResponseCreateCommand
   | SessionUpdateCommand
@@ -500,6 +517,10 @@ export class Subscription implements AsyncIterable<ServerEvent> {
   readonly state: ConnectionState;
   /** The newest place that was received of a session, or null. */
   place(session: string): Place | null;
+  /** Steer a session that is followed; its `session_id` may be left out where it is the only one. */
+  send(command: ControlCommand): void;
+  /** Return the result of a tool that was called in `session`. */
+  toolResult(session: string, callId: string, result: unknown): void;
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<ServerEvent, undefined>;
 }

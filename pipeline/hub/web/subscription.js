@@ -44,6 +44,17 @@ export class Subscription {
     return this.#resume.place(session);
   }
 
+  /** Steer a session that is followed; its `session_id` may be left out where it is the only one. */
+  send(command) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) throw new PipelineError("not connected");
+    this.#socket.send(JSON.stringify(command));
+  }
+
+  /** Return the result of a tool that was called in `session`. */
+  toolResult(session, callId, result) {
+    this.send({ type: "tool.result", session_id: session, call_id: callId, result });
+  }
+
   close() {
     this.#finish();
   }
