@@ -153,6 +153,7 @@ class SttSettings(Section, frozen=True, kw_only=True):
     region: Literal["default", "us", "eu"] = "default"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     token: SecretSource = ""  #: of a temporary token, which then goes there in place of the key
+    insecure: bool = False  #: ws:// to another machine, too
     speech_model: str = "universal-3-5-pro"
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: further query parameters
     channels: Literal["mixed", "separate"] = "mixed"  #: of a recording or microphone with several
@@ -179,6 +180,7 @@ class LlmSettings(Section, frozen=True, kw_only=True):
     engine: LlmEngine = "auto"
     region: Literal["us", "eu"] = "us"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
+    insecure: bool = False  #: http:// to another machine, too
     model: str = ""  #: empty: the engine's default
     connections: Positive = 64  #: at most so many calls in flight
     connect_timeout: Seconds = 5.0  #: seconds

@@ -33,6 +33,7 @@ from pipeline.gateway.partial import PartialJson
 from pipeline.gateway.records import Log, region_of
 from pipeline.gateway.reply import Invalid, Mode, Structured, Valid, best_mode
 from pipeline.gateway.retry import Policy
+from pipeline.hosts import is_loopback
 from pipeline.local.child import Engines
 from pipeline.requests import instream
 from pipeline.requests import prompt as templates
@@ -79,6 +80,9 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         stt_key = None
     if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
         llm_key = None
+    _check_travel("stt.engine", stt.address, insecure=settings.stt.insecure)
+    for where in (llm.address, *(one.engine for one in settings.llm.fallbacks)):
+        _check_travel("llm.engine", where, insecure=settings.llm.insecure)
     prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
     for name, prompt in prompts.items():
         _check(name, prompt, settings, llm)
@@ -95,6 +99,16 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
     tools = _tools(settings, prompts, env)
     return Plan(stt, llm, stt_key, llm_key, prompts, others, stt_token, tools)
+
+
+def _check_travel(setting: str, address: str, *, insecure: bool) -> None:
+    """Refuse to say in clear, on the way to another machine, what was said here."""
+    url = urlsplit(address)
+    if url.scheme in ("http", "ws") and not insecure and not is_loopback(url.hostname or ""):
+        raise SettingsError(
+            f"{setting}: {address} is another machine, and what is said would go there in clear:"
+            f" use {url.scheme}s://, or set {setting.partition('.')[0]}.insecure = true"
+        )
 
 
 def _token(settings: SttSettings, env: Mapping[str, str]) -> Secret | None:

@@ -1,9 +1,10 @@
 """Which engine gets which key, and what is refused before anything starts."""
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
-from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.settings import Fallback, LlmSettings, Prompt, Settings, SttSettings
 from pipeline.upstream import plan
 
 KEYED = {"ASSEMBLYAI_API_KEY": "secret", "OTHER_KEY": "theirs"}
@@ -145,3 +146,19 @@ def test_answers_in_stream_are_ordered_by_the_engine_and_not_by_hand() -> None:
 def test_in_stream_has_an_adapted_prompt_where_the_settings_name_none() -> None:
     (prompt,) = plan(Settings(llm=LlmSettings(engine="in-stream")), KEYED).prompts.values()
     assert (prompt.policy, prompt.history) == ("parallel", 0)
+
+
+@pytest.mark.parametrize("address", ["//10.0.0.5:8000/v1", "//models.example/v1", "//[::2]:1/v1"])
+def test_what_is_said_goes_to_another_machine_by_tls_only_unless_that_is_asked_for(
+    address: str,
+) -> None:
+    llm = LlmSettings(engine=f"http:{address}", model="m")
+    with pytest.raises(SettingsError, match=r"use https://, or set llm\.insecure = true"):
+        plan(Settings(llm=llm), {})
+    with pytest.raises(SettingsError, match=r"use wss://, or set stt\.insecure = true"):
+        plan(Settings(stt=SttSettings(engine=f"ws:{address}")), {})
+    behind = LlmSettings(fallbacks=(Fallback(engine=f"http:{address}"),))
+    with pytest.raises(SettingsError, match=r"llm\.engine: .* in clear"):
+        plan(Settings(llm=behind), {})
+    plan(Settings(llm=replace(llm, insecure=True)), {})
+    plan(Settings(llm=replace(llm, engine=f"https:{address}")), {})

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from pipeline.errors import SubscribeError
 from pipeline.events import ControlCommand, ServerEvent, Unknown, decode_event, encode
-from pipeline.hub.http import is_loopback
+from pipeline.hosts import is_loopback
 from pipeline.hub.protocol import may_reconnect
 from pipeline.hub.resume import Gap, Resume
 

@@ -1,12 +1,12 @@
 """What a handshake or a plain GET asks for, and whether we take it. Pure."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pipeline.events import SubscribeCommand
+from pipeline.hosts import is_loopback
 from pipeline.hub.protocol import CloseCode, Goodbye
 
 
@@ -66,15 +66,6 @@ class Gate:
         if name and (name == host or (self._local and is_loopback(name))):
             return None
         return text_page(403, "not allowed from this origin")
-
-
-def is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def name_of(host: str) -> str:

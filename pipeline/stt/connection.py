@@ -1,6 +1,5 @@
 """Where to connect and with what: one frozen value, checked before anything is sent. Pure."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -9,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
+from pipeline.hosts import is_loopback
 from pipeline.settings import SttSettings
 from pipeline.stt.parameters import Family, check, check_model, family_of, text_of
 
@@ -75,7 +75,7 @@ def connection_for(
     url = urlsplit(address or f"wss://{HOSTS[settings.region]}{PATH}")
     _check_address(url.scheme, url.hostname, address)
     host = str(url.hostname)
-    loopback = _is_loopback(host)
+    loopback = is_loopback(host)
     vendor = host.endswith(".assemblyai.com")
     if vendor and url.scheme != "wss":
         raise SettingsError(f"{host} must be reached with wss://, or the key travels in clear")
@@ -132,12 +132,3 @@ def _check_address(scheme: str, host: str | None, address: str) -> None:
         raise SettingsError(
             f'stt.engine "{address}" is no address; it looks like ws://127.0.0.1:8080/v3/ws'
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,6 @@
 """HTTP endpoints as tools: the arguments are posted, what is answered is the result."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ import httpx
 import msgspec
 
 from pipeline.errors import SettingsError
+from pipeline.hosts import is_loopback
 from pipeline.toolbox import ToolRun, failure
 
 MAX_BODY = 256 * 1024  #: bytes of an answer that are read
@@ -29,7 +29,7 @@ class HttpTool:
             headers=dict(headers),
             timeout=None,  # each call has its deadline
             limits=_NO_LIMITS,
-            trust_env=not _is_local(parts.hostname),
+            trust_env=not is_loopback(parts.hostname),
         )
 
     async def run(self, call: ToolRun) -> Any:
@@ -60,10 +60,3 @@ async def _read(response: httpx.Response) -> bytes:
         if len(body) > MAX_BODY:
             return body[:MAX_BODY]
     return body
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
