@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 BUSY = 1.0  #: seconds between pings while something is sent
 QUIET = 6.0  #: seconds between pings while nothing is
-BUSY_PATIENCE = 3.0  #: seconds for an answer while something is sent
+BUSY_PATIENCE = 2.5  #: seconds for an answer while something is sent
 QUIET_PATIENCE = 5.0  #: seconds for one otherwise: a sleeping radio takes a while to wake
 NEVER = 30.0  #: seconds for a first answer: some clients that read well answer none
 STUCK = 2.0  #: seconds without an acknowledgement of what was sent, or for a goodbye

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import anyio
 import pytest
 
 from pipeline.errors import JournalError
@@ -25,6 +24,7 @@ from pipeline.journal.durable import DurableJournal, Keeping, open_journal
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import MemoryJournal
 from pipeline.journal.sqlite import Opened, Store, Written, stored_events, stored_sessions
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -52,12 +52,6 @@ def created(response: str = "r1") -> ResponseCreated:
 
 
 END = SessionEnded(reason="client", totals=Totals())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in a thread
-            await anyio.sleep(0.002)
 
 
 async def visible(log: SessionLog) -> None:
@@ -256,7 +250,7 @@ async def test_what_is_known_of_sessions_goes_with_them(path: Path) -> None:
     keeping = Keeping(seconds=100.0)
     async with open_journal(str(path), keeping, clock=lambda: now[0]) as journal:
         assert isinstance(journal, DurableJournal)
-        for month in range(3):
+        for month in range(2):
             for n in range(50):
                 log = journal.open(f"{month}-{n}")
                 say(log, delta("a"), END)

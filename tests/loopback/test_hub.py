@@ -30,6 +30,7 @@ from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.server import MAX_CONTROL, Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import ServeSettings
+from tests.support.deaf import deaf
 from tests.support.house import FakeHouse, FakeSession
 
 
@@ -348,24 +349,11 @@ async def test_a_taken_port_is_named() -> None:
 # --- those that do not read ---
 
 
-def stuck_subscriber(hub: Hub, session_id: str) -> socket.socket:
-    """Subscribe over a plain socket with a small buffer, and never read an event."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect(("127.0.0.1", hub.port))
-    sock.sendall(
-        f"GET /v1/events?session_id={session_id}&after_seq=0 HTTP/1.1\r\n"
-        f"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    return sock
-
-
 async def test_who_never_reads_is_cut_and_its_neighbour_notices_nothing() -> None:
     house = FakeHouse()
     session = house.session("s1", keep=100_000)
     async with serving(house) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as reader:
-        with stuck_subscriber(hub, "s1"):
+        with deaf(hub.url, "/v1/events?session_id=s1&after_seq=0"):
             await joined(session, 2)
             began = anyio.current_time()
             slowest = 0.0
@@ -389,7 +377,7 @@ async def test_stopping_beside_a_stuck_client_takes_bounded_time() -> None:
     with ExitStack() as sockets:
         async with serving(house) as hub:
             reader = await dial(hub, "/v1/events?session_id=s1&after_seq=0")
-            sockets.enter_context(stuck_subscriber(hub, "s1"))
+            sockets.enter_context(deaf(hub.url, "/v1/events?session_id=s1&after_seq=0"))
             sockets.enter_context(socket.create_connection(("127.0.0.1", hub.port)))
             await joined(session, 2)
             session.say(*deltas(*("x" * 2000 for _ in range(200))))

@@ -3,7 +3,6 @@
 import json
 import signal
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Setti
 from pipeline.upstream import plan
 from tests.support import simulate
 from tests.support.commandline import pipeline, running
+from tests.support.waiting import until
 
 SLOW = [{"llm": "reply", "text": "One two three four five six seven eight", "token_ms": 100}]
 
@@ -76,12 +76,6 @@ async def test_after_kill_9_in_mid_response_a_subscriber_resumes_without_loss(
     )
     assert done["text"] == "".join(e["delta"] for e in whole if e["type"] == delta)
     assert (ended["type"], ended["reason"]) == ("session.ended", "owner_lost")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in a thread
-            await anyio.sleep(0.002)
 
 
 async def ready(url: str) -> int:

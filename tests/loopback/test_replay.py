@@ -19,7 +19,8 @@ from pipeline.settings import ServeSettings
 from tests.support import fault_proxy
 from tests.support.commandline import pipeline
 from tests.support.house import FakeHouse
-from tests.support.oracle import Client, Model, parse
+from tests.support.oracle import hold, parse
+from tests.support.waiting import until
 
 KEEP = 100  #: events in memory
 CREATED = ResponseCreated(response_id="r", prompt="reply", turns=(1,), model="m", speculative=False)
@@ -42,8 +43,7 @@ class Stage:
         for n in range(count):
             event = SpeechStartedEvent() if n % 7 else ResponseDelta(response_id="r", delta=str(n))
             self.log.append(event, t=0, ts="")
-        while self.log.visible < self.log.head:  # noqa: ASYNC110 - a thread writes
-            await anyio.sleep(0.002)
+        await until(lambda: self.log.visible == self.log.head)
 
 
 async def follow(url: str, after_seq: int, texts: list[bytes], head: int) -> None:
@@ -66,17 +66,6 @@ async def stage(path: Path) -> AsyncGenerator[Stage]:
                 yield Stage(journal, log, topic, hub)
 
 
-def check(texts: list[bytes], after_seq: int, stored: list[bytes]) -> None:
-    model = Model()
-    model.events = [parse(text) for text in stored]
-    model.shown = len(stored)
-    client = Client(model)
-    client.connected(after_seq)
-    for text in texts:
-        client.receive(text)
-    assert client.place == len(stored)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
@@ -95,7 +84,7 @@ async def test_what_memory_holds_no_more_comes_from_the_file_and_then_live(
             for _ in range(30):  # memory has moved on before the replay has come to its end
                 await s.say(100)
     assert not any(b'"session.resync"' in text for text in texts)
-    check(texts, after_seq, list(stored_events(path, "s1")))
+    hold(texts, stored_events(path, "s1"), after_seq=after_seq)
 
 
 async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
@@ -109,7 +98,7 @@ async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
         house.topics.open(log)
         async with serve(house, ServeSettings(port=0), adapters={}) as hub:
             await follow(hub.url, 5, texts, 1002)  # the session was ended as lost
-    check(texts, 5, list(stored_events(path, "s1")))
+    hold(texts, stored_events(path, "s1"), after_seq=5)
 
 
 async def test_what_the_file_holds_no_more_is_summed_up(path: Path) -> None:
@@ -147,7 +136,7 @@ async def test_f6_a_hundred_come_back_at_once_and_the_file_is_read_once(path: Pa
         assert anyio.current_time() - began < 3
         assert s.journal.archive.reads == 1
     for texts in came:
-        check(texts, 0, list(stored_events(path, "s1")))
+        hold(texts, stored_events(path, "s1"))
 
 
 async def test_an_export_holds_what_memory_does_not(path: Path) -> None:

@@ -1,18 +1,15 @@
 """The fault matrix of the service as a process: F8, F9, F32."""
 
-import json
 import os
 import resource
 import signal
-import socket
 import subprocess
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
-import httpx
 import pytest
 from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection
@@ -28,31 +25,15 @@ from pipeline.journal.sqlite import stored_events, stored_sessions
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.upstream import plan
 from tests.support import simulate
-from tests.support.commandline import Running, running
-from tests.support.oracle import Client, Model, parse
+from tests.support.commandline import Running
+from tests.support.deaf import deaf, narrow
+from tests.support.oracle import hold, parse
+from tests.support.serving import FRAME, begin, finish, serving, until
 
-FRAME = bytes(1600)
 ENDLESS: Sequence[dict[str, Any]] = (
     {"stt": "end", "at_ms": 200, "text": "Count for ever."},
     {"llm": "reply", "text": "word " * 20_000, "token_ms": 2, "times": 0},
 )
-
-
-async def address(server: Running) -> str:
-    return (await server.line(holding="listening on")).split(";")[0].split()[-1]
-
-
-def deaf(url: str, path: str) -> socket.socket:
-    """Return a subscriber that never reads."""
-    host, _, port = url.removeprefix("ws://").partition(":")
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect((host, int(port)))
-    sock.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    return sock
 
 
 async def speak(source: ClientConnection) -> None:
@@ -68,43 +49,35 @@ async def read(source: ClientConnection) -> None:
             pass
 
 
-async def receive(socket: ClientConnection, kind: str) -> dict[str, Any]:
-    """Return the next event of that type."""
-    while True:
-        event: dict[str, Any] = json.loads(await socket.recv())
-        if event["type"] == kind:
-            return event
-
-
 async def test_f8_sigterm_beside_stuck_clients_ends_in_time_with_every_goodbye_said() -> None:
-    env = {"PIPELINE_SERVE__DRAIN": "2"}  # 10 unless set, and then it takes 12 s at most
-    path = "/v1/events?session_id=call&after_seq=0"
-    async with simulate(ENDLESS) as sim, anyio.create_task_group() as tasks:
-        words = ["serve", "--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
-        async with running(*words, env=env) as server:
-            url = await address(server)
-            async with connect_websocket(f"{url}/v1/ingest/raw", proxy=None) as source:
-                await source.send('{"type":"session.start","session_id":"call","audio":{}}')
-                tasks.start_soon(speak, source)
-                await receive(source, "response.output_text.delta")
-                with ExitStack() as stuck:
-                    async with connect_websocket(url + path, proxy=None) as subscriber:
-                        for _ in range(5):
-                            stuck.enter_context(deaf(url, path))
-                            stuck.enter_context(deaf(url, "/v1/events"))
-                            stuck.enter_context(deaf(url, ""))  # not even a handshake
-                        await receive(subscriber, "response.output_text.delta")
-                        began = anyio.current_time()
-                        tasks.start_soon(read, source)
-                        tasks.start_soon(server.stop, signal.SIGTERM)
-                        done = await receive(subscriber, "response.done")
-                        assert done["status"] == "cancelled"
-                        await receive(subscriber, "session.ended")
-                        await subscriber.wait_closed()
-                        assert subscriber.close_code == 1012
-                        assert await server.stop(signal.SIGCONT) == 143
-                        assert anyio.current_time() - began < 4
-        assert sim.stt.connections[0].control[-1][1] == {"type": "Terminate"}
+    env = {"PIPELINE_SERVE__DRAIN": "1"}  # 10 unless set, and then it takes 12 s at most
+    path, delta = "/v1/events?session_id=call&after_seq=0", "response.output_text.delta"
+    async with (
+        serving(ENDLESS, env=env) as server,
+        anyio.create_task_group() as tasks,
+        connect_websocket(f"{server.url}/v1/ingest/raw", proxy=None) as source,
+    ):
+        await begin(source, "call", audio={})
+        tasks.start_soon(speak, source)
+        await until(source, delta)
+        tasks.start_soon(read, source)
+        with ExitStack() as stuck:
+            async with connect_websocket(server.url + path, proxy=None) as subscriber:
+                for _ in range(5):
+                    stuck.enter_context(deaf(server.url, path))
+                    stuck.enter_context(deaf(server.url, "/v1/events"))
+                    stuck.enter_context(narrow(server.url, 4096))  # not even a handshake
+                await until(subscriber, delta)
+                began = anyio.current_time()
+                tasks.start_soon(server.process.stop, signal.SIGTERM)
+                done = (await until(subscriber, "response.done"))[-1]
+                assert done["status"] == "cancelled"
+                await until(subscriber, "session.ended")
+                await subscriber.wait_closed()
+                assert subscriber.close_code == 1012
+                assert await server.process.stop(signal.SIGCONT) == 143
+                assert anyio.current_time() - began < 3
+        assert server.sim.stt.connections[0].control[-1][1] == {"type": "Terminate"}
         tasks.cancel_scope.cancel()
 
 
@@ -173,15 +146,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Disk]:
         yield small
 
 
-@asynccontextmanager
-async def talking(url: str, name: str) -> AsyncGenerator[ClientConnection]:
-    """A source whose session goes on."""
-    async with connect_websocket(f"{url}/v1/ingest/raw", proxy=None) as source:
-        await source.send(f'{{"type":"session.start","session_id":"{name}"}}')
-        await receive(source, "session.created")
-        yield source
-
-
 async def follow(url: str, name: str, texts: list[bytes]) -> None:
     """Keep what a subscriber gets, until its session has ended."""
     path = f"/v1/events?session_id={name}&after_seq=0"
@@ -190,57 +154,39 @@ async def follow(url: str, name: str, texts: list[bytes]) -> None:
             texts.append(await subscriber.recv(decode=False))
 
 
-async def ready(url: str) -> int:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return (await client.get(url.replace("ws:", "http:") + "/readyz")).status_code
-
-
 async def test_f9_on_a_full_disk_nothing_is_shown_that_is_not_kept_and_it_recovers(
     disk: Disk,
 ) -> None:
     script = [{"llm": "reply", "text": "word " * 50, "token_ms": 5, "times": 0}]
     journal, texts = disk.folder / "journal.db", list[bytes]()
-    async with simulate(script) as sim:
-        words = ["serve", "--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
-        async with (
-            running(*words, "--journal", journal) as server,
-            anyio.create_task_group() as tasks,
-        ):
-            url = await address(server)
-            async with talking(url, "call") as source, talking(url, "short") as short:
-                tasks.start_soon(follow, url, "call", texts)
-                await source.send('{"type":"turn.create","text":"Count."}')
-                await receive(source, "response.output_text.delta")
-                disk.fill(server)
-                await source.send('{"type":"turn.create","text":"Again."}')
-                told = await receive(source, "error")
-                await short.send('{"type":"session.end"}')
-                await short.wait_closed()  # although nothing can be written down
-                assert short.close_code == 4013
-                assert await ready(url) == 503
-                kept = stored_events(journal, "call")
-                assert max(parse(text).get("seq", 0) for text in texts) <= len(kept)
-                disk.free(server)
-                again = await receive(source, "error")
-                assert {e["error"]["type"] for e in (told, again)} == {"journal_error"}
-                assert "seq" not in told | again
-                assert await ready(url) == 200
-                await source.send('{"type":"session.end"}')
-                await read(source)
-        check(texts, stored_events(journal, "call"))
-        assert b'"session.ended"' in stored_events(journal, "short")[-1]
-
-
-def check(texts: Sequence[bytes], stored: Sequence[bytes]) -> None:
-    """Hold what a subscriber got against what is in the file."""
-    model = Model()
-    model.events = [parse(text) for text in stored]
-    model.shown = len(stored)
-    client = Client(model)
-    client.connected(0)
-    for text in texts:
-        client.receive(text)
-    assert client.place == len(stored)
+    async with (
+        serving(script, "--journal", journal) as server,
+        anyio.create_task_group() as tasks,
+        connect_websocket(f"{server.url}/v1/ingest/raw", proxy=None) as source,
+        connect_websocket(f"{server.url}/v1/ingest/raw", proxy=None) as short,
+    ):
+        await begin(source, "call")
+        await begin(short, "short")
+        tasks.start_soon(follow, server.url, "call", texts)
+        await source.send('{"type":"turn.create","text":"Count."}')
+        await until(source, "response.output_text.delta")
+        disk.fill(server.process)
+        await source.send('{"type":"turn.create","text":"Again."}')
+        told = (await until(source, "error"))[-1]
+        await short.send('{"type":"session.end"}')
+        await short.wait_closed()  # although nothing can be written down
+        assert short.close_code == 4013
+        assert (await server.request("/readyz")).status_code == 503
+        kept = stored_events(journal, "call")
+        assert max(parse(text).get("seq", 0) for text in texts) <= len(kept)
+        disk.free(server.process)
+        again = (await until(source, "error"))[-1]
+        assert {e["error"]["type"] for e in (told, again)} == {"journal_error"}
+        assert "seq" not in told | again
+        assert (await server.request("/readyz")).status_code == 200
+        await finish(source)
+    hold(texts, stored_events(journal, "call"))
+    assert b'"session.ended"' in stored_events(journal, "short")[-1]
 
 
 # --- F32: the clock jumps ---
@@ -272,14 +218,14 @@ async def test_f32_when_the_clock_jumps_an_hour_only_ts_changes(tmp_path: Path) 
         ):
             app.equipment = replace(app.equipment, wall=clock.nanoseconds)
             done: list[dict[str, Any]] = []
-            async with talking(hub.url, "call") as source:
+            async with connect_websocket(f"{hub.url}/v1/ingest/raw", proxy=None) as source:
+                await begin(source, "call")
                 for jump in (0.0, 3600.0, -7200.0):
                     await source.send('{"type":"turn.create","text":"Count."}')
-                    await receive(source, "response.output_text.delta")
+                    await until(source, "response.output_text.delta")
                     clock.seconds += jump
-                    done.append(await receive(source, "response.done"))
-                await source.send('{"type":"session.end"}')
-                ended = await receive(source, "session.ended")
+                    done += (await until(source, "response.done"))[-1:]
+                ended = (await finish(source))[-1]
     events = [parse(text) for text in stored_events(tmp_path / "journal.db", "call")]
     assert [event["seq"] for event in events] == list(range(1, ended["seq"] + 1))
     assert [event["ts"][11:19] for event in done] == ["08:00:00", "09:00:00", "07:00:00"]

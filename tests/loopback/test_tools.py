@@ -13,9 +13,9 @@ from pipeline import connect as follow
 from pipeline.events import ErrorEvent, ResponseToolCall, ToolResultCommand
 from pipeline.settings import ToolSettings
 from tests.loopback.test_js_client import words
-from tests.loopback.test_push_faults import until
 from tests.loopback.test_service import service
 from tests.support.node import node
+from tests.support.waiting import until
 
 SCHEMA = {"type": "object", "properties": {"order": {"type": "integer"}}, "required": ["order"]}
 

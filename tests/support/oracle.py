@@ -192,3 +192,15 @@ def _range(event: Json) -> tuple[int, int]:
     last: int = event.get("seq", 0)
     first: int = event.get("from_seq", last)
     return first, last
+
+
+def hold(texts: Sequence[bytes], stored: Sequence[bytes], *, after_seq: int = 0) -> None:
+    """Check all that one subscriber got behind ``after_seq`` against every event there is."""
+    model = Model()
+    model.events = [parse(text) for text in stored]
+    model.shown = len(stored)
+    client = Client(model)
+    client.connected(after_seq)
+    for text in texts:
+        client.receive(text)
+    assert client.place == len(stored), f"it has {client.place} of {len(stored)} events"
