@@ -13,6 +13,7 @@ from pipeline.completions import RateLimit
 
 #: seconds: the vendor's minute, and one more, since a request is counted when it arrives
 WINDOW = 61.0
+ROUNDED = 1.0  #: seconds; by so much a server's whole seconds may be wrong
 SETTLED = 3.0  #: seconds; the server may not have counted what left later than so long ago
 RESERVED = 0.3  #: the share of the limit that speculation never touches
 GUESS = 0.5  #: the hit rate before anything is known
@@ -57,7 +58,8 @@ class ModelBudget:
         """Believe the server: it knows of the key's other users, and counts differently.
 
         ``sent_at`` is when the request left whose answer carried this; what left after it is
-        not in the server's number yet.
+        not in the server's number yet. Where it says that its window ends sooner than ours,
+        because it is shorter or began earlier, what was sent is forgotten sooner.
         """
         if rate.limit is not None and rate.limit > 0:
             self.limit = rate.limit
@@ -72,6 +74,9 @@ class ModelBudget:
             known += [until - WINDOW] * missing
         elif missing < 0:
             known = [at for n, at in enumerate(known) if n >= -missing or at > now - SETTLED]
+        if missing <= 0 and rate.reset is not None and known:
+            early = known[0] + WINDOW - (now + rate.reset + ROUNDED)
+            known = [at - early for at in known] if early > ROUNDED else known
         self._sent = deque(sorted(known + later))
 
     def refuse(self, retry_after: float | None, now: float) -> None:

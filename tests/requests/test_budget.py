@@ -65,6 +65,23 @@ def test_the_servers_count_is_believed_when_it_is_lower() -> None:
     assert budget.free(11) == 25
 
 
+@pytest.mark.parametrize("reset", [2, 30])
+def test_a_window_that_ends_sooner_than_ours_is_believed(reset: float) -> None:
+    budget = spent(2, 2, at=10)
+    budget.observe(RateLimit(2, 0, reset), 10, 11)
+    assert budget.free(11 + reset) == 0  # its whole seconds may be wrong by one
+    assert budget.free(11 + reset + 1) == 2
+
+
+def test_a_window_as_long_as_ours_forgets_nothing_sooner() -> None:
+    budget = ModelBudget(2)
+    for at in (10, 40):
+        budget.take(at)
+    budget.observe(RateLimit(2, 0, 30), 40, 41)  # until the older one leaves it
+    assert budget.free(10 + WINDOW) == 1
+    assert budget.free(40 + WINDOW - 0.01) == 1
+
+
 def test_what_left_later_is_not_in_the_servers_count_yet() -> None:
     budget = spent(30, 1, at=1)
     budget.take(2)
