@@ -340,19 +340,26 @@ class GatewayReply:
             entered = loop.time()
             try:
                 data = await answer.read(self._deadline(reader, entered))
-                pieces = reader.feed(data) if data else reader.end(framed=answer.framed)
             except TimeoutError:
                 pieces = self._went_quiet(reader)
-            except GatewayLost:
-                pieces = reader.cut()
-                if not pieces:
-                    raise
+            except GatewayLost as lost:
+                pieces = _cut(reader, lost)
+            else:
+                pieces = self._read(answer, reader, data)
             if pieces:
                 self._quiet = 0.0
                 if type(pieces[-1]) is Finished:
                     await self._leave(is_over=True)
                 return pieces
             self._quiet += loop.time() - entered
+
+    def _read(self, answer: Answer, reader: ReplyReader, data: bytes) -> list[Piece]:
+        try:
+            return reader.feed(data) if data else reader.end(framed=answer.framed)
+        except GatewayLost as lost:
+            if lost.status is not None:  # so says the server itself
+                raise
+            return _cut(reader, lost)
 
     def _deadline(self, reader: ReplyReader, now: float) -> float | None:
         """Until when content must come; never, before the first: that is the caller's deadline."""
@@ -387,6 +394,14 @@ class GatewayReply:
             await answer.aclose()
         finally:
             self._client.release(self._ticket)
+
+
+def _cut(reader: ReplyReader, lost: GatewayLost) -> list[Piece]:
+    """Return how a reply ends that broke off; raises ``lost`` if nothing had been said."""
+    pieces = reader.cut()
+    if not pieces:
+        raise lost
+    return pieces
 
 
 def _line(header: tuple[str, str]) -> tuple[bytes, bytes]:

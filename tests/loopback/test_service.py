@@ -19,6 +19,7 @@ from pipeline.settings import (
     Prompt,
     ServeSettings,
     Settings,
+    StoredSettings,
     SttSettings,
     ToolSettings,
 )
@@ -50,6 +51,7 @@ async def service(
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
             llm=LlmSettings(engine=sim.llm_url, key="env:NONE", model="scripted"),
+            stored=StoredSettings(url=sim.llm_url),
             serve=ServeSettings(port=0, max_sessions=max_sessions),
             limits=limits or LimitSettings(),
             tools=tool_table or {},
