@@ -37,7 +37,7 @@ from pipeline.gateway.records import Sink
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
-from pipeline.journal.durable import Keeping, open_journal
+from pipeline.journal.durable import Keeping, open_journal, wall_clock
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
 from pipeline.journal.requests import CallsInMemory, RequestLog
@@ -51,6 +51,9 @@ from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.tasks import plain_errors
 from pipeline.toolbox import Kit
 from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text, without_speech
+from pipeline.webhooks.client import Client
+from pipeline.webhooks.hooks import Hook, Subscriptions
+from pipeline.webhooks.postman import OnTry, Postman, delivering, unnoticed
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ class App:
         self.prompts = settings.prompts
         self.equipment = equipment
         self.calls = calls  #: the newest calls of language models
+        self.postman: Postman | None = None  #: delivers to webhooks, where there are any
         self._settings = settings
         self._journal = journal
         self._on_frame = on_frame
@@ -109,7 +113,7 @@ class App:
         log = self._journal.open(session_id)
         topic = self.topics.open(log)
         if self._on_frame is not None:
-            log.listen(partial(_both, topic.publish, self._on_frame))
+            log.listen(self._on_frame)
         equipment = self.equipment if start.audio else _without_audio(self.equipment)
         session = Session(topic, log.append, prompts, equipment, audio)
         started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -292,11 +296,6 @@ def tell_trouble(topics: Topics, trouble: str | None) -> None:
             topic.announce(encode(ErrorEvent(session_id=topic.id, error=detail)))
 
 
-def _both(one: Callable[[Frame], object], other: Callable[[Frame], object], frame: Frame) -> None:
-    one(frame)
-    other(frame)
-
-
 def _without_audio(equipment: Equipment) -> Equipment:
     """Return the equipment of a session whose turns come as text."""
     stt, listen = without_speech()
@@ -339,6 +338,8 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     on_event: tuple[OnEvent, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
     on_call: tuple[Sink, ...] = (),
+    webhooks: Sequence[Hook] = (),
+    on_try: OnTry = unnoticed,
     trace: Trace | None = None,
 ) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving.
@@ -347,14 +348,21 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     """
     async with AsyncExitStack() as stack:
         topics = Topics()
+        subscriptions = Subscriptions(webhooks)
         # First, so that it closes last: what the others say when they stop is written down.
         journal = await stack.enter_async_context(
             open_journal(
                 settings.journal.store,
                 keeping(settings.journal),
                 on_trouble=partial(tell_trouble, topics),
+                wanted=subscriptions.wanted if webhooks else None,
             )
         )
+        postman: Postman | None = None
+        if journal.outbox is not None:
+            client = await stack.enter_async_context(Client(webhooks, wall_clock))
+            postman = Postman(webhooks, subscriptions, journal.outbox, client, wall_clock, on_try)
+            await stack.enter_async_context(delivering(postman))
         engines: Engines | None = None
         if "local" in (planned.stt.name, planned.llm.name):
             beginning = _opening(planned) if planned.llm.name == "local" else ()
@@ -394,6 +402,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         quiet_collector()
         settings = replace(settings, prompts=dict(planned.prompts))
         app = App(settings, equipment, journal, topics, calls, on_frame)
+        app.postman = postman
         tasks.start_soon(app.watch_limits)
         yield app
 

@@ -277,6 +277,19 @@ class JournalSettings(Section, frozen=True, kw_only=True):
     request_text: bool = False  #: the request log holds what was asked and answered, too
 
 
+class WebhookSettings(Section, frozen=True, kw_only=True):
+    """Somebody who is told of events by POST."""
+
+    url: WebAddress = ""  #: https://, or http:// on this machine
+    secret: SecretSource = ""  #: of whsec_ and 24 to 64 bytes in base64; signs every POST
+    old_secrets: tuple[SecretSource, ...] = ()  #: sign as well, until the receiver has the new one
+    events: tuple[str, ...] = ("turn.completed", "response.done", "session.ended")  #: globs
+    #: seconds after each failed try; by default as the Standard Webhooks specification has it
+    retries: tuple[Seconds, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    timeout: Annotated[float, Meta(gt=0)] = 15.0  #: seconds for an answer
+    insecure: bool = False  #: http:// elsewhere, too
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole of pipeline.toml."""
 
@@ -290,4 +303,5 @@ class Settings(Section, frozen=True, kw_only=True):
     journal: JournalSettings = JournalSettings()
     tools: dict[str, ToolSettings] = field(default_factory=dict[str, ToolSettings])
     mcp: dict[str, McpSettings] = field(default_factory=dict[str, McpSettings])
+    webhooks: dict[str, WebhookSettings] = field(default_factory=dict[str, WebhookSettings])
     prompts: dict[str, Prompt] = field(default_factory=dict[str, Prompt])

@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "look whether what the settings ask for is there, and answers",
     "models": "list the language models there are: regions, price, what each supports",
     "requests": "list the calls of language models, also failed ones, of a file or a server",
+    "webhooks": "list deliveries to webhooks that wait or were given up, and have them tried again",
     "local": "the embedded engines by themselves: speech-to-text and a small language model",
     "simulate": "the same two servers playing a script, faults and all",
 }

@@ -43,6 +43,7 @@ class Onlookers(Struct, frozen=True, kw_only=True):
                 waiting=app.waiting,
                 well=app.trouble is None,
                 budget=app.equipment.budget.left(app.equipment.clock()),
+                webhooks={} if app.postman is None else app.postman.left,
             )
         )
 

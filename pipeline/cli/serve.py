@@ -11,18 +11,23 @@ from pipeline.app import App, open_app
 from pipeline.calls import Selection
 from pipeline.cli.access import access_of, token_hint
 from pipeline.cli.flags import engine_overrides, given_of
+from pipeline.cli.hooks import heads, hooks_of
 from pipeline.cli.interrupt import hurried
 from pipeline.cli.minting import minting
 from pipeline.cli.observing import onlookers
 from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
 from pipeline.configuration import find_key, load
+from pipeline.errors import JournalError
 from pipeline.events import encode
+from pipeline.hub.http import Page, text_page
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
 from pipeline.settings import Settings
 from pipeline.upstream import plan
+
+RETRY = 5.0  #: seconds for the journal to note that deliveries are to be tried again
 
 
 async def serve(
@@ -65,8 +70,9 @@ async def serve(
     planned = plan(settings, os.environ)
     access = access_of(settings.serve, os.environ, now=datetime.now(UTC).timestamp())
     hint = token_hint(settings.serve.tokens)
+    webhooks = hooks_of(settings, os.environ)
     async with onlookers(settings, os.environ) as looking_on:
-        for line in headlines(planned):
+        for line in (*headlines(planned), *heads(settings, webhooks)):
             progress(line)
         async with (
             minting(settings, planned) as make_token,
@@ -77,6 +83,8 @@ async def serve(
                 observe=looking_on.observe,
                 on_event=looking_on.on_event,
                 on_call=looking_on.on_call,
+                webhooks=webhooks,
+                on_try=looking_on.metrics.posted,
                 trace=looking_on.trace,
             ) as app,
             open_hub(
@@ -88,6 +96,7 @@ async def serve(
                     "/v1/requests": lambda: requests_of(app),
                 },
                 inquiries={"/v1/token": make_token},
+                errands={"/v1/webhooks/retry": lambda _: retry_webhooks(app)},
                 guards=guards_of(settings, os.environ),
                 access=access,
                 onlooker=looking_on.metrics,
@@ -100,6 +109,18 @@ async def serve(
             finally:
                 with anyio.CancelScope(shield=True) as goodbye, hurried(goodbye.cancel):
                     await hub.drain(settings.serve.drain)
+
+
+async def retry_webhooks(app: App) -> Page:
+    """Have deliveries that were given up tried again."""
+    if app.postman is None:
+        return text_page(404, "there are no webhooks in the settings")
+    try:
+        with anyio.fail_after(RETRY):
+            await app.postman.retry()
+    except (JournalError, TimeoutError) as error:
+        return text_page(503, f"the journal takes nothing at the moment: {error}".rstrip(": "))
+    return text_page(200, "what was given up is tried again")
 
 
 def requests_of(app: App) -> tuple[str, bytes]:

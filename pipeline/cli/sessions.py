@@ -11,7 +11,7 @@ from anyio import to_thread
 from pipeline.cli.journals import journal_file
 from pipeline.errors import JournalError
 from pipeline.journal.sqlite import StoredSession, erase_stored, stored_sessions
-from pipeline.journal.tables import OF_SESSION
+from pipeline.journal.tables import OF_SESSION, SCHEMA
 
 
 async def sessions(
@@ -38,7 +38,7 @@ async def sessions(
     path = journal_file(journal, config)
     if delete is not None:
         try:
-            await to_thread.run_sync(erase_stored, path, delete, OF_SESSION)
+            await to_thread.run_sync(erase_stored, path, delete, OF_SESSION, SCHEMA)
         except JournalError as error:
             raise JournalError(
                 f"{error}; of a running service it is asked: DELETE /v1/sessions/{delete}"

@@ -12,7 +12,7 @@ from pipeline.hub.signed import Signing, looks_signed
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
 TOKENS = "/v1/tokens"  #: makes signed tokens for whoever has another one
 #: about more than one session, so not for a token that is for one
-OPERATORS = frozenset({"/v1/requests", "/v1/token"})
+OPERATORS = frozenset({"/v1/requests", "/v1/token", "/v1/webhooks/retry"})
 PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
 BY_ADDRESS = 60  #: seconds: a token in an address may be in somebody's log, so it is short-lived
 _OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers

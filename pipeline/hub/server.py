@@ -82,6 +82,7 @@ class Hub:
     ) -> None:
         self.onlooker: Onlooker = Blind()
         self.inquiries: Mapping[str, Inquiry] = {}  #: further pages by path, as ``serve`` says
+        self.errands: Mapping[str, Inquiry] = {}  #: likewise, asked by POST
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
@@ -150,13 +151,13 @@ class Hub:
     async def _answer(self, connection: ServerConnection, request: Request) -> Page | None:
         """Return the page asked for, or None for a websocket. Raises ``Goodbye``."""
         path, _, query = request.path.partition("?")
-        page = self._gate.refusal(request.headers) or _wrong_method(path, request.method)
+        page = self._gate.refusal(request.headers) or self._wrong_method(path, request.method)
         if page is not None:
             return page
         self._reception.knock(path, anyio.current_time())
         now = _wall_clock()
         grant = self._reception.grant(path, query, request.headers, now=now)
-        if path in self.inquiries:
+        if path in self.inquiries or path in self.errands:
             return await self._inquire(path, request)
         if path.startswith(SESSION):
             return await self._erase(unquote(path.removeprefix(SESSION)), grant)
@@ -197,9 +198,20 @@ class Hub:
         return None
 
     async def _inquire(self, path: str, request: Request) -> Page:
-        if request.method != "GET":
+        if request.method == "HEAD":
             return text_page(405, "this address answers GET only")
-        return await self.inquiries[path](fields_of(request.path.partition("?")[2]))
+        inquiry = self.errands.get(path) or self.inquiries[path]
+        return await inquiry(fields_of(request.path.partition("?")[2]))
+
+    def _wrong_method(self, path: str, method: str) -> Page | None:
+        posted = path == TOKENS or path in self.errands
+        allowed: tuple[str, ...] = ("POST",) if posted else ("GET", "HEAD")
+        if path.startswith(SESSION):
+            allowed = ("DELETE",)
+        if method in allowed:
+            return None
+        page = text_page(405, f"this address answers {' and '.join(allowed)} only")
+        return page._replace(headers={**page.headers, "Allow": ", ".join(allowed)})
 
     def _readiness(self) -> Page:
         if self._house.stays.refusing:
@@ -321,16 +333,6 @@ def _wall_clock() -> float:
     return datetime.now(UTC).timestamp()
 
 
-def _wrong_method(path: str, method: str) -> Page | None:
-    allowed: tuple[str, ...] = ("POST",) if path == TOKENS else ("GET", "HEAD")
-    if path.startswith(SESSION):
-        allowed = ("DELETE",)
-    if method in allowed:
-        return None
-    page = text_page(405, f"this address answers {' and '.join(allowed)} only")
-    return page._replace(headers={**page.headers, "Allow": ", ".join(allowed)})
-
-
 def _path_of(name: str) -> str:
     return name if name.startswith("/") else INGEST + name
 
@@ -351,6 +353,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     adapters: Mapping[str, MakeAdapter],
     routes: Mapping[str, Route] | None = None,
     inquiries: Mapping[str, Inquiry] | None = None,
+    errands: Mapping[str, Inquiry] | None = None,
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
     onlooker: Onlooker | None = None,
@@ -360,13 +363,14 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     ``adapters`` are the ingest formats by name, or by path where that is another than
     ``/v1/ingest/``; ``guards``, by the same keys, turn handshakes away. ``routes`` are further
     pages by path: each returns a content type and a body; ``inquiries`` are such that wait for
-    others, less than ``OPEN``. ``access`` holds the tokens; without
-    any we listen on this machine only. Raises ``ServeError`` when the port cannot be had.
+    others, less than ``OPEN``, and ``errands`` are asked by POST. ``access`` holds the tokens;
+    without any we listen on this machine only. Raises ``ServeError`` when the port cannot be had.
     """
     if access is None:
         check_host(settings.host)
     hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
     hub.inquiries = inquiries or {}
+    hub.errands = errands or {}
     hub.onlooker = onlooker or Blind()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(

@@ -16,12 +16,15 @@ import anyio
 import anyio.to_thread
 from msgspec import Struct
 
+from pipeline.deliveries import Wanted
 from pipeline.errors import JournalError
 from pipeline.events import Frame
 from pipeline.journal.archive import Archive
 from pipeline.journal.loading import Loaded, frame_of, load
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
+from pipeline.journal.posting import OutboxInFile, Rows
+from pipeline.journal.posting import removal as given_up
 from pipeline.journal.recovery import endings, farewell
 from pipeline.journal.requests import RequestLog
 from pipeline.journal.retention import expired, oldest
@@ -67,6 +70,7 @@ class Keeping(Struct, frozen=True, kw_only=True):
 class _Task(NamedTuple):
     change: Change
     log: SessionLog | None  # whose event it is, to be confirmed
+    then: Callable[[], object] | None = None  # is called once it is stored
 
 
 class Erasure:
@@ -102,6 +106,7 @@ class DurableJournal:
         self.restored: Sequence[SessionLog] = ()
         self.trouble: str | None = None
         self.requests: RequestLog | None = CallsInFile(self._note, clock)
+        self.outbox: OutboxInFile | None = None
         self.archive = archive
         self._store = store
         self._loop = get_running_loop()
@@ -188,7 +193,10 @@ class DurableJournal:
     def _take(self, log: SessionLog, key: int, frame: Frame) -> None:
         if self.waiting >= WAITING:
             raise JournalError(f"{self.waiting} events wait for the journal: {self.trouble}")
-        self._put(_Task(Written(key, frame.seq, frame.data), log))
+        outbox = self.outbox
+        beside = outbox.entries(key, log.session_id, frame) if outbox is not None else ()
+        wake = outbox.wake if outbox is not None and beside else None
+        self._put(_Task(Written(key, frame.seq, frame.data, beside), log, wake))
         if frame.type == "session.ended":
             self._put(_Task(Ended(key, self._clock()), None))
 
@@ -197,11 +205,19 @@ class DurableJournal:
         if self.waiting < WAITING:
             self._put(_Task(change, None))
 
+    async def change(self, change: Statement) -> None:
+        """Have ``change`` written, and wait until it is."""
+        written = anyio.Event()
+        self._put(_Task(change, None, written.set))
+        await written.wait()
+
     def _put(self, task: _Task) -> None:
         self.waiting += 1
         self._tasks.put(task)
 
-    def _written(self, count: int, confirmed: dict[SessionLog, int]) -> None:
+    def _written(
+        self, count: int, confirmed: dict[SessionLog, int], then: Sequence[Callable[[], object]]
+    ) -> None:
         self.waiting -= count
         if self.trouble is not None:
             logger.warning("the journal is well again")
@@ -209,6 +225,8 @@ class DurableJournal:
             self._on_trouble(None)
         for log, seq in confirmed.items():
             log.confirm(seq)
+        for step in then:
+            step()
 
     def _failed(self, trouble: str) -> None:
         if self.trouble is None:
@@ -309,7 +327,8 @@ class DurableJournal:
             for task in batch
             if task.log is not None and isinstance(task.change, Written)
         }
-        self._loop.call_soon_threadsafe(self._written, len(batch), confirmed)
+        then = [task.then for task in batch if task.then is not None]
+        self._loop.call_soon_threadsafe(self._written, len(batch), confirmed, then)
 
     def _try(self, step: Callable[[], None]) -> bool:
         try:
@@ -337,7 +356,8 @@ class DurableJournal:
         kept = self._store.kept()
         for session in expired(kept, now=self._clock(), keep=keeping.seconds, in_use=in_use):
             self._remove(session)
-        for removal in removals(before=self._clock() - keeping.seconds, keep=keeping.calls):
+        before = self._clock() - keeping.seconds
+        for removal in (*removals(before=before, keep=keeping.calls), given_up(before=before)):
             while self._tasks.empty() and self._store.remove(removal):
                 pass
         while self._store.size() > keeping.size and self._tasks.empty():
@@ -365,16 +385,18 @@ async def open_journal(
     keeping: Keeping | None = None,
     *,
     on_trouble: OnTrouble = lambda _: None,
+    wanted: Wanted | None = None,
     clock: Callable[[], float] = wall_clock,
 ) -> AsyncGenerator[Journal]:
     """Open the journal at ``where``: ``memory``, or the path of a file; close it when left.
 
     ``on_trouble`` is told, on the event loop, when the disk takes no events, so that none is
-    shown, and with None when that is over. Raises ``JournalError`` when the file cannot be used.
+    shown, and with None when that is over. ``wanted`` tells which webhooks want an event: there is
+    an outbox then. Raises ``JournalError`` when the file cannot be used.
     """
     keeping = keeping or Keeping()
     if where == "memory":
-        yield MemoryJournal(keep=keeping.events)
+        yield MemoryJournal(keep=keeping.events, wanted=wanted)
         return
     path = Path(where)
     store, stored = await anyio.to_thread.run_sync(
@@ -392,6 +414,9 @@ async def open_journal(
         return [frame_of(path, text) for text in reader.events(key, first, last)]
 
     journal = DurableJournal(store, Archive(fetch), keeping, clock, on_trouble)
+    rows = Rows(path)
+    if wanted is not None:
+        journal.outbox = OutboxInFile(wanted, rows, journal.change, clock)
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
@@ -404,6 +429,7 @@ async def open_journal(
             finally:
                 journal.stop()
     finally:
+        rows.close()
         reader.close()
         store.close()
     if failure is not None:

@@ -42,7 +42,7 @@ class SessionLog:
         self.recall: Recall | None = None  #: for numbers below ``oldest``
         self._keep = keep
         self._store = store
-        self._show: Show | None = None
+        self._shows: tuple[Show, ...] = ()
         self._unconfirmed: deque[tuple[Frame, Event]] = deque()
         self._first = head + 1  # the number of _frames[0]
         self._frames: list[Frame] = []
@@ -67,8 +67,8 @@ class SessionLog:
         return self.head - self.visible
 
     def listen(self, show: Show) -> None:
-        """Have ``show`` called with each frame from now on, in order, when it becomes visible."""
-        self._show = show
+        """Have ``show``, too, called with each frame from now on, in order, once it is visible."""
+        self._shows = (*self._shows, show)
 
     def store_with(self, store: Show) -> None:
         """Have what is appended from now on given to ``store``, and wait to be confirmed."""
@@ -138,8 +138,8 @@ class SessionLog:
         self._picture.apply(event)
         if len(self._frames) > self._keep + max(64, self._keep // 8):
             self._trim()
-        if self._show is not None:
-            self._show(frame)
+        for show in self._shows:
+            show(frame)
 
     def _trim(self) -> None:
         spare = len(self._frames) - self._keep

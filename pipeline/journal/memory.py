@@ -1,9 +1,11 @@
-"""The journal that forgets: every event is visible at once, and gone with the process. Pure."""
+"""The journal that forgets: every event is visible at once, and gone with the process."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
+from pipeline.deliveries import Outbox, Wanted
 from pipeline.journal.log import KEEP, SessionLog
+from pipeline.journal.outbox import OutboxInMemory
 from pipeline.journal.requests import RequestLog
 
 
@@ -30,6 +32,11 @@ class Journal(Protocol):
         """Where calls of language models are noted; None where that does not outlive us."""
         ...
 
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where events wait for webhooks; None without any."""
+        ...
+
     def open(self, session_id: str) -> SessionLog:
         """Return the log of a new session. An id used before goes on behind its old events."""
         ...
@@ -54,11 +61,15 @@ class MemoryJournal:
     waiting: int = 0
     requests: RequestLog | None = None
 
-    def __init__(self, *, keep: int = KEEP) -> None:
+    def __init__(self, *, keep: int = KEEP, wanted: Wanted | None = None) -> None:
         self._keep = keep
+        self.outbox = OutboxInMemory(wanted) if wanted else None
 
     def open(self, session_id: str) -> SessionLog:
-        return SessionLog(session_id, keep=self._keep)
+        log = SessionLog(session_id, keep=self._keep)
+        if self.outbox is not None:
+            log.listen(self.outbox.shown)
+        return log
 
     def forget(self, log: SessionLog) -> None:
         pass

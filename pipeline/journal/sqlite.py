@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pipeline.errors import JournalError
 
@@ -66,14 +66,6 @@ class Opened(NamedTuple):
     at: float  #: Unix seconds
 
 
-class Written(NamedTuple):
-    """One event, ready to be stored."""
-
-    key: int
-    seq: int
-    data: bytes
-
-
 class Ended(NamedTuple):
     """A session's last event has been written."""
 
@@ -86,6 +78,15 @@ class Statement(NamedTuple):
 
     sql: str
     values: Sequence[str | float | bytes | None]
+
+
+class Written(NamedTuple):
+    """One event, ready to be stored."""
+
+    key: int
+    seq: int
+    data: bytes
+    beside: Sequence[Statement] = ()  #: what is stored with it, as one
 
 
 Change = Opened | Written | Ended | Statement
@@ -160,8 +161,10 @@ class Store:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case Written():
-                self._db.execute("INSERT INTO event VALUES (?, ?, ?)", change)
+            case Written(key, seq, data, beside):
+                self._db.execute("INSERT INTO event VALUES (?, ?, ?)", (key, seq, data))
+                for statement in beside:
+                    self._db.execute(*statement)
             case Opened(key, session_id, epoch, at):
                 self._db.execute(
                     "INSERT INTO session VALUES (?, ?, ?, ?, NULL)"
@@ -230,9 +233,17 @@ class Reader:
     def events(self, key: int, first: int, last: int) -> list[bytes]:
         """Return the JSON of a session's events from ``first`` to ``last``, as far as there."""
         with _explained(self._path):
-            if self._db is None:
-                self._db = _read_only(self._path, check_same_thread=False)
-            return list(_events(self._db, key, first, last))
+            return list(_events(self._opened(), key, first, last))
+
+    def rows(self, sql: str, values: Sequence[str | float]) -> list[Any]:
+        """Return what a query finds."""
+        with _explained(self._path):
+            return self._opened().execute(sql, values).fetchall()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = _read_only(self._path, check_same_thread=False)
+        return self._db
 
     def close(self) -> None:
         if self._db is not None:
@@ -314,9 +325,9 @@ def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
     raise JournalError(f"journal {path}: there is no session {session_id!r}")
 
 
-def erase_stored(path: Path, session_id: str, of_session: Sequence[str]) -> None:
+def erase_stored(path: Path, session_id: str, of_session: Sequence[str], tables: str = "") -> None:
     """Remove a session from a journal that no service uses. Raises ``JournalError``."""
-    store = Store(path, of_session=of_session)
+    store = Store(path, tables=tables, of_session=of_session)
     try:
         key = next((kept.key for kept in store.kept() if kept.id == session_id), None)
         if key is None:

@@ -1,4 +1,4 @@
-"""The request log as two tables of the journal's file."""
+"""The request log as two tables of the journal's file, and what else stands there."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,9 +7,10 @@ import msgspec
 from msgspec.structs import replace
 
 from pipeline.calls import FAILED, CallRecord, ResponseEnded, Selection
+from pipeline.journal import posting
 from pipeline.journal.sqlite import DELETE_ROWS, Statement, reading
 
-SCHEMA = """
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS call (
     id INTEGER PRIMARY KEY,
     sent REAL NOT NULL,
@@ -28,10 +29,13 @@ CREATE TABLE IF NOT EXISTS response (
 ) WITHOUT ROWID;
 """
 
+SCHEMA = _SCHEMA + posting.SCHEMA  #: of all tables that stand beside the events
+
 #: what goes with a session when it is removed, by its id
 OF_SESSION = (
     "DELETE FROM response WHERE id IN (SELECT response FROM call WHERE session = ?1)",
     "DELETE FROM call WHERE session = ?1",
+    *posting.OF_SESSION,
 )
 
 _encode = msgspec.json.Encoder().encode

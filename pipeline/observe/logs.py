@@ -17,16 +17,17 @@ import msgspec
 
 from pipeline.context import RESPONSE, SESSION
 
-#: never below INFO: their debug lines hold handshakes with tokens, and audio
-GUARDED = (
-    "asyncio",
-    "httpcore",
-    "httpx",
-    "opentelemetry",
-    "pipeline.hub.server.websockets",
-    "urllib3",
-    "websockets",
-)
+#: no line below these: in debug they hold handshakes with tokens, and audio; httpx's info has
+#: whole addresses
+GUARDED = {
+    "asyncio": logging.INFO,
+    "httpcore": logging.INFO,
+    "httpx": logging.WARNING,
+    "opentelemetry": logging.INFO,
+    "pipeline.hub.server.websockets": logging.INFO,
+    "urllib3": logging.INFO,
+    "websockets": logging.INFO,
+}
 STARS = "***"
 SHORTEST = 4  #: characters of a secret that is starred out; a shorter one would hit words
 
@@ -121,9 +122,9 @@ def set_up(
     lowest = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(handlers=[handler], level=lowest, force=True)
     logging.captureWarnings(capture=True)
-    for name in GUARDED:
+    for name, least in GUARDED.items():
         guarded = logging.getLogger(name)
-        guarded.setLevel(max(lowest, logging.INFO, guarded.level))
+        guarded.setLevel(max(lowest, least, guarded.level))
 
 
 def _escaped(text: str) -> str:

@@ -69,6 +69,15 @@ class HttpCall(Protocol):
     def outcome(self) -> str: ...
 
 
+class Left(Protocol):
+    """What one webhook was not sent yet; ``deliveries.Left`` satisfies it."""
+
+    @property
+    def pending(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+
+
 class Now(Struct, frozen=True, kw_only=True):
     """What goes on at the moment of a scrape."""
 
@@ -79,6 +88,7 @@ class Now(Struct, frozen=True, kw_only=True):
     waiting: int = 0  #: events that are not written down yet
     well: bool = True  #: the journal takes events
     budget: Mapping[str, float] = {}  #: requests left, by model
+    webhooks: Mapping[str, Left] = {}  #: by name
 
 
 class Values:
@@ -150,6 +160,11 @@ class Metrics:
             "sockets_closed", "Websockets that ended, by close code; 4008 was too slow.", "code"
         )
         self._refused = self._counter("requests_refused", "HTTP answers from 400 on.", "status")
+        self._tries = self._counter(
+            "webhook_tries", "POSTs to webhooks, by what became of them.", "webhook", "outcome"
+        )
+        self._pending = self._gauge("webhook_pending", "Deliveries that wait.", "webhook")
+        self._given_up = self._gauge("webhook_failed", "Deliveries given up, kept.", "webhook")
         self._lag = self._histogram("event_loop_lag", "How late the event loop was.")
         self._sessions = self._gauge("sessions", "Sessions live.")
         self._tasks = self._gauge("tasks", "Tasks of the event loop.")
@@ -195,6 +210,9 @@ class Metrics:
     def refused(self, status: int) -> None:
         self._refused.labels(str(status)).inc()
 
+    def posted(self, webhook: str, outcome: str) -> None:
+        self._tries.labels(webhook, outcome).inc()
+
     def lag(self, seconds: float) -> None:
         self._lag.observe(seconds)
 
@@ -235,6 +253,9 @@ class Metrics:
         self._well.set(now.well)
         for model, left in now.budget.items():
             self._budget.labels(self._models.of(model)).set(left)
+        for name, deliveries in now.webhooks.items():
+            self._pending.labels(name).set(deliveries.pending)
+            self._given_up.labels(name).set(deliveries.failed)
         return CONTENT_TYPE_LATEST, generate_latest(self._registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -82,9 +82,10 @@ def test_an_unknown_name_is_refused_with_the_likely_one() -> None:
 
 
 def test_an_unknown_table_is_refused_with_those_there_are() -> None:
-    assert complaint(text="[webhooks]") == (
-        "pipeline.toml: webhooks: no such setting; "
-        "there are stt, llm, stored, local, serve, limits, twilio, journal, tools, mcp, prompts"
+    assert complaint(text="[telephones]") == (
+        "pipeline.toml: telephones: no such setting; "
+        "there are stt, llm, stored, local, serve, limits, twilio, journal, tools, mcp, webhooks,"
+        " prompts"
     )
 
 

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from pipeline.configuration import load
-from pipeline.settings import McpSettings, Prompt, Settings, ToolSettings
+from pipeline.settings import McpSettings, Prompt, Settings, ToolSettings, WebhookSettings
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "pipeline.toml"
 
 SECTIONS: dict[str, Any] = {
     name: getattr(Settings(), name)
     for name in Settings.__struct_fields__
-    if name not in ("prompts", "tools", "mcp")
+    if name not in ("prompts", "tools", "mcp", "webhooks")
 }
 SECTIONS["tools.NAME"] = ToolSettings()  # of which the sample has none, but as a comment
 SECTIONS["mcp.NAME"] = McpSettings()  # likewise
+SECTIONS["webhooks.NAME"] = WebhookSettings()  # likewise
 SECTIONS["prompts.reply"] = Prompt()
 
 
