@@ -100,7 +100,7 @@ class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
 # --- turns ---------------------------------------------------------------------------------
 
 
-class WordSpoken(Struct, frozen=True, omit_defaults=True):
+class WordSpoken(Struct, frozen=True, omit_defaults=True, gc=False):
     """One recognised word."""
 
     text: str
@@ -424,7 +424,7 @@ ClientCommand = (
 )
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, gc=False):
     """One event as it stands in a session's log: encoded once, sent to everybody."""
 
     seq: int

@@ -425,6 +425,7 @@ class Session:
             totals = self._ledger.totals(self._clock.position)
             self.publish(SessionEnded(reason=reason, totals=totals))
             self._ended = True
+            self._dispatch.close()
 
 
 def _completed(event: TurnEnded, now: float, spoken_at: float | None) -> TurnCompleted:

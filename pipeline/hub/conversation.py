@@ -17,6 +17,7 @@ from pipeline.hub.protocol import INVALID, REFUSED, CloseCode, Goodbye, error_te
 from pipeline.hub.service import Service
 from pipeline.hub.stays import Stays
 from pipeline.settings import ServeSettings
+from pipeline.tasks import Helpers
 
 FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
 INTRODUCTION = 5.0  #: seconds for it to say who it is
@@ -217,12 +218,13 @@ async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) 
         if command is not None:
             following.follow(command)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(push, subscriber, tasks.cancel_scope, farewell)
+            helpers = Helpers(tasks)
+            helpers.start(push, subscriber, tasks.cancel_scope, farewell)
             try:
                 await _take_commands(peer, following, house, asked=command is not None)
             except Goodbye as goodbye:
                 farewell.append(goodbye)
-            tasks.cancel_scope.cancel()
+            await helpers.call_off()
     finally:
         house.circle.discard(subscriber)
         following.close()

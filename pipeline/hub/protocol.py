@@ -72,6 +72,11 @@ class Goodbye(PipelineError):
         super().__init__(message)
         self.code = code
 
+    def alone(self) -> "Goodbye":
+        """Return this without the frames that it went through, which hold whoever keeps it."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
+
 
 #: types of errors: what was sent makes no sense, or may not be, here; or a session would not do it
 INVALID, REFUSED = "invalid_request", "command_refused"

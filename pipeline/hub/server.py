@@ -250,7 +250,7 @@ class Hub:
             with peer.scope:
                 await self._talk(peer)
         except Goodbye as goodbye:
-            peer.goodbye = goodbye
+            peer.goodbye = goodbye.alone()
         except Exception:
             logger.exception("a conversation failed")
             peer.goodbye = Goodbye("internal error", code=1011)

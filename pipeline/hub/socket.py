@@ -56,6 +56,17 @@ class Connection(ServerConnection):
         self._is_gone = True
         self.stay.close()
         super().connection_lost(exc)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Undo what makes a connection hold itself: each would wait for a rare full collection.
+
+        Those are two, in websockets 17: the choice of a subprotocol, which only the handshake
+        needs, and the frames that the parser's end went through.
+        """
+        vars(self.protocol).pop("select_subprotocol", None)
+        if self.protocol.parser_exc is not None:
+            self.protocol.parser_exc.__traceback__ = None
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -15,7 +15,7 @@ from pipeline.hub.grants import Grant
 from pipeline.hub.protocol import CloseCode, Goodbye, error_text, may_reconnect, text_frame
 from pipeline.hub.service import Adapter, Order
 from pipeline.hub.stays import Stay
-from pipeline.tasks import plain_errors
+from pipeline.tasks import Helpers, plain_errors
 
 FLUSH = 2.0  #: seconds to write a session's last events to its source
 BATCH = 64  #: events read from the log at a time
@@ -63,10 +63,11 @@ async def _host(
         async with house.service.open(feeding.start, source=source) as session:
             with house.stays.begin(session, feeding.start) as stay:
                 async with plain_errors(), anyio.create_task_group() as tasks:
-                    tasks.start_soon(_see_out, stay, house.patience)
+                    helpers = Helpers(tasks)
+                    helpers.start(_see_out, stay, house.patience)
                     farewell = await feeding.attend(stay, orders, house)
                     await session.topic.ended.wait()
-                    tasks.cancel_scope.cancel()
+                    await helpers.call_off()
     return farewell
 
 
@@ -186,16 +187,17 @@ class _Source:
             house.circle.add(replies)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(push, replies, self._reading, self._farewell)
-                tasks.start_soon(_until_ended, topic, self._reading)
+                helpers = Helpers(tasks)
+                helpers.start(push, replies, self._reading, self._farewell)
+                helpers.start(_until_ended, topic, self._reading)
                 if house.idle:
-                    tasks.start_soon(self._until_idle, stay, house.idle)
+                    helpers.start(self._until_idle, stay, house.idle)
                 await self._feed(stay, orders)
                 if stay.over:
                     await topic.ended.wait()
                     with anyio.move_on_after(FLUSH):
                         await replies.caught_up()
-                tasks.cancel_scope.cancel()
+                await helpers.call_off()
         finally:
             if isinstance(replies, Subscriber):
                 house.circle.discard(replies)

@@ -54,6 +54,7 @@ class Dispatch:
         self._tasks: TaskGroup | None = None
         self._alarm = anyio.Event()
         self._due = float("inf")
+        self._over = False
         self._idle = anyio.Event()
 
     def __repr__(self) -> str:
@@ -67,13 +68,18 @@ class Dispatch:
     async def run(self, tasks: TaskGroup) -> None:
         """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
         self._tasks = tasks
-        while True:
+        while not self._over:
             with anyio.CancelScope(deadline=self._due) as wait:
                 await self._alarm.wait()
             self._alarm = anyio.Event()
             if wait.cancelled_caught:
                 self._due = float("inf")
                 self.do(self.ledger.tick(self._clock()))
+
+    def close(self) -> None:
+        """Keep no deadlines any more: the last response has ended."""
+        self._over = True
+        self._alarm.set()
 
     async def settled(self) -> None:
         """Return once every response has ended and no turn waits for one."""

@@ -23,6 +23,7 @@ from pipeline.stt.spool import FileSpool
 from pipeline.stt.stall import Watchdog
 from pipeline.stt.stitch import Stitch
 from pipeline.stt.websocket import dial as dial_websocket
+from pipeline.tasks import Helpers
 
 log = logging.getLogger(__name__)
 
@@ -201,12 +202,14 @@ class SpeechToText:
         failure: SttError | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._push, call)
-                tasks.start_soon(self._watch, call, tasks)
+                helpers = Helpers(tasks)
+                helpers.start(self._push, call)
+                helpers.start(self._watch, call, tasks)
                 try:
                     await self._listen(call)
                 except SttError as error:
                     failure = error
+                await helpers.call_off()
                 tasks.cancel_scope.cancel()
         except BaseException:
             if self._next is not None:

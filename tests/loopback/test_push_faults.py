@@ -1,8 +1,9 @@
 """The fault matrix of the push side, F1 to F5: broken subscribers, with the oracle at the end."""
 
 import gc
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from weakref import WeakSet
 
 import anyio
 import pytest
@@ -89,9 +90,18 @@ async def take_all(subscriber: ClientConnection, head: int) -> list[bytes]:
     return texts
 
 
-def nothing_left() -> bool:
+def connections(hub: Hub) -> WeakSet[object]:
+    """Return what the server holds of its clients; it empties as they are forgotten."""
+    return WeakSet(transport.get_protocol() for transport in hub.transports)
+
+
+@pytest.fixture
+def uncollected() -> Generator[None]:
+    """Have what is left over stay, rather than be found by the collector in the end."""
     gc.collect()
-    return not any(isinstance(each, Connection) for each in gc.get_objects())
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def have_answered(hub: Hub) -> bool:
@@ -126,6 +136,7 @@ async def test_f1_reset_in_mid_response_a_subscriber_comes_back_and_has_the_whol
     assert s.proxy.accepted == 4
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("sending", [True, False], ids=["while sending", "in silence"])
 async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
     sending: bool, monkeypatch: pytest.MonkeyPatch
@@ -140,6 +151,8 @@ async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
         ]
         await joined(s, 20)
         await until(lambda: have_answered(s.hub))
+        half_open = connections(s.hub)
+        assert len(half_open) == 20
         s.proxy.blackhole()
         began = anyio.current_time()
         if sending:
@@ -148,7 +161,7 @@ async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
         assert anyio.current_time() - began < (5 if sending else 2.5)
         tasks.cancel_scope.cancel()
         await until(lambda: not s.hub.transports)
-        await until(nothing_left)
+        await until(lambda: not half_open)
         s.proxy.heal()
         for peer in peers:
             peer.transport.abort()
@@ -225,3 +238,35 @@ async def test_f5_who_resumes_behind_what_is_kept_gets_the_state_and_then_lives_
         ("r1", "completed", whole),
         ("r2", "completed", whole),
     ]
+
+
+async def close(subscriber: ClientConnection) -> None:
+    await subscriber.close()
+
+
+async def abort(subscriber: ClientConnection) -> None:
+    subscriber.transport.abort()
+
+
+async def be_sent_away(subscriber: ClientConnection) -> None:
+    await subscriber.send("x" * (1 << 20))  # more than a command may have
+    await subscriber.wait_closed()
+
+
+async def talk_nonsense(subscriber: ClientConnection) -> None:
+    subscriber.transport.write(b"\xff" * 10)
+    await subscriber.wait_closed()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("leave", [talk_nonsense, close, abort, be_sent_away])
+async def test_who_left_is_forgotten_at_once(
+    leave: Callable[[ClientConnection], Awaitable[None]],
+) -> None:
+    async with stage() as s:
+        subscriber = await connect_websocket(f"{s.hub.url}{PATH}0", proxy=None)
+        await joined(s, 1)
+        here = connections(s.hub)
+        assert len(here) == 1
+        await leave(subscriber)
+        await until(lambda: not here)
