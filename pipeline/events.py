@@ -5,10 +5,13 @@ JSON text frames, one object each. Every server event carries the envelope of ``
 several. Durations in ``times`` are milliseconds.
 """
 
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+
+DEEPEST = 64  #: levels of objects and lists in what a client sends
 
 Encoding = Literal["pcm_s16le", "pcm_mulaw"]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
@@ -463,4 +466,22 @@ def decode_event(data: bytes | str) -> ServerEvent | Unknown:
 
 def decode_command(data: bytes | str) -> ClientCommand:
     """Read a client's command. Raises ``msgspec.MsgspecError`` saying what does not fit."""
-    return _command.decode(data)
+    command = _command.decode(data)
+    match command:
+        case ToolResultCommand(result=free) | SessionUpdateCommand(stt=free):
+            _check_depth(free)
+        case _:
+            pass
+    return command
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse what is nested so deep that whoever walks it would fall."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        lists: list[list[Any]] = [one for one in level if isinstance(one, list)]
+        tables: list[dict[str, Any]] = [one for one in level if isinstance(one, dict)]
+        level = [*chain.from_iterable(lists), *chain.from_iterable(t.values() for t in tables)]
+        if not level:
+            return
+    raise msgspec.ValidationError(f"nested more than {DEEPEST} deep")

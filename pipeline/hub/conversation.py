@@ -123,7 +123,9 @@ async def _first(peer: Peer) -> bytes | str:
     raise Goodbye(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
 
 
-class _Authenticate(Struct, tag_field="type", tag="session.authenticate"):
+class _Authenticate(
+    Struct, tag_field="type", tag="session.authenticate", forbid_unknown_fields=True
+):
     token: str
 
 

@@ -4,6 +4,7 @@ import threading
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from hmac import compare_digest
 from typing import Any
 
 import anyio
@@ -76,7 +77,7 @@ class ChatServer:
 
     def _admit(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self._key and given != self._key:
+        if self._key and not compare_digest(given.encode(), self._key.encode()):
             raise chat.Refused(401, "Authentication error: the token is not this engine's")
 
     async def _models(self, request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,7 @@ in ``AssemblyAI/assemblyai-api-spec``, read 2026-11.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
@@ -110,7 +111,7 @@ class Answers:
 
     def _unauthorized(self, asked: Asked) -> Answer | None:
         given = asked.headers.get("authorization", "").removeprefix("Bearer ")
-        if self._key is None or given == self._key:
+        if self._key is None or compare_digest(given.encode(), self._key.encode()):
             return None
         text = (
             "Authentication error, API token missing/invalid"

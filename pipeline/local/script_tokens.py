@@ -5,6 +5,7 @@ as many sessions as one likes until it expires, and a bad request is answered wi
 """
 
 from collections.abc import Mapping, Sequence
+from hmac import compare_digest
 from typing import NamedTuple
 
 import msgspec
@@ -43,7 +44,7 @@ class Tokens:
         delay = line.delay_ms / 1000
         if line.body is not None or line.status != 200:
             return Answer(line.status, line.body or "", delay)
-        if key is not None and given.removeprefix("Bearer ") != key:
+        if key is not None and not _is(given.removeprefix("Bearer "), key):
             return Answer(401, '{"error":"Invalid API key"}', delay)
         wrong = next((name for name in _RANGES if not _fits(query, name)), None)
         if wrong is not None:
@@ -64,7 +65,7 @@ class Tokens:
         token = self.made(given)
         if token is not None:
             return "Signature has expired" if now > token.until else None
-        if key is None or given == key:
+        if key is None or _is(given or "", key):
             return None
         return "Invalid API key" if given else "Missing Authorization header"
 
@@ -79,3 +80,7 @@ def _fits(query: Mapping[str, str], name: str) -> bool:
 def _detail(name: str) -> str:
     detail = [{"type": "value_error", "loc": ["query", name], "msg": "not in range"}]
     return msgspec.json.encode({"detail": detail}).decode()
+
+
+def _is(given: str, key: str) -> bool:
+    return compare_digest(given.encode(), key.encode())

@@ -225,3 +225,18 @@ async def test_ten_thousand_connections_leave_the_server_as_it_was() -> None:
         sock, answer = await in_thread(lambda: open_websocket(hub, "/v1/events"))
         sock.close()
         assert answer.startswith(b"HTTP/1.1 101")
+
+
+async def test_a_deep_message_is_refused_and_the_next_one_read() -> None:
+    house = FakeHouse()
+    deep = '{"type":"tool.result","call_id":"c","result":%s}' % ("[" * 3000 + "]" * 3000)
+    async with serving(house) as hub:
+        for path in ("/v1/events", "/v1/ingest/raw"):
+            async with dial(hub, path) as connection:
+                if "ingest" in path:
+                    await connection.send('{"type":"session.start"}')
+                    await connection.recv()
+                for _ in range(2):
+                    await connection.send(deep)
+                    error = json.loads(await connection.recv())["error"]
+                    assert error["message"].startswith("not a command")
