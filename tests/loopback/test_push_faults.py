@@ -144,7 +144,7 @@ async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
     if not sending:  # in real time: 12 s, see tests/hub/test_pulse.py
         monkeypatch.setattr(pulse, "QUIET", 0.6)
         monkeypatch.setattr(pulse, "QUIET_PATIENCE", 0.5)
-    async with stage() as s, anyio.create_task_group() as tasks:
+    async with stage() as s:
         peers = [
             await connect_websocket(f"ws://127.0.0.1:{s.proxy.port}{PATH}0", proxy=None)
             for _ in range(20)
@@ -155,11 +155,12 @@ async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
         assert len(half_open) == 20
         s.proxy.blackhole()
         began = anyio.current_time()
-        if sending:
-            tasks.start_soon(s.respond, "r1", 2000, 0.002, 300)
-        await joined(s, 0)
-        assert anyio.current_time() - began < (5 if sending else 2.5)
-        tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            if sending:
+                tasks.start_soon(s.respond, "r1", 2000, 0.002, 300)
+            await joined(s, 0)
+            assert anyio.current_time() - began < (5 if sending else 2.5)
+            tasks.cancel_scope.cancel()
         await until(lambda: not s.hub.transports)
         await until(lambda: not half_open)
         s.proxy.heal()
