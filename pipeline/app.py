@@ -37,9 +37,10 @@ from pipeline.gateway.records import Sink
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import SessionInfo
-from pipeline.journal.durable import Keeping, open_journal, wall_clock
+from pipeline.journal.durable import Keeping, wall_clock
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
+from pipeline.journal.opening import open_journal
 from pipeline.journal.requests import CallsInMemory, RequestLog
 from pipeline.local.child import Engines, start_engines
 from pipeline.local.child import Message as EngineMessage

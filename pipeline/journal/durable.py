@@ -3,27 +3,22 @@
 import logging
 from asyncio import get_running_loop
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event as ThreadEvent
 from typing import NamedTuple
 
 import anyio
-import anyio.to_thread
 from msgspec import Struct
 
-from pipeline.deliveries import Wanted
 from pipeline.errors import JournalError
 from pipeline.events import Frame
 from pipeline.journal.archive import Archive
-from pipeline.journal.loading import Loaded, frame_of, load
+from pipeline.journal.loading import Loaded
 from pipeline.journal.log import KEEP, SessionLog
-from pipeline.journal.memory import Journal, MemoryJournal
-from pipeline.journal.posting import OutboxInFile, Rows
+from pipeline.journal.posting import OutboxInFile
 from pipeline.journal.posting import removal as given_up
 from pipeline.journal.recovery import endings, farewell
 from pipeline.journal.requests import RequestLog
@@ -33,7 +28,6 @@ from pipeline.journal.sqlite import (
     Ended,
     KeptSession,
     Opened,
-    Reader,
     Statement,
     Store,
     Written,
@@ -48,6 +42,7 @@ TIDY = 3600.0  #: seconds between removals of old sessions
 WAITING = 20_000  #: events that may wait for a disk that takes nothing
 
 OnTrouble = Callable[[str | None], object]
+OnRemoved = Callable[[str], object]  #: is told the id of a session
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +102,7 @@ class DurableJournal:
         self.trouble: str | None = None
         self.requests: RequestLog | None = CallsInFile(self._note, clock)
         self.outbox: OutboxInFile | None = None
+        self.on_removed: OnRemoved | None = None
         self.archive = archive
         self._store = store
         self._loop = get_running_loop()
@@ -189,6 +185,11 @@ class DurableJournal:
             self._known.pop(erasure.session_id, None)
             self.archive.forget(erasure.key)
         erasure.done.set()
+
+    def _removed(self, session_id: str) -> None:
+        self._known.pop(session_id, None)
+        if self.on_removed is not None:
+            self.on_removed(session_id)
 
     def _take(self, log: SessionLog, key: int, frame: Frame) -> None:
         if self.waiting >= WAITING:
@@ -371,71 +372,9 @@ class DurableJournal:
     def _remove(self, session: KeptSession) -> None:
         while self._tasks.empty():
             if not self._store.remove_some(session.key, session.id):
-                self._loop.call_soon_threadsafe(self._known.pop, session.id, None)
+                self._loop.call_soon_threadsafe(self._removed, session.id)
                 return
 
     def stop(self) -> None:
         self._stopping.set()
         self._tasks.put(None)
-
-
-@asynccontextmanager
-async def open_journal(
-    where: str,
-    keeping: Keeping | None = None,
-    *,
-    on_trouble: OnTrouble = lambda _: None,
-    wanted: Wanted | None = None,
-    clock: Callable[[], float] = wall_clock,
-) -> AsyncGenerator[Journal]:
-    """Open the journal at ``where``: ``memory``, or the path of a file; close it when left.
-
-    ``on_trouble`` is told, on the event loop, when the disk takes no events, so that none is
-    shown, and with None when that is over. ``wanted`` tells which webhooks want an event: there is
-    an outbox then. Raises ``JournalError`` when the file cannot be used.
-    """
-    keeping = keeping or Keeping()
-    if where == "memory":
-        yield MemoryJournal(keep=keeping.events, wanted=wanted)
-        return
-    path = Path(where)
-    store, stored = await anyio.to_thread.run_sync(
-        partial(
-            load,
-            path,
-            sync_always=keeping.sync_always,
-            since=clock() - keeping.readable,
-            events=keeping.events,
-        )
-    )
-    reader = Reader(path)
-
-    def fetch(key: int, first: int, last: int) -> Sequence[Frame]:
-        return [frame_of(path, text) for text in reader.events(key, first, last)]
-
-    journal = DurableJournal(store, Archive(fetch), keeping, clock, on_trouble)
-    rows = Rows(path)
-    if wanted is not None:
-        journal.outbox = OutboxInFile(wanted, rows, journal.change, clock)
-    failure: Exception | None = None
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_write, journal)
-            try:
-                journal.recover(stored)
-                yield journal
-            except Exception as error:  # noqa: BLE001 - the caller's own: raised below, ungrouped
-                failure = error
-            finally:
-                journal.stop()
-    finally:
-        rows.close()
-        reader.close()
-        store.close()
-    if failure is not None:
-        raise failure
-
-
-async def _write(journal: DurableJournal) -> None:
-    with anyio.CancelScope(shield=True):  # ended by ``stop``, which bounds it
-        await anyio.to_thread.run_sync(journal.work, limiter=anyio.CapacityLimiter(1))

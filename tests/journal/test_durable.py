@@ -20,9 +20,10 @@ from pipeline.events import (
     Unknown,
     decode_event,
 )
-from pipeline.journal.durable import DurableJournal, Keeping, open_journal
+from pipeline.journal.durable import DurableJournal, Keeping
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import MemoryJournal
+from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import Opened, Store, Written, stored_events, stored_sessions
 from tests.support.waiting import until
 

@@ -10,9 +10,9 @@ from pipeline.completions import Message
 from pipeline.errors import JournalError
 from pipeline.events import SessionEnded, Totals, TurnCompleted
 from pipeline.journal import sqlite
-from pipeline.journal.durable import open_journal
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
+from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import erase_stored, stored_events, stored_sessions
 from pipeline.journal.tables import OF_SESSION, stored_calls
 

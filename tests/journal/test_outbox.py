@@ -11,9 +11,10 @@ import pytest
 from pipeline.deliveries import Left, Outbox
 from pipeline.errors import JournalError
 from pipeline.events import SessionEnded, Totals, TurnCompleted
-from pipeline.journal.durable import Keeping, open_journal
+from pipeline.journal.durable import Keeping
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
+from pipeline.journal.opening import open_journal
 from pipeline.journal.posting import retry_stored, stored_deliveries
 from pipeline.journal.sqlite import Opened, Statement, Store, Written
 from pipeline.journal.tables import OF_SESSION, SCHEMA

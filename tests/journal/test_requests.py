@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.calls import CallRecord, CallTimes, ResponseEnded, Selection
 from pipeline.completions import Message, Usage
-from pipeline.journal.durable import Keeping, open_journal
+from pipeline.journal.durable import Keeping
+from pipeline.journal.opening import open_journal
 from pipeline.journal.requests import CallsInMemory, RequestLog
 from pipeline.journal.tables import stored_calls
 

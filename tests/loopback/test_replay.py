@@ -12,8 +12,9 @@ from websockets.asyncio.client import connect as connect_websocket
 from pipeline.events import ResponseCreated, ResponseDelta, SessionEnded, SpeechStartedEvent, Totals
 from pipeline.hub.fanout import Topic
 from pipeline.hub.server import Hub, serve
-from pipeline.journal.durable import DurableJournal, Keeping, open_journal
+from pipeline.journal.durable import DurableJournal, Keeping
 from pipeline.journal.log import SessionLog
+from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events
 from pipeline.settings import ServeSettings
 from tests.support import fault_proxy

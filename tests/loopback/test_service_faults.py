@@ -20,7 +20,8 @@ from pipeline.app import open_app
 from pipeline.events import SessionEnded, SpeechStartedEvent, Totals
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
-from pipeline.journal.durable import Keeping, open_journal
+from pipeline.journal.durable import Keeping
+from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events, stored_sessions
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.upstream import plan

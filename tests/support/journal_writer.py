@@ -8,7 +8,7 @@ import sys
 import anyio
 
 from pipeline.events import Frame, ResponseCreated, ResponseDelta
-from pipeline.journal.durable import open_journal
+from pipeline.journal.opening import open_journal
 
 
 async def main(path: str, session_id: str) -> None:
