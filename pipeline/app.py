@@ -19,7 +19,7 @@ from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
 from pipeline.calls import ResponseEnded, Trace
 from pipeline.context import SESSION, within
-from pipeline.errors import InputError, JournalError, PipelineError
+from pipeline.errors import InputError, JournalError, PipelineError, RecordingError
 from pipeline.events import (
     AudioFormat,
     ControlCommand,
@@ -36,7 +36,7 @@ from pipeline.gateway.records import Log as CallLog
 from pipeline.gateway.records import Sink
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
-from pipeline.hub.service import SessionInfo
+from pipeline.hub.service import Download, SessionInfo
 from pipeline.journal.durable import Keeping, wall_clock
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
@@ -44,6 +44,8 @@ from pipeline.journal.opening import open_journal
 from pipeline.journal.requests import CallsInMemory, RequestLog
 from pipeline.local.child import Engines, start_engines
 from pipeline.local.child import Message as EngineMessage
+from pipeline.recorded import recorded, recorder_of
+from pipeline.recordings.recorder import Recorder
 from pipeline.requests.budget import Budget
 from pipeline.requests.prompt import Scene, messages
 from pipeline.requests.response import CallReport
@@ -73,6 +75,7 @@ class App:
         topics: Topics,
         calls: CallsInMemory,
         on_frame: Callable[[Frame], object] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.topics = topics
         self.prompts = settings.prompts
@@ -82,6 +85,7 @@ class App:
         self._settings = settings
         self._journal = journal
         self._on_frame = on_frame
+        self._recorder = recorder
         self._allowance = Allowance(settings.limits)
         self._live: dict[str, tuple[Session, SessionInfo]] = {}
         self._ended: deque[tuple[float, SessionLog, SessionInfo]] = deque()
@@ -123,7 +127,7 @@ class App:
         )
         self._live[session_id] = session, info
         try:
-            with within(SESSION, session_id):
+            with within(SESSION, session_id), recorded(session, audio, self._recorder):
                 async with open_session(session, source):
                     yield session
         except JournalError as error:
@@ -155,11 +159,26 @@ class App:
             self._let_go(kept[1])
         self.calls.forget(session_id)
         try:
+            heard = self._recorder is not None and await self._recorder.erase(session_id)
             stored = await self._journal.erase(session_id)
-        except JournalError as error:
+        except (JournalError, RecordingError) as error:
             raise Goodbye(str(error), code=CloseCode.LATER) from error
-        if kept is None and not stored:
+        if kept is None and not (stored or heard):
             raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+
+    async def recording(self, session_id: str) -> Download | None:
+        """Return the newest recording of a session, as far as it has come."""
+        if self._recorder is None:
+            return None
+        try:
+            found = await self._recorder.find(session_id)
+        except RecordingError as error:
+            raise Goodbye(str(error), code=CloseCode.LATER) from error
+        if found is None:
+            return None
+        return Download(
+            "audio/wav", found.path.name, found.head, found.path, found.start, found.size
+        )
 
     async def watch_limits(self) -> None:
         """End the sessions that have spent what they may, until cancelled."""
@@ -350,13 +369,15 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     async with AsyncExitStack() as stack:
         topics = Topics()
         subscriptions = Subscriptions(webhooks)
-        # First, so that it closes last: what the others say when they stop is written down.
+        # First, so that they close last: what the others say when they stop is written down.
+        recorder = await stack.enter_async_context(recorder_of(settings.journal, wall_clock))
         journal = await stack.enter_async_context(
             open_journal(
                 settings.journal.store,
                 keeping(settings.journal),
                 on_trouble=partial(tell_trouble, topics),
                 wanted=subscriptions.wanted if webhooks else None,
+                on_removed=None if recorder is None else recorder.forget,
             )
         )
         postman: Postman | None = None
@@ -402,7 +423,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         tasks.start_soon(llm.keep_ready)
         quiet_collector()
         settings = replace(settings, prompts=dict(planned.prompts))
-        app = App(settings, equipment, journal, topics, calls, on_frame)
+        app = App(settings, equipment, journal, topics, calls, on_frame, recorder)
         app.postman = postman
         tasks.start_soon(app.watch_limits)
         yield app

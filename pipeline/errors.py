@@ -19,6 +19,7 @@ PipelineError
 ├── ServeError            our own port cannot be had                            exit 2
 ├── SubscribeError        a server's events cannot be had                       exit 3
 ├── JournalError          events cannot be written down or read                 exit 1
+├── RecordingError        audio cannot be kept or read                          exit 1
 └── BusError              what carries events between processes
 
 A leaf exists where a caller acts differently. Messages say what was attempted, on what,
@@ -164,6 +165,10 @@ class SubscribeError(PipelineError):
 
 class JournalError(PipelineError):
     """The durable log cannot be opened."""
+
+
+class RecordingError(PipelineError):
+    """The recordings of sessions cannot be written, read or removed."""
 
 
 class BusError(PipelineError):

@@ -99,6 +99,14 @@ class SpeechToText(Protocol):
     async def finish(self) -> None: ...
 
 
+class Tape(Protocol):
+    """Keeps the audio of a session; ``recordings.recorder`` has one."""
+
+    def write(self, frame: bytes) -> None:
+        """Take the next frame, in the session's format; never waits."""
+        ...
+
+
 class Equipment(Struct, frozen=True):
     """What every session of a process shares."""
 
@@ -133,6 +141,7 @@ class Session:
         self.failure: PipelineError | None = None  #: why speech-to-text ended it
         self.failed_responses = 0
         self.begun = False  #: its first event has its place in the log
+        self.tape: Tape | None = None  #: records its audio, sample 0 at 0 of the audio clock
         self._append = append
         self._equipment = equipment
         self._format = audio
@@ -354,6 +363,8 @@ class Session:
 
     async def _send(self, frame: bytes) -> None:
         self._clock.advance(self._format.seconds(len(frame)), self._now())
+        if self.tape is not None:
+            self.tape.write(frame)
         await self._stt.send(frame)
 
     def _turn_events(self, events: list[TurnEvent]) -> None:

@@ -275,6 +275,8 @@ class JournalSettings(Section, frozen=True, kw_only=True):
     sync_always: bool = False  #: survive a power loss too, at about 1 ms an event
     keep_requests: Positive = 100_000  #: calls in the file's request log
     request_text: bool = False  #: the request log holds what was asked and answered, too
+    record: str = ""  #: the directory that the audio of sessions is recorded in; empty: it is not
+    record_bytes: Positive = 32 << 30  #: of all recordings, then the oldest go
 
 
 class WebhookSettings(Section, frozen=True, kw_only=True):

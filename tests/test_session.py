@@ -240,3 +240,24 @@ async def test_speech_to_text_and_variables_change_in_a_running_session() -> Non
         await session.finish()
     assert stage.speech.updates == [{"keyterms_prompt": ["Oslo"]}]
     assert str(stage.gateway.requests[0].messages[-1].content).endswith("for Ann")
+
+
+async def test_every_frame_goes_to_the_tape_as_the_audio_clock_counts_it() -> None:
+    stage = Stage()
+    tape = Tape()
+    stage.session.tape = tape
+    sound = bytes(range(250)) * 13  # two frames and a bit, and half a sample more
+    async with stage.open() as session:
+        await session.audio(sound[:1601])
+        await session.audio(sound[1601:] + b"\1")
+        await session.finish()
+    assert tape.heard == stage.speech.heard_audio == sound
+    assert stage.said("session.ended")[0]["t"] == round(len(sound) / 32)
+
+
+class Tape:
+    def __init__(self) -> None:
+        self.heard = b""
+
+    def write(self, frame: bytes) -> None:
+        self.heard += frame

@@ -18,10 +18,11 @@ from pipeline.cli.access import access_of
 from pipeline.cli.output import progress
 from pipeline.completions import CompletionRequest, Message
 from pipeline.configuration import load
-from pipeline.errors import JournalError, PipelineError
+from pipeline.errors import JournalError, PipelineError, RecordingError
 from pipeline.events import encode
 from pipeline.hub.listening import listen
 from pipeline.local import weights
+from pipeline.recorded import folder_of
 from pipeline.settings import JournalSettings, Settings
 from pipeline.speech import Heard
 from pipeline.tasks import plain_errors
@@ -77,6 +78,8 @@ async def findings(settings: Settings, planned: Plan, *, live: bool) -> AsyncGen
         ("journal", lambda: _journal(settings.journal.store)),
         ("port", lambda: _port(settings)),
     ]
+    if settings.journal.record:
+        looks.append(("recordings", lambda: _recordings(settings.journal)))
     if "local" in (planned.stt.name, planned.llm.name):
         looks.append(("models", lambda: _models(settings, planned)))
     for what, look in looks:
@@ -124,6 +127,14 @@ def _journal(store: str) -> str:
     if not (fits and os.access(there, os.W_OK)):
         raise JournalError(f"{file} cannot be written to: correct journal.store")
     return f"{file} can be written to"
+
+
+def _recordings(settings: JournalSettings) -> str:
+    folder = folder_of(settings)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise RecordingError(f"{folder} cannot be written to: correct journal.record")
+    return f"sessions are recorded in {folder}"
 
 
 def _port(settings: Settings) -> str:

@@ -71,7 +71,11 @@ async def compare(
     """
     if not 0 <= speed < float("inf"):
         raise SettingsError(f"--speed: expected a number of at least 0; got {speed}")
-    overrides: dict[str, object] = {**engine_overrides(stt, llm, model), "journal.store": "memory"}
+    overrides: dict[str, object] = {
+        **engine_overrides(stt, llm, model),
+        "journal.store": "memory",
+        "journal.record": "",
+    }
     base = load(config, os.environ, overrides)
     prompts = choose_prompts(prompts_of(base, os.environ), prompt or [], policy=policy, model=model)
     chosen = variants_of(variant or [], models or [])

@@ -6,10 +6,11 @@ from pathlib import Path
 from anyio import to_thread
 
 from pipeline.cli import transcript
-from pipeline.cli.journals import journal_file
-from pipeline.errors import SettingsError
+from pipeline.cli.journals import journal_file, recordings
+from pipeline.errors import InputError, RecordingError, SettingsError
 from pipeline.events import decode_event
 from pipeline.journal.sqlite import stored_events
+from pipeline.recordings.reels import find, pieces
 
 RENDERERS = {"srt": transcript.srt, "vtt": transcript.vtt, "md": transcript.markdown}
 
@@ -22,10 +23,11 @@ async def export(
     srt: bool = False,
     vtt: bool = False,
     md: bool = False,
+    audio: Path | None = None,
     journal: Path | None = None,
     config: Path | None = None,
 ) -> None:
-    """Print a session of the journal; its events unless another format is asked for.
+    """Print a session of the journal: its events, unless another format is asked for.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ async def export(
         What was said, as WebVTT subtitles.
     md
         What was said and answered, as Markdown.
+    audio
+        Copy what was recorded of it, as a WAV file, to this new file instead.
     journal
         The journal's file, instead of the one in the settings.
     config
@@ -48,6 +52,11 @@ async def export(
     formats = [name for name, asked in wanted.items() if asked] or ["jsonl"]
     if len(formats) > 1:
         raise SettingsError(f"one format at a time; got --{' --'.join(formats)}")
+    if audio is not None:
+        if any(wanted.values()):
+            raise SettingsError("--audio stands alone: leave the other formats out")
+        await to_thread.run_sync(copy_recording, recordings(config), session, audio)
+        return
     path = journal_file(journal, config)
     texts = await to_thread.run_sync(stored_events, path, session)
     if formats == ["jsonl"]:
@@ -55,3 +64,17 @@ async def export(
         return
     render = RENDERERS[formats[0]]
     sys.stdout.write(render(transcript.transcript_of(session, map(decode_event, texts))))
+
+
+def copy_recording(folder: Path | None, session: str, to: Path) -> None:
+    """Copy a session's newest recording. Raises ``RecordingError``, or ``InputError``."""
+    if folder is None:
+        raise SettingsError("journal.record is not set, so there are no recordings")
+    found = find(folder, session)
+    if found is None:
+        raise RecordingError(f"{folder} holds no recording of session {session!r}")
+    try:
+        with to.open("xb") as copy:
+            copy.writelines(pieces(found))
+    except OSError as error:
+        raise InputError(f"--audio {to}: {error.strerror}") from error

@@ -1,10 +1,11 @@
-"""Which journal ``sessions``, ``export`` and ``requests`` read. A door."""
+"""Which journal and recordings ``sessions``, ``export`` and the like read. A door."""
 
 import os
 from pathlib import Path
 
 from pipeline.configuration import load
 from pipeline.errors import JournalError, SettingsError
+from pipeline.recorded import folder_of
 
 
 def journal_file(journal: Path | None, config: Path | None) -> Path:
@@ -23,3 +24,9 @@ def journal_file(journal: Path | None, config: Path | None) -> Path:
     if not journal.is_file():
         raise JournalError(f"journal {journal}: there is no such file")
     return journal
+
+
+def recordings(config: Path | None) -> Path | None:
+    """Return the directory of recordings, if the settings name one."""
+    settings = load(config, os.environ).journal
+    return folder_of(settings) if settings.record else None

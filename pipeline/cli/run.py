@@ -117,7 +117,7 @@ async def run(
     if (microphone or device is not None) and (file is not None or stored):
         raise SettingsError("--microphone stands instead of a file; leave one of them out")
     live = microphone or device is not None
-    overrides = engine_overrides(stt, llm, model) | {"journal.store": journal}
+    overrides = engine_overrides(stt, llm, model) | {"journal.store": journal, "journal.record": ""}
     settings = load(config, os.environ, overrides)
     whole = not live and _over_stored(file, transcript_id, stored=stored)
     known = settings.prompts or (STORED_PROMPTS if whole else plan(settings, os.environ).prompts)

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 
-from pipeline.cli.journals import journal_file
+from pipeline.cli.journals import journal_file, recordings
 from pipeline.errors import JournalError
 from pipeline.journal.sqlite import StoredSession, erase_stored, stored_sessions
 from pipeline.journal.tables import OF_SESSION, SCHEMA
+from pipeline.recordings.reels import erase
 
 
 async def sessions(
@@ -43,6 +44,9 @@ async def sessions(
             raise JournalError(
                 f"{error}; of a running service it is asked: DELETE /v1/sessions/{delete}"
             ) from error
+        folder = recordings(config)
+        if folder is not None:
+            await to_thread.run_sync(erase, folder, delete)
         sys.stdout.write(f"deleted {delete}\n")
         return
     for session in await to_thread.run_sync(stored_sessions, path):

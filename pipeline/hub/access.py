@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
+from urllib.parse import unquote
 
 from pipeline.hub.grants import NOBODY, Grant
 from pipeline.hub.http import fields_of
@@ -11,6 +12,9 @@ from pipeline.hub.signed import Signing, looks_signed
 
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
 TOKENS = "/v1/tokens"  #: makes signed tokens for whoever has another one
+SESSIONS = "/v1/sessions"
+SESSION = f"{SESSIONS}/"  #: and its id
+AUDIO = "/audio"  #: and behind that, its recording
 #: about more than one session, so not for a token that is for one
 OPERATORS = frozenset({"/v1/requests", "/v1/token", "/v1/webhooks/retry"})
 PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
@@ -79,10 +83,20 @@ def _token(headers: Mapping[str, str]) -> str:
     return ""
 
 
+def is_audio(path: str) -> bool:
+    """Return whether a path is that of a session's recording."""
+    return path.startswith(SESSION) and path.removeprefix(SESSION).endswith(AUDIO)
+
+
+def session_in(path: str) -> str:
+    """Return the session that a path below ``SESSIONS`` is about."""
+    return unquote(path.removeprefix(SESSION).removesuffix(AUDIO))
+
+
 def scope_of(path: str) -> str | None:
     """Return the scope a path asks for; None for what everybody may see."""
-    if path == "/v1/events" or path in ("/v1/sessions", "/metrics"):
+    if path in ("/v1/events", SESSIONS, "/metrics") or is_audio(path):
         return "subscribe"
-    if path in OPERATORS or path.startswith("/v1/sessions/"):
+    if path in OPERATORS or path.startswith(SESSION):
         return "control"
     return "ingest" if path.startswith("/v1/") and path not in PUBLIC else None

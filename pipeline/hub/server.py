@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from secrets import token_hex
-from urllib.parse import unquote
 
 import anyio
 import msgspec
@@ -20,8 +19,17 @@ from websockets.typing import Subprotocol
 from pipeline.context import TRACE
 from pipeline.errors import InputError
 from pipeline.hub import site
-from pipeline.hub.access import SUBPROTOCOL, TOKENS, Access
+from pipeline.hub.access import (
+    SESSION,
+    SESSIONS,
+    SUBPROTOCOL,
+    TOKENS,
+    Access,
+    is_audio,
+    session_in,
+)
 from pipeline.hub.conversation import House, introduction, subscribe
+from pipeline.hub.downloads import Downloads
 from pipeline.hub.grants import NOBODY, Grant
 from pipeline.hub.http import (
     Gate,
@@ -55,8 +63,6 @@ DRAINING = "draining: the server is about to stop, and takes no new sessions"
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
 INGEST = f"{VERSION}ingest/"
-SESSIONS = f"{VERSION}sessions"
-SESSION = f"{SESSIONS}/"  #: and its id
 ERASE = 4.0  #: seconds that a deletion is waited for; it goes on after that
 
 Route = Callable[[], tuple[str, bytes]]
@@ -83,6 +89,7 @@ class Hub:
         self.onlooker: Onlooker = Blind()
         self.inquiries: Mapping[str, Inquiry] = {}  #: further pages by path, as ``serve`` says
         self.errands: Mapping[str, Inquiry] = {}  #: likewise, asked by POST
+        self.downloads: Downloads | None = None  #: while it runs
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
@@ -159,8 +166,10 @@ class Hub:
         grant = self._reception.grant(path, query, request.headers, now=now)
         if path in self.inquiries or path in self.errands:
             return await self._inquire(path, request)
+        if is_audio(path):
+            return await self._download(connection, request, session_in(path), grant)
         if path.startswith(SESSION):
-            return await self._erase(unquote(path.removeprefix(SESSION)), grant)
+            return await self._erase(session_in(path), grant)
         page = self._page(path, request, grant)
         if page is None:
             assert isinstance(connection, Connection)
@@ -206,7 +215,7 @@ class Hub:
     def _wrong_method(self, path: str, method: str) -> Page | None:
         posted = path == TOKENS or path in self.errands
         allowed: tuple[str, ...] = ("POST",) if posted else ("GET", "HEAD")
-        if path.startswith(SESSION):
+        if path.startswith(SESSION) and not is_audio(path):
             allowed = ("DELETE",)
         if method in allowed:
             return None
@@ -231,6 +240,22 @@ class Hub:
         if patience.cancelled_caught:
             return text_page(202, "it takes a while: ask again, until there is no such session")
         return text_page(200, "deleted")
+
+    async def _download(
+        self, connection: ServerConnection, request: Request, session_id: str, grant: Grant
+    ) -> Page | None:
+        """Send a session's recording; None once somebody else answers."""
+        grant.check(session_id)
+        file = await self._service.recording(session_id)
+        if file is None:
+            return text_page(404, f"there is no recording of session {session_id[:64]!r}")
+        if request.method == "HEAD":
+            length = {"Content-Length": str(len(file.head) + file.size)}
+            return Page(200, file.content_type, b"", length)
+        assert isinstance(connection, Connection)
+        assert self.downloads is not None
+        await self.downloads.begin(connection, file)
+        return None
 
     def _token(self, grant: Grant, query: str) -> Page:
         signing = self._reception.signing
@@ -392,6 +417,7 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
+            hub.downloads = Downloads(tasks)
             tasks.start_soon(hub.tick)
             try:
                 yield hub

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -19,6 +20,17 @@ class SessionInfo(Struct, frozen=True, kw_only=True):
     status: str  #: live or ended
     head: int  #: the newest visible ``seq``
     subscribers: int
+
+
+class Download(Struct, frozen=True):
+    """A file that somebody asked for, as far as it is there."""
+
+    content_type: str
+    name: str  #: for whoever saves it
+    head: bytes  #: what is sent first, in place of the file's own beginning
+    path: Path
+    start: int  #: bytes of the file that are not sent
+    size: int  #: bytes of it that are, after ``head``
 
 
 class LiveSession(Protocol):
@@ -69,6 +81,10 @@ class Service(Protocol):
         ...
 
     def sessions(self) -> Sequence[SessionInfo]: ...
+
+    async def recording(self, session_id: str) -> Download | None:
+        """Return the newest recording of a session, if there is one. Raises ``Goodbye``."""
+        ...
 
     async def erase(self, session_id: str) -> None:
         """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""

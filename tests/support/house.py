@@ -18,7 +18,7 @@ from pipeline.events import (
 )
 from pipeline.hub.fanout import Topic, Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
-from pipeline.hub.service import SessionInfo
+from pipeline.hub.service import Download, SessionInfo
 from pipeline.journal.log import SessionLog
 
 ENGINE = Engine(name="local", url="ws://stt")
@@ -101,6 +101,9 @@ class FakeHouse:
         if session is None:
             raise InputError(f"no session {session_id!r} is live")
         await session.command(command)
+
+    async def recording(self, session_id: str) -> Download | None:
+        return None
 
     async def erase(self, session_id: str) -> None:
         raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
