@@ -69,7 +69,7 @@ class Prompt(Section, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
     vars: dict[str, str] = field(default_factory=dict[str, str])
     model: str = ""  #: empty: the LLM engine's default
-    siblings: tuple[str, ...] = ()  #: models to use instead while quota is short
+    siblings: tuple[str, ...] = ()  #: models to use instead while quota or room is short
     max_tokens: Positive = 200
     temperature: Temperature | None = None
     stream: bool = True

@@ -186,15 +186,34 @@ class Answers:
         return steps if response is None else [*steps, *self._ask_on(response, now)]
 
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
-        if isinstance(error, GatewayBusy) and error.status is not None:  # theirs, not our own
+        has_no_room = isinstance(error, GatewayBusy) and error.status is not None  # not our own
+        if isinstance(error, GatewayBusy) and has_no_room:
             self._desk.budget.of(response.request.model).refuse(error.retry_after, now)
         response.over = True
         response.ended_at = now
         response.request_id = error.request_id or response.request_id
         if response is self.guess:
             return self.discard("failed", now, learn=False)
+        if has_no_room and self._turns_to_sibling(response, now):
+            return [self._start(response)]
         detail = ErrorDetail(type=error.kind, message=str(error), code=error.status)
         return self.end(response, Ending("failed", error.kind, error=detail), now)
+
+    def _turns_to_sibling(self, response: Response, now: float) -> bool:
+        """Have the next sibling with quota asked, if the model had no room and said nothing.
+
+        No model gets the same request twice, so this ends.
+        """
+        models, asked = models_of(self._prompt, self._desk), response.request.model
+        said = response.gathered is not None or len(response.text) > response.asked_on_at
+        if said or asked not in models:
+            return False
+        model = self._desk.budget.admit(models[models.index(asked) + 1 :], now)
+        if model is None:
+            return False
+        response.model, response.request = model, replace(response.request, model=model)
+        response.over, response.ended_at = False, None
+        return True
 
     # --- endings -----------------------------------------------------------------------------
 
@@ -366,6 +385,11 @@ class Answers:
         )
         self._desk.counts.add(call)
         return Report(call)
+
+
+def models_of(prompt: Prompt, desk: Desk) -> tuple[str, ...]:
+    """Return the models that may be asked for ``prompt``, the best first."""
+    return (prompt.model or desk.model, *prompt.siblings)
 
 
 def _apart(response: Response, text: str) -> str:

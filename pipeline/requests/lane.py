@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from pipeline.completions import CompletionRequest, Form, Piece
 from pipeline.errors import GatewayError
-from pipeline.requests.answers import Answers, Ending
+from pipeline.requests.answers import Answers, Ending, models_of
 from pipeline.requests.desk import Desk
 from pipeline.requests.prompt import Asked, Scene, messages, speaks_of_turns
 from pipeline.requests.response import Response
@@ -288,7 +288,7 @@ class Lane:
         return self.answers.ask(response)
 
     def _models(self) -> tuple[str, ...]:
-        return (self._prompt.model or self._desk.model, *self._prompt.siblings)
+        return models_of(self._prompt, self._desk)
 
     def _short_until(self, now: float) -> float:
         """Return when quota is there again; ``now`` or earlier while some is left."""

@@ -69,6 +69,11 @@ ROWS = {
         [{"llm": "error", "status": 429, "retry_after_s": 0.2, "times": 1}],
         asked=["scripted"] * 2,
     ),
+    "429 with a retry-after that is too long: the sibling is asked at once": Row(
+        [{"llm": "error", "status": 429, "retry_after_s": 60, "model": "scripted", "times": 0}],
+        asked=["scripted", "other"],
+        prompt={"siblings": ("other",)},
+    ),
     # 2: server-side retries
     "5xx: asked again": Row([{"llm": "error", "status": 503, "times": 1}], asked=["scripted"] * 2),
     "5xx: the server's own retry, which takes a minute, is switched off": Row(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import ceil, inf
 
+from msgspec.structs import replace
+
 from pipeline.completions import CompletionRequest, Message
 from pipeline.events import (
     Event,
@@ -114,6 +116,7 @@ class Oracle:
         self.running: set[str] = set()
         self.owner: dict[str, Watched] = {}  # of each call ever started
         self.models: dict[str, str] = {}  # that each call asks
+        self.asked: dict[str, CompletionRequest] = {}  # what each call asks
         self.sent: dict[str, list[float]] = {}  # by model
         self.blocked: dict[str, float] = {}
         self.zeroed = False  # playback reports make it open how far back the history reaches
@@ -218,18 +221,26 @@ class Oracle:
         if lane.last_done is None or lane.last_done.superseded_by is None:
             lane.last_done = event
         assert (event.error is not None) == (event.status == "failed")
+        if event.error is not None and event.error.code == 429 and not told.text:
+            free = [each for each in self.later(lane, event.response_id) if self.may_send(each)]
+            assert not free, f"law 9: {free} could have been asked"
         assert event.usage.output_tokens >= 0
 
     def _started(self, start: Start) -> None:
         lane = self.lanes[start.request.extra["lane"]]
         key, model = start.response_id, start.request.model
-        assert key not in self.owner, "started twice"
+        before = self.asked.get(key)
+        if before is not None:
+            self._asked_instead(lane, key, model)
+        self.asked[key] = start.request
         self.owner[key] = lane
         self.running.add(key)
         self.models[key] = model
         self.sent.setdefault(model, []).append(self.now)
         if start.speculative:
             self._guessed(lane, start)
+        elif before is not None:
+            assert replace(before, model=model) == start.request
         else:
             turns = lane.told[key].turns
             last = turns[-1]
@@ -243,6 +254,18 @@ class Oracle:
             assert used <= self.limit, "over the limit"
             if start.speculative:
                 assert used <= self.limit - ceil(self.limit * 0.3), "a guess in the reserve"
+
+    def _asked_instead(self, lane: Watched, key: str, model: str) -> None:
+        """A call was refused for want of room: only a sibling may be asked, with nothing said."""
+        assert key not in self.running, "started twice"
+        assert not self.may_send(self.models[key]), "asked again of another without need"
+        assert model in self.later(lane, key)
+        assert lane.told[key].done is None
+        assert not lane.told[key].text
+
+    def later(self, lane: Watched, key: str) -> Sequence[str]:
+        models = (lane.prompt.model, *lane.prompt.siblings)
+        return models[models.index(self.models[key]) + 1 :]
 
     def _guessed(self, lane: Watched, start: Start) -> None:
         assert lane.guess is None

@@ -162,6 +162,32 @@ def test_a_refused_turn_is_asked_with_the_next_one_after_the_wait() -> None:
     assert talk.tick(1) == ["r2 created for 1 2", "ask r2"]
 
 
+BUSY = GatewayBusy("busy", status=429, retry_after=9)
+
+
+def test_what_the_server_refuses_a_sibling_is_asked_at_once() -> None:
+    talk = Talk(reply=Prompt(siblings=("small", "tiny")))
+    talk.ends(1, "a")
+    assert talk.fails("r1", BUSY) == ["ask r1"]
+    assert talk.requests["r1"].model == "small"
+    assert talk.fails("r1", BUSY) == ["ask r1"]
+    assert talk.requests["r1"].model == "tiny"
+    talk.fails("r1", BUSY)
+    assert talk.done["r1"].status == "failed"
+    assert talk.done["r1"].request.model == "tiny"
+
+
+def test_a_guess_and_what_has_begun_are_not_asked_of_a_sibling() -> None:
+    talk = Talk(reply=Prompt(siblings=("small",), speculate=True))
+    talk.pauses(1, "a")
+    assert talk.fails("r1", BUSY) == []
+    talk.tick(9)
+    talk.ends(1, "a")
+    talk.brings("r2", "Well")
+    talk.fails("r2", BUSY)
+    assert (talk.done["r2"].status, talk.done["r2"].text) == ("failed", "Well")
+
+
 def test_a_guess_is_not_made_from_the_reserve_but_a_turn_is_asked() -> None:
     talk = Talk(limit=3, reply=Prompt(speculate=True))
     talk.ends(1, "a")

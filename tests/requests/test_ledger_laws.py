@@ -46,7 +46,7 @@ def prompts(draw: st.DrawFn, name: str) -> Prompt:
         system=draw(st.sampled_from(["", "Be {{vars.tone}}.", "So far: {{transcript}}"])),
         user=draw(st.sampled_from(["{{turn}}", "{{turn}}", "{{speaker}} said {{turn}}"])),
         model=draw(st.sampled_from(["one", "two"])),
-        siblings=draw(st.sampled_from([(), (), ("three",)])),
+        siblings=draw(st.sampled_from([(), ("three",), ("three", "four")])),
         extra={"lane": name},
         policy=draw(st.sampled_from(["supersede", "supersede", "queue", "parallel", "conflate"])),
         parallel=draw(st.integers(1, 3)),
