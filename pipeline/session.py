@@ -1,8 +1,10 @@
 """One session: audio in, speech-to-text, turns, requests, and every event into its log."""
 
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -154,14 +156,16 @@ class Session:
         self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
         desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id, topic.id)
         self._ledger = Ledger(prompts, desk, equipment.forms, equipment.kits)
+        me: Session = weakref.proxy(self)  # what it holds may not hold it: circles are kept long
         self._unasked: Unasked | None = None
         self._gateway = equipment.gateway
         if equipment.in_stream is not None:
-            self._unasked = Unasked(equipment.in_stream, topic.id, self.publish)
+            publish = partial(Session.publish, me)
+            self._unasked = Unasked(equipment.in_stream, topic.id, publish)
             self._gateway = self._unasked.gateway
-        self._dispatch = Dispatch(self._ledger, self._gateway, self, self._now, equipment.runner)
+        self._dispatch = Dispatch(self._ledger, self._gateway, me, self._now, equipment.runner)
         self._prompts = prompts
-        self._stt = equipment.listen(audio, self.hear)
+        self._stt = equipment.listen(audio, partial(Session.hear, me))
         self._tasks: TaskGroup | None = None
         self._typing = False  # a turn that comes as text is open
         self._typed_turns = 0  # so many of those have ended

@@ -1,7 +1,6 @@
 """The fault matrix of the push side, F1 to F5: broken subscribers, with the oracle at the end."""
 
-import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakSet
 
@@ -93,15 +92,6 @@ async def take_all(subscriber: ClientConnection, head: int) -> list[bytes]:
 def connections(hub: Hub) -> WeakSet[object]:
     """Return what the server holds of its clients; it empties as they are forgotten."""
     return WeakSet(transport.get_protocol() for transport in hub.transports)
-
-
-@pytest.fixture
-def uncollected() -> Generator[None]:
-    """Have what is left over stay, rather than be found by the collector in the end."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def have_answered(hub: Hub) -> bool:
