@@ -159,8 +159,9 @@ class App:
             self._let_go(kept[1])
         self.calls.forget(session_id)
         try:
-            heard = self._recorder is not None and await self._recorder.erase(session_id)
+            # The journal at once: until it is done, nobody may use the id again.
             stored = await self._journal.erase(session_id)
+            heard = self._recorder is not None and await self._recorder.erase(session_id)
         except (JournalError, RecordingError) as error:
             raise Goodbye(str(error), code=CloseCode.LATER) from error
         if kept is None and not (stored or heard):

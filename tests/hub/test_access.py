@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from pipeline.events import ClientCommand, Command, SessionUpdateCommand
-from pipeline.hub.access import Access, scope_of
+from pipeline.hub.access import Access, is_audio, scope_of, session_in
 from pipeline.hub.grants import NEEDS, NOBODY, SCOPES, Grant
 from pipeline.hub.protocol import CloseCode, Goodbye
 
@@ -61,6 +61,14 @@ def test_each_path_asks_for_its_scope() -> None:
     ] * 3
     assert [scope_of(path) for path in ("/v1/ingest/raw", "/v1/relay/twilio")] == ["ingest"] * 2
     assert [scope_of(path) for path in ("/healthz", "/readyz", "/")] == [None] * 3
+    assert scope_of("/v1/sessions/audio") == "control"  # it can only be deleted
+    assert scope_of("/v1/sessions/audio/audio") == "subscribe"
+
+
+def test_a_session_may_be_called_audio() -> None:
+    deleted, heard = "/v1/sessions/audio", "/v1/sessions/audio/audio"
+    assert (is_audio(deleted), is_audio(heard)) == (False, True)
+    assert session_in(deleted) == session_in(heard) == "audio"
 
 
 def test_each_command_there_is_asks_for_a_scope() -> None:

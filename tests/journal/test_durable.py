@@ -234,8 +234,11 @@ async def test_old_sessions_are_removed_and_open_ones_are_not(path: Path) -> Non
 
 async def test_the_oldest_sessions_make_room(path: Path) -> None:
     now = [1000.0]
+    told: list[str] = []
     keeping = Keeping(size=250_000)  # bytes; a session here takes some 150,000
-    async with open_journal(str(path), keeping, clock=lambda: now[0]) as journal:
+    async with open_journal(
+        str(path), keeping, clock=lambda: now[0], on_removed=told.append
+    ) as journal:
         for name in ("one", "two", "three"):
             log = journal.open(name)
             say(log, *(delta("x" * 300) for _ in range(300)), END)
@@ -244,6 +247,7 @@ async def test_the_oldest_sessions_make_room(path: Path) -> None:
             now[0] += 1.0
         now[0] += 4000.0
         await until(lambda: [s.id for s in stored_sessions(path)] == ["three"])
+        await until(lambda: told == ["one", "two"])  # who keeps more of them lets go of it, too
 
 
 async def test_what_is_known_of_sessions_goes_with_them(path: Path) -> None:
