@@ -30,7 +30,8 @@ class Downloads:
         """Answer with ``file``, and return once the connection is not the server's any more.
 
         ``websockets`` gives a plain answer a few seconds, and holds all of it in memory; so the
-        socket is taken from it, which works as long as we speak no TLS by ourselves. Raises ``Goodbye`` when there are too many.
+        socket is taken from it, which works as long as we speak no TLS by ourselves. Raises
+        ``Goodbye`` when there are too many.
         """
         if self._under_way >= AT_ONCE:
             raise Goodbye(

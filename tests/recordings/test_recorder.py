@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.audio.pcm import mulaw_to_pcm
 from pipeline.errors import RecordingError
-from pipeline.recordings import recorder
+from pipeline.recordings import recorder, reels
 from pipeline.recordings.recorder import Keeping, Recorder, recording
 from pipeline.recordings.reels import Recording, find
 from pipeline.recordings.wav import Shape
@@ -88,6 +88,26 @@ async def test_a_recording_that_cannot_be_written_says_so_once_and_the_next_may(
     assert told == ["the audio is not recorded from here on: No such file or directory"]
     assert find(folder, "s1") is None
     assert samples(find(folder, "s2")) == FRAME
+
+
+async def test_what_comes_before_the_failure_is_known_is_not_put_out_of_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "there"
+
+    def repair(*_: object) -> int:
+        folder.mkdir()
+        return 0
+
+    monkeypatch.setattr(reels, "erase", repair)
+    async with recording(folder, KEEPING, clock) as tapes:
+        folder.rmdir()
+        tape = tapes.open("s1", MONO, None, print)
+        tape.write(FRAME)
+        tapes.forget("another")  # here the directory is back
+        tape.write(FRAME)
+        tape.close()
+    assert list(folder.iterdir()) == []
 
 
 async def test_what_is_removed_was_written_before(tmp_path: Path) -> None:
