@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from pipeline.errors import InputError, SettingsError, SttBusy, SttError
 from pipeline.events import encode
 from pipeline.hub.http import Page, text_page
-from pipeline.hub.server import Inquiry
+from pipeline.hub.pages import Inquiry
 from pipeline.settings import Settings
 from pipeline.stt.minting import Mint
 from pipeline.stt.tokens import wish_of

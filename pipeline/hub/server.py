@@ -2,14 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from http import HTTPStatus
-from secrets import token_hex
 
 import anyio
-import msgspec
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.datastructures import Headers
@@ -18,16 +15,7 @@ from websockets.typing import Subprotocol
 
 from pipeline.context import TRACE
 from pipeline.errors import InputError
-from pipeline.hub import site
-from pipeline.hub.access import (
-    SESSION,
-    SESSIONS,
-    SUBPROTOCOL,
-    TOKENS,
-    Access,
-    is_audio,
-    session_in,
-)
+from pipeline.hub.access import SUBPROTOCOL, Access, is_audio, session_in
 from pipeline.hub.conversation import House, introduction, subscribe
 from pipeline.hub.downloads import Downloads
 from pipeline.hub.grants import NOBODY, Grant
@@ -41,8 +29,8 @@ from pipeline.hub.http import (
     text_page,
     trace_of,
 )
-from pipeline.hub.issuing import issue, wish_of
 from pipeline.hub.listening import BACKLOG, check_host, listen
+from pipeline.hub.pages import DRAINING, Inquiry, Pages, Route, wall_clock
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.reception import STRANGERS, Reception
 from pipeline.hub.service import Blind, Guard, MakeAdapter, Onlooker, Service
@@ -59,15 +47,9 @@ GOODBYE = 1.0  #: seconds for everybody to answer our goodbye when the server st
 MAX_MESSAGE = 1 << 16  #: bytes, of a source
 MAX_COMMAND = 1 << 12  #: bytes, of a subscriber, and of who has not said yet who it is
 MAX_CONTROL = 1 << 14  #: bytes, of a subscriber that may steer sessions: tools have results
-DRAINING = "draining: the server is about to stop, and takes no new sessions"
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
 INGEST = f"{VERSION}ingest/"
-ERASE = 4.0  #: seconds that a deletion is waited for; it goes on after that
-
-Route = Callable[[], tuple[str, bytes]]
-#: answers a plain GET, by the fields of its query, that others must be asked for first
-Inquiry = Callable[[Mapping[str, str]], Awaitable[Page]]
 
 logger = logging.getLogger(__name__)
 _websockets_logger = logging.getLogger(f"{__name__}.websockets")
@@ -87,29 +69,18 @@ class Hub:
         access: Access | None,
     ) -> None:
         self.onlooker: Onlooker = Blind()
-        self.inquiries: Mapping[str, Inquiry] = {}  #: further pages by path, as ``serve`` says
-        self.errands: Mapping[str, Inquiry] = {}  #: likewise, asked by POST
         self.downloads: Downloads | None = None  #: while it runs
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
         self._guards = {_path_of(name): guard for name, guard in guards.items()}
-        self._routes = {
-            "/healthz": lambda: text_page(200, "ok"),
-            "/readyz": self._readiness,
-            **{path: _page_of(route) for path, route in routes.items()},
-        }
-        self._personal: Mapping[str, Callable[[Grant, str], Page]] = {
-            SESSIONS: self._sessions,
-            TOKENS: self._token,
-        }
-        self._site = site.load()
         self._gate = Gate(settings.host)
         sockets = {EVENTS, *self._adapters}
         self._reception = Reception(access, sockets, self._guards.keys(), settings)
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
         self._house = House(service, settings)
+        self.pages = Pages(service, self._house.stays, self._reception.signing, routes)
         self._empty = anyio.Event()
         self.port = 0
 
@@ -158,19 +129,15 @@ class Hub:
     async def _answer(self, connection: ServerConnection, request: Request) -> Page | None:
         """Return the page asked for, or None for a websocket. Raises ``Goodbye``."""
         path, _, query = request.path.partition("?")
-        page = self._gate.refusal(request.headers) or self._wrong_method(path, request.method)
+        page = self._gate.refusal(request.headers) or self.pages.wrong_method(path, request.method)
         if page is not None:
             return page
         self._reception.knock(path, anyio.current_time())
-        now = _wall_clock()
+        now = wall_clock()
         grant = self._reception.grant(path, query, request.headers, now=now)
-        if path in self.inquiries or path in self.errands:
-            return await self._inquire(path, request)
         if is_audio(path):
             return await self._download(connection, request, session_in(path), grant)
-        if path.startswith(SESSION):
-            return await self._erase(session_in(path), grant)
-        page = self._page(path, request, grant)
+        page = await self.pages.find(path, request, grant) or self._refusal(path, request)
         if page is None:
             assert isinstance(connection, Connection)
             forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
@@ -178,18 +145,6 @@ class Hub:
             connection.grant = grant
             connection.protocol.max_message_size = _limit(path, grant)
         return page
-
-    def _page(self, path: str, request: Request, grant: Grant) -> Page | None:
-        personal = self._personal.get(path)
-        if personal is not None:
-            return personal(grant, request.path.partition("?")[2])
-        route = self._routes.get(path)
-        if route is not None:
-            return route()
-        file = self._site.get(path)
-        if file is not None:
-            return file.page(request.headers)
-        return self._refusal(path, request)
 
     def _refusal(self, path: str, request: Request) -> Page | None:
         """Return why there is no websocket to be had there."""
@@ -206,41 +161,6 @@ class Hub:
             return text_page(503, f"{len(self._sockets)} connections are open: try later")
         return None
 
-    async def _inquire(self, path: str, request: Request) -> Page:
-        if request.method == "HEAD":
-            return text_page(405, "this address answers GET only")
-        inquiry = self.errands.get(path) or self.inquiries[path]
-        return await inquiry(fields_of(request.path.partition("?")[2]))
-
-    def _wrong_method(self, path: str, method: str) -> Page | None:
-        posted = path == TOKENS or path in self.errands
-        allowed: tuple[str, ...] = ("POST",) if posted else ("GET", "HEAD")
-        if path.startswith(SESSION) and not is_audio(path):
-            allowed = ("DELETE",)
-        if method in allowed:
-            return None
-        page = text_page(405, f"this address answers {' and '.join(allowed)} only")
-        return page._replace(headers={**page.headers, "Allow": ", ".join(allowed)})
-
-    def _readiness(self) -> Page:
-        if self._house.stays.refusing:
-            return text_page(503, DRAINING)
-        trouble = self._service.trouble
-        return text_page(200, "ready") if trouble is None else text_page(503, trouble)
-
-    def _sessions(self, grant: Grant, _: str) -> Page:
-        sessions = [info for info in self._service.sessions() if grant.allows(info.id)]
-        body = msgspec.json.encode({"sessions": sessions})
-        return Page(200, "application/json", body)
-
-    async def _erase(self, session_id: str, grant: Grant) -> Page:
-        grant.check(session_id)
-        with anyio.move_on_after(ERASE) as patience:
-            await self._service.erase(session_id)
-        if patience.cancelled_caught:
-            return text_page(202, "it takes a while: ask again, until there is no such session")
-        return text_page(200, "deleted")
-
     async def _download(
         self, connection: ServerConnection, request: Request, session_id: str, grant: Grant
     ) -> Page | None:
@@ -256,13 +176,6 @@ class Hub:
         assert self.downloads is not None
         await self.downloads.begin(connection, file)
         return None
-
-    def _token(self, grant: Grant, query: str) -> Page:
-        signing = self._reception.signing
-        if signing is None:
-            return text_page(404, "no tokens are signed here: there is no serve.signing_keys")
-        wish = wish_of(fields_of(query))
-        return issue(signing, grant, wish, now=_wall_clock(), jti=token_hex(16))
 
     # --- sockets ---
 
@@ -306,7 +219,7 @@ class Hub:
         connection = peer.connection
         with self._reception.strangers.place("stranger"):
             token = await introduction(peer)
-        now = _wall_clock()
+        now = wall_clock()
         connection.grant = self._reception.introduced(path, token, connection.stay, now=now)
         connection.protocol.max_message_size = _limit(path, connection.grant)
 
@@ -353,21 +266,12 @@ class Hub:
             peer.leave(Goodbye("the server stops", code=CloseCode.RESTART))
 
 
-def _wall_clock() -> float:
-    """Return seconds since 1970."""
-    return datetime.now(UTC).timestamp()
-
-
 def _path_of(name: str) -> str:
     return name if name.startswith("/") else INGEST + name
 
 
 def _subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
-
-
-def _page_of(route: Route) -> Callable[[], Page]:
-    return lambda: Page(200, *route())
 
 
 @asynccontextmanager
@@ -394,8 +298,8 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     if access is None:
         check_host(settings.host)
     hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
-    hub.inquiries = inquiries or {}
-    hub.errands = errands or {}
+    hub.pages.inquiries = inquiries or {}
+    hub.pages.errands = errands or {}
     hub.onlooker = onlooker or Blind()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
