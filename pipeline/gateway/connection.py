@@ -175,6 +175,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_broken = True
+        if self.used:
+            del self._parser  # it holds this, and neither would go before a full collection
         self._set_timer(None)
         self._write_blocked = False
         if self.is_busy and not self.ended:

@@ -225,7 +225,7 @@ async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) 
             try:
                 await _take_commands(peer, following, house, asked=command is not None)
             except Goodbye as goodbye:
-                farewell.append(goodbye)
+                farewell.append(goodbye.alone())
             await helpers.call_off()
     finally:
         house.circle.discard(subscriber)
@@ -268,5 +268,5 @@ async def push(replies: Replies, until: anyio.CancelScope, farewell: list[Goodby
     try:
         await replies.run()
     except Goodbye as goodbye:
-        farewell.append(goodbye)
+        farewell.append(goodbye.alone())
         until.cancel()

@@ -3,6 +3,7 @@
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+from weakref import WeakMethod
 
 import anyio
 import anyio.lowlevel
@@ -170,6 +171,18 @@ def _filtered_wire(held: Sequence[Frame], wants: Filter, told: int) -> tuple[byt
     return b"".join(wires), told
 
 
+def weakly(publish: Callable[[Frame], None]) -> Callable[[Frame], None]:
+    """Return a method that does not hold its topic: that holds its log, which holds this."""
+    found = WeakMethod(publish)
+
+    def show(frame: Frame) -> None:
+        method = found()
+        if method is not None:  # else nobody can follow it any more
+            method(frame)
+
+    return show
+
+
 Watcher = Callable[[Topic], None]
 
 
@@ -184,7 +197,7 @@ class Topics:
         """Make the topic of a new session: whatever ``log`` shows is published from now on."""
         assert log.session_id not in self._topics, f"session {log.session_id} is open already"
         topic = self._topics[log.session_id] = Topic(log)
-        log.listen(topic.publish)
+        log.listen(weakly(topic.publish))
         for watcher in tuple(self._watchers):
             watcher(topic)
         return topic

@@ -235,7 +235,7 @@ class _Source:
             with self._reading:
                 await self._pass_on(stay, orders)
         except Goodbye as goodbye:
-            self._farewell.append(goodbye)
+            self._farewell.append(goodbye.alone())
         finally:
             if stay.is_of(self._reading):
                 stay.leave(for_good=not self._is_lost)

@@ -142,7 +142,7 @@ class DurableJournal:
         """Have what is appended to ``log`` written down."""
         begun = False
 
-        def store(frame: Frame) -> None:
+        def store(log: SessionLog, frame: Frame) -> None:
             nonlocal begun
             if not begun:  # a session that comes to nothing leaves nothing behind
                 begun = True

@@ -11,6 +11,8 @@ from pipeline.journal.state import Picture
 KEEP = 100_000  #: events a session's log holds by default
 
 Show = Callable[[Frame], object]
+#: takes an event of a log to be stored; is told the log so that neither has to hold the other
+Keep = Callable[["SessionLog", Frame], object]
 #: returns events from the one behind a number on; empty when that one is gone
 Recall = Callable[[int], Awaitable[Sequence[Frame]]]
 
@@ -31,7 +33,7 @@ class SessionLog:
         epoch: int = 1,
         head: int = 0,
         keep: int = KEEP,
-        store: Show | None = None,
+        store: Keep | None = None,
     ) -> None:
         self.session_id = session_id
         self.epoch = epoch
@@ -70,7 +72,7 @@ class SessionLog:
         """Have ``show``, too, called with each frame from now on, in order, once it is visible."""
         self._shows = (*self._shows, show)
 
-    def store_with(self, store: Show) -> None:
+    def store_with(self, store: Keep) -> None:
         """Have what is appended from now on given to ``store``, and wait to be confirmed."""
         self._store = store
 
@@ -86,7 +88,7 @@ class SessionLog:
             self.head = seq
             self._reveal(frame, event)
         else:
-            self._store(frame)
+            self._store(self, frame)
             self.head = seq
             self._unconfirmed.append((frame, event))
         return frame

@@ -1,8 +1,8 @@
 """What a session's events add up to, kept small, for those who missed some. Pure."""
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -36,23 +36,11 @@ class Picture:
         self._open: dict[str, tuple[ResponseCreated, list[str]]] = {}
         self._calls: dict[str, dict[str, ResponseToolCall]] = {}  # of open responses, not answered
         self._done: deque[dict[str, Any]] = deque(maxlen=responses)
-        self._apply: dict[type[Event], Callable[[Any], None]] = {
-            ResponseDelta: self._delta,
-            TurnUpdated: self._turn_updated,
-            TurnCompleted: self._turn_completed,
-            TurnRevisedEvent: self._turn_revised,
-            ResponseCreated: self._created,
-            ResponseDone: self._ended,
-            ResponseToolCall: self._called,
-            ResponseToolResult: self._answered,
-            SessionCreated: self._session_created,
-            SessionEnded: self._session_ended,
-        }
 
     def apply(self, event: Event) -> None:
         apply = self._apply.get(type(event))
         if apply is not None:
-            apply(event)
+            apply(self, event)
 
     def state(self) -> SessionState:
         return SessionState(
@@ -138,6 +126,19 @@ class Picture:
         if calls := self._calls.get(response_id):
             live["tool_calls"] = [_call(call) for call in calls.values()]
         return live
+
+    _apply: ClassVar[Mapping[type[Event], Callable[[Any, Any], None]]] = {
+        ResponseDelta: _delta,
+        TurnUpdated: _turn_updated,
+        TurnCompleted: _turn_completed,
+        TurnRevisedEvent: _turn_revised,
+        ResponseCreated: _created,
+        ResponseDone: _ended,
+        ResponseToolCall: _called,
+        ResponseToolResult: _answered,
+        SessionCreated: _session_created,
+        SessionEnded: _session_ended,
+    }
 
 
 def _origin(created: ResponseCreated | None) -> dict[str, Any]:

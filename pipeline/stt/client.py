@@ -208,7 +208,7 @@ class SpeechToText:
                 try:
                     await self._listen(call)
                 except SttError as error:
-                    failure = error
+                    failure = error.with_traceback(None)  # which holds this frame, too
                 await helpers.call_off()
                 tasks.cancel_scope.cancel()
         except BaseException:

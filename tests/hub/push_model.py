@@ -100,7 +100,7 @@ class PushMachine(RuleBasedStateMachine):
         fanout.DIRECT = audience
         self.slow_disk = slow_disk
         self.archived = archived  # events behind those in memory that can be read back
-        self.log = SessionLog("s1", keep=KEEP, store=self.stored.append)
+        self.log = SessionLog("s1", keep=KEEP, store=lambda _, frame: self.stored.append(frame))
         self._set_stage()
         for seat in range(CLIENTS - 1):
             self.connect(seat=seat, how="start", globs=(), back=1)
@@ -200,7 +200,9 @@ class PushMachine(RuleBasedStateMachine):
         self.stored.clear()
         self.epoch += 1
         del self.model.events[self.model.shown :]
-        log = SessionLog("s1", epoch=self.epoch, keep=KEEP, store=self.stored.append)
+        log = SessionLog(
+            "s1", epoch=self.epoch, keep=KEEP, store=lambda _, frame: self.stored.append(frame)
+        )
         for event in self.model.events:
             text = encode(event)
             decoded = decode_event(text)

@@ -72,7 +72,7 @@ def test_without_a_store_an_event_is_visible_at_once() -> None:
 def test_with_a_store_nothing_is_visible_before_it_is_confirmed() -> None:
     shown: list[Frame] = []
     stored: list[Frame] = []
-    log = SessionLog("s1", store=stored.append)
+    log = SessionLog("s1", store=lambda _, frame: stored.append(frame))
     log.listen(shown.append)
     frames = add(log, created(), *deltas("a", "b"))
     assert stored == frames
