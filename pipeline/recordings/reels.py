@@ -82,7 +82,9 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot(folder, "made", error) from error
+        raise RecordingError(
+            f"journal.record: {folder} cannot be made: {error.strerror}"
+        ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise RecordingError(f"journal.record: {folder} cannot be written to")
 

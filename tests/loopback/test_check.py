@@ -9,12 +9,12 @@ from tests.support import simulate
 from tests.support.commandline import pipeline
 
 
-def settings(folder: Path, stt: str, llm: str, store: str = "memory") -> Path:
+def settings(folder: Path, stt: str, llm: str, store: str = "memory", record: str = "") -> Path:
     file = folder / "pipeline.toml"
     file.write_text(
         f'[stt]\nengine = "{stt}"\nconnect_timeout = 1.0\n'
         f'[llm]\nengine = "{llm}"\nmodel = "any"\n'
-        f'[serve]\nport = 0\n[journal]\nstore = "{store}"\n'
+        f'[serve]\nport = 0\n[journal]\nstore = "{store}"\nrecord = "{record}"\n'
     )
     return file
 
@@ -25,13 +25,14 @@ def findings(out: str) -> dict[str, dict[str, Any]]:
 
 async def test_what_is_there_and_answers_is_ok(tmp_path: Path) -> None:
     async with simulate() as simulation:
-        file = settings(tmp_path, simulation.stt_url, simulation.llm_url)
+        sound = str(tmp_path / "sound")
+        file = settings(tmp_path, simulation.stt_url, simulation.llm_url, record=sound)
         ran = await pipeline("check", "--live", "--json", "--config", file)
         seen = await simulation.stt.closed(1)
     assert ran.code == 0, ran.out + ran.err
     failed = [one for one in findings(ran.out).values() if one["verdict"] == "fail"]
     assert not failed
-    assert {"stt, live", "llm, live"} <= findings(ran.out).keys()
+    assert {"stt, live", "llm, live", "recordings"} <= findings(ran.out).keys()
     assert (seen.audio_ms, seen.said) == (1000, ["Terminate"])
 
 
@@ -39,12 +40,12 @@ async def test_who_does_not_answer_is_named_and_the_rest_is_looked_at(tmp_path: 
     async with simulate() as simulation:
         url = simulation.stt_url
     no_folder = str(tmp_path / "pipeline.toml" / "all.db")
-    file = settings(tmp_path, url, "http://127.0.0.1:9/v1", no_folder)
+    file = settings(tmp_path, url, "http://127.0.0.1:9/v1", no_folder, no_folder)
     ran = await pipeline("check", "--live", "--json", "--config", file)
     found = findings(ran.out)
     failed = {what for what, finding in found.items() if finding["verdict"] == "fail"}
     assert ran.code == 3
-    assert failed == {"journal", "stt, live", "llm, live"}
+    assert failed == {"journal", "recordings", "stt, live", "llm, live"}
     assert "is it running" in found["stt, live"]["said"]
     assert "all.db cannot be written to" in found["journal"]["said"]
 
