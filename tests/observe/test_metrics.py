@@ -1,5 +1,7 @@
 """What a scrape shows of turns and calls, and what never gets onto the page."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -146,3 +148,12 @@ async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_wo
     assert b'status="completed"' in text
     assert b"canary" not in text
     assert f'"{session.id}"'.encode() not in text
+
+
+def test_what_the_readme_says_to_be_woken_for_is_there() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    told = set(re.findall(r"`((?:pipeline|process)_\w+)", readme))
+    _, text = Metrics().page(NOW)
+    types = re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE)
+    assert len(told) > 5
+    assert told <= set(types)
