@@ -80,7 +80,7 @@ async def test_a_429_with_a_short_wait_is_waited_for() -> None:
     async with chained(script) as (chain, (server,)):
         began = anyio.current_time()
         assert (await ask(chain))[0] == "hello"
-        assert anyio.current_time() - began >= 0.1
+        assert anyio.current_time() - began >= 0.099  # the loop's clock has milliseconds
         assert asked(server) == 2
 
 

@@ -17,12 +17,13 @@ from anyio import to_thread
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from pipeline.journal.sqlite import stored_events
 from pipeline.local.simulate import Simulation
 from tests.support.commandline import running
 from tests.support.oracle import Client, Model, parse
+from tests.support.waiting import until
 
 FRAME = bytes(1600)  # 50 ms of silence
 PATIENCE = 20.0  #: seconds until everybody has caught up after a restart
@@ -80,11 +81,14 @@ class Follower:
 
     async def follow(self, url: str) -> None:
         """Come, or come back, and listen until everything has ended or the server is gone."""
-        with suppress(ConnectionClosed):
+        lives = len(self.lives)
+        with suppress(ConnectionClosed, InvalidMessage, OSError):
             async with connect_websocket(f"{url}/v1/events", proxy=None, max_size=1 << 24) as ws:
                 for name in self.names:
                     await ws.send(json.dumps(self._subscribe(name)))
                 await self.listen(ws)
+        if len(self.lives) == lives:  # the server was gone before it was there
+            self.lives.append({name: [] for name in self.names})
 
     def _subscribe(self, name: str) -> dict[str, Any]:
         globs = [glob for glob in self.kind.globs.split(",") if glob]
@@ -156,6 +160,7 @@ class Load:
                 await tasks.start(self._talk, url, name, index == 0)
             for follower in self._followers:
                 tasks.start_soon(follower.follow, url)
+            await until(lambda: all(f.place[name] for name, f in self._sources.items()))
             await anyio.sleep(seconds)
             await kill()
             for follower in self.everybody:
