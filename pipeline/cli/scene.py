@@ -250,9 +250,13 @@ class Scene:
             case ErrorEvent():
                 said = NoteRow(event.t, event.error.message, "error")
             case ResponseToolCall():
-                said = NoteRow(event.t, f"tool {event.name} called")
+                said = NoteRow(event.t, wording.tool_call(event))
             case ResponseToolResult():
-                said = NoteRow(event.t, f"tool {event.name} answered")
+                said = NoteRow(
+                    event.t,
+                    wording.tool_result(event),
+                    "warning" if wording.failed(event) else "plain",
+                )
             case SpeechStartedEvent() | ResponseSentence() | ResponseJsonPartial() | Heartbeat():
                 return
             case _:

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET, Struct
 
-from pipeline.events import ResponseDone, Totals
+from pipeline.events import ResponseDone, ResponseToolCall, ResponseToolResult, Totals
+
+_LONGEST_VALUE = 80  # characters of what a tool is given or says; the journal has the rest
 
 
 def clock(milliseconds: float) -> str:
@@ -112,3 +115,27 @@ def figures(totals: Totals, end_to_end: Sequence[float]) -> list[Figure]:
         about = approximately(totals.estimated_tokens)
         found.append(Figure("cost", f"{about}{dollars(totals.cost)}"))
     return found
+
+
+def tool_call(event: ResponseToolCall) -> str:
+    """Return a call of a tool with what it is given: lookup_order({"number":7})."""
+    return f"tool {event.name}({_shortened(event.arguments)})"
+
+
+def tool_result(event: ResponseToolResult) -> str:
+    """Return what a tool said, or why it could not."""
+    return f"tool {event.name} {'failed' if failed(event) else 'said'}: {_shortened(event.result)}"
+
+
+def failed(event: ResponseToolResult) -> bool:
+    """Whether the model was given an error in place of a result."""
+    match event.result:
+        case {"error": str()}:
+            return True
+        case _:
+            return False
+
+
+def _shortened(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

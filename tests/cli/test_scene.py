@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 
 from pipeline.cli.scene import AnswerRow, NoteRow, Row, Scene, TurnRow
-from pipeline.events import ErrorDetail, ErrorEvent, ServerEvent, SttResumed, TurnRevisedEvent
+from pipeline.events import (
+    ErrorDetail,
+    ErrorEvent,
+    ResponseToolCall,
+    ResponseToolResult,
+    ServerEvent,
+    SttResumed,
+    TurnRevisedEvent,
+)
 from tests.cli.story import asked, created, done, ended, partial, said, superseded, turn
 
 
@@ -95,3 +103,23 @@ def test_audio_that_was_lost_is_a_warning_and_an_error_is_an_error() -> None:
 
 def test_an_answer_that_began_before_we_came_is_passed_over() -> None:
     assert scene_of(created(), said("r0", "x"), done("r0", "x")).rows == []
+
+
+def test_a_tool_is_shown_with_what_it_is_given_and_what_it_says_both_shortened() -> None:
+    scene = scene_of(
+        ResponseToolCall(response_id="r1", call_id="c1", name="look_up", arguments={"order": 7}),
+        ResponseToolResult(response_id="r1", call_id="c1", name="look_up", result="x" * 200),
+        ResponseToolResult(
+            response_id="r1", call_id="c2", name="look_up", result={"error": "took too long"}
+        ),
+        ResponseToolResult(
+            response_id="r1", call_id="c3", name="look_up", result={"error": None, "size": 2}
+        ),
+    )
+    tones = [(row.tone, row.text) for row in scene.rows if isinstance(row, NoteRow)]
+    assert tones == [
+        ("plain", 'tool look_up({"order":7})'),
+        ("plain", f'tool look_up said: "{"x" * 78}…'),
+        ("warning", 'tool look_up failed: {"error":"took too long"}'),
+        ("plain", 'tool look_up said: {"error":null,"size":2}'),
+    ]
