@@ -4,9 +4,9 @@
 pieces. Neither knows the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -36,6 +36,10 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_call_id: str | None = None
 
 
+#: how a model is asked for JSON: by its parameter, by a tool it must call, by words alone
+JsonMode = Literal["response_format", "tool", "prompt"]
+
+
 class CompletionRequest(Struct, frozen=True, kw_only=True):
     """One call of one model. Unset parameters are left out on the wire."""
 
@@ -50,6 +54,8 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}  #: sent beside those of every request: W3C trace context
     #: everything else of the body, already in the wire's words
     extra: Mapping[str, Any] = {}
+    #: returns the request for a model that is asked for JSON in the way that is named
+    recast: Callable[["CompletionRequest", JsonMode], "CompletionRequest"] | None = None
 
 
 class RateLimit(Struct, frozen=True):

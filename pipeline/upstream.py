@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
 from pipeline.channels import Channels
-from pipeline.completions import CompletionRequest, Form, JsonReader, Prices, Verdict
+from pipeline.completions import CompletionRequest, Form, JsonMode, Prices
 from pipeline.configuration import Secret, find_key
 from pipeline.defaults import (
     ASSEMBLYAI_MODEL,
@@ -23,15 +23,16 @@ from pipeline.defaults import (
 from pipeline.engines import Choice, choose
 from pipeline.errors import EngineError, GatewayError, GatewayRefused, SettingsError
 from pipeline.events import Engine
+from pipeline.forms import JsonForm
 from pipeline.gateway import parameters
+from pipeline.gateway.attempts import Target
 from pipeline.gateway.catalog import Catalog
-from pipeline.gateway.chain import Chain, Target
+from pipeline.gateway.chain import Chain
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.gate import CatalogGate
 from pipeline.gateway.instream import InStream, Means
-from pipeline.gateway.partial import PartialJson
 from pipeline.gateway.records import Log, region_of
-from pipeline.gateway.reply import Invalid, Mode, Structured, Valid, best_mode
+from pipeline.gateway.reply import Structured, best_mode
 from pipeline.gateway.retry import Policy
 from pipeline.hosts import is_loopback
 from pipeline.local.child import Engines
@@ -277,9 +278,10 @@ class LanguageModel:
         )
         knows_transcripts = vendor or self._stored
         refuses = gate if knows_transcripts else partial(_without_transcripts, gate)
-        return Target(client, client.host, model, refuses=refuses, price=price)
+        mode = partial(_json_mode, client)
+        return Target(client, client.host, model, refuses=refuses, price=price, json_mode=mode)
 
-    async def json_mode(self, model: str) -> Mode:
+    async def json_mode(self, model: str) -> JsonMode:
         """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
 
         Other servers are taken to know ``response_format``, as most do.
@@ -335,6 +337,18 @@ class LanguageModel:
             await client.aclose()
 
 
+def _json_mode(client: GatewayClient, model: str) -> JsonMode:
+    """Return how to ask ``model`` for JSON, by what is known of it so far.
+
+    Servers other than AssemblyAI's are taken to know ``response_format``, as most do.
+    """
+    catalog = client.known_catalog
+    entry = catalog.models.get(model) if catalog is not None else None
+    if entry is not None and entry.supported:
+        return best_mode(entry.supported)
+    return "prompt" if _is_vendor(str(client.url)) else "response_format"
+
+
 def _price(
     client: GatewayClient, request: CompletionRequest, answered_by: str | None
 ) -> Prices | None:
@@ -359,33 +373,6 @@ def _request_of(prompt: Prompt, model: str) -> CompletionRequest:
     )
 
 
-class JsonForm:
-    """Asks for JSON in the way that the model understands. Satisfies ``completions.Form``."""
-
-    def __init__(self, structured: Structured, mode: Mode) -> None:
-        self._structured = structured
-        self._mode: Mode = mode
-
-    def ask(self, request: CompletionRequest) -> CompletionRequest:
-        return self._structured.ask(request, self._mode)
-
-    def reader(self) -> PartialJson:
-        return self._structured.reader()
-
-    def judge(self, text: str, reader: JsonReader) -> Verdict:
-        shown = reader if isinstance(reader, PartialJson) else None
-        match self._structured.judge(text, shown):
-            case Valid(value):
-                return Verdict(value)
-            case Invalid(error):
-                return Verdict(error=error)
-
-    def ask_again(
-        self, request: CompletionRequest, text: str, error: str, tries: int
-    ) -> CompletionRequest | None:
-        return self._structured.reask(request, Invalid(error, text), tries)
-
-
 async def forms(planned: Plan, llm: LanguageModel) -> Mapping[str, Form]:
     """Return the form of each prompt whose replies must be JSON."""
     made: dict[str, Form] = {}
@@ -393,9 +380,7 @@ async def forms(planned: Plan, llm: LanguageModel) -> Mapping[str, Form]:
         if prompt.output == "json":
             structured = Structured(prompt.json_schema, name, prompt.reasks)
             mode = await llm.json_mode(prompt.model or llm.engine.model or "")
-            if prompt.tools and mode == "tool":  # the forced call would leave no room for them
-                mode = "prompt"
-            made[name] = JsonForm(structured, mode)
+            made[name] = JsonForm(structured, mode, beside_tools=bool(prompt.tools))
     return made
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.events import Engine, SessionUpdateCommand, TurnCreateCommand
-from pipeline.gateway.chain import Target
+from pipeline.gateway.attempts import Target
 from pipeline.gateway.instream import InStream, Means
 from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy

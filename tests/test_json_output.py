@@ -4,9 +4,9 @@ from typing import Any
 
 import anyio
 
+from pipeline.forms import JsonForm
 from pipeline.gateway.reply import Structured
 from pipeline.speech import Transcript
-from pipeline.upstream import JsonForm
 from tests.support.stage import Stage, turn
 
 SCHEMA = {
@@ -20,7 +20,7 @@ WRONG = ['{"item": "tea", ', '"count": "two"}']
 
 
 def stage(*replies: list[str], reasks: int = 1, **prompt: Any) -> Stage:
-    form = JsonForm(Structured(SCHEMA, "order", reasks), "response_format")
+    form = JsonForm(Structured(SCHEMA, "order", reasks), "response_format", beside_tools=False)
     made = Stage(forms={"reply": form}, **prompt)
     made.gateway.replies = list(replies)
     return made

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from pipeline.completions import Accepted, CompletionRequest, Piece
 from pipeline.errors import GatewayTimeout
-from pipeline.gateway.chain import Chain, ChainReply, Target
+from pipeline.gateway.attempts import Target
+from pipeline.gateway.chain import Chain, ChainReply
 from pipeline.gateway.misses import Misses
 from pipeline.gateway.records import Log, PriceOf
 from pipeline.gateway.retry import Policy

@@ -3,21 +3,19 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import json_repair
 import jsonschema_rs
 import msgspec
 from msgspec import Struct
 
-from pipeline.completions import CompletionRequest, Message
+from pipeline.completions import CompletionRequest, JsonMode, Message
 from pipeline.errors import SettingsError
 from pipeline.gateway.partial import MAX_TEXT, PartialJson, overlaid
 from pipeline.gateway.strictness import closed
 
 TOOL = "answer"  #: the tool that a model without response_format is made to call
-
-Mode = Literal["response_format", "tool", "prompt"]
 
 
 class Valid(Struct, frozen=True):
@@ -55,7 +53,7 @@ class Structured:
         kind = self.schema.get("type")
         return PartialJson({"object": "{", "array": "["}.get(cast("str", kind), "{["))
 
-    def ask(self, request: CompletionRequest, mode: Mode) -> CompletionRequest:
+    def ask(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
         """Return ``request``, asking for JSON in the way that the model understands."""
         match mode:
             case "response_format":
@@ -79,6 +77,12 @@ class Structured:
                     f" It must fit this JSON Schema: {msgspec.json.encode(self.schema).decode()}"
                 )
                 return msgspec.structs.replace(request, messages=_with_rule(request.messages, rule))
+
+    def recast(
+        self, request: CompletionRequest, asked: JsonMode, mode: JsonMode
+    ) -> CompletionRequest:
+        """Return ``request``, which asks in the way ``asked``, asking in another."""
+        return request if mode == asked else self.ask(_unasked(request, asked), mode)
 
     def judge(self, text: str, reader: PartialJson | None = None) -> Valid | Invalid:
         """Read a whole reply. ``reader``: what has been shown of it, which is kept."""
@@ -126,12 +130,27 @@ class Structured:
         yield repaired, True
 
 
-def best_mode(supported: Iterable[str]) -> Mode:
+def best_mode(supported: Iterable[str]) -> JsonMode:
     """Choose by what the catalog says of the model; without a word of it, the prompt."""
     known = frozenset(supported)
     if "response_format" in known:
         return "response_format"
     return "tool" if {"tools", "tool_choice"} & known else "prompt"
+
+
+def _unasked(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
+    """Take back what ``Structured.ask`` put into the body; a rule among the words may stay."""
+    extra = dict(request.extra)
+    match asked:
+        case "response_format":
+            del extra["response_format"]
+        case "tool":
+            *tools, _answer = extra.pop("tools")
+            del extra["tool_choice"]
+            extra |= {"tools": tools} if tools else {}
+        case "prompt":
+            pass
+    return msgspec.structs.replace(request, extra=extra)
 
 
 def _with_rule(messages: tuple[Message, ...], rule: str) -> tuple[Message, ...]:

@@ -9,7 +9,8 @@ import pytest
 from pipeline.calls import CallRecord
 from pipeline.completions import Accepted, CompletionRequest, Finished, Message, Piece, TextDelta
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
-from pipeline.gateway.chain import Chain, Target
+from pipeline.gateway.attempts import Target
+from pipeline.gateway.chain import Chain
 from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy
 
@@ -111,7 +112,7 @@ async def test_a_call_that_succeeds_is_passed_through() -> None:
 async def test_a_failure_before_the_first_token_is_never_seen() -> None:
     one = Scripted(fails(LOST), [(0, Accepted()), (0, LOST)], says("hello"))
     gateway = chain(one, attempts=3)
-    gateway.allowance("m").saved = 5
+    gateway.standing.retries("m").saved = 5
     text, pieces = await ask(gateway)
     assert text == "hello"
     assert pieces.count(Accepted(host="h")) == len([p for p in pieces if isinstance(p, Accepted)])
@@ -250,7 +251,7 @@ async def test_a_caller_that_loses_patience_counts_against_the_model() -> None:
     for _ in range(10):
         with anyio.move_on_after(1.0):
             await ask(gateway)
-    assert gateway.breaker(gateway.targets[0], "m").is_open
+    assert gateway.standing.breaker(gateway.targets[0], "m").is_open
 
 
 async def test_a_call_that_is_called_off_does_not() -> None:
@@ -261,7 +262,7 @@ async def test_a_call_that_is_called_off_does_not() -> None:
             tasks.start_soon(ask, gateway)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
-    assert not gateway.breaker(gateway.targets[0], "m").is_open
+    assert not gateway.standing.breaker(gateway.targets[0], "m").is_open
 
 
 # --- hedging ---------------------------------------------------------------------------------

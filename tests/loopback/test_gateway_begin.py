@@ -6,7 +6,8 @@ import pytest
 from pipeline.calls import CallRecord
 from pipeline.completions import CompletionRequest, Message
 from pipeline.errors import GatewayRefused
-from pipeline.gateway.chain import Chain, Target
+from pipeline.gateway.attempts import Target
+from pipeline.gateway.chain import Chain
 from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy
 from tests.loopback.gateway_peer import (

@@ -13,7 +13,8 @@ import pytest
 from pipeline.calls import CallRecord
 from pipeline.completions import CompletionRequest, Message, Reply
 from pipeline.errors import GatewayBusy
-from pipeline.gateway.chain import Chain, Target
+from pipeline.gateway.attempts import Target
+from pipeline.gateway.chain import Chain
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.connection import Connection
 from pipeline.gateway.records import Log

@@ -12,7 +12,8 @@ import pytest
 from pipeline.calls import CallRecord
 from pipeline.completions import Accepted, Finished, Piece
 from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
-from pipeline.gateway.chain import Chain, Target
+from pipeline.gateway.attempts import Target
+from pipeline.gateway.chain import Chain
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.records import Log
 from pipeline.gateway.retry import Policy

@@ -1,0 +1,306 @@
+"""Targets asked one after another until one has said something: retries and fallbacks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import anyio
+import msgspec
+
+from pipeline.completions import (
+    Accepted,
+    CompletionRequest,
+    Gateway,
+    JsonMode,
+    Piece,
+    Reply,
+)
+from pipeline.errors import GatewayBusy, GatewayError, GatewayRefused, GatewayTimeout
+from pipeline.gateway.records import Errand, Log, PriceOf, Recording
+from pipeline.gateway.retry import (
+    Again,
+    Allowance,
+    Breaker,
+    Next,
+    Policy,
+    Situation,
+    after_failure,
+    counts_against,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One model behind one gateway. Empty ``model``: the one that was asked for."""
+
+    gateway: Gateway
+    name: str  #: for the records: the host
+    model: str = ""
+    overrides: Mapping[str, object] = field(default_factory=dict[str, object])  #: into ``extra``
+    first_token: float | None = None  #: seconds, instead of the policy's
+    #: why a request must not be sent, if it must not; a ``gate.CatalogGate``, say
+    refuses: Callable[[CompletionRequest], str | None] | None = None
+    price: PriceOf | None = None
+    once: bool = False  #: asking it again cannot help
+    #: how a model is to be asked for JSON; none: as the request does already
+    json_mode: Callable[[str], JsonMode] | None = None
+
+    def asked(self, request: CompletionRequest) -> CompletionRequest:
+        """Return ``request`` as this model is to be asked it."""
+        if self.model or self.overrides:
+            request = msgspec.structs.replace(
+                request,
+                model=self.model or request.model,
+                extra={**request.extra, **self.overrides},
+            )
+        if request.recast is not None and self.json_mode is not None:
+            return request.recast(request, self.json_mode(request.model))
+        return request
+
+
+def fit(targets: Sequence[Target], request: CompletionRequest) -> list[Target]:
+    """Return those of ``targets`` that would not refuse ``request`` anyway."""
+    return [
+        target
+        for target in targets
+        if target.refuses is None or target.refuses(target.asked(request)) is None
+    ]
+
+
+class Standing:
+    """What a chain knows of its models from earlier calls, and what trouble may still cost."""
+
+    def __init__(self, policy: Policy, log: Log, dice: Callable[[], float]) -> None:
+        self.policy = policy
+        self.log = log
+        self.dice = dice
+        self.hedges = Allowance(policy.hedge_share)
+        self._retries: dict[str, Allowance] = {}  # per model asked for
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+
+    def breaker(self, target: Target, model: str) -> Breaker:
+        key = (target.name, target.model or model)
+        found = self._breakers.get(key)
+        if found is None:
+            found = self._breakers[key] = Breaker()
+        return found
+
+    def retries(self, model: str) -> Allowance:
+        found = self._retries.get(model)
+        if found is None:
+            found = self._retries[model] = Allowance(self.policy.retry_share)
+        return found
+
+
+class Attempts:
+    """Tries targets one after another, until one has said something or none is left."""
+
+    def __init__(
+        self,
+        standing: Standing,
+        request: CompletionRequest,
+        targets: Sequence[Target],
+        *,
+        speculative: bool,
+        why: str = "first",
+    ) -> None:
+        self._standing = standing
+        self._request = request
+        self._left = list(targets)
+        self._tries = 0
+        self._why = why  # of the next call, for the request log
+        self._made = 0  # calls so far
+        self._was_asked = False
+        self._begun: Reply | GatewayError | None = None  # the first attempt, made beforehand
+        self.speculative = speculative
+        self.reply: Reply | None = None
+        self.record: Recording | None = None
+
+    @property
+    def breaker(self) -> Breaker:
+        return self._standing.breaker(self._left[0], self._request.model)
+
+    def at_once(self) -> None:
+        """Make the first attempt there and then, as far as that needs no waiting."""
+        try:
+            reply = self._opened(self._left[0])
+            self._begun = reply
+            reply.begin()
+        except GatewayError as failure:
+            self._begun = failure
+
+    @property
+    def sent(self) -> bool:
+        return not isinstance(self._begun, GatewayError | None) and self._begun.sent
+
+    async def begin(self) -> None:
+        """Send the request to whoever takes it; raises the last GatewayError."""
+        while self.reply is None:
+            target = self._left[0]
+            try:
+                await self._enter(target)
+            except GatewayError as failure:
+                await self._after(failure)
+
+    async def first(self) -> list[Piece]:
+        """Return what there is up to the first content, or to an end without any."""
+        callers = anyio.current_effective_deadline()
+        while True:
+            await self.begin()
+            try:
+                with anyio.fail_after(self._patience()):
+                    pieces = await self._content()
+            except anyio.get_cancelled_exc_class():
+                if anyio.current_time() >= callers:  # too late for the caller; not called off
+                    self.breaker.failed(anyio.current_time())
+                raise
+            except TimeoutError:
+                await self._after(GatewayTimeout(f"{self._place()} sent no token in time"))
+            except GatewayError as failure:
+                await self._after(failure)
+            else:
+                self.breaker.succeeded(anyio.current_time())
+                return pieces
+
+    async def close(self, failure: BaseException | None = None) -> None:
+        reply, self.reply = self.reply, None
+        if self.record is not None:
+            self.record.end(failure, anyio.current_time())
+            self.record = None
+        if reply is not None:
+            await reply.__aexit__(None, None, None)
+
+    def commit(self) -> None:
+        self.speculative = False
+        if (reply := self._underway()) is not None:
+            reply.commit()
+
+    def drop(self) -> None:
+        if (reply := self._underway()) is not None:
+            reply.drop()
+
+    def _underway(self) -> Reply | None:
+        reply = self.reply or self._begun
+        return None if isinstance(reply, GatewayError) else reply
+
+    # -----------------------------------------------------------------------------------------
+
+    async def _enter(self, target: Target) -> None:
+        begun, self._begun = self._begun, None
+        if isinstance(begun, GatewayError):
+            raise begun
+        reply = begun or self._opened(target)
+        try:
+            await reply.__aenter__()
+        except BaseException as failure:
+            if self.record is not None:
+                self.record.end(failure, anyio.current_time())
+                self.record = None
+            raise
+        self.reply = reply
+
+    def _opened(self, target: Target) -> Reply:
+        """Return the reply of ``target``, if it may be asked; raises a GatewayError."""
+        now = anyio.current_time()
+        breaker = self.breaker
+        self._was_asked = breaker.allows(now)
+        if not self._was_asked:
+            raise GatewayBusy(
+                f"{self._place()} failed too often; it is asked again in"
+                f" {breaker.retry_after(now):.1f} s",
+                retry_after=breaker.retry_after(now),
+                status=503,
+            )
+        self._tries += 1
+        request = target.asked(self._request)
+        self.record = self._recording(request, target, now)
+        stopped = target.refuses(request) if target.refuses is not None else None
+        if stopped is not None:
+            raise GatewayRefused(f"not sent to {target.name}: {stopped}")
+        return target.gateway.open(self.record.request, speculative=self.speculative)
+
+    async def _content(self) -> list[Piece]:
+        assert self.reply is not None
+        held: list[Piece] = []
+        while True:
+            batch = await self.take()
+            held += batch
+            if not batch or any(not isinstance(piece, Accepted) for piece in batch):
+                return held
+
+    async def take(self) -> Sequence[Piece]:
+        """Return what the next read of the reply brought, with prices."""
+        assert self.reply is not None
+        assert self.record is not None
+        pieces = await self.reply.receive()
+        self.record.saw(pieces, anyio.current_time)
+        return self.record.priced(pieces)
+
+    def _recording(self, request: CompletionRequest, target: Target, now: float) -> Recording:
+        self._made += 1
+        return Recording(
+            Errand(
+                request=request,
+                host=target.name,
+                speculative=self.speculative,
+                why=self._why,
+                attempt=self._made,
+                sent=now,
+                sent_at=datetime.now(UTC).timestamp(),
+                price=target.price,
+            ),
+            self._standing.log,
+        )
+
+    async def _after(self, failure: GatewayError) -> None:
+        """Prepare the next attempt, or raise ``failure``."""
+        await self.close(failure)
+        now = anyio.current_time()
+        if self._was_asked and counts_against(failure):
+            self.breaker.failed(now)
+        if self.speculative:
+            raise failure  # thrift: a guess is worth one try
+        if isinstance(failure, GatewayBusy) and failure.status is None:
+            return  # it had given way as a guess, and was adopted since: ask again, as any other
+        again = self._was_asked and not self._left[0].once
+        step = after_failure(
+            self._standing.policy,
+            failure,
+            Situation(
+                tries=self._tries if again else self._standing.policy.attempts,
+                has_next=self._has_next(),
+                remaining=anyio.current_effective_deadline() - now,
+                dice=self._standing.dice(),
+            ),
+        )
+        await self._carry_out(step, failure)
+
+    async def _carry_out(self, step: object, failure: GatewayError) -> None:
+        allowance = self._standing.retries(self._request.model)
+        if isinstance(step, Again) and not allowance.spend():
+            step = Next() if self._has_next() else None
+        if isinstance(step, Again):
+            self._why = "retry"
+            await anyio.sleep(step.wait)
+        elif isinstance(step, Next):
+            self._why = "fallback"
+            self._left.pop(0)
+            self._tries = 0
+        else:
+            raise failure
+
+    def _patience(self) -> float | None:
+        """How long this attempt may take to say something; for ever, if it is the last."""
+        target = self._left[0]
+        seconds = self._standing.policy.first_token
+        if target.first_token is not None:
+            seconds = target.first_token
+        return seconds if seconds and self._has_next() else None
+
+    def _has_next(self) -> bool:
+        """Pass over those that would refuse; return whether anyone is left to turn to."""
+        self._left[1:] = fit(self._left[1:], self._request)
+        return len(self._left) > 1
+
+    def _place(self) -> str:
+        return f"{self._left[0].model or self._request.model} at {self._left[0].name}"
