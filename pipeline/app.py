@@ -44,6 +44,7 @@ from pipeline.journal.opening import open_journal
 from pipeline.journal.requests import CallsInMemory, RequestLog
 from pipeline.local.child import Engines, start_engines
 from pipeline.local.child import Message as EngineMessage
+from pipeline.plan import Plan
 from pipeline.recorded import recorded, recorder_of
 from pipeline.recordings.recorder import Recorder
 from pipeline.requests.budget import Budget
@@ -53,7 +54,7 @@ from pipeline.session import Equipment, Observe, OnEvent, Session, open_session
 from pipeline.settings import JournalSettings, Prompt, Settings
 from pipeline.tasks import plain_errors
 from pipeline.toolbox import Kit
-from pipeline.upstream import LanguageModel, Plan, forms, speech_to_text, without_speech
+from pipeline.upstream import LanguageModel, forms, speech_to_text, without_speech
 from pipeline.webhooks.client import Client
 from pipeline.webhooks.hooks import Hook, Subscriptions
 from pipeline.webhooks.postman import OnTry, Postman, delivering, unnoticed

@@ -1,30 +1,23 @@
-"""What stands upstream: which engines, why, and the clients that reach them."""
+"""What stands upstream: the clients that reach the engines which the plan names."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
-from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
 from pipeline.channels import Channels
 from pipeline.completions import CompletionRequest, Form, JsonMode, Prices
-from pipeline.configuration import Secret, find_key
+from pipeline.configuration import Secret
 from pipeline.defaults import (
     ASSEMBLYAI_MODEL,
-    ASSEMBLYAI_PROMPTS,
-    IN_STREAM_PROMPTS,
-    LOCAL_PROMPTS,
 )
-from pipeline.engines import Choice, choose
 from pipeline.errors import EngineError, GatewayError, GatewayRefused, SettingsError
 from pipeline.events import Engine
 from pipeline.forms import JsonForm
-from pipeline.gateway import parameters
 from pipeline.gateway.attempts import Target
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.chain import Chain
@@ -34,10 +27,10 @@ from pipeline.gateway.instream import InStream, Means
 from pipeline.gateway.records import Log, region_of
 from pipeline.gateway.reply import Structured, best_mode
 from pipeline.gateway.retry import Policy
-from pipeline.hosts import is_loopback
+from pipeline.hosts import leads_to_assemblyai
 from pipeline.local.child import Engines
+from pipeline.plan import Plan
 from pipeline.requests import instream
-from pipeline.requests import prompt as templates
 from pipeline.resampled import Resampled, spoken_at
 from pipeline.session import Hear, SpeechToText
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
@@ -46,155 +39,10 @@ from pipeline.stt.client import SpeechToText as SttClient
 from pipeline.stt.connection import connection_for
 from pipeline.stt.minting import Mint
 from pipeline.stt.silence import Silence
-from pipeline.tools.box import Box
 from pipeline.unasked import Ordered
 
-DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
-    "local": LOCAL_PROMPTS,
-    "in-stream": IN_STREAM_PROMPTS,
-}
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
 CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
-
-
-class Plan(Struct, frozen=True):
-    """Which engines a run will use, and why; decided before anything is started."""
-
-    stt: Choice
-    llm: Choice
-    stt_key: Secret | None
-    llm_key: Secret | None
-    prompts: Mapping[str, Prompt]
-    fallback_keys: tuple[Secret | None, ...] = ()
-    stt_token: Secret | None = None  #: goes to speech-to-text in place of the key
-    tools: Box | None = None  #: none, if no prompt offers any
-
-
-def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
-    """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
-    stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
-    stt_token = _token(settings.stt, env)
-    opener = settings.stt.token or settings.stt.key
-    stt = choose("stt", settings.stt.engine, opener, has_key=bool(stt_token or stt_key))
-    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
-    if _is_foreign(stt) and settings.stt.key == SttSettings().key:
-        stt_key = None
-    if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
-        llm_key = None
-    _check_travel("stt.engine", stt.address, insecure=settings.stt.insecure)
-    for where in (llm.address, *(one.engine for one in settings.llm.fallbacks)):
-        _check_travel("llm.engine", where, insecure=settings.llm.insecure)
-    prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
-    for name, prompt in prompts.items():
-        _check(name, prompt, settings, llm)
-    if llm.name == "in-stream":
-        instream.check(settings, stt, prompts)
-        llm_key = None if _is_foreign(stt) else llm_key  # what is said goes to no one else
-    if "llm_gateway" in settings.stt.parameters:
-        raise SettingsError(
-            'stt.parameters.llm_gateway: set llm.engine = "in-stream" instead; it is made of the'
-            " prompt then, and the answers are taken"
-        )
-    if llm.name == "assemblyai":
-        prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
-    others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
-    tools = _tools(settings, prompts, env)
-    return Plan(stt, llm, stt_key, llm_key, prompts, others, stt_token, tools)
-
-
-def _check_travel(setting: str, address: str, *, insecure: bool) -> None:
-    """Refuse to say in clear, on the way to another machine, what was said here."""
-    url = urlsplit(address)
-    if url.scheme in ("http", "ws") and not insecure and not is_loopback(url.hostname or ""):
-        raise SettingsError(
-            f"{setting}: {address} is another machine, and what is said would go there in clear:"
-            f" use {url.scheme}s://, or set {setting.partition('.')[0]}.insecure = true"
-        )
-
-
-def _token(settings: SttSettings, env: Mapping[str, str]) -> Secret | None:
-    token = find_key(settings.token, env) if settings.token else None
-    if settings.token and token is None:
-        raise SettingsError(f"stt.token: {settings.token} leads to nothing; set it, or remove it")
-    return token
-
-
-def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, str]) -> Box | None:
-    def secret(source: str) -> str:
-        found = find_key(source, env)
-        if found is None and source:
-            raise SettingsError(f"tools: {source} leads to nothing; set it, or name another")
-        return found.reveal() if found else ""
-
-    offering = any(prompt.tools for prompt in prompts.values())
-    return Box(prompts, settings.tools, secret, settings.mcp) if offering else None
-
-
-def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Prompt]:
-    """Return the prompts that the settings name, or those built in for their language model."""
-    if settings.prompts:
-        return settings.prompts
-    has_key = find_key(settings.llm.key, env) is not None
-    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=has_key)
-    return DEFAULTS.get(llm.name, ASSEMBLYAI_PROMPTS)
-
-
-def _gathered(name: str, prompt: Prompt) -> Prompt:
-    try:
-        return parameters.gathered(prompt)
-    except SettingsError as error:
-        raise SettingsError(f"prompts.{name}.{error}") from error
-
-
-def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
-    templates.check(name, prompt)
-    if prompt.tools and llm.name == "in-stream":
-        raise SettingsError(f"prompts.{name}.tools: in-stream answers cannot call tools")
-    if prompt.tools and not {"tools", "tool_choice"}.isdisjoint(prompt.extra):
-        raise SettingsError(f"prompts.{name}.extra: tools has its own setting")
-    for problem in parameters.problems(prompt.extra):
-        raise SettingsError(f"prompts.{name}.extra: {problem}")
-    if prompt.transcript_id and not _knows_transcripts(llm, settings):
-        raise SettingsError(
-            f"prompts.{name}.transcript_id: only AssemblyAI's gateway puts a stored transcript"
-            f" in, and the language model is {llm.address or llm.name} ({llm.why}): use --llm"
-            " assemblyai, or remove transcript_id"
-        )
-    if llm.name == "custom" and not (prompt.model or settings.llm.model):
-        raise SettingsError(
-            f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
-        )
-
-
-def _knows_transcripts(llm: Choice, settings: Settings) -> bool:
-    """Whether the language model's server puts stored transcripts in.
-
-    Of a server of somebody's own we believe it where ``stored.url`` says whose they are.
-    """
-    if llm.name == "custom":
-        return _is_vendor(llm.address) or bool(settings.stored.url)
-    return llm.name == "assemblyai"
-
-
-def _one_layer_retries(prompt: Prompt) -> Prompt:
-    """Switch the gateway's own retry off where somebody waits for the answer: we retry.
-
-    By default it asks a failing provider once more after 500 ms (AssemblyAI docs, fallbacks,
-    mid-2026).
-    """
-    if prompt.policy != "supersede":
-        return prompt
-    config = {"retry": False, **prompt.extra.get("fallback_config", {})}
-    return replace(prompt, extra={**prompt.extra, "fallback_config": config})
-
-
-def _is_foreign(choice: Choice) -> bool:
-    """Whether AssemblyAI's key, which is the default, has no business there."""
-    return choice.name == "custom" and not _is_vendor(choice.address)
-
-
-def _is_vendor(url: str) -> bool:
-    return f".{urlsplit(url).hostname or ''}".endswith(".assemblyai.com")
 
 
 def transcripts(settings: Settings, planned: Plan) -> Transcripts:
@@ -202,7 +50,7 @@ def transcripts(settings: Settings, planned: Plan) -> Transcripts:
     host = "api.eu" if settings.llm.region == "eu" else "api"
     url = settings.stored.url or f"https://{host}.assemblyai.com"
     named = settings.llm.key != LlmSettings().key
-    key = planned.llm_key if named or _is_vendor(url) else None
+    key = planned.llm_key if named or leads_to_assemblyai(url) else None
     return Transcripts(settings.stored, url, key.reveal() if key else None)
 
 
@@ -257,7 +105,7 @@ class LanguageModel:
         url = next(
             str(client.url) for client in self._clients.values() if client.host == target.name
         )
-        name = "assemblyai" if _is_vendor(url) else "custom"
+        name = "assemblyai" if leads_to_assemblyai(url) else "custom"
         model = target.model or self.engine.model
         return Engine(name=name, url=url.removesuffix("/chat/completions"), model=model)
 
@@ -265,13 +113,13 @@ class LanguageModel:
         client = self._clients.get((url, key))
         if client is None:
             # AssemblyAI's gateway refuses what a model does not know, so nothing extra goes there.
-            client = GatewayClient(url, key, self._settings, ask_usage=not _is_vendor(url))
+            client = GatewayClient(url, key, self._settings, ask_usage=not leads_to_assemblyai(url))
             self._clients[url, key] = client
         return client
 
     def _target(self, client: GatewayClient, model: str) -> Target:
         price = partial(_price, client)
-        vendor = _is_vendor(str(client.url))
+        vendor = leads_to_assemblyai(str(client.url))
         warn = self._warn if self._settings.unsupported == "warn" else None
         gate = CatalogGate(
             lambda: client.known_catalog, self._settings.region if vendor else "", warn=warn
@@ -346,7 +194,7 @@ def _json_mode(client: GatewayClient, model: str) -> JsonMode:
     entry = catalog.models.get(model) if catalog is not None else None
     if entry is not None and entry.supported:
         return best_mode(entry.supported)
-    return "prompt" if _is_vendor(str(client.url)) else "response_format"
+    return "prompt" if leads_to_assemblyai(str(client.url)) else "response_format"
 
 
 def _price(

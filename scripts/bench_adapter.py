@@ -25,6 +25,7 @@ from pipeline.audio.pcm import Format
 from pipeline.audio.sources import play
 from pipeline.events import StartCommand
 from pipeline.hub import server
+from pipeline.plan import plan
 from pipeline.session import Hear, Session
 from pipeline.settings import (
     Interrupt,
@@ -38,7 +39,6 @@ from pipeline.settings import (
 )
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
-from pipeline.upstream import plan
 
 ENV = os.environ
 #: what the harness counts are tokens, and response.done repeats them all

@@ -23,9 +23,9 @@ import msgspec
 from pipeline.app import App, open_app
 from pipeline.events import Frame, StartCommand
 from pipeline.local.simulate import Simulation, simulate
+from pipeline.plan import plan
 from pipeline.requests.response import CallReport
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
-from pipeline.upstream import plan
 
 FRAME = bytes(1600)  #: 50 ms of silence
 LIMIT = 30  #: requests a minute: the vendor's default for a model

@@ -10,8 +10,9 @@ from pipeline.errors import GatewayRefused
 from pipeline.gateway.catalog import parse
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.records import Log
+from pipeline.plan import plan
 from pipeline.settings import LlmSettings, Settings
-from pipeline.upstream import LanguageModel, plan
+from pipeline.upstream import LanguageModel
 
 HAIKU = {
     "id": "claude-haiku-4-5",

@@ -58,9 +58,9 @@ NO_SECRETS = {
     "pipeline.journal.archive: page[0] == key",
     "pipeline.local.scenario: key != servers[0]",
     "pipeline.stt.stitch: _key(word.text) == _key(self._last)",
-    "pipeline.upstream: settings.llm.key == LlmSettings().key",  # where it is to be found
+    "pipeline.plan: settings.llm.key == LlmSettings().key",  # where it is to be found
     "pipeline.upstream: settings.llm.key != LlmSettings().key",
-    "pipeline.upstream: settings.stt.key == SttSettings().key",
+    "pipeline.plan: settings.stt.key == SttSettings().key",
 }
 
 

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
+from pipeline.plan import plan
 from pipeline.settings import Fallback, LlmSettings, Prompt, Settings, SttSettings
-from pipeline.upstream import plan
 
 KEYED = {"ASSEMBLYAI_API_KEY": "secret", "OTHER_KEY": "theirs"}
 

@@ -22,11 +22,11 @@ from pipeline.errors import JournalError, PipelineError, RecordingError
 from pipeline.events import encode
 from pipeline.hub.listening import listen
 from pipeline.local import weights
+from pipeline.plan import Plan, plan
 from pipeline.recorded import folder_of
 from pipeline.settings import JournalSettings, Settings
 from pipeline.speech import Heard
 from pipeline.tasks import plain_errors
-from pipeline.upstream import Plan, plan
 
 LIVE = 30.0  #: seconds for each engine to answer
 FRAMES = 20  #: of silence, 50 ms each

@@ -18,9 +18,9 @@ from pipeline.cli.wording import took
 from pipeline.configuration import load
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.events import Frame, StartCommand, decode_event
+from pipeline.plan import plan, prompts_of
 from pipeline.requests.instream import adapted
 from pipeline.settings import Policy, Prompt, Settings
-from pipeline.upstream import plan, prompts_of
 
 
 async def compare(

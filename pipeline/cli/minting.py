@@ -7,10 +7,11 @@ from pipeline.errors import InputError, SettingsError, SttBusy, SttError
 from pipeline.events import encode
 from pipeline.hub.http import Page, text_page
 from pipeline.hub.pages import Inquiry
+from pipeline.plan import Plan
 from pipeline.settings import Settings
 from pipeline.stt.minting import Mint
 from pipeline.stt.tokens import wish_of
-from pipeline.upstream import Plan, mint
+from pipeline.upstream import mint
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ from pipeline.errors import EngineError, GatewayError
 from pipeline.gateway.catalog import Catalog, Model
 from pipeline.gateway.records import Log
 from pipeline.local.child import Engines, start_engines
+from pipeline.plan import plan
 from pipeline.settings import Settings
-from pipeline.upstream import LanguageModel, plan
+from pipeline.upstream import LanguageModel
 
 PATIENCE = 15.0  #: seconds for the list
 ANY = "any"  #: a server of one's own needs a model to be asked, not to be listed

@@ -26,10 +26,10 @@ from pipeline.configuration import load
 from pipeline.defaults import STORED_PROMPTS
 from pipeline.errors import SettingsError
 from pipeline.events import Encoding, StartCommand
+from pipeline.plan import Plan, plan
 from pipeline.requests.response import CallReport
 from pipeline.session import Session
 from pipeline.settings import Policy, Prompt, Settings
-from pipeline.upstream import Plan, plan
 
 HONEST = (
     "the embedded model is tiny: it shows the loop, not the quality;"

@@ -24,8 +24,8 @@ from pipeline.hub.http import Page, text_page
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
+from pipeline.plan import plan
 from pipeline.settings import Settings
-from pipeline.upstream import plan
 
 RETRY = 5.0  #: seconds for the journal to note that deliveries are to be tried again
 

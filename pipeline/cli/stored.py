@@ -17,10 +17,11 @@ from pipeline.cli.wording import took
 from pipeline.engines import Choice
 from pipeline.errors import SettingsError
 from pipeline.events import ResponseCreateCommand, StartCommand
+from pipeline.plan import Plan, plan
 from pipeline.requests.prompt import speaks_of_turns
 from pipeline.settings import Prompt, Settings
 from pipeline.stored.transcripts import Uploading, Waiting
-from pipeline.upstream import Plan, plan, transcripts
+from pipeline.upstream import transcripts
 
 #: stands for the id of a transcript that is still to be made, so that all else is checked before
 NOT_YET = "not-yet"

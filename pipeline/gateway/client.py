@@ -27,6 +27,7 @@ from pipeline.gateway.foreign import ForeignAnswer
 from pipeline.gateway.limits import Slots, Ticket
 from pipeline.gateway.stream import MAX_BODY, ReplyReader
 from pipeline.gateway.transport import WarmTransport, origin_of, serialised
+from pipeline.hosts import is_assemblyai
 from pipeline.settings import LlmSettings
 
 #: connections kept ready at most, however many sessions hear speech at once
@@ -36,7 +37,6 @@ REFUSAL_PATIENCE = 1.0
 #: seconds for usage and end marker behind the finish reason
 LAST_WORDS = 2.0
 
-ASSEMBLYAI = ".assemblyai.com"
 USAGE = {"stream_options": {"include_usage": True}}
 
 
@@ -430,7 +430,7 @@ async def _refusal_body(answer: Answer) -> bytes:
 
 
 def _place(host: str) -> str:
-    if not f".{host}".endswith(ASSEMBLYAI):
+    if not is_assemblyai(host):
         return host
     return "eu" if ".eu." in host else "us"
 
@@ -457,6 +457,6 @@ def _headers(url: httpx.URL, key: str) -> httpx.Headers:
     if key:
         if not (key.isascii() and key.isprintable()):
             raise SettingsError("the key of [llm] holds characters that no key has")
-        is_theirs = f".{url.host}".endswith(ASSEMBLYAI)
+        is_theirs = is_assemblyai(url.host)
         headers["Authorization"] = key if is_theirs else f"Bearer {key}"
     return httpx.Headers(headers)

@@ -18,6 +18,7 @@ from pipeline.completions import (
     estimate,
 )
 from pipeline.errors import GatewayBusy, GatewayError
+from pipeline.hosts import is_assemblyai
 
 MAX_TEXT = 64 * 1024  #: characters kept of what was asked, and of what was answered
 
@@ -183,7 +184,7 @@ def bounded(messages: Sequence[Message]) -> tuple[Message, ...]:
 def region_of(host: str, request: CompletionRequest) -> str:
     """Return where a call is priced: us, eu or global; empty outside AssemblyAI."""
     name = host.split(":")[0]
-    if not f".{name}".endswith(".assemblyai.com"):
+    if not is_assemblyai(name):
         return ""
     if request.extra.get("model_region") == "global":
         return "global"

@@ -33,6 +33,7 @@ from pipeline.events import (
     TurnCompleted,
     TurnUpdated,
 )
+from pipeline.hosts import is_assemblyai
 
 #: upper bounds, as the conventions advise
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -251,7 +252,7 @@ def about_call(request: CompletionRequest, host: str) -> dict[str, Any]:
     """Return what is known of a call before it is made, and few of it differ."""
     name, _, port = host.partition(":")
     # AssemblyAI speaks OpenAI's protocol, as do the servers of others; "openai" stands for that
-    provider = "assemblyai" if _is_vendor(name) else "openai"
+    provider = "assemblyai" if name == "in-stream" or is_assemblyai(name) else "openai"
     about: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
@@ -320,7 +321,3 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 def _known(about: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in about.items() if value not in (None, "")}
-
-
-def _is_vendor(host: str) -> bool:
-    return host == "in-stream" or f".{host}".endswith(".assemblyai.com")

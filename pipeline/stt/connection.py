@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
-from pipeline.hosts import is_loopback
+from pipeline.hosts import is_assemblyai, is_loopback
 from pipeline.settings import SttSettings
 from pipeline.stt.parameters import Family, check, check_model, family_of, text_of
 
@@ -76,7 +76,7 @@ def connection_for(
     _check_address(url.scheme, url.hostname, address)
     host = str(url.hostname)
     loopback = is_loopback(host)
-    vendor = host.endswith(".assemblyai.com")
+    vendor = is_assemblyai(host)
     if vendor and url.scheme != "wss":
         raise SettingsError(f"{host} must be reached with wss://, or the key travels in clear")
     query = _query(settings, vendor=vendor)

@@ -15,12 +15,12 @@ from pipeline.hub.socket import Connection
 from pipeline.ingest.raw import RawAdapter
 from pipeline.journal.log import SessionLog
 from pipeline.journal.state import Picture
+from pipeline.plan import plan
 from pipeline.requests.dispatch import Dispatch
 from pipeline.session import Session
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.stt.call import Call
 from pipeline.stt.client import SpeechToText
-from pipeline.upstream import plan
 from tests.support import simulate
 from tests.support.serving import begin, call, finish, speak, until
 from tests.support.waiting import until as until_true

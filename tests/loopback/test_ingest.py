@@ -15,8 +15,8 @@ from pipeline.cli.serve import guards_of
 from pipeline.hub.server import serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.ingest.signature import HEADER, sign
+from pipeline.plan import plan
 from pipeline.settings import LlmSettings, Prompt, ServeSettings, Settings, SttSettings
-from pipeline.upstream import plan
 from tests.ingest import calls
 from tests.support import Simulation, simulate
 

@@ -18,8 +18,8 @@ from pipeline.hub.client import connect
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.journal.sqlite import stored_sessions
+from pipeline.plan import plan
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
-from pipeline.upstream import plan
 from tests.support import simulate
 from tests.support.commandline import pipeline, running
 from tests.support.waiting import until

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from pipeline.app import App, open_app
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
+from pipeline.plan import plan
 from pipeline.settings import (
     LimitSettings,
     LlmSettings,
@@ -23,7 +24,6 @@ from pipeline.settings import (
     SttSettings,
     ToolSettings,
 )
-from pipeline.upstream import plan
 from tests.support import Simulation, simulate
 
 FRAME = bytes(1600)

@@ -23,8 +23,8 @@ from pipeline.ingest.raw import RawAdapter
 from pipeline.journal.durable import Keeping
 from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events, stored_sessions
+from pipeline.plan import plan
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
-from pipeline.upstream import plan
 from tests.support import simulate
 from tests.support.commandline import Running
 from tests.support.deaf import deaf, narrow

@@ -24,10 +24,11 @@ from pipeline.cli.minting import minting
 from pipeline.hub.access import Access
 from pipeline.hub.grants import Grant
 from pipeline.hub.server import serve
+from pipeline.plan import plan
 from pipeline.settings import LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.speech import Heard, StreamClosed
 from pipeline.stt import minting as door
-from pipeline.upstream import plan, speech_to_text
+from pipeline.upstream import speech_to_text
 from tests.support import Simulation, simulate
 from tests.support.house import FakeHouse
 from tests.support.tls import make_certificate, tls_front

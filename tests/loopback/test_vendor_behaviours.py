@@ -27,11 +27,11 @@ from pipeline.events import (
     decode_event,
 )
 from pipeline.local.simulate import simulate
+from pipeline.plan import plan
 from pipeline.settings import Fallback, LlmSettings, Prompt, Settings, SttSettings
 from pipeline.speech import Heard, InStreamReply, Transcript
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
-from pipeline.upstream import plan
 from tests.turns.shapes import lines, track
 
 Script = dict[str, Any]
