@@ -161,24 +161,26 @@ class LanguageModel:
         return await self._first.catalog()
 
     async def _keep_catalog(self, client: GatewayClient) -> None:
-        told = client is not self._first
+        told = False
         while True:
             with suppress(GatewayError), anyio.move_on_after(CATALOG):
                 await client.catalog(CATALOG_AGE)
             if not told and client.known_catalog is not None:
                 told = True
-                self._review()
+                self._review(client)
             await anyio.sleep(CATALOG_AGE)
 
-    def _review(self) -> None:
-        """Say now what would show only when a prompt is asked."""
-        refuses = self.gateway.targets[0].refuses
-        assert refuses is not None
+    def _review(self, client: GatewayClient) -> None:
+        """Say now what would show only when a prompt is asked of ``client``."""
         for name, prompt in self._prompts.items():
-            for model in (prompt.model or self.engine.model or "", *prompt.siblings):
-                wrong = refuses(_request_of(prompt, model))
-                if wrong:
-                    self._tell(f"prompts.{name} cannot be asked: {wrong}")
+            first = prompt.model or self.engine.model or ""
+            for place, target in enumerate(self.gateway.targets):
+                if target.gateway is not client or target.refuses is None:
+                    continue
+                for model in (target.model or first,) if place else (first, *prompt.siblings):
+                    if wrong := target.refuses(_request_of(prompt, model)):
+                        what = f"fall back to {target.name}" if place else "be asked"
+                        self._tell(f"prompts.{name} cannot {what}: {wrong}")
 
     async def aclose(self) -> None:
         for client in self._clients.values():

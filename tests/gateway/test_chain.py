@@ -265,6 +265,33 @@ async def test_a_call_that_is_called_off_does_not() -> None:
     assert not gateway.standing.breaker(gateway.targets[0], "m").is_open
 
 
+def stopped(_: CompletionRequest) -> str:
+    return "it does not know how"
+
+
+async def test_who_would_refuse_is_passed_over() -> None:
+    one, two, three = Scripted(fails(LOST)), Scripted(says("never")), Scripted(says("hello"))
+    targets = [Target(one, "a"), Target(two, "b", refuses=stopped), Target(three, "c")]
+    assert (await ask(Chain(targets, Policy(attempts=1))))[0] == "hello"
+    assert not two.asked
+
+
+async def test_the_last_that_can_has_all_the_time_of_the_caller() -> None:
+    one, two = Scripted(says("late", after=30.0)), Scripted(says("never"))
+    targets = [Target(one, "a"), Target(two, "b", refuses=stopped)]
+    assert (await ask(Chain(targets, Policy(first_token=1.0))))[0] == "late"
+
+
+async def test_no_share_of_hedges_is_spent_on_who_would_refuse() -> None:
+    one, two = Scripted(says("slow", after=5.0)), Scripted(says("never"))
+    targets = [Target(one, "a"), Target(two, "b", refuses=stopped)]
+    gateway = Chain(targets, Policy(first_token=0.0, hedge_after=1.0))
+    left = gateway.standing.hedges.saved
+    assert (await ask(gateway))[0] == "slow"
+    assert not two.asked
+    assert gateway.standing.hedges.saved >= left
+
+
 # --- hedging ---------------------------------------------------------------------------------
 
 

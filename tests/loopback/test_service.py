@@ -1,7 +1,7 @@
 """The whole service over real sockets: scripted servers upstream, clients downstream."""
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.plan import plan
 from pipeline.settings import (
+    Fallback,
     LimitSettings,
     LlmSettings,
     McpSettings,
@@ -45,12 +46,16 @@ async def service(
     limits: LimitSettings | None = None,
     tool_table: dict[str, ToolSettings] | None = None,
     servers: dict[str, McpSettings] | None = None,
+    chain: Sequence[Fallback] = (),
+    tell: Callable[[str], None] = lambda line: None,
     **prompt: Any,
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
     async with simulate(lines) as sim:
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
-            llm=LlmSettings(engine=sim.llm_url, key="env:NONE", model="scripted"),
+            llm=LlmSettings(
+                engine=sim.llm_url, key="env:NONE", model="scripted", fallbacks=tuple(chain)
+            ),
             stored=StoredSettings(url=sim.llm_url),
             serve=ServeSettings(port=0, max_sessions=max_sessions),
             limits=limits or LimitSettings(),
@@ -60,7 +65,7 @@ async def service(
         )
         planned = plan(settings, {})
         async with (
-            open_app(settings, planned, tell=lambda line: None) as app,
+            open_app(settings, planned, tell=tell) as app,
             serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
         ):
             with anyio.fail_after(20):
