@@ -7,8 +7,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from pipeline.audio.pcm import Format
+from pipeline.equipment import Hear, SpeechToText
 from pipeline.errors import SttError
-from pipeline.session import Hear, SpeechToText
 from pipeline.speech import StreamFailed
 
 

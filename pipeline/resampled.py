@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pipeline.audio.pcm import SAMPLE_RATE, Format, Framer, mulaw_to_pcm
 from pipeline.audio.resample import Resampler
-from pipeline.session import SpeechToText
+from pipeline.equipment import SpeechToText
 
 
 def spoken_at(audio: Format) -> Format:

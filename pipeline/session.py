@@ -1,25 +1,21 @@
 """One session: audio in, speech-to-text, turns, requests, and every event into its log."""
 
-import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from msgspec import Struct
 
-from pipeline import stamps
+from pipeline import announced
 from pipeline.allowance import Exhausted, Spent
 from pipeline.audio.pcm import AudioClock, Format, Framer
-from pipeline.completions import Form, Gateway
+from pipeline.equipment import Equipment, Tape
 from pipeline.errors import GatewayError, InputError, JournalError, PipelineError, SttError
 from pipeline.events import (
     ClientCommand,
     ControlCommand,
-    Engine,
     ErrorDetail,
     ErrorEvent,
     Event,
@@ -30,44 +26,28 @@ from pipeline.events import (
     SessionCreated,
     SessionEnded,
     SessionUpdateCommand,
-    SpeechStartedEvent,
-    SttInterrupted,
-    SttResumed,
     ToolResultCommand,
     TurnCommitCommand,
-    TurnCompleted,
     TurnCreateCommand,
-    TurnRevisedEvent,
-    TurnUpdated,
-    WordSpoken,
     type_of,
 )
 from pipeline.hub.fanout import Topic
-from pipeline.requests.budget import Budget
 from pipeline.requests.desk import Desk
-from pipeline.requests.dispatch import Clock, Dispatch
+from pipeline.requests.dispatch import Dispatch
 from pipeline.requests.ledger import Ledger
 from pipeline.requests.response import CallReport
 from pipeline.settings import Prompt
 from pipeline.speech import (
     Heard,
     SpeechStarted,
-    StreamFailed,
-    StreamLost,
-    StreamResumed,
     Transcript,
-    TurnChanged,
     TurnEnded,
     TurnEvent,
-    TurnPaused,
-    TurnRevised,
-    TurnStarted,
 )
 from pipeline.stamps import Stamps
 from pipeline.tasks import plain_errors
-from pipeline.toolbox import Kit, Runner
 from pipeline.turns.tracker import Numbers, TurnTracker
-from pipeline.unasked import Ordered, Unasked
+from pipeline.unasked import Unasked
 
 #: seconds for the first words of a last turn to come; after its onset it takes up to 1.2
 #: (AssemblyAI docs and observations, 2026)
@@ -76,56 +56,6 @@ LAST_TURN = 5.0  #: seconds for the last turn to end that was ended by force
 WRITTEN = 3.0  #: seconds for the last events to be written down and shown
 GOODBYE = 2.0  #: seconds for what must still be said when a session is cut short
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
-
-Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
-OnEvent = Callable[[str, Event], None]  #: is told of every event but deltas, likewise
-
-
-class Hear(Protocol):
-    """Is told what speech-to-text heard, on which channel, as it comes; never waits."""
-
-    def __call__(self, heard: Heard, channel: int = 0) -> None: ...
-
-
-class SpeechToText(Protocol):
-    """What a session needs of ``stt``; ``stt.client`` satisfies it."""
-
-    async def run(self, *, task_status: TaskStatus[None] = ...) -> None: ...
-
-    async def send(self, frame: bytes) -> None: ...
-
-    async def force_endpoint(self) -> None: ...
-
-    async def update(self, changes: Mapping[str, Any]) -> None: ...
-
-    async def finish(self) -> None: ...
-
-
-class Tape(Protocol):
-    """Keeps the audio of a session; ``recordings.recorder`` has one."""
-
-    def write(self, frame: bytes) -> None:
-        """Take the next frame, in the session's format; never waits."""
-        ...
-
-
-class Equipment(Struct, frozen=True):
-    """What every session of a process shares."""
-
-    stt: Engine
-    llm: Engine
-    listen: Callable[[Format, Hear], SpeechToText]
-    gateway: Gateway
-    budget: Budget
-    new_id: Callable[[], str]
-    in_stream: Ordered | None = None  #: answers come with what is heard
-    forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
-    kits: Mapping[str, Kit] = {}  #: by prompt, of those that offer tools
-    runner: Runner | None = None  #: carries the tools' calls out
-    observe: tuple[Observe, ...] = ()
-    on_event: tuple[OnEvent, ...] = ()
-    clock: Clock = anyio.current_time
-    wall: stamps.Clock = time.time_ns
 
 
 class Session:
@@ -289,19 +219,9 @@ class Session:
         speaker, events = tracker.speaker, tracker.feed(heard)
         if self._unasked is not None:
             self._unasked.hear(heard, events, tracker)
-        match heard:
-            case StreamLost(cause):
-                self.publish(SttInterrupted(cause=cause, speaker=speaker))
-            case StreamResumed(replayed, lost_from, lost_to):
-                self.publish(
-                    SttResumed(
-                        replayed=replayed, lost_from=lost_from, lost_to=lost_to, speaker=speaker
-                    )
-                )
-            case StreamFailed(cause, code):
-                self._stt_error(f"{speaker} is heard no more, the others are: {cause}", code)
-            case _:
-                pass
+        told = announced.of_connection(heard, speaker)
+        if told is not None:
+            self.publish(told)
         self._turn_events(events)
         self._heard.set()
 
@@ -351,14 +271,10 @@ class Session:
         except SttError as error:
             self.failure = error
             if self.begun:  # somebody may be listening already
-                self._stt_error(str(error), error.code)
+                self.publish(announced.stt_error(str(error), error.code))
                 self.cut_short("error")
             else:
                 task_status.started()
-
-    def _stt_error(self, message: str, code: int | None) -> None:
-        detail = ErrorDetail(type="stt_error", message=message, code=code)
-        self.publish(ErrorEvent(error=detail))
 
     async def _warm(self) -> None:
         """Have a connection ready before the turn ends; a failure will show when it matters."""
@@ -379,23 +295,12 @@ class Session:
                 spoken_at = self._clock.heard_at(event.end)
             steps = self._ledger.heard(event, now, spoken_at)
             self._dispatch.call(steps)
-            self._tell(event, now, spoken_at)
+            told = announced.of_turn(event, now, spoken_at)
+            if told is not None:
+                self.publish(told)
+            if isinstance(event, SpeechStarted) and self._tasks is not None:
+                self._tasks.start_soon(self._warm)
             self._dispatch.tell(steps)
-
-    def _tell(self, event: TurnEvent, now: float, spoken_at: float | None) -> None:
-        match event:
-            case SpeechStarted(_, speaker):
-                self.publish(SpeechStartedEvent(speaker=speaker))
-                if self._tasks is not None:
-                    self._tasks.start_soon(self._warm)
-            case TurnChanged(turn, text, speaker):
-                self.publish(TurnUpdated(turn=turn, text=text, speaker=speaker))
-            case TurnEnded():
-                self.publish(_completed(event, now, spoken_at))
-            case TurnRevised(turn, text, speaker):
-                self.publish(TurnRevisedEvent(turn=turn, text=text, speaker=speaker))
-            case TurnStarted() | TurnPaused():
-                pass
 
     def _typed(self, command: TurnCreateCommand) -> None:
         if not command.text.strip():
@@ -441,30 +346,6 @@ class Session:
             self.publish(SessionEnded(reason=reason, totals=totals))
             self._ended = True
             self._dispatch.close()
-
-
-def _completed(event: TurnEnded, now: float, spoken_at: float | None) -> TurnCompleted:
-    words = tuple(
-        WordSpoken(
-            word.text,
-            round(word.start * 1000),
-            round(word.end * 1000),
-            word.confidence,
-            word.speaker,
-        )
-        for word in event.words
-    )
-    delay = None if spoken_at is None else round((now - spoken_at) * 1000, 2)
-    return TurnCompleted(
-        turn=event.turn,
-        text=event.text,
-        speaker=event.speaker,
-        language=event.language,
-        words=words,
-        start=words[0].start if words else None,
-        end=words[-1].end if words else None,
-        end_of_turn_delay=delay,
-    )
 
 
 @asynccontextmanager

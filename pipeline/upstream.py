@@ -15,6 +15,7 @@ from pipeline.configuration import Secret
 from pipeline.defaults import (
     ASSEMBLYAI_MODEL,
 )
+from pipeline.equipment import Hear, SpeechToText
 from pipeline.errors import EngineError, GatewayError, GatewayRefused, SettingsError
 from pipeline.events import Engine
 from pipeline.forms import JsonForm
@@ -32,7 +33,6 @@ from pipeline.local.child import Engines
 from pipeline.plan import Plan
 from pipeline.requests import instream
 from pipeline.resampled import Resampled, spoken_at
-from pipeline.session import Hear, SpeechToText
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.stored.transcripts import Transcripts
 from pipeline.stt.client import SpeechToText as SttClient

@@ -20,13 +20,13 @@ from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from pipeline.app import open_app
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import play
+from pipeline.equipment import Hear
 from pipeline.events import StartCommand
 from pipeline.hub import server
 from pipeline.plan import plan
-from pipeline.session import Hear, Session
+from pipeline.session import Session
 from pipeline.settings import (
     Interrupt,
     JournalSettings,
@@ -37,6 +37,7 @@ from pipeline.settings import (
     Settings,
     SttSettings,
 )
+from pipeline.start import open_app
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
 

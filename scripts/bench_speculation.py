@@ -20,12 +20,13 @@ from typing import Any
 import anyio
 import msgspec
 
-from pipeline.app import App, open_app
+from pipeline.app import App
 from pipeline.events import Frame, StartCommand
 from pipeline.local.simulate import Simulation, simulate
 from pipeline.plan import plan
 from pipeline.requests.response import CallReport
 from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.start import open_app
 
 FRAME = bytes(1600)  #: 50 ms of silence
 LIMIT = 30  #: requests a minute: the vendor's default for a model

@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
+from pipeline.equipment import Hear
 from pipeline.events import StartCommand
 from pipeline.ingest.raw import RawAdapter
 from pipeline.local.numbers import spoken
-from pipeline.session import Hear, Session
+from pipeline.session import Session
 from pipeline.settings import SttSettings
 from pipeline.stt.client import HURRY, SpeechToText
 from pipeline.stt.connection import connection_for

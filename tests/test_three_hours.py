@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
+from pipeline.equipment import Hear
 from pipeline.local.numbers import spoken
-from pipeline.session import Hear
 from pipeline.settings import SttSettings
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for

@@ -12,7 +12,7 @@ from anyio import to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.app import App, open_app
+from pipeline.app import App
 from pipeline.audio.pcm import Format
 from pipeline.cli.access import access_of
 from pipeline.cli.output import progress
@@ -26,6 +26,7 @@ from pipeline.plan import Plan, plan
 from pipeline.recorded import folder_of
 from pipeline.settings import JournalSettings, Settings
 from pipeline.speech import Heard
+from pipeline.start import open_app
 from pipeline.tasks import plain_errors
 
 LIVE = 30.0  #: seconds for each engine to answer

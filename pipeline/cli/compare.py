@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from msgspec.structs import replace
 
-from pipeline.app import feed, open_app
+from pipeline.app import feed
 from pipeline.audio.sources import FileSource
 from pipeline.cli.comparison import TIMES, Run, Tally, as_json, lines, middle_and_high
 from pipeline.cli.flags import choose_prompts, engine_overrides
@@ -21,6 +21,7 @@ from pipeline.events import Frame, StartCommand, decode_event
 from pipeline.plan import plan, prompts_of
 from pipeline.requests.instream import adapted
 from pipeline.settings import Policy, Prompt, Settings
+from pipeline.start import open_app
 
 
 async def compare(

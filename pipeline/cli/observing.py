@@ -11,13 +11,13 @@ from pipeline.app import App
 from pipeline.calls import Trace
 from pipeline.cli.output import log_instead
 from pipeline.configuration import secrets_in
+from pipeline.equipment import Observe, OnEvent
 from pipeline.errors import SettingsError
 from pipeline.gateway.records import Sink
 from pipeline.observe.lag import watch_lag
 from pipeline.observe.logs import set_up
 from pipeline.observe.metrics import Metrics, Now
 from pipeline.observe.narration import Narrator
-from pipeline.session import Observe, OnEvent
 from pipeline.settings import Settings
 from pipeline.tasks import plain_errors
 

@@ -11,7 +11,7 @@ from anyio import to_thread
 from cyclopts import Parameter
 from msgspec.structs import replace
 
-from pipeline.app import App, feed, open_app
+from pipeline.app import App, feed
 from pipeline.audio.formats import described
 from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import Source
@@ -30,6 +30,7 @@ from pipeline.plan import Plan, plan
 from pipeline.requests.response import CallReport
 from pipeline.session import Session
 from pipeline.settings import Policy, Prompt, Settings
+from pipeline.start import open_app
 
 HONEST = (
     "the embedded model is tiny: it shows the loop, not the quality;"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from pipeline.app import App, open_app
+from pipeline.app import App
 from pipeline.calls import Selection
 from pipeline.cli.access import access_of, token_hint
 from pipeline.cli.flags import engine_overrides, given_of
@@ -26,6 +26,7 @@ from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
 from pipeline.plan import plan
 from pipeline.settings import Settings
+from pipeline.start import open_app
 
 RETRY = 5.0  #: seconds for the journal to note that deliveries are to be tried again
 

@@ -10,7 +10,6 @@ from typing import Protocol
 import anyio
 from msgspec.structs import replace
 
-from pipeline.app import open_app
 from pipeline.audio.sources import FileSource
 from pipeline.cli.output import printer, printing, progress
 from pipeline.cli.wording import took
@@ -20,6 +19,7 @@ from pipeline.events import ResponseCreateCommand, StartCommand
 from pipeline.plan import Plan, plan
 from pipeline.requests.prompt import speaks_of_turns
 from pipeline.settings import Prompt, Settings
+from pipeline.start import open_app
 from pipeline.stored.transcripts import Uploading, Waiting
 from pipeline.upstream import transcripts
 

@@ -7,7 +7,6 @@ from weakref import WeakSet
 import pytest
 from websockets.asyncio.client import connect
 
-from pipeline.app import open_app
 from pipeline.gateway.connection import Connection as Client
 from pipeline.hub.fanout import Topic
 from pipeline.hub.server import serve
@@ -19,6 +18,7 @@ from pipeline.plan import plan
 from pipeline.requests.dispatch import Dispatch
 from pipeline.session import Session
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
+from pipeline.start import open_app
 from pipeline.stt.call import Call
 from pipeline.stt.client import SpeechToText
 from tests.support import simulate

@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 from websockets.asyncio.client import ClientConnection, connect
 
-from pipeline.app import open_app
 from pipeline.hub.server import serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.plan import plan
 from pipeline.settings import LlmSettings, Prompt, ServeSettings, Settings, SttSettings
+from pipeline.start import open_app
 from tests.ingest import calls
 from tests.support import Simulation, simulate
 

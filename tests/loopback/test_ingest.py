@@ -10,13 +10,13 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from pipeline.app import open_app
 from pipeline.cli.serve import guards_of
 from pipeline.hub.server import serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.ingest.signature import HEADER, sign
 from pipeline.plan import plan
 from pipeline.settings import LlmSettings, Prompt, ServeSettings, Settings, SttSettings
+from pipeline.start import open_app
 from tests.ingest import calls
 from tests.support import Simulation, simulate
 

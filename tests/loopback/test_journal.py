@@ -11,7 +11,6 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
-from pipeline.app import open_app
 from pipeline.errors import SttError
 from pipeline.events import StartCommand, Unknown
 from pipeline.hub.client import connect
@@ -20,6 +19,7 @@ from pipeline.ingest.raw import RawAdapter
 from pipeline.journal.sqlite import stored_sessions
 from pipeline.plan import plan
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
+from pipeline.start import open_app
 from tests.support import simulate
 from tests.support.commandline import pipeline, running
 from tests.support.waiting import until

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from pipeline.app import App, open_app
+from pipeline.app import App
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.plan import plan
@@ -25,6 +25,7 @@ from pipeline.settings import (
     SttSettings,
     ToolSettings,
 )
+from pipeline.start import open_app
 from tests.support import Simulation, simulate
 
 FRAME = bytes(1600)

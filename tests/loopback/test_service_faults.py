@@ -16,7 +16,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.app import open_app
 from pipeline.events import SessionEnded, SpeechStartedEvent, Totals
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
@@ -25,6 +24,7 @@ from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events, stored_sessions
 from pipeline.plan import plan
 from pipeline.settings import JournalSettings, LlmSettings, ServeSettings, Settings, SttSettings
+from pipeline.start import open_app
 from tests.support import simulate
 from tests.support.commandline import Running
 from tests.support.deaf import deaf, narrow

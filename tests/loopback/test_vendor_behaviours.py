@@ -11,7 +11,6 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from pipeline.app import open_app
 from pipeline.cli.start import leaves
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
 from pipeline.events import (
@@ -30,6 +29,7 @@ from pipeline.local.simulate import simulate
 from pipeline.plan import plan
 from pipeline.settings import Fallback, LlmSettings, Prompt, Settings, SttSettings
 from pipeline.speech import Heard, InStreamReply, Transcript
+from pipeline.start import open_app
 from pipeline.stt.client import SpeechToText
 from pipeline.stt.connection import connection_for
 from tests.turns.shapes import lines, track

@@ -14,6 +14,7 @@ from anyio.abc import TaskStatus
 from pipeline.audio.pcm import Format
 from pipeline.channels import Channels
 from pipeline.completions import Accepted, CompletionRequest, Finished, Form, Piece, TextDelta
+from pipeline.equipment import Equipment, Hear, Observe, OnEvent, SpeechToText
 from pipeline.errors import GatewayLost
 from pipeline.events import (
     Engine,
@@ -23,15 +24,7 @@ from pipeline.hub.fanout import Topic, Topics
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.requests.budget import Budget
 from pipeline.requests.response import CallReport
-from pipeline.session import (
-    Equipment,
-    Hear,
-    Observe,
-    OnEvent,
-    Session,
-    SpeechToText,
-    open_session,
-)
+from pipeline.session import Session, open_session
 from pipeline.settings import Prompt
 from pipeline.speech import Heard, StreamClosed, Transcript, Word
 from pipeline.unasked import Ordered
