@@ -30,6 +30,8 @@ def _answer(row: AnswerRow, *, several_prompts: bool) -> Iterator[str]:
     label = f" [{row.label}]" if row.label else ""
     ending = f" [{row.ending}]" if row.ending else ""
     yield f"{clock(row.at):>8}    {name}answer to {turns}{label}{ending}: {row.text or '(no text)'}"
+    for use in row.tools:
+        yield f"{'':>8}    tool {use.shown}"
     if row.done is not None and not row.ending:
         end_to_end = row.done.times.end_to_end
         whole = "" if end_to_end is None else f" - end-to-end {took(end_to_end)}"

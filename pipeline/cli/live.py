@@ -15,6 +15,7 @@ from pipeline.events import ResponseDone, ServerEvent
 SLOW = 1000.0  #: milliseconds
 
 TONES = {"plain": "dim", "warning": "yellow", "error": "red"}
+TOOL_TONES = {False: "dim", True: "yellow"}  # by whether it failed
 
 
 def drawn(row: Row, *, several_prompts: bool = False) -> RenderableType:
@@ -46,6 +47,15 @@ def _columns(at: int, mark: Text, body: RenderableType) -> Table:
 
 
 def _answer(row: AnswerRow, *, several_prompts: bool) -> RenderableType:
+    """Return the tools that were called, then what was said, then how long it took."""
+    tools = [Text(f"tool {use.shown}", TOOL_TONES[use.has_failed]) for use in row.tools]
+    line = _said(row, several_prompts=several_prompts)
+    if row.ending or row.done is None:
+        return Group(*tools, line)
+    return Group(*tools, line, _times(row.done))
+
+
+def _said(row: AnswerRow, *, several_prompts: bool) -> Text:
     text = Text(row.text, "strike dim" if row.is_struck else "")
     if not row.settled:
         text.append("▌", "magenta")
@@ -60,8 +70,7 @@ def _answer(row: AnswerRow, *, several_prompts: bool) -> RenderableType:
     if row.ending:
         failed = row.done is not None and row.done.status == "failed"
         line.append(f"{'  ' if row.text else ''}{row.ending}", "red" if failed else "yellow")
-        return line
-    return line if row.done is None else Group(line, _times(row.done))
+    return line
 
 
 def _merged(turns: tuple[int, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal, assert_never
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from pipeline.cli import wording
 from pipeline.events import (
@@ -45,6 +45,23 @@ class TurnRow(Struct):
         return self.text if self.ended else f"{self.text}…"
 
 
+class ToolUse(Struct):
+    """One call of a tool, and what came of it."""
+
+    call_id: str
+    name: str
+    arguments: object = UNSET  #: unset: it was refused, nothing was called
+    result: object = UNSET  #: unset: it runs, or was called off
+
+    @property
+    def shown(self) -> str:
+        return wording.tool_use(self.name, self.arguments, self.result)
+
+    @property
+    def has_failed(self) -> bool:
+        return wording.is_failure(self.result)
+
+
 class AnswerRow(Struct):
     """What a model says to it."""
 
@@ -53,6 +70,7 @@ class AnswerRow(Struct):
     prompt: str
     turns: tuple[int, ...]
     text: str = ""
+    tools: list[ToolUse] = []
     speculative: bool = False
     done: ResponseDone | None = None
     ending: str = ""  #: how it ended, unless it was completed
@@ -134,6 +152,8 @@ class Scene:
                 self._turn(event)
             case ResponseCreated() | ResponseDelta() | ResponseDone():
                 self._answer(event)
+            case ResponseToolCall() | ResponseToolResult():
+                self._tool(event)
             case SessionCreated() | SessionUpdated() | SessionEnded() | SessionResync():
                 self._session(event)
             case _:
@@ -190,6 +210,19 @@ class Scene:
         if event.times.end_to_end is not None:
             self.end_to_end.append(event.times.end_to_end)
 
+    def _tool(self, event: ResponseToolCall | ResponseToolResult) -> None:
+        row = self._answer_row(event.response_id)
+        if row is None:  # created before we came
+            return
+        if isinstance(event, ResponseToolCall):
+            row.tools.append(ToolUse(event.call_id, event.name, event.arguments))
+            return
+        use = next((use for use in row.tools if use.call_id == event.call_id), None)
+        if use is None:  # one that was refused is told by its result alone
+            use = ToolUse(event.call_id, event.name)
+            row.tools.append(use)
+        use.result = event.result
+
     def _place_of(self, turns: tuple[int, ...]) -> int:
         """Return where an answer to ``turns`` belongs: before every later turn."""
         for index, row in enumerate(self.rows):
@@ -237,8 +270,6 @@ class Scene:
         | SpeechStartedEvent
         | ResponseSentence
         | ResponseJsonPartial
-        | ResponseToolCall
-        | ResponseToolResult
         | Heartbeat
         | ErrorEvent,
     ) -> None:
@@ -249,14 +280,6 @@ class Scene:
                 said = NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
             case ErrorEvent():
                 said = NoteRow(event.t, event.error.message, "error")
-            case ResponseToolCall():
-                said = NoteRow(event.t, wording.tool_call(event))
-            case ResponseToolResult():
-                said = NoteRow(
-                    event.t,
-                    wording.tool_result(event),
-                    "warning" if wording.failed(event) else "plain",
-                )
             case SpeechStartedEvent() | ResponseSentence() | ResponseJsonPartial() | Heartbeat():
                 return
             case _:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET, Struct
 
-from pipeline.events import ResponseDone, ResponseToolCall, ResponseToolResult, Totals
+from pipeline.events import ResponseDone, Totals
 
 _LONGEST_VALUE = 80  # characters of what a tool is given or says; the journal has the rest
 
@@ -117,19 +117,20 @@ def figures(totals: Totals, end_to_end: Sequence[float]) -> list[Figure]:
     return found
 
 
-def tool_call(event: ResponseToolCall) -> str:
-    """Return a call of a tool with what it is given: lookup_order({"number":7})."""
-    return f"tool {event.name}({_shortened(event.arguments)})"
+def tool_use(name: str, arguments: object, result: object) -> str:
+    """Return a call with what it was given and what it said: look_up({"order":7}) said: "gone".
+
+    Unset arguments are of a call that was refused, an unset result of one that has none (yet).
+    """
+    call = name if arguments is UNSET else f"{name}({_shortened(arguments)})"
+    if result is UNSET:
+        return call
+    return f"{call} {'failed' if is_failure(result) else 'said'}: {_shortened(result)}"
 
 
-def tool_result(event: ResponseToolResult) -> str:
-    """Return what a tool said, or why it could not."""
-    return f"tool {event.name} {'failed' if failed(event) else 'said'}: {_shortened(event.result)}"
-
-
-def failed(event: ResponseToolResult) -> bool:
-    """Whether the model was given an error in place of a result."""
-    match event.result:
+def is_failure(result: object) -> bool:
+    """Whether a model was given an error in place of a tool's result."""
+    match result:
         case {"error": str()}:
             return True
         case _:

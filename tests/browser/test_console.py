@@ -97,6 +97,35 @@ async def test_a_response_of_ones_own_session_can_be_called_off() -> None:
         await sim.llm.cancelled(1)
 
 
+async def test_the_tools_of_an_answer_are_shown_and_every_detail_of_them_is_inspected() -> None:
+    calls: list[dict[str, Any]] = [
+        {"name": "order_status", "arguments": {"order": 4711}, "id": "c1"},
+        {"name": "erase_disk", "arguments": {}, "id": "c2"},
+    ]
+    lines: Sequence[dict[str, Any]] = [
+        {"llm": "reply", "tool_calls": calls, "times": 1},
+        {"llm": "reply", "text": "It was shipped."},
+    ]
+    async with (
+        service(lines, tools=("samples.tools:order_status",)) as (url, _, _),
+        chromium() as browser,
+        visit(browser, page_of(url)) as page,
+    ):
+        await page.fill("#text", "Where is my order?")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".answer .text")).to_have_text("It was shipped.")
+        given, said = '{"order":4711}', '{"order":4711,"status":"shipped yesterday"}'
+        assert await texts(page, ".response .tools li") == [
+            f"order_status({given}) said: {said}",
+            """erase_disk failed: {"error":"there is no tool 'erase_disk'; nothing was called"}""",
+        ]
+        await expect(page.locator(".response .tools .failed")).to_have_count(1)
+        await page.click(".total")
+        shown = await texts(page, "#inspected .tools pre")
+        assert [json.loads(text) for text in shown[:2]] == [json.loads(given), json.loads(said)]
+        assert shown[2] == "refused"
+
+
 async def test_a_cut_connection_is_taken_up_and_the_answer_is_whole() -> None:
     lines: Sequence[dict[str, Any]] = [{"llm": "reply", "text": STORY, "token_ms": 150}]
     async with (

@@ -8,6 +8,8 @@ from pipeline.events import (
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
+    ResponseToolCall,
+    ResponseToolResult,
     ServerEvent,
     SessionCreated,
     SessionEnded,
@@ -62,6 +64,18 @@ def done(
         usage=TokenUsage(input_tokens=0, output_tokens=tokens, estimated=True),
         request=RequestInfo(id=None, model="m", region=None),
     )
+
+
+def tools(response: str) -> Iterator[ServerEvent]:
+    """Three calls of a tool, the last still running, and one of a tool that is not there."""
+    for call_id, order in (("c1", 7), ("c2", 8), ("c3", 9)):
+        yield ResponseToolCall(
+            response_id=response, call_id=call_id, name="look_up", arguments={"order": order}
+        )
+    refused = {"error": "there is no tool 'erase'"}
+    said = (("c2", "look_up", {"error": None, "size": 2}), ("c4", "erase", refused))
+    for call_id, name, result in (*said, ("c1", "look_up", "x" * 200)):
+        yield ResponseToolResult(response_id=response, call_id=call_id, name=name, result=result)
 
 
 def ended(**totals: int) -> SessionEnded:

@@ -6,13 +6,11 @@ from pipeline.cli.scene import AnswerRow, NoteRow, Row, Scene, TurnRow
 from pipeline.events import (
     ErrorDetail,
     ErrorEvent,
-    ResponseToolCall,
-    ResponseToolResult,
     ServerEvent,
     SttResumed,
     TurnRevisedEvent,
 )
-from tests.cli.story import asked, created, done, ended, partial, said, superseded, turn
+from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
 
 
 def scene_of(*events: ServerEvent) -> Scene:
@@ -105,21 +103,13 @@ def test_an_answer_that_began_before_we_came_is_passed_over() -> None:
     assert scene_of(created(), said("r0", "x"), done("r0", "x")).rows == []
 
 
-def test_a_tool_is_shown_with_what_it_is_given_and_what_it_says_both_shortened() -> None:
-    scene = scene_of(
-        ResponseToolCall(response_id="r1", call_id="c1", name="look_up", arguments={"order": 7}),
-        ResponseToolResult(response_id="r1", call_id="c1", name="look_up", result="x" * 200),
-        ResponseToolResult(
-            response_id="r1", call_id="c2", name="look_up", result={"error": "took too long"}
-        ),
-        ResponseToolResult(
-            response_id="r1", call_id="c3", name="look_up", result={"error": None, "size": 2}
-        ),
-    )
-    tones = [(row.tone, row.text) for row in scene.rows if isinstance(row, NoteRow)]
-    assert tones == [
-        ("plain", 'tool look_up({"order":7})'),
-        ("plain", f'tool look_up said: "{"x" * 78}…'),
-        ("warning", 'tool look_up failed: {"error":"took too long"}'),
-        ("plain", 'tool look_up said: {"error":null,"size":2}'),
+def test_a_tool_stands_in_its_answer_with_what_it_is_given_and_what_it_says() -> None:
+    scene = scene_of(asked("r1", 1), asked("r2", 1), *tools("r2"))
+    one, other = (row for row in scene.rows if isinstance(row, AnswerRow))
+    assert one.tools == []
+    assert [(use.has_failed, use.shown) for use in other.tools] == [
+        (False, f'look_up({{"order":7}}) said: "{"x" * 78}…'),
+        (False, 'look_up({"order":8}) said: {"error":null,"size":2}'),
+        (False, 'look_up({"order":9})'),  # it runs
+        (True, 'erase failed: {"error":"there is no tool \'erase\'"}'),
     ]

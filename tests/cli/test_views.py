@@ -10,7 +10,7 @@ from pipeline.cli.live import LiveView, drawn
 from pipeline.cli.output import JsonLines, Viewed
 from pipeline.cli.scene import Discarded, Scene
 from pipeline.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
-from tests.cli.story import asked, created, done, ended, partial, superseded, turn
+from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
 
 
 def lines(*events: ServerEvent, name_sessions: bool = False) -> str:
@@ -39,6 +39,22 @@ tokens ~318 in / ~50 out (~9 wasted)
 def test_answers_name_their_prompt_where_there_are_several() -> None:
     shown = lines(created("reply", "notes"), turn(1, "Hi.", 0), asked("r1", 1), done("r1", "Ho."))
     assert "reply answer to 1: Ho." in shown
+
+
+def test_the_tools_of_an_answer_stand_below_it() -> None:
+    shown = lines(turn(1, "Where is it?", 0), asked("r1", 1), *tools("r1"), done("r1", "Gone."))
+    assert shown.splitlines()[1:4] == [
+        "  0:00.0    answer to 1: Gone.",
+        f'            tool look_up({{"order":7}}) said: "{"x" * 78}…',
+        '            tool look_up({"order":8}) said: {"error":null,"size":2}',
+    ]
+
+
+def test_on_a_terminal_tools_come_before_what_was_made_of_them_and_failures_are_yellow() -> None:
+    shown = styled(asked("r1", 1), *tools("r1"), said("r1", "Gone."))
+    (failed,) = (line for line in shown if "\x1b[33mtool erase failed" in line)
+    (text,) = (line for line in shown if "Gone." in line)
+    assert shown.index(failed) < shown.index(text)
 
 
 def test_an_adopted_speculation_is_labelled() -> None:

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { isSlow, Model, stages } from "../../pipeline/hub/web/model.js";
-import { dollars, ending } from "../../pipeline/hub/web/wording.js";
+import { dollars, ending, toolUse } from "../../pipeline/hub/web/wording.js";
 
 const TIMES = {
   end_of_turn_delay: 500,
@@ -89,6 +89,36 @@ test("what is superseded says by which turn and after how long", () => {
     ending(model.responses.get("r1")),
     "superseded by turn 2 after 800 ms · ~4 tokens wasted",
   );
+});
+
+test("a tool is told with its arguments and its result, a refused call by its result alone", () => {
+  const call = (id, order) => ({
+    type: "response.tool_call",
+    response_id: "r1",
+    call_id: id,
+    name: "look_up",
+    arguments: { order },
+  });
+  const result = (id, name, value) => ({
+    type: "response.tool_result",
+    response_id: "r1",
+    call_id: id,
+    name,
+    result: value,
+  });
+  const model = modelOf(
+    turn(1, "a"),
+    created("r1", [1]),
+    call("c1", 7),
+    call("c2", 8),
+    result("c2", "look_up", "gone"),
+    result("c3", "erase", { error: "there is no tool" }),
+  );
+  assert.deepEqual(model.responses.get("r1").tools.map(toolUse), [
+    'look_up({"order":7})',
+    'look_up({"order":8}) said: "gone"',
+    'erase failed: {"error":"there is no tool"}',
+  ]);
 });
 
 test("other endings say what they are", () => {

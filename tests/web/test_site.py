@@ -45,13 +45,16 @@ def test_every_element_a_script_asks_for_is_on_the_page() -> None:
     assert wanted - set(re.findall(r'id="([\w-]+)"', page)) == set()
 
 
-def test_the_console_words_times_and_prices_as_the_command_line_does() -> None:
+def test_the_console_words_times_prices_and_tools_as_the_command_line_does() -> None:
     moments = [0, 49, 99, 100, 999, 999.5, 1000, 61_950, 64_200, 3_600_000, 36_061_000]
     prices = [0, 0.0000123, 0.00042, 0.1, 0.999, 1, 12.345]
+    results = ["gone", {"error": "no", "n": 1}, {"error": None}, "ö" * 100]
+    where = json.dumps((FOLDER / "wording.js").as_uri())
     program = (
-        f"import {{ clock, dollars, took }} from {json.dumps((FOLDER / 'wording.js').as_uri())};"
+        f"import {{ clock, dollars, took, toolUse }} from {where};"
         f"console.log(JSON.stringify([{moments}.map(clock), {moments}.map(took),"
-        f" {prices}.map(dollars)]));"
+        f" {prices}.map(dollars), {json.dumps(results)}.map("
+        f"  (result) => toolUse({{ name: 'look', arguments: {{ n: 7 }}, result }}))]));"
     )
     command = [str(NODE), "--input-type=module", "--eval", program]
     ran = subprocess.run(command, capture_output=True, timeout=30, check=True)
@@ -59,4 +62,5 @@ def test_the_console_words_times_and_prices_as_the_command_line_does() -> None:
         [wording.clock(moment) for moment in moments],
         [wording.took(moment) for moment in moments],
         [wording.dollars(price) for price in prices],
+        [wording.tool_use("look", {"n": 7}, result) for result in results],
     ]

@@ -2,7 +2,7 @@
 
 import { find, make, write } from "./dom.js";
 import { isSlow } from "./model.js";
-import { answered, clock, dollars, ending, tookOrNone } from "./wording.js";
+import { answered, clock, dollars, ending, isFailure, tookOrNone } from "./wording.js";
 
 /** Show `response`, or nothing. `act` has what can be done to it: { cancel } or nothing. */
 export function inspect(response, act = {}) {
@@ -93,21 +93,34 @@ function code(text) {
   return make("code", {}, text);
 }
 
-function tools({ tools: called }) {
+function tools({ tools: called, status }) {
   if (!called.length) return [];
-  const lines = called.map(
-    ({ name, arguments: given, result }) =>
-      `${name}(${JSON.stringify(given)})${result === undefined ? "" : ` → ${JSON.stringify(result)}`}`,
-  );
-  return [
-    make("section", {}, make("h3", {}, "Tools"), make("pre", { tabindex: "0" }, lines.join("\n"))),
-  ];
+  const shown = called.flatMap((tool) => {
+    const outcome = tool.result === undefined ? pending(status) : written(tool.result);
+    const failed = isFailure(tool.result) ? "error" : null;
+    return [
+      make("dt", {}, code(tool.name)),
+      make("dd", {}, make("pre", { tabindex: "0" }, written(tool.arguments ?? "refused"))),
+      make("dd", {}, make("pre", { tabindex: "0", class: failed }, outcome)),
+    ];
+  });
+  const list = make("dl", { class: "tools" }, ...shown);
+  return [make("section", {}, make("h3", {}, "Tools"), list)];
+}
+
+/** What stands for the result of a tool that has given none. */
+function pending(status) {
+  return status === "in_progress" ? "running" : "no result";
+}
+
+function written(value) {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
 function structured({ json }) {
   if (json === null) return [];
-  const text = JSON.stringify(json, null, 2);
-  return [make("section", {}, make("h3", {}, "JSON"), make("pre", { tabindex: "0" }, text))];
+  const text = make("pre", { tabindex: "0" }, written(json));
+  return [make("section", {}, make("h3", {}, "JSON"), text)];
 }
 
 function events({ counts }) {

@@ -202,8 +202,11 @@ const APPLY = {
     this.responseOf(event).tools.push({ id, name, arguments: event.arguments });
   },
   "response.tool_result"(event) {
-    const tool = this.responseOf(event).tools.find((one) => one.id === event.call_id);
-    if (tool) tool.result = event.result;
+    const { call_id: id, name, result } = event;
+    const { tools } = this.responseOf(event);
+    const tool = tools.find((one) => one.id === id);
+    if (tool) tool.result = result;
+    else tools.push({ id, name, result }); // it was refused: nothing was called
   },
   "response.done"(event) {
     const response = this.responseOf(event);

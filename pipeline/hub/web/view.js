@@ -7,10 +7,12 @@ import {
   clock,
   dollars,
   ending,
+  isFailure,
   isSuperseded,
   percentile,
   took,
   tookOrNone,
+  toolUse,
 } from "./wording.js";
 
 const NAMES = {
@@ -139,17 +141,19 @@ export class View {
     const guess = response.speculative
       ? make("span", { class: "answers", title: "begun before the turn had ended" }, "early")
       : null;
+    const tools = make("ul", { class: "tools" });
     const element = make(
       "li",
       { class: "response" },
       make("div", { class: "head" }, prompt, others, guess),
+      tools,
       make("p", { class: "answer" }, text, " ", label),
       make("div", { class: "waterfall" }, bar, total),
     );
     element.addEventListener("click", () => {
       if (document.getSelection()?.isCollapsed ?? true) this.#onPick(response);
     });
-    parts = { element, text, label, bar, total };
+    parts = { element, text, label, bar, total, tools };
     this.#elements.set(response, parts);
     this.#turnParts(response.turn).responses.append(element);
     return parts;
@@ -163,11 +167,20 @@ export class View {
       parts.text.replaceWith(struck);
       parts.text = struck;
     }
+    this.#drawTools(parts.tools, response.tools);
     extend(parts.text, response.text);
     write(parts.label, ending(response));
     parts.element.dataset.status = response.status;
     this.#drawTotal(parts.total, response);
     this.#drawBar(parts.bar, response);
+  }
+
+  #drawTools(list, tools) {
+    tools.forEach((tool, at) => {
+      const item = list.children[at] ?? list.appendChild(make("li"));
+      item.classList.toggle("failed", isFailure(tool.result));
+      write(item, toolUse(tool));
+    });
   }
 
   #drawTotal(button, response) {

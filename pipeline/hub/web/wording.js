@@ -60,6 +60,27 @@ export function dollars(amount) {
   return `$${amount.toFixed(digits)}`;
 }
 
+const LONGEST_VALUE = 80; // characters of what a tool is given or says; the inspector has the rest
+
+/** A call of a tool in one line; without arguments it was refused, without a result it runs. */
+export function toolUse({ name, arguments: given, result }) {
+  const call = given === undefined ? name : `${name}(${shortened(given)})`;
+  if (result === undefined) return call;
+  return `${call} ${isFailure(result) ? "failed" : "said"}: ${shortened(result)}`;
+}
+
+/** Whether a model was given an error in place of a tool's result. */
+export function isFailure(result) {
+  return typeof result?.error === "string";
+}
+
+function shortened(value) {
+  const text = JSON.stringify(value);
+  const characters = [...text];
+  if (characters.length <= LONGEST_VALUE) return text;
+  return `${characters.slice(0, LONGEST_VALUE - 1).join("")}…`;
+}
+
 /** Which turns a response answers: "turn 2", "turns 2–3", or "" for none of its own. */
 export function answered(turns) {
   if (!turns.length) return "";
