@@ -1,35 +1,12 @@
 """What some model families refuse, taken out of a request before it is sent. Pure."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
 
 from pipeline.completions import CompletionRequest, FunctionCall, Message, ToolCall
-
-#: keys of a tool's schema that Gemini answers with 400 "Unknown name" (AssemblyAI CLI, 2026-06)
-GEMINI_REFUSES = frozenset(
-    {
-        "$schema",
-        "$id",
-        "$comment",
-        "title",
-        "default",
-        "examples",
-        "const",
-        "additionalProperties",
-        "patternProperties",
-        "minProperties",
-        "maxProperties",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "contains",
-    }
-)
-#: where the keys are names that somebody chose, and not words of JSON Schema
-NAMED = frozenset({"properties", "$defs", "definitions"})
+from pipeline.gateway.schemas import cleaned
 
 #: Claude, through the gateway, loses an empty input and refuses the call and every later turn
 #: of that history (AssemblyAI CLI, 2026-06)
@@ -38,10 +15,11 @@ NO_ARGUMENTS = '{"_":""}'
 
 def adapted(request: CompletionRequest) -> CompletionRequest:
     """Return ``request`` as its model's family takes it; the same one when nothing is to do."""
-    if request.model.startswith("gemini") and request.extra.get("tools"):
+    family = request.model.rpartition("/")[2]  # proxies put the provider in front
+    if family.startswith("gemini") and request.extra.get("tools"):
         tools = [_tool(tool) for tool in request.extra["tools"]]
         return msgspec.structs.replace(request, extra={**request.extra, "tools": tools})
-    if request.model.startswith("claude") and any(map(_has_empty_call, request.messages)):
+    if family.startswith("claude") and any(map(_has_empty_call, request.messages)):
         messages = tuple(map(_with_arguments, request.messages))
         return msgspec.structs.replace(request, messages=messages)
     return request
@@ -56,25 +34,6 @@ def _tool(tool: Any) -> Any:
 
 def _mapping(found: object) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def cleaned(schema: Any) -> Any:
-    """Return a JSON Schema without what Gemini refuses; ``const`` becomes ``enum``."""
-    if isinstance(schema, list):
-        return [cleaned(item) for item in cast("list[object]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    words = cast("dict[str, Any]", schema)
-    kept: dict[str, Any] = {}
-    for word, value in words.items():
-        if word in NAMED and isinstance(value, dict):
-            named = cast("Mapping[str, Any]", value)
-            kept[word] = {name: cleaned(inner) for name, inner in named.items()}
-        elif word not in GEMINI_REFUSES:
-            kept[word] = value if word in ("enum", "required") else cleaned(value)
-    if "const" in words and "enum" not in words:
-        kept["enum"] = [words["const"]]
-    return kept
 
 
 def _has_empty_call(message: Message) -> bool:
