@@ -16,6 +16,7 @@ from pipeline.events import (
     TurnUpdated,
     Unknown,
     WordSpoken,
+    encode,
 )
 
 CUE = 84  #: characters of one subtitle, two lines' worth
@@ -198,6 +199,8 @@ def _quoted(answer: Answer) -> str:
     to = ", ".join(map(str, answer.turns)) or "the session"
     how = "" if done.status == "completed" else f" ({done.reason or done.status})"
     text = done.text.strip() or "(no text)"
+    if done.json is not None:
+        text = encode(done.json).decode()  # as it was understood, without the model's layout
     return f"*{answer.prompt} to {to}{how}:*\n\n" + "\n".join(
         f"> {line}".rstrip() for line in text.splitlines()
     )

@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import msgspec
+
 from pipeline.cli.transcript import Transcript, cues, markdown, srt, transcript_of, vtt
 from pipeline.events import (
     Engine,
@@ -106,6 +108,13 @@ def test_markdown_holds_turns_and_answers_in_order() -> None:
         "*reply to 1:*\n\n> Two\n> lines.\n\n"
         "*reply to 1 (superseded):*\n\n> (no text)\n"
     )
+
+
+def test_an_answer_in_json_is_a_line_whatever_the_model_wrote() -> None:
+    created, done = answer('```json\n{ "item":\n"tea" }\n```')
+    assert isinstance(done, ResponseDone)
+    understood = msgspec.structs.replace(done, json={"item": "tea"})
+    assert markdown(told(created, understood)).endswith('> {"item":"tea"}\n')
 
 
 def test_an_answer_to_no_turn_is_one_to_the_session() -> None:
