@@ -335,6 +335,8 @@ class GatewayReply:
         )
 
     async def _more(self, answer: Answer, reader: ReplyReader) -> Sequence[Piece]:
+        if reader.failure is not None:  # it came along with the last pieces
+            raise reader.failure
         loop = asyncio.get_running_loop()
         while True:
             entered = loop.time()
@@ -345,21 +347,13 @@ class GatewayReply:
             except GatewayLost as lost:
                 pieces = _cut(reader, lost)
             else:
-                pieces = self._read(answer, reader, data)
+                pieces = reader.feed(data) if data else reader.end(framed=answer.framed)
             if pieces:
                 self._quiet = 0.0
                 if type(pieces[-1]) is Finished:
                     await self._leave(is_over=True)
                 return pieces
             self._quiet += loop.time() - entered
-
-    def _read(self, answer: Answer, reader: ReplyReader, data: bytes) -> list[Piece]:
-        try:
-            return reader.feed(data) if data else reader.end(framed=answer.framed)
-        except GatewayLost as lost:
-            if lost.status is not None:  # so says the server itself
-                raise
-            return _cut(reader, lost)
 
     def _deadline(self, reader: ReplyReader, now: float) -> float | None:
         """Until when content must come; never, before the first: that is the caller's deadline."""

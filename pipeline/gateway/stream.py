@@ -13,6 +13,7 @@ from pipeline.gateway.wire import Call, Choice, Chunk
 
 MAX_EVENT = 1024 * 1024  #: bytes of one event of a stream
 MAX_BODY = 16 * 1024 * 1024  #: bytes of an answer in one piece
+MAX_STREAM = 64 * 1024 * 1024  #: bytes of a stream; 128,000 tokens, a chunk each, are half of it
 MAX_CALLS = 256  #: tool calls in one reply
 
 DONE = b"[DONE]"
@@ -22,8 +23,8 @@ _BOM = b"\xef\xbb\xbf"
 class EventStream:
     """Server-sent events: bytes in, the data of whole events out. Other fields are skipped."""
 
-    def __init__(self, limit: int = MAX_EVENT) -> None:
-        self._limit = limit
+    def __init__(self, host: str = "the server", limit: int = MAX_EVENT) -> None:
+        self._host, self._limit = host, limit
         self._rest: list[bytes] = []  # of a line whose end has not come
         self._held = 0  # bytes in rest and data
         self._data: list[bytes] = []  # lines of an event whose end has not come
@@ -89,7 +90,9 @@ class EventStream:
             self._rest.append(part)
             self._held += len(part)
         if self._held > self._limit:
-            raise GatewayLost(f"an event of the stream is longer than {self._limit} bytes")
+            raise GatewayLost(
+                f"{self._host} sent an event of a stream that is longer than {self._limit} bytes"
+            )
 
 
 class ReplyReader:
@@ -104,7 +107,7 @@ class ReplyReader:
         self._events: EventStream | None = None
         self._alike = Alike()
         self._body: list[bytes] = []  # of an answer in one piece
-        self._size = 0
+        self._size = 0  # bytes so far
         self._calls = _Calls()
         self._counts: wire.Counts | None = None
         self._model: str | None = None
@@ -121,12 +124,13 @@ class ReplyReader:
             raise self.failure
         if self._events is None and not self._body and not self._sort(data):
             return []
+        self._size += len(data)
+        most = MAX_BODY if self._events is None else MAX_STREAM
+        if self._size > most:
+            raise GatewayLost(f"the answer of {self._host} is longer than {most} bytes")
         if self._events is not None:
             return self._stream(self._events, data)
         self._body.append(data)
-        self._size += len(data)
-        if self._size > MAX_BODY:
-            raise GatewayLost(f"the answer of {self._host} is longer than {MAX_BODY} bytes")
         return []
 
     def _stream(self, events: EventStream, data: bytes) -> list[Piece]:
@@ -182,7 +186,7 @@ class ReplyReader:
         """Find out which kind of body this is; False while there was nothing but space."""
         start = data.removeprefix(_BOM).lstrip(b" \t\r\n")[:1]
         if start and start not in b"{[<":
-            self._events = EventStream()
+            self._events = EventStream(self._host)
         return bool(start)
 
     def _whole(self, body: bytes) -> list[Piece]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.completions import Finished, Piece, TextDelta, ToolCallDelta, Usage
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
-from pipeline.gateway.stream import MAX_EVENT, EventStream, ReplyReader, merged
+from pipeline.gateway.stream import MAX_EVENT, MAX_STREAM, EventStream, ReplyReader, merged
 
 
 def delta(text: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -268,6 +268,12 @@ def test_garbage_ends_in_a_clear_error_or_a_reply(parts: list[bytes]) -> None:
     except GatewayError:
         return
     assert isinstance(pieces[-1], Finished)
+
+
+def test_a_stream_without_end_is_ended() -> None:
+    much = sse(*[delta("x" * 1000)] * 500, done=False)
+    with pytest.raises(GatewayLost, match=f"answer of h is longer than {MAX_STREAM} bytes"):
+        feed(ReplyReader("h", {}), [much] * (MAX_STREAM // len(much) + 1))
 
 
 def test_the_limit_is_that_of_the_class() -> None:

@@ -131,6 +131,45 @@ async def test_a_stall_after_the_first_token_fails_and_is_not_answered_twice() -
         assert asked(two) == 0
 
 
+async def trickle(peer: Peer) -> None:
+    """Say that one is alive, for ever."""
+    while not peer.writer.is_closing():
+        peer.say(chunk(b": waiting\n\n"))
+        await peer.writer.drain()
+        await anyio.sleep(0.01)
+
+
+async def test_comments_without_end_run_into_the_deadline_for_the_first_token() -> None:
+    """F23: keep-alives only."""
+
+    async def script(peer: Peer) -> None:
+        peer.say(CHUNKED)
+        await trickle(peer)
+
+    policy = Policy(first_token=0.3)
+    async with chained(script, saying(WHOLE), policy=policy) as (chain, (one, _)):
+        began = anyio.current_time()
+        assert (await ask(chain))[0] == "hello"
+        assert 0.29 < anyio.current_time() - began < 0.6
+        await one.all_gone()
+
+
+async def test_comments_without_end_run_into_the_deadline_for_the_next_token() -> None:
+    """F23: keep-alives in the middle of the body."""
+
+    async def script(peer: Peer) -> None:
+        peer.say(CHUNKED + chunk(event("hel")))
+        await trickle(peer)
+
+    async with chained(script, saying(WHOLE), stall=0.3) as (chain, (one, two)):
+        began = anyio.current_time()
+        with pytest.raises(GatewayTimeout, match=r"nothing of the answer for 0\.3 s"):
+            await ask(chain)
+        assert 0.29 < anyio.current_time() - began < 0.6
+        assert asked(two) == 0
+        await one.all_gone()
+
+
 async def test_a_cut_before_the_first_token_is_never_seen() -> None:
     """F24: before anything was said."""
     async with chained(ending(CHUNKED, Peer.reset), saying(WHOLE)) as (chain, _):
@@ -160,6 +199,30 @@ async def test_an_error_under_status_200_is_a_failure_like_any_other() -> None:
     async with chained(broken) as (chain, _):
         with pytest.raises(GatewayLost, match="broken"):
             await ask(chain)
+
+
+GARBAGE = {
+    "no json": b"data: {broken\n\n",
+    "no object": b'data: ["hel"]\n\n',
+    "no end": b"data: " + b"x" * 2_000_000,
+    "nested": b'data: {"choices":' + b"[" * 100_000 + b"\n\n",
+    "an error": b'data: {"error":{"message":"overloaded"}}\n\n',
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_nonsense_within_an_answer_fails_it_and_says_who_sent_what(garbage: bytes) -> None:
+    """F26: what was said before it was said; and nobody else is asked then."""
+    script = saying(CHUNKED + chunk(event("hel")) + chunk(garbage))
+    async with chained(script, saying(WHOLE)) as (chain, (one, two)):
+        pieces: list[Piece] = []
+        began = anyio.current_time()
+        with pytest.raises(GatewayError, match=r"127\.0\.0\.1:\d+ (sent|answered)"):
+            await ask(chain, pieces)
+        assert anyio.current_time() - began < 1  # and not only when nothing more comes
+        assert text(pieces) == "hel"
+        assert asked(two) == 0
+        await one.all_gone()
 
 
 async def test_what_was_refused_is_recorded_with_its_body() -> None:

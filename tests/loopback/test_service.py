@@ -48,6 +48,7 @@ async def service(
     tool_table: dict[str, ToolSettings] | None = None,
     servers: dict[str, McpSettings] | None = None,
     chain: Sequence[Fallback] = (),
+    stall_timeout: float = 15.0,
     tell: Callable[[str], None] = lambda line: None,
     **prompt: Any,
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
@@ -55,7 +56,11 @@ async def service(
         settings = Settings(
             stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
             llm=LlmSettings(
-                engine=sim.llm_url, key="env:NONE", model="scripted", fallbacks=tuple(chain)
+                engine=sim.llm_url,
+                key="env:NONE",
+                model="scripted",
+                fallbacks=tuple(chain),
+                stall_timeout=stall_timeout,
             ),
             stored=StoredSettings(url=sim.llm_url),
             serve=ServeSettings(port=0, max_sessions=max_sessions),
