@@ -38,6 +38,7 @@ async def test_the_value_comes_with_the_ending_and_never_as_text() -> None:
     done = await play(on)
     assert done["status"] == "completed"
     assert done["json"] == {"item": "tea", "count": 2}
+    assert done["text"] == '{"item":"tea","count":2}'
     assert on.said("response.output_text.delta") == []
 
 
@@ -95,9 +96,20 @@ async def test_without_tries_left_the_first_misfit_is_the_end() -> None:
     assert len(on.gateway.requests) == 1
 
 
-async def test_broken_json_is_repaired() -> None:
-    done = await play(stage(["Sure! {'item': 'tea', count: 2,"]))
+async def test_broken_json_is_repaired_and_the_history_tells_what_was_understood() -> None:
+    on = stage(["Sure! {'item': 'tea', count: 2,"], GOOD)
+    async with on.open() as session:
+        on.speech.hear(turn(0, "Two cups of tea."))
+        await anyio.sleep(5)
+        on.speech.hear(turn(1, "Say that again."))
+        await session.finish()
+    done = on.said("response.done")[0]
     assert done["json"] == {"item": "tea", "count": 2}
+    assert [message.content for message in on.gateway.requests[1].messages[1:]] == [
+        "Two cups of tea.",
+        '{"item":"tea","count":2}',
+        "Say that again.",
+    ]
 
 
 async def test_a_second_try_can_be_superseded() -> None:

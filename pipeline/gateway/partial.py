@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
+from pipeline.sayable import sayable
+
 WHITESPACE = " \t\r\n"
 MAX_DEPTH = 64
 MAX_TEXT = 256 * 1024  #: characters that are looked at
@@ -128,7 +130,7 @@ class PartialJson:
             self._token.append(char)
             return
         try:
-            self._put(_literal("".join(self._token)))
+            self._put(sayable(_literal("".join(self._token))))
         except msgspec.DecodeError:
             self.frozen = True
             return

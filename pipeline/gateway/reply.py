@@ -14,6 +14,7 @@ from pipeline.completions import CompletionRequest, JsonMode, Message
 from pipeline.errors import SettingsError
 from pipeline.gateway.partial import MAX_TEXT, PartialJson, overlaid
 from pipeline.gateway.strictness import closed
+from pipeline.sayable import sayable
 
 TOOL = "answer"  #: the tool that a model without response_format is made to call
 
@@ -115,7 +116,7 @@ class Structured:
     def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
         """The value as written; else the first one inside the text; else the text repaired."""
         with suppress(ValueError, RecursionError):
-            yield msgspec.json.decode(text), False
+            yield sayable(msgspec.json.decode(text)), False
         reader = self.reader()
         reader.feed(text)
         if reader.done:
@@ -124,7 +125,7 @@ class Structured:
         if start < 0:
             return
         try:
-            repaired: Any = json_repair.loads(text[start:])
+            repaired = sayable(json_repair.loads(text[start:]))
         except (ValueError, RecursionError):
             return
         yield repaired, True

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from pipeline.completions import CompletionRequest, Usage
 from pipeline.errors import GatewayRefused
+from pipeline.sayable import sayable
 
 #: what ``CompletionRequest`` has fields for, so ``extra`` may not say it again
 RESERVED = ("model", "messages", "stream")
@@ -187,9 +188,7 @@ def _first(*numbers: int | None) -> int:
 
 
 def _lenient_json(payload: bytes) -> Any:
-    """Also read half a surrogate pair, which nothing behind us could write again."""
-    found = json.loads(payload.decode("utf-8", "replace"), strict=False)
-    return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    return sayable(json.loads(payload.decode("utf-8", "replace"), strict=False))
 
 
 def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:

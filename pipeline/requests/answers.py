@@ -19,6 +19,7 @@ done                  anything                                  nothing: no even
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -348,6 +349,8 @@ class Answers:
         if verdict.error is None:
             if response.published_at is None:
                 response.published_at = now
+            # as it was understood: without prose around it, mistakes, or the model's own layout
+            response.text = msgspec.json.encode(verdict.value).decode()
             self.history.said(response.id, response.text)
             return self.end(response, Ending("completed", json=verdict.value), now)
         response.replies += 1

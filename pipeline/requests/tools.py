@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.completions import FunctionCall, Message, ToolCall, ToolCallDelta
+from pipeline.sayable import sayable
 from pipeline.toolbox import Kit, Tool, ToolRun, failure
 
 MOST_CALLS = 32  #: of one reply; the others are refused
@@ -155,10 +156,10 @@ def _call(at: int, name: str, text: str, kit: Kit, call_id: str) -> Call:
 def as_told(value: Any) -> tuple[str, Any]:
     """Return a result as the model is told it, and as subscribers are; both within bounds."""
     try:
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        value = sayable(value)
     except (TypeError, ValueError) as error:
         value = failure(f"the result cannot be written as JSON: {error}")
-        text = msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if len(text) <= MAX_RESULT:
         return text, value
     short = f"{text[:MAX_RESULT]}\n[cut: {len(text) - MAX_RESULT} more characters]"

@@ -7,6 +7,7 @@ import jsonschema_rs
 import msgspec
 
 from pipeline.errors import SettingsError
+from pipeline.sayable import sayable
 from pipeline.toolbox import Arguments
 
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -44,6 +45,10 @@ def _parsed(text: str) -> dict[str, Any] | None:
             found = msgspec.json.decode(found)
     except (ValueError, RecursionError):
         found = _repaired(text)
+    try:
+        found = sayable(found)
+    except ValueError:
+        return None
     return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
 

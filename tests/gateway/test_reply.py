@@ -4,6 +4,7 @@ import json
 import random
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +158,33 @@ def test_anything_at_all_is_read_without_a_crash(text: str) -> None:
 def test_what_fits_is_valid_and_repair_is_told() -> None:
     assert CITY.judge('{"city": "Oslo"}') == Valid({"city": "Oslo"})
     assert CITY.judge('{"city": "Oslo",') == Valid({"city": "Oslo"}, repaired=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('{"a": "x\\ud800"}', {"a": "x?"}),
+        ('{"\\udc00": 1}', {"?": 1}),
+        ('{"a": 1e999, "b": -1e999}', {"a": None, "b": None}),
+        ("{'a': NaN}", {"a": "NaN"}),
+        ('{"a": 123456789012345678901234567890}', {"a": 123456789012345678901234567890}),
+    ],
+)
+def test_what_json_cannot_say_again_is_not_let_in(text: str, meant: Any) -> None:
+    reader = ANYTHING.reader()
+    reader.feed(text)
+    for shown in (None, reader):
+        verdict = ANYTHING.judge(text, shown)
+        assert isinstance(verdict, Valid)
+        assert verdict.value == meant
+        assert msgspec.json.decode(msgspec.json.encode(verdict.value)) == meant
+
+
+def test_a_number_beyond_all_numbers_is_none() -> None:
+    wants = Structured({"type": "object", "properties": {"a": {"type": "number"}}})
+    verdict = wants.judge('{"a": 1e999}')
+    assert isinstance(verdict, Invalid)
+    assert "null" in verdict.error
 
 
 @pytest.mark.parametrize(

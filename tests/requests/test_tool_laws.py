@@ -80,7 +80,7 @@ class ToolTalk(RuleBasedStateMachine):
         assert all(run.tool.name != "erase" for run in talk.runs)
         for request in talk.requests[self.read :]:
             self.is_valid(request.messages)
-            self.tells_every_result(request.messages)
+            self.tells_every_result(request.id, request.messages)
         self.read = len(talk.requests)
 
     def events_are_in_order(self) -> None:
@@ -110,24 +110,25 @@ class ToolTalk(RuleBasedStateMachine):
             before = message.role
         assert not owed
 
-    def tells_every_result(self, messages: tuple[Message, ...]) -> None:
+    def tells_every_result(self, response_id: str, messages: tuple[Message, ...]) -> None:
         """What a tool said of a response that has ended stands in every later request."""
         said = {message.tool_call_id: message.content for message in messages}
         asked_on = messages[-1].role == "tool"
         runs = {run.call_id: run.response_id for run in self.talk.runs}
         for call_id, result in () if asked_on else self.results.items():
-            if self.ended_before_now(runs[call_id]):
+            if self.ended_before(runs[call_id], response_id):
                 assert said.get(call_id) == result, "law 8: a result was lost"
 
-    def ended_before_now(self, response_id: str) -> bool:
-        """Whether it ended before the newest response was announced."""
+    def ended_before(self, response_id: str, later: str) -> bool:
+        """Whether it ended before another was announced; several may be in one go."""
         kinds = [
             (type(event), event.response_id)
             for event in self.talk.events
             if isinstance(event, ResponseCreated | ResponseDone)
         ]
-        created = max(at for at, (kind, _) in enumerate(kinds) if kind is ResponseCreated)
-        return (ResponseDone, response_id) in kinds[:created]
+        if (ResponseCreated, later) not in kinds:
+            return False  # a guess
+        return (ResponseDone, response_id) in kinds[: kinds.index((ResponseCreated, later))]
 
     def announced(self) -> set[str]:
         return {e.response_id for e in self.talk.events if isinstance(e, ResponseCreated)}

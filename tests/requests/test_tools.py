@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.completions import CompletionRequest, Finished, Message, Piece, TextDelta, Usage
-from pipeline.events import Event, ResponseDone, ResponseToolCall, ResponseToolResult
+from pipeline.events import Event, ResponseDone, ResponseToolCall, ResponseToolResult, encode
 from pipeline.requests.budget import Budget
 from pipeline.requests.desk import Desk
 from pipeline.requests.ledger import Ledger
@@ -19,6 +19,13 @@ from pipeline.toolbox import ToolRun
 from tests.requests.toolkit import call, kit
 
 STOP = Finished("tool_calls", True, Usage(10, 5))
+
+
+def nested(depth: int) -> Any:
+    whole: list[Any] = []
+    for _ in range(depth):
+        whole = [whole]
+    return whole
 
 
 class Caller:
@@ -133,6 +140,29 @@ def test_arguments_that_are_nearly_json_are_repaired() -> None:
     talk.brings("r1", call(0, "look", "{'n': 7,"), STOP)
 
     assert talk.runs[0].arguments == {"n": 7}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("half \ud800", "half ?"),
+        ({"\udc00": "\ud800"}, '{"?":"?"}'),
+        (float("inf"), "null"),
+        (object(), '{"error":"the result cannot be written as JSON: '),
+        (nested(10_000), '{"error":"the result cannot be written as JSON: nested too deeply"}'),
+    ],
+    ids=["text", "object", "number", "nothing", "nested"],
+)
+def test_a_result_that_json_has_no_words_for_is_told_as_far_as_it_can_be(
+    value: Any, told: str
+) -> None:
+    talk = Caller()
+    talk.ends(1, "hello")
+    talk.brings("r1", call(0, "look", '{"n":1,"\\ud800":2}'), STOP)
+    talk.result("c0", value)
+
+    assert str(talk.told()[-1][1]).startswith(told)
+    assert all(encode(event) for event in talk.events)
 
 
 def test_a_call_sent_twice_is_carried_out_once_and_an_id_is_never_used_again() -> None:
