@@ -164,6 +164,11 @@ class Reply(AbstractAsyncContextManager["Reply"], Protocol):
         """Whether the request has left."""
         ...
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is asked for piece by piece; else all of it is waited for."""
+        ...
+
     async def receive(self) -> Sequence[Piece]:
         """Return what the next read brought: one or more pieces; empty once it is over.
 

@@ -126,8 +126,15 @@ class LanguageModel:
         )
         knows_transcripts = vendor or self._stored
         refuses = gate if knows_transcripts else partial(_without_transcripts, gate)
-        mode = partial(_json_mode, client)
-        return Target(client, client.host, model, refuses=refuses, price=price, json_mode=mode)
+        return Target(
+            client,
+            client.host,
+            model,
+            refuses=refuses,
+            price=price,
+            json_mode=partial(_json_mode, client),
+            can_stream=partial(_can_stream, client),
+        )
 
     async def json_mode(self, model: str) -> JsonMode:
         """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
@@ -178,7 +185,7 @@ class LanguageModel:
                 if target.gateway is not client or target.refuses is None:
                     continue
                 for model in (target.model or first,) if place else (first, *prompt.siblings):
-                    if wrong := target.refuses(_request_of(prompt, model)):
+                    if wrong := target.refuses(target.asked(_request_of(prompt, model))):
                         what = f"fall back to {target.name}" if place else "be asked"
                         self._tell(f"prompts.{name} cannot {what}: {wrong}")
 
@@ -197,6 +204,11 @@ def _json_mode(client: GatewayClient, model: str) -> JsonMode:
     if entry is not None and entry.supported:
         return best_mode(entry.supported)
     return "prompt" if leads_to_assemblyai(str(client.url)) else "response_format"
+
+
+def _can_stream(client: GatewayClient, model: str) -> bool:
+    catalog = client.known_catalog
+    return catalog is None or catalog.can_stream(model)
 
 
 def _price(

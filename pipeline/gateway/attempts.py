@@ -28,6 +28,8 @@ from pipeline.gateway.retry import (
     counts_against,
 )
 
+STREAM_OPTIONS = "stream_options"  #: means nothing, and is refused, without ``stream``
+
 
 @dataclass(frozen=True)
 class Target:
@@ -44,6 +46,7 @@ class Target:
     once: bool = False  #: asking it again cannot help
     #: how a model is to be asked for JSON; none: as the request does already
     json_mode: Callable[[str], JsonMode] | None = None
+    can_stream: Callable[[str], bool] | None = None  #: whether a model can; none: each can
 
     def asked(self, request: CompletionRequest) -> CompletionRequest:
         """Return ``request`` as this model is to be asked it."""
@@ -53,9 +56,17 @@ class Target:
                 model=self.model or request.model,
                 extra={**request.extra, **self.overrides},
             )
+        if request.stream and not self.streams(request):
+            left = {name: value for name, value in request.extra.items() if name != STREAM_OPTIONS}
+            request = msgspec.structs.replace(request, stream=False, extra=left)
         if request.recast is not None and self.json_mode is not None:
             return request.recast(request, self.json_mode(request.model))
         return request
+
+    def streams(self, request: CompletionRequest) -> bool:
+        """Return whether ``request`` is answered here piece by piece."""
+        can = self.can_stream
+        return request.stream and (can is None or can(self.model or request.model))
 
 
 def fit(targets: Sequence[Target], request: CompletionRequest) -> list[Target]:

@@ -52,6 +52,13 @@ class Catalog(Struct, frozen=True):
         found = self.models.get(model)
         return found.price(region) if found else None
 
+    def can_stream(self, model: str) -> bool:
+        """Return whether ``model`` answers piece by piece; True where nobody says."""
+        found = self.models.get(model)
+        if found is None or not found.supported or "stream" in found.supported:
+            return True
+        return not any("stream" in other.supported for other in self.models.values())
+
     def problems(self, request: CompletionRequest, region: str = "") -> list[Problem]:
         """Return what the server would refuse; nothing, where the catalog does not say."""
         if not self.models:

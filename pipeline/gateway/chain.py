@@ -60,6 +60,10 @@ class ChainReply:
     def sent(self) -> bool:
         return self._lane.sent
 
+    @property
+    def streams(self) -> bool:
+        return self._chain.targets[0].streams(self._request)
+
     def _earn(self) -> None:
         if not self._earned:
             self._earned = True

@@ -270,6 +270,10 @@ class GatewayReply:
     def sent(self) -> bool:
         return self._answer is not None
 
+    @property
+    def streams(self) -> bool:
+        return self._request.stream
+
     async def __aenter__(self) -> "GatewayReply":
         if self._answer is not None:
             return self

@@ -152,6 +152,7 @@ class _SlotReply:
     """The answer in a slot, once it is there."""
 
     sent = True  # the service has the turn: it made it
+    streams = False
 
     def __init__(self, answers: InStream, request: CompletionRequest) -> None:
         self._answers = answers

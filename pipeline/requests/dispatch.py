@@ -187,7 +187,7 @@ class Dispatch:
         began = self._clock()
         last = began + start.total_timeout
         sent, spoke = reply.sent, False
-        first = began + start.first_token_timeout if start.request.stream else last
+        first = began + start.first_token_timeout if reply.streams else last
         with anyio.CancelScope(deadline=min(first, last)) as patience:
             async with reply:
                 await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been dropped

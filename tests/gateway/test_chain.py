@@ -73,6 +73,10 @@ class ScriptedReply:
     def sent(self) -> bool:
         return False
 
+    @property
+    def streams(self) -> bool:
+        return True
+
     def commit(self) -> None: ...
 
     async def receive(self) -> Sequence[Piece]:

@@ -90,6 +90,33 @@ async def test_json_is_asked_of_each_model_as_it_understands_it(
     assert asked_in_words == (not has)
 
 
+async def test_a_model_that_cannot_stream_is_asked_for_its_answer_in_one_piece() -> None:
+    """And waited for as long as a whole answer takes, with the same events."""
+    lines: list[dict[str, Any]] = [
+        {"llm": "model", "id": "scripted", "supported_parameters": ["top_p", "stream_options"]},
+        knows("other", "top_p"),
+        {"llm": "reply", "text": "In one go.", "headers_ms": 400},
+    ]
+    told: list[str] = []
+    extra = {"stream_options": {"include_usage": True}}
+    done, (body,) = await ask(lines, tell=told.append, first_token_timeout=0.2, extra=extra)
+    assert (done["status"], done["text"]) == ("completed", "In one go.")
+    assert body.keys() & {"stream", "stream_options"} == set()
+    assert told == []
+
+
+async def test_a_fallback_that_cannot_stream_answers_in_one_piece() -> None:
+    lines: list[dict[str, Any]] = [
+        knows("scripted", "max_tokens"),
+        {"llm": "model", "id": "other", "supported_parameters": ["max_tokens"]},
+        FAILS,
+        {"llm": "reply", "text": "In one go."},
+    ]
+    done, bodies = await ask(lines, [Fallback(model="other")])
+    assert done["text"] == "In one go."
+    assert [body.get("stream") for body in bodies] == [True, True, None]
+
+
 async def test_who_would_refuse_is_passed_over_and_told_at_the_start() -> None:
     told: list[str] = []
     script = [

@@ -45,6 +45,7 @@ class ScriptedReply:
         self.granted = anyio.Event()
         self.scope = anyio.CancelScope()
         self.sent = False
+        self.streams = gateway.requests[-1].stream
 
     def begin(self) -> None:
         gateway = self._gateway

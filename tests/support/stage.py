@@ -120,6 +120,10 @@ class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
     def sent(self) -> bool:
         return False
 
+    @property
+    def streams(self) -> bool:
+        return True
+
     def commit(self) -> None:
         pass
 
