@@ -39,6 +39,14 @@ WebAddress = Annotated[
     str,
     Meta(pattern=r"^(https?://.+|)$", description="an http:// or https:// address, or empty"),
 ]
+#: as browsers write it: without a path, and without the port that the scheme has anyway
+Origin = Annotated[
+    str,
+    Meta(pattern=r"^https?://[^/\s]+$", description="https://NAME, without anything behind it"),
+]
+HostName = Annotated[
+    str, Meta(pattern=r"^[^/:\s]+$", description="a host name, without scheme and port")
+]
 #: where a key is to be found
 SecretSource = Annotated[
     str,
@@ -234,6 +242,10 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     max_sessions_per_token: Positive = 100  #: live at once
     requests_per_second: Positive = 500  #: of all together, handshakes included
     commands_per_second: Positive = 50  #: of one connection
+    hosts: tuple[
+        HostName, ...
+    ] = ()  #: names of ours beside loopback's: a proxy here passes them on
+    origins: tuple[Origin, ...] = ()  #: whose pages' browsers may come in, beside our own
     trusted_proxies: tuple[str, ...] = ()  #: addresses whose X-Forwarded-For is believed
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
     reattach: Seconds = 10.0  #: seconds for a source that was cut off to come back

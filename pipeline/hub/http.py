@@ -1,6 +1,6 @@
 """What a handshake or a plain GET asks for, and whether we take it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -46,26 +46,28 @@ class Gate:
     """Who may talk to us, by the names in the request.
 
     Bound to loopback we answer to loopback names only: a page of another site that had its
-    own name resolve to us would otherwise be let in. A browser is let in from our own pages
-    and, on loopback, from other local ones; programs send no Origin.
+    own name resolve to us would otherwise be let in. A browser is let in from our own pages,
+    from those of ``origins`` and, on loopback, from other local ones; programs send no Origin.
     """
 
-    def __init__(self, host: str) -> None:
-        self._host = host.lower()
+    def __init__(self, host: str, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
+        """``hosts``: what we are called beside ``host``, by a proxy before us, say."""
+        self._names = {host.lower(), *(name.lower() for name in hosts)}
+        self._origins = {origin.lower() for origin in origins}
         self._local = is_loopback(host)
 
     def refusal(self, headers: Mapping[str, str]) -> Page | None:
         """Return why the request is refused, or None."""
         host = name_of(headers.get("Host", ""))
-        if self._local and not (is_loopback(host) or host == self._host):
-            return text_page(421, "not served under this host name")
+        if self._local and not (is_loopback(host) or host in self._names):
+            return text_page(421, "not served under this host name (serve.hosts)")
         origin = headers.get("Origin")
-        if origin is None:
+        if origin is None or origin.lower() in self._origins:
             return None
         name = urlsplit(origin).hostname or ""
         if name and (name == host or (self._local and is_loopback(name))):
             return None
-        return text_page(403, "not allowed from this origin")
+        return text_page(403, "not allowed from this origin (serve.origins)")
 
 
 def name_of(host: str) -> str:

@@ -37,10 +37,10 @@ class CloseCode(IntEnum):
     """Why we close: 1012 and 40xx mean come back with ``after_seq``, 44xx means do not."""
 
     ENDED = 1000  #: the session has ended, or the client said goodbye
+    TOO_BIG = 1009  #: a message was longer than it may be there; by the websocket library
     RESTART = 1012  #: the server stops, and may be there again (IANA: Service Restart)
     EXPIRED = 4001  #: the time that the token gives a connection is over; another one does
     SLOW = 4008  #: too far behind, too often
-    MOVED = 4010  #: another process owns the session now
     IDLE = 4012  #: nothing was heard for too long
     LATER = 4013  #: not now: the server is draining or full
     BAD_REQUEST = 4400
@@ -48,7 +48,6 @@ class CloseCode(IntEnum):
     FORBIDDEN = 4403
     NO_SESSION = 4404
     TAKEN = 4409  #: the session is fed by somebody else
-    TOO_BIG = 4413
     LIMIT = 4429
 
     @property

@@ -74,7 +74,7 @@ class Hub:
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
         self._guards = {_path_of(name): guard for name, guard in guards.items()}
-        self._gate = Gate(settings.host)
+        self._gate = Gate(settings.host, settings.hosts, settings.origins)
         sockets = {EVENTS, *self._adapters}
         self._reception = Reception(access, sockets, self._guards.keys(), settings)
         self._sockets: set[Socket] = set()

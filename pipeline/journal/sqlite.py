@@ -19,6 +19,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 WAL_BYTES = 64 << 20  #: of write-ahead log, then it is worked off without waiting for quiet
+_PRIVATE = 0o600  # what was said: for the service's own user
 DELETE_ROWS = 5000  #: events removed at a time, so that none waits long behind a removal
 
 _SCHEMA = """
@@ -113,6 +114,7 @@ class Store:
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path)
+            path.touch(_PRIVATE)  # SQLite gives its files beside it the same rights
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=0, check_same_thread=False
             )

@@ -1,6 +1,8 @@
 """The push protocol's decisions: frames, ranges, merging, resync, eviction."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -88,6 +90,13 @@ def test_close_codes_say_whether_to_come_back() -> None:
     assert come_back == {CloseCode.RESTART, *(code for code in CloseCode if 4000 <= code < 4100)}
     assert all(may_reconnect(code) for code in (1001, 1006, 1011, 1012, 1013))
     assert not any(may_reconnect(code) for code in (1000, 1009, 4400, 4499))
+
+
+def test_the_readme_tells_each_close_code_and_whether_to_come_back() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d{4}) \| (yes|no)", readme, re.MULTILINE)
+    told = {int(code): answer == "yes" for code, answer in rows}
+    assert told == {code: code.reconnect for code in CloseCode}
 
 
 def test_a_covering_frame_differs_in_its_range_only() -> None:

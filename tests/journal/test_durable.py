@@ -193,6 +193,19 @@ async def test_only_so_many_events_wait(path: Path, monkeypatch: pytest.MonkeyPa
         assert say(log, delta("f"))[0].seq == 5
 
 
+async def test_what_was_said_is_for_the_services_own_user(path: Path) -> None:
+    async with open_journal(str(path)) as journal:
+        log = journal.open("s1")
+        say(log, SpeechStartedEvent())
+        await visible(log)
+        rights = {file.name: file.stat().st_mode & 0o777 for file in path.parent.glob("*.db*")}
+    assert {name: rights[name] for name in ("journal.db", "journal.db-wal", "journal.db-shm")} == {
+        "journal.db": 0o600,
+        "journal.db-wal": 0o600,
+        "journal.db-shm": 0o600,
+    }
+
+
 async def test_a_file_has_one_owner(path: Path) -> None:
     async with open_journal(str(path)):
         with pytest.raises(JournalError, match="in use by another service"):

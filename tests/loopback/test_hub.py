@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -35,9 +36,9 @@ from tests.support.house import FakeHouse, FakeSession
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse, port: int = 0) -> AsyncGenerator[Hub]:
+async def serving(house: FakeHouse, port: int = 0, **settings: Any) -> AsyncGenerator[Hub]:
     async with serve(
-        house, ServeSettings(port=port, reattach=0), adapters={"raw": RawAdapter}
+        house, ServeSettings(port=port, reattach=0, **settings), adapters={"raw": RawAdapter}
     ) as hub:
         yield hub
 
@@ -337,6 +338,23 @@ async def test_other_names_and_origins_are_refused() -> None:
             await connect_websocket(
                 f"{hub.url}/v1/events", origin=Origin("https://evil.example"), proxy=None
             )
+
+
+async def test_the_name_that_a_proxy_passes_on_and_the_pages_of_another_site_can_be_let_in() -> (
+    None
+):
+    async with serving(
+        FakeHouse(), hosts=("voice.example",), origins=("https://app.example",)
+    ) as hub:
+        known = {"Host": "Voice.example", "Origin": "https://app.example"}
+        assert (await get(hub, "/healthz", known))[0] == 200
+        assert (await get(hub, "/healthz", known | {"Origin": "https://voice.example"}))[0] == 200
+        assert (await get(hub, "/healthz", known | {"Host": "evil.example"}))[0] == 421
+        for origin in ("https://app.example:8443", "http://app.example", "https://a.app.example"):
+            assert (await get(hub, "/healthz", known | {"Origin": origin}))[0] == 403
+        page = Origin("https://app.example")
+        async with connect_websocket(f"{hub.url}/v1/events", origin=page, proxy=None):
+            pass
 
 
 async def test_a_taken_port_is_named() -> None:

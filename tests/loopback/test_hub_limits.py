@@ -14,8 +14,10 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.events import ResponseDelta
+from pipeline.hub import conversation, sources
 from pipeline.hub.access import Access
 from pipeline.hub.grants import Grant
+from pipeline.hub.protocol import CloseCode
 from pipeline.hub.server import MAX_COMMAND, MAX_CONTROL, MAX_MESSAGE, Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.settings import ServeSettings
@@ -91,6 +93,17 @@ async def test_a_message_may_be_so_long_and_not_a_byte_longer(
                     assert '"error"' in str(await connection.recv())
                     await connection.close()
                 assert await code_of(connection) == code
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/ingest/raw"])
+async def test_who_does_not_say_what_it_wants_is_closed_and_may_come_back(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "FIRST_MESSAGE", 0.1)
+    monkeypatch.setattr(sources, "FIRST_MESSAGE", 0.1)
+    async with serving() as hub, dial(hub, path) as connection:
+        assert await code_of(connection) == CloseCode.IDLE
+        assert connection.close_reason == "nothing was said in 0.1 s"
 
 
 async def test_one_token_has_so_many_websockets_and_another_still_comes_in() -> None:

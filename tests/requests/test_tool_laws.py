@@ -23,7 +23,9 @@ class ToolTalk(RuleBasedStateMachine):
         parallel=st.integers(1, 3),
     )
     def begin(self, policy: str, parallel: int) -> None:
-        self.talk = Caller(policy=policy, tool_parallel=parallel, tool_steps=3, speculate=True)
+        self.talk = Caller(
+            policy=policy, tool_parallel=parallel, tool_steps=3, speculate=True, history=1000
+        )
         self.turn, self.read = 0, 0
         self.results: dict[str, str] = {}  # given while the call was known to run
         self.open: dict[str, bool] = {}  # responses, and whether they are done
