@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 from urllib.parse import urlsplit
@@ -27,16 +27,19 @@ BACKOFF = 0.25  #: seconds before the second try, doubled up to ``BACKOFF_MOST``
 BACKOFF_MOST = 5.0
 MAX_EVENT = 1 << 24  #: bytes; a whole session's state may be long
 
+#: a bearer token, or what gets one for each connection: a signed one opens only one
+Token = str | Callable[[], Awaitable[str]]
+
 logger = logging.getLogger(__name__)
 
 
 class Events:
     """The events of one session, or of all, in order; ends with the session."""
 
-    def __init__(self, url: str, resume: Resume, *, patience: float, token: str = "") -> None:
+    def __init__(self, url: str, resume: Resume, *, patience: float, token: Token = "") -> None:
         self.raw = b""  #: the newest event's JSON, as it came
         self._url = f"{url.rstrip('/')}/v1/events"
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
         self._resume = resume
         self._patience = patience
         self._socket: ClientConnection | None = None
@@ -65,10 +68,11 @@ class Events:
 
     async def open(self) -> None:
         """Connect and say what is wanted. Raises ``SubscribeError`` when that fails."""
+        token = self._token if isinstance(self._token, str) else await self._token()
         try:
             self._socket = await connect_websocket(
                 self._url,
-                additional_headers=self._headers,
+                additional_headers={"Authorization": f"Bearer {token}"} if token else {},
                 compression=None,
                 proxy=None if is_loopback(urlsplit(self._url).hostname or "") else True,
                 open_timeout=OPEN,
@@ -146,15 +150,16 @@ async def connect(  # noqa: PLR0913 - keywords, each with a default
     *,
     after_seq: int | None = None,
     events: Sequence[str] = (),
-    token: str = "",
+    token: Token = "",
     patience: float = PATIENCE,
 ) -> AsyncGenerator[Events]:
     """Subscribe at ``url`` (``ws://host:port``) and yield an async iterator of events.
 
     ``after_seq`` is 0 for everything from the start, absent for what comes from now on;
-    ``events`` are globs of event types; ``token`` goes as the bearer token. A lost
-    connection is taken up again where it broke. Raises ``SubscribeError`` when the server
-    cannot be reached, or refuses.
+    ``events`` are globs of event types; ``token`` goes as the bearer token, or gets one
+    for each connection; a ``SubscribeError`` that it raises while coming back is taken for a
+    failed try. A lost connection is taken up again where it broke. Raises ``SubscribeError``
+    when the server cannot be reached, or refuses.
     """
     subscription = Events(
         url,

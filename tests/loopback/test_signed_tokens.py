@@ -14,9 +14,11 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from pipeline.events import ResponseDelta
+from pipeline.errors import SubscribeError
+from pipeline.events import ResponseDelta, Unknown
 from pipeline.hub import conversation
 from pipeline.hub.access import Access
+from pipeline.hub.client import connect
 from pipeline.hub.grants import Grant
 from pipeline.hub.protocol import CloseCode
 from pipeline.hub.server import Hub, serve
@@ -26,6 +28,7 @@ from pipeline.settings import ServeSettings
 from tests.support.commandline import pipeline
 from tests.support.house import FakeHouse
 from tests.support.node import node
+from tests.support.waiting import until
 
 KEY = "k" * 32
 
@@ -223,6 +226,30 @@ async def test_the_command_prints_a_token_that_the_server_takes() -> None:
             pass
         done = await pipeline("token")
         assert (done.code, "there is no key to sign with" in done.err) == (2, True)
+
+
+async def test_the_python_client_asks_for_a_token_for_each_connection() -> None:
+    async with serving() as stand:
+        for _ in range(3):
+            stand.session.say(ResponseDelta(response_id="r1", delta="a"))
+        asked: list[float] = []
+
+        async def token() -> str:
+            asked.append(0.3 if not asked else 60)
+            if len(asked) == 2:
+                raise SubscribeError("who makes the tokens is not there")
+            return stand.token(session_id="s1", lasts=asked[-1])
+
+        async def end() -> None:
+            await until(lambda: len(asked) == 3)
+            stand.session.end("client")
+
+        got: list[int] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(end)
+            async with connect(stand.hub.url, "s1", after_seq=0, token=token) as events:
+                got += [event.seq async for event in events if not isinstance(event, Unknown)]
+        assert got == [1, 2, 3, 4]
 
 
 async def test_the_javascript_client_asks_for_a_token_for_each_connection() -> None:
