@@ -83,7 +83,7 @@ def as_json(model: Model) -> str:
     return msgspec.json.encode({**fields, "supported": sorted(model.supported)}).decode()
 
 
-HEAD = ("model", "regions", "in / out", "context", "retires", "supports")
+HEAD = ("model", "regions", "in / out per M", "context", "retires", "supports")
 
 
 def table(models: Sequence[Model], region: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.completions import Accepted, CompletionRequest, Finished, Message, TextDelta
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
-from pipeline.gateway import client as door
+from pipeline.gateway import call
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.dial import connect
 from pipeline.gateway.transport import WarmTransport
@@ -276,7 +276,7 @@ async def test_a_trickle_of_comments_does_not_hold_off_the_deadline() -> None:
 async def test_without_the_end_marker_a_finish_reason_does_not_make_a_reply_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(door, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(call, "LAST_WORDS", 0.05)
     async with talking(saying(CHUNKED + chunk(event("hello", "stop")))) as (client, _):
         assert (await ask(client))[-1] == Finished("stop", complete=False)
 
