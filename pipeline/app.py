@@ -13,18 +13,11 @@ from msgspec.structs import replace
 from pipeline.allowance import Allowance, Exhausted
 from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
+from pipeline.commands import AudioFormat, ControlCommand, StartCommand
 from pipeline.context import SESSION, within
 from pipeline.equipment import Equipment
 from pipeline.errors import InputError, JournalError, PipelineError, RecordingError
-from pipeline.events import (
-    AudioFormat,
-    ControlCommand,
-    Frame,
-    SessionCreated,
-    StartCommand,
-    decode_event,
-    type_of,
-)
+from pipeline.events import Frame, SessionCreated, decode_event, type_of
 from pipeline.hub.fanout import Topics
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import Download, SessionInfo

@@ -11,24 +11,26 @@ from anyio.abc import TaskGroup, TaskStatus
 from pipeline import announced
 from pipeline.allowance import Exhausted, Spent
 from pipeline.audio.pcm import AudioClock, Format, Framer
-from pipeline.equipment import Equipment, Tape
-from pipeline.errors import GatewayError, InputError, JournalError, PipelineError, SttError
-from pipeline.events import (
+from pipeline.commands import (
     ClientCommand,
     ControlCommand,
-    ErrorDetail,
-    ErrorEvent,
-    Event,
     PlaybackReportCommand,
     ResponseCancelCommand,
     ResponseCreateCommand,
-    ResponseDelta,
-    SessionCreated,
-    SessionEnded,
     SessionUpdateCommand,
     ToolResultCommand,
     TurnCommitCommand,
     TurnCreateCommand,
+)
+from pipeline.equipment import Equipment, Tape
+from pipeline.errors import GatewayError, InputError, JournalError, PipelineError, SttError
+from pipeline.events import (
+    ErrorDetail,
+    ErrorEvent,
+    Event,
+    ResponseDelta,
+    SessionCreated,
+    SessionEnded,
     type_of,
 )
 from pipeline.hub.fanout import Topic

@@ -14,12 +14,7 @@ from msgspec.structs import replace
 from pipeline.app import App
 from pipeline.calls import ResponseEnded, Trace
 from pipeline.equipment import Equipment, Observe, OnEvent
-from pipeline.events import (
-    ErrorDetail,
-    ErrorEvent,
-    Frame,
-    encode,
-)
+from pipeline.events import ErrorDetail, ErrorEvent, Frame, encode
 from pipeline.gateway.records import Log as CallLog
 from pipeline.gateway.records import Sink
 from pipeline.hub.fanout import Topics

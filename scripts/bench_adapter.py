@@ -22,8 +22,8 @@ from websockets.http11 import Request, Response
 
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import play
+from pipeline.commands import StartCommand
 from pipeline.equipment import Hear
-from pipeline.events import StartCommand
 from pipeline.hub import server
 from pipeline.plan import plan
 from pipeline.session import Session

@@ -21,7 +21,8 @@ import anyio
 import msgspec
 
 from pipeline.app import App
-from pipeline.events import Frame, StartCommand
+from pipeline.commands import StartCommand
+from pipeline.events import Frame
 from pipeline.local.simulate import Simulation, simulate
 from pipeline.plan import plan
 from pipeline.requests.response import CallReport

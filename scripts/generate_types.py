@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, json
 
-from pipeline import events
+from pipeline import commands, events
 from pipeline.hub.schemas import COMMANDS, EVENTS, REF, Schema, schemas
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def notes(kind: type[Struct]) -> dict[str, str]:
     """Return what the source says beside each field: its unit, mostly."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        if base.__module__ == events.__name__:
+        if base.__module__ in (events.__name__, commands.__name__):
             lines = re.findall(r"^    (\w+): .*?#: (.+)$", inspect.getsource(base), re.MULTILINE)
             found |= dict(lines)
     return found
@@ -98,7 +98,8 @@ def envelope(numbered: Schema) -> Schema:
 
 
 def described(name: str, schema: Schema) -> Iterator[str]:
-    return interface(name, schema, notes(getattr(events, name)))
+    kind = getattr(events, name, None) or getattr(commands, name)
+    return interface(name, schema, notes(kind))
 
 
 def union(name: str, kinds: tuple[type[Any], ...]) -> Iterator[str]:
@@ -112,18 +113,18 @@ def union(name: str, kinds: tuple[type[Any], ...]) -> Iterator[str]:
 def generate() -> str:
     """Return the whole file."""
     found = dict(schemas())
-    commands = {kind.__name__ for kind in COMMANDS} | {"AudioFormat"}
+    sent = {kind.__name__ for kind in COMMANDS} | {"AudioFormat"}
     lines = [HEADER.rstrip()]
     beside = notes(events.Event) | {"seq": "from 1, without a gap"}
     lines += interface(ENVELOPE, envelope(found[events.TurnUpdated.__name__]), beside)
-    for name in [name for name in found if name not in commands]:
+    for name in [name for name in found if name not in sent]:
         lines += described(name, found[name])
     lines += [*union("ServerEvent", EVENTS), ""]
     lines += [f"// --- client → server {'-' * 73}"]
-    for name in [name for name in found if name in commands]:
+    for name in [name for name in found if name in sent]:
         lines += described(name, found[name])
     lines += union("ClientCommand", COMMANDS)
-    steering = tuple(kind for kind in COMMANDS if issubclass(kind, events.ControlCommand))
+    steering = tuple(kind for kind in COMMANDS if issubclass(kind, commands.ControlCommand))
     lines += [*union("ControlCommand", steering), ""]
     return "\n".join([*lines, API.read_text("utf-8")])
 

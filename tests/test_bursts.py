@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.audio.pcm import Format
+from pipeline.commands import StartCommand
 from pipeline.equipment import Hear
-from pipeline.events import StartCommand
 from pipeline.ingest.raw import RawAdapter
 from pipeline.local.numbers import spoken
 from pipeline.session import Session

@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from pipeline.audio.pcm import Format
+from pipeline.commands import SessionUpdateCommand, TurnCommitCommand
 from pipeline.errors import SttLost, SttRefused
-from pipeline.events import SessionUpdateCommand, TurnCommitCommand
 from pipeline.speech import SpeechBegan, StreamLost, StreamResumed, Transcript, Word
 from tests.support.stage import Stage, turn
 

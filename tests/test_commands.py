@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.events import DEEPEST, AudioFormat, ClientCommand, decode_command, encode
+from pipeline.commands import DEEPEST, AudioFormat, ClientCommand, decode_command
+from pipeline.events import encode
 from pipeline.hub.examples import examples
 
 COMMANDS = [one for one in examples() if isinstance(one, get_args(ClientCommand))]

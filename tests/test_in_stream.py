@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.commands import SessionUpdateCommand, TurnCreateCommand
 from pipeline.errors import InputError
-from pipeline.events import Engine, SessionUpdateCommand, TurnCreateCommand
+from pipeline.events import Engine
 from pipeline.gateway.attempts import Target
 from pipeline.gateway.instream import InStream, Means
 from pipeline.gateway.records import Log

@@ -5,8 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from pipeline.errors import GatewayLost, InputError, SttLost, SttRefused
-from pipeline.events import (
+from pipeline.commands import (
     PlaybackReportCommand,
     ResponseCancelCommand,
     ResponseCreateCommand,
@@ -14,6 +13,7 @@ from pipeline.events import (
     TurnCommitCommand,
     TurnCreateCommand,
 )
+from pipeline.errors import GatewayLost, InputError, SttLost, SttRefused
 from pipeline.speech import SpeechBegan, StreamLost, Transcript
 from tests.support.stage import Stage, turn
 

@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
+from pipeline.commands import TurnCreateCommand
 from pipeline.errors import InputError
-from pipeline.events import TurnCreateCommand
 from pipeline.stt.silence import Silence
 from tests.support.stage import Stage, turn
 

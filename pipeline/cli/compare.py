@@ -15,9 +15,10 @@ from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.output import progress
 from pipeline.cli.variants import Variant, check_names, spelled_out, variants_of
 from pipeline.cli.wording import took
+from pipeline.commands import StartCommand
 from pipeline.configuration import load
 from pipeline.errors import PipelineError, SettingsError
-from pipeline.events import Frame, StartCommand, decode_event
+from pipeline.events import Frame, decode_event
 from pipeline.plan import plan, prompts_of
 from pipeline.requests.instream import adapted
 from pipeline.settings import Policy, Prompt, Settings

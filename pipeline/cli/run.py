@@ -22,10 +22,10 @@ from pipeline.cli.output import Item, printer, printing, progress
 from pipeline.cli.scene import Discarded
 from pipeline.cli.source import Wish, open_source
 from pipeline.cli.stored import NOT_YET, ask, planned_over
+from pipeline.commands import Encoding, StartCommand
 from pipeline.configuration import load
 from pipeline.defaults import STORED_PROMPTS
 from pipeline.errors import SettingsError
-from pipeline.events import Encoding, StartCommand
 from pipeline.plan import Plan, plan
 from pipeline.requests.response import CallReport
 from pipeline.session import Session

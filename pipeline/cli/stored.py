@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from pipeline.audio.sources import FileSource
 from pipeline.cli.output import printer, printing, progress
 from pipeline.cli.wording import took
+from pipeline.commands import ResponseCreateCommand, StartCommand
 from pipeline.engines import Choice
 from pipeline.errors import SettingsError
-from pipeline.events import ResponseCreateCommand, StartCommand
 from pipeline.plan import Plan, plan
 from pipeline.requests.prompt import speaks_of_turns
 from pipeline.settings import Prompt, Settings

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pipeline.events import ControlCommand, StartCommand, SubscribeCommand, encode
+from pipeline.commands import ControlCommand, StartCommand, SubscribeCommand
+from pipeline.events import encode
 from pipeline.hub.examples import examples
 from pipeline.hub.protocol import CloseCode
 from pipeline.hub.schemas import COMMANDS, EVENTS, REF, Schema, schemas, type_name

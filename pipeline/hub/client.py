@@ -13,8 +13,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from pipeline.commands import ControlCommand
 from pipeline.errors import SubscribeError
-from pipeline.events import ControlCommand, ServerEvent, Unknown, decode_event, encode
+from pipeline.events import ServerEvent, Unknown, decode_event, encode
 from pipeline.hosts import is_loopback
 from pipeline.hub.protocol import may_reconnect
 from pipeline.hub.resume import Gap, Resume

@@ -8,8 +8,9 @@ import anyio
 import msgspec
 from msgspec import Struct
 
+from pipeline.commands import ControlCommand, SubscribeCommand, decode_command
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import ControlCommand, SubscribeCommand, decode_command, type_of
+from pipeline.events import type_of
 from pipeline.hub.fanout import Sink, Subscriber, Topic, Topics
 from pipeline.hub.grants import ANYBODY, EVERY, Grant
 from pipeline.hub.limits import Bucket, Crowd

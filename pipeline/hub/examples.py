@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from pipeline import commands as c
 from pipeline import events as e
 
 SESSION = "s_3f9c2a51d0b7e846"
@@ -49,21 +50,21 @@ _TOLD: Sequence[e.Event] = (
     e.SessionResync(reason="slow", state=e.SessionState(responses=({"response_id": FIRST},))),
     e.SessionEnded(reason="source_ended", totals=e.Totals(turns=1, responses=2, cancelled=1)),
 )
-_SAID: Sequence[e.Command] = (
-    e.SubscribeCommand(session_id=SESSION, after_seq=0),
-    e.StartCommand(audio=e.AudioFormat(sample_rate=48000)),
-    e.TurnCommitCommand(),
-    e.TurnCreateCommand(text="What time is it?"),
-    e.ResponseCancelCommand(response_id=FIRST),
-    e.ResponseCreateCommand(prompt="reply"),
-    e.SessionUpdateCommand(vars={"caller": "Ada"}),
-    e.PlaybackReportCommand(response_id=FIRST, characters=9),
-    e.ToolResultCommand(call_id="c_1", result={"seat": "12A"}),
-    e.SessionEndCommand(),
+_SAID: Sequence[c.Command] = (
+    c.SubscribeCommand(session_id=SESSION, after_seq=0),
+    c.StartCommand(audio=c.AudioFormat(sample_rate=48000)),
+    c.TurnCommitCommand(),
+    c.TurnCreateCommand(text="What time is it?"),
+    c.ResponseCancelCommand(response_id=FIRST),
+    c.ResponseCreateCommand(prompt="reply"),
+    c.SessionUpdateCommand(vars={"caller": "Ada"}),
+    c.PlaybackReportCommand(response_id=FIRST, characters=9),
+    c.ToolResultCommand(call_id="c_1", result={"seat": "12A"}),
+    c.SessionEndCommand(),
 )
 
 
-def examples() -> Sequence[e.Event | e.Command]:
+def examples() -> Sequence[e.Event | c.Command]:
     """Return them; the events have the places that a log would give them."""
     placed = [
         replace(event, seq=seq, session_id=SESSION, epoch=1, t=100 * seq, ts="2026-11-23T09:00:00Z")

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from pipeline import events
-from pipeline.events import Command
+from pipeline import commands, events
+from pipeline.commands import Command
 from pipeline.hub.protocol import CloseCode, Goodbye
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
@@ -13,16 +13,16 @@ EVERY = "*"  #: in place of a session's id
 #: The scope that each command asks for, wherever it may be sent: what feeds a session, what
 #: listens, what steers it or spends its quota. A command that is not here is nobody's.
 NEEDS: Mapping[type[Command], str] = {
-    events.SubscribeCommand: "subscribe",
-    events.StartCommand: "ingest",
-    events.SessionEndCommand: "ingest",
-    events.TurnCommitCommand: "ingest",
-    events.TurnCreateCommand: "ingest",
-    events.ResponseCancelCommand: "control",
-    events.ResponseCreateCommand: "control",
-    events.SessionUpdateCommand: "control",
-    events.PlaybackReportCommand: "control",
-    events.ToolResultCommand: "control",
+    commands.SubscribeCommand: "subscribe",
+    commands.StartCommand: "ingest",
+    commands.SessionEndCommand: "ingest",
+    commands.TurnCommitCommand: "ingest",
+    commands.TurnCreateCommand: "ingest",
+    commands.ResponseCancelCommand: "control",
+    commands.ResponseCreateCommand: "control",
+    commands.SessionUpdateCommand: "control",
+    commands.PlaybackReportCommand: "control",
+    commands.ToolResultCommand: "control",
 }
 
 

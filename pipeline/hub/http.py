@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from pipeline.events import SubscribeCommand
+from pipeline.commands import SubscribeCommand
 from pipeline.hosts import is_loopback
 from pipeline.hub.protocol import CloseCode, Goodbye
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from pipeline.commands import SubscribeCommand
 from pipeline.errors import SubscribeError
 from pipeline.events import (
     ErrorEvent,
@@ -12,7 +13,6 @@ from pipeline.events import (
     ServerEvent,
     SessionEnded,
     SessionResync,
-    SubscribeCommand,
     Unknown,
 )
 

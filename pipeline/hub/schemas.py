@@ -6,15 +6,8 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from pipeline.events import (
-    ClientCommand,
-    Command,
-    ErrorEvent,
-    Event,
-    Heartbeat,
-    ServerEvent,
-    SessionResync,
-)
+from pipeline.commands import ClientCommand, Command
+from pipeline.events import ErrorEvent, Event, Heartbeat, ServerEvent, SessionResync
 
 Schema = dict[str, Any]
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from pipeline.events import ClientCommand, ControlCommand, Frame, StartCommand
+from pipeline.commands import ClientCommand, ControlCommand, StartCommand
+from pipeline.events import Frame
 from pipeline.hub.fanout import Topic, Topics
 
 

@@ -7,8 +7,9 @@ import anyio
 import anyio.lowlevel
 from msgspec.structs import replace
 
+from pipeline.commands import SessionEndCommand, StartCommand
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import Frame, SessionEndCommand, StartCommand
+from pipeline.events import Frame
 from pipeline.hub.conversation import FIRST_MESSAGE, Commands, Errors, House, Peer, Replies, push
 from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.hub.grants import Grant

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import anyio
 
+from pipeline.commands import StartCommand
 from pipeline.errors import InputError
-from pipeline.events import StartCommand
 from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import LiveSession
 

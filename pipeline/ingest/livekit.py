@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.events import AudioFormat, ClientCommand, Frame, StartCommand
+from pipeline.commands import AudioFormat, ClientCommand, StartCommand
+from pipeline.events import Frame
 from pipeline.ingest.opening import ADDRESS, number, opening
 from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size
 from pipeline.ingest.reading import read

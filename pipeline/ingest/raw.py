@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.errors import InputError
-from pipeline.events import (
+from pipeline.commands import (
     AudioFormat,
     ClientCommand,
-    Frame,
     SessionEndCommand,
     StartCommand,
     SubscribeCommand,
     decode_command,
 )
+from pipeline.errors import InputError
+from pipeline.events import Frame
 from pipeline.ingest.opening import ADDRESS, check_session_id
 from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size, expand
 

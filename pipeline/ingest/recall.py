@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.events import AudioFormat, ClientCommand, Frame, StartCommand
+from pipeline.commands import AudioFormat, ClientCommand, StartCommand
+from pipeline.events import Frame
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_size, samples_from_base64
 from pipeline.ingest.reading import read

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.errors import InputError
-from pipeline.events import (
+from pipeline.commands import (
     ClientCommand,
-    Frame,
     PlaybackReportCommand,
     ResponseCancelCommand,
     TurnCreateCommand,
-    encode,
 )
+from pipeline.errors import InputError
+from pipeline.events import Frame, encode
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.reading import read
 from pipeline.ingest.speech import Speech

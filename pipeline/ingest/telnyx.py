@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from pipeline.commands import AudioFormat, ClientCommand, SessionEndCommand
 from pipeline.errors import InputError
-from pipeline.events import AudioFormat, ClientCommand, Frame, SessionEndCommand, encode
+from pipeline.events import Frame, encode
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_rate, check_size, expand, from_base64, to_mulaw
 from pipeline.ingest.reading import read

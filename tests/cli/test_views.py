@@ -9,7 +9,14 @@ from pipeline.cli.lines import LineView
 from pipeline.cli.live import LiveView, drawn
 from pipeline.cli.output import JsonLines, Viewed
 from pipeline.cli.scene import Discarded, Scene
-from pipeline.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
+from pipeline.events import (
+    ErrorDetail,
+    ErrorEvent,
+    Frame,
+    ServerEvent,
+    encode,
+    type_of,
+)
 from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
 
 

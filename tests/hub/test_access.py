@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from pipeline.events import ClientCommand, Command, SessionUpdateCommand
+from pipeline.commands import ClientCommand, Command, SessionUpdateCommand
 from pipeline.hub.access import Access, is_audio, scope_of, session_in
 from pipeline.hub.grants import NEEDS, NOBODY, SCOPES, Grant
 from pipeline.hub.protocol import CloseCode, Goodbye

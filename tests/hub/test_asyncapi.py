@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from pipeline.events import Unknown, decode_command, decode_event, encode, type_of
+from pipeline.commands import decode_command
+from pipeline.events import Unknown, decode_event, encode, type_of
 from pipeline.hub.asyncapi import document
 from pipeline.hub.examples import examples
 from pipeline.hub.schemas import COMMANDS, EVENTS, type_name

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from pipeline.events import Event, Frame, ResponseDelta, ResponseDone, SessionState, decode_event
+from pipeline.events import (
+    Event,
+    Frame,
+    ResponseDelta,
+    ResponseDone,
+    SessionState,
+    decode_event,
+)
 from pipeline.hub import fanout, protocol
 from pipeline.hub.fanout import Subscriber, Subscription, Topic
 from pipeline.hub.protocol import Cursor, Filter, text_frame

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.commands import AudioFormat, StartCommand
 from pipeline.errors import InputError
-from pipeline.events import AudioFormat, StartCommand
 from pipeline.hub.service import Adapter
 from pipeline.ingest.attendee import AttendeeAdapter
 from pipeline.ingest.livekit import LiveKitAdapter

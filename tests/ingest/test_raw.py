@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.commands import AudioFormat, SessionEndCommand, StartCommand
 from pipeline.errors import InputError
-from pipeline.events import AudioFormat, SessionEndCommand, StartCommand
 from pipeline.ingest.pcm import Mixer, expand
 from pipeline.ingest.raw import RawAdapter
 from tests.ingest.garbage import complaint, garbage

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
-from pipeline.events import (
-    Frame,
+from pipeline.commands import (
     PlaybackReportCommand,
     ResponseCancelCommand,
     StartCommand,
     TurnCreateCommand,
 )
+from pipeline.errors import InputError
+from pipeline.events import Frame
 from pipeline.ingest.relay import RelayAdapter
 from pipeline.ingest.signature import HEADER, TwilioGuard, sign
 from tests.ingest.garbage import complaint, garbage

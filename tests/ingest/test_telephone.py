@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.commands import AudioFormat, ClientCommand, SessionEndCommand, StartCommand
 from pipeline.errors import InputError
-from pipeline.events import AudioFormat, ClientCommand, SessionEndCommand, StartCommand
 from pipeline.hub.service import Adapter
 from pipeline.ingest.telnyx import TelnyxAdapter
 from pipeline.ingest.twilio import TwilioAdapter

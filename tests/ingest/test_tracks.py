@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.commands import AudioFormat, SessionEndCommand, StartCommand
 from pipeline.errors import InputError
-from pipeline.events import AudioFormat, SessionEndCommand, StartCommand
 from pipeline.ingest.pcm import expand
 from pipeline.ingest.telnyx import TelnyxAdapter
 from pipeline.ingest.tracks import Tracks

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.events import ResponseDelta, ResponseDone, SessionEnded, Unknown, decode_event
+from pipeline.events import (
+    ResponseDelta,
+    ResponseDone,
+    SessionEnded,
+    Unknown,
+    decode_event,
+)
 from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events, stored_sessions
 

@@ -9,7 +9,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.events import ResponseCreated, ResponseDelta, StartCommand
+from pipeline.commands import StartCommand
+from pipeline.events import ResponseCreated, ResponseDelta
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.settings import ServeSettings

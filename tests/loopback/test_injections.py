@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 
-from pipeline.events import TurnCreateCommand as Turn
+from pipeline.commands import TurnCreateCommand as Turn
 from pipeline.events import encode
 from pipeline.settings import ToolSettings
 from tests.loopback.test_service import service

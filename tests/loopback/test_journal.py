@@ -11,8 +11,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
+from pipeline.commands import StartCommand
 from pipeline.errors import SttError
-from pipeline.events import StartCommand, Unknown
+from pipeline.events import Unknown
 from pipeline.hub.client import connect
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter

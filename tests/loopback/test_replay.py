@@ -9,7 +9,13 @@ import anyio
 import pytest
 from websockets.asyncio.client import connect as connect_websocket
 
-from pipeline.events import ResponseCreated, ResponseDelta, SessionEnded, SpeechStartedEvent, Totals
+from pipeline.events import (
+    ResponseCreated,
+    ResponseDelta,
+    SessionEnded,
+    SpeechStartedEvent,
+    Totals,
+)
 from pipeline.hub.fanout import Topic
 from pipeline.hub.server import Hub, serve
 from pipeline.journal.durable import DurableJournal, Keeping

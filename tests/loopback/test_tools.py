@@ -10,7 +10,8 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 
 from pipeline import connect as follow
-from pipeline.events import ErrorEvent, ResponseToolCall, ToolResultCommand
+from pipeline.commands import ToolResultCommand
+from pipeline.events import ErrorEvent, ResponseToolCall
 from pipeline.settings import ToolSettings
 from tests.loopback.test_js_client import words
 from tests.loopback.test_service import service

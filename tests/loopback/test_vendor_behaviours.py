@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.cli.start import leaves
+from pipeline.commands import SessionUpdateCommand, StartCommand
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
 from pipeline.events import (
     ErrorEvent,
@@ -19,8 +20,6 @@ from pipeline.events import (
     ResponseDone,
     ServerEvent,
     SessionEnded,
-    SessionUpdateCommand,
-    StartCommand,
     TurnCompleted,
     Unknown,
     decode_event,

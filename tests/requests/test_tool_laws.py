@@ -4,7 +4,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pipeline.completions import Finished, Message, TextDelta
-from pipeline.events import ResponseCreated, ResponseDone, ResponseToolCall, ResponseToolResult
+from pipeline.events import (
+    ResponseCreated,
+    ResponseDone,
+    ResponseToolCall,
+    ResponseToolResult,
+)
 from pipeline.requests.tools import STILL_RUNNING
 from pipeline.speech import TurnChanged, TurnPaused
 from tests.requests.test_tools import STOP, Caller

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from pipeline.completions import CompletionRequest, Finished, Message, Piece, TextDelta, Usage
-from pipeline.events import Event, ResponseDone, ResponseToolCall, ResponseToolResult, encode
+from pipeline.events import (
+    Event,
+    ResponseDone,
+    ResponseToolCall,
+    ResponseToolResult,
+    encode,
+)
 from pipeline.requests.budget import Budget
 from pipeline.requests.desk import Desk
 from pipeline.requests.ledger import Ledger

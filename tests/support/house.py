@@ -3,18 +3,20 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from pipeline.errors import InputError, PipelineError
-from pipeline.events import (
+from pipeline.commands import (
     ClientCommand,
     ControlCommand,
+    StartCommand,
+    TurnCreateCommand,
+)
+from pipeline.errors import InputError, PipelineError
+from pipeline.events import (
     Engine,
     Event,
     SessionCreated,
     SessionEnded,
-    StartCommand,
     Totals,
     TurnCompleted,
-    TurnCreateCommand,
 )
 from pipeline.hub.fanout import Topic, Topics
 from pipeline.hub.protocol import CloseCode, Goodbye

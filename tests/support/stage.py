@@ -16,10 +16,7 @@ from pipeline.channels import Channels
 from pipeline.completions import Accepted, CompletionRequest, Finished, Form, Piece, TextDelta
 from pipeline.equipment import Equipment, Hear, Observe, OnEvent, SpeechToText
 from pipeline.errors import GatewayLost
-from pipeline.events import (
-    Engine,
-    Frame,
-)
+from pipeline.events import Engine, Frame
 from pipeline.hub.fanout import Topic, Topics
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.requests.budget import Budget
