@@ -14,7 +14,6 @@ from pipeline.events import (
     ResponseSentence,
 )
 from pipeline.requests.budget import WINDOW
-from pipeline.requests.history import MOST_UNANSWERED
 from pipeline.requests.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
 from pipeline.settings import Prompt
 from pipeline.speech import TurnEnded
@@ -101,8 +100,7 @@ class Watched:
             return []
         newest = {turn: told for told in self.told.values() for turn in told.turns}
         over = self.past(supersedes=supersedes)
-        unheard = (turn for turn, told in newest.items() if told in over and not told.heard)
-        return sorted(unheard)[-MOST_UNANSWERED:]
+        return sorted(turn for turn, told in newest.items() if told in over and not told.heard)
 
 
 class Oracle:

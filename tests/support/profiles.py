@@ -21,7 +21,7 @@ def load() -> None:
     settings.register_profile(
         "long",
         max_examples=5000,
-        stateful_step_count=80,
+        stateful_step_count=60,  # a history carries 64 unanswered turns along, the oracle all
         deadline=None,
         phases=PHASES,
         print_blob=True,
