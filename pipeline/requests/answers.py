@@ -193,6 +193,7 @@ class Answers:
         response.over = True
         response.ended_at = now
         response.request_id = error.request_id or response.request_id
+        response.refused = error.status is not None and not response.has_begun
         if response is self.guess:
             return self.discard("failed", now, learn=False)
         if has_no_room and self._turns_to_sibling(response, now):
@@ -206,14 +207,13 @@ class Answers:
         No model gets the same request twice, so this ends.
         """
         models, asked = models_of(self._prompt, self._desk), response.request.model
-        said = response.gathered is not None or len(response.text) > response.asked_on_at
-        if said or asked not in models:
+        if response.has_begun or asked not in models:
             return False
         model = self._desk.budget.admit(models[models.index(asked) + 1 :], now)
         if model is None:
             return False
         response.model, response.request = model, replace(response.request, model=model)
-        response.over, response.ended_at = False, None
+        response.over, response.ended_at, response.refused = False, None, False
         return True
 
     # --- endings -----------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class Response:
         "prices",
         "published_at",
         "reader",
+        "refused",
         "replies",
         "request",
         "request_id",
@@ -77,6 +78,7 @@ class Response:
         self.supersedes: str | None = None
         self.text = ""  # all that came; of a live response all of it is published
         self.finished: Finished | None = None
+        self.refused = False  # by the server, which had said nothing: no tokens were spent on it
         self.over = False  # the call has returned: there is nothing left to cancel
         self.request_id: str | None = None
         self.host: str | None = None
@@ -97,6 +99,11 @@ class Response:
         self.round: Round | None = None  # tool calls under way
         self.rounds = 0  # of tool calls so far
         self.asked_on_at = 0  # characters of text that were there when it was asked on
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the reply that is coming has brought anything."""
+        return self.gathered is not None or len(self.text) > self.asked_on_at
 
     @property
     def asked_text(self) -> str:
@@ -120,7 +127,7 @@ class Response:
     def _usage(self) -> TokenUsage:
         finished = self.finished
         told: Usage | None = finished.usage if finished else None
-        if told is None and self.sent_at is None:
+        if told is None and (self.sent_at is None or self.refused):
             return TokenUsage(0, 0, estimated=False)
         used = told or estimate(self.request, len(self.text) - self.asked_on_at)
         prices = (finished and finished.prices) or self.prices
