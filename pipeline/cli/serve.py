@@ -21,6 +21,7 @@ from pipeline.configuration import find_key, load
 from pipeline.errors import JournalError
 from pipeline.events import encode
 from pipeline.hub.http import Page, text_page
+from pipeline.hub.listening import check_host
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
@@ -70,6 +71,8 @@ async def serve(
     settings = load(config, os.environ, overrides)
     planned = plan(settings, os.environ)
     access = access_of(settings.serve, os.environ, now=datetime.now(UTC).timestamp())
+    if access is None:
+        check_host(settings.serve.host)  # before the engines start, which takes a while
     hint = token_hint(settings.serve.tokens)
     webhooks = hooks_of(settings, os.environ)
     async with onlookers(settings, os.environ) as looking_on:

@@ -85,6 +85,7 @@ async def test_each_command_explains_itself() -> None:
         (["run", "a.wav", "--prompt", "rply"], "error: --prompt: no prompt 'rply'; did you mean"),
         (["run", "a.wav", "--config", "no.toml"], "error: no.toml: cannot be read: No such file"),
         (["run", "a.wav", "--config", "odd.toml"], "error: odd.toml: serve.prot: no such setting"),
+        (["serve", "--host", "0.0.0.0"], "error: not listening on 0.0.0.0 without a token:"),
         (["watch", "http://x"], "error: http://x: expected ws://HOST:PORT"),
     ],
 )
