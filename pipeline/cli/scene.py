@@ -26,6 +26,7 @@ from pipeline.events import (
     TurnCompleted,
     TurnRevisedEvent,
     TurnUpdated,
+    encode,
 )
 
 
@@ -150,7 +151,7 @@ class Scene:
         match event:
             case TurnUpdated() | TurnCompleted() | TurnRevisedEvent():
                 self._turn(event)
-            case ResponseCreated() | ResponseDelta() | ResponseDone():
+            case ResponseCreated() | ResponseDelta() | ResponseJsonPartial() | ResponseDone():
                 self._answer(event)
             case ResponseToolCall() | ResponseToolResult():
                 self._tool(event)
@@ -186,7 +187,9 @@ class Scene:
     def _turn_row(self, turn: int) -> TurnRow | None:
         return next((r for r in self.rows if isinstance(r, TurnRow) and r.turn == turn), None)
 
-    def _answer(self, event: ResponseCreated | ResponseDelta | ResponseDone) -> None:
+    def _answer(
+        self, event: ResponseCreated | ResponseDelta | ResponseJsonPartial | ResponseDone
+    ) -> None:
         if isinstance(event, ResponseCreated):
             self.rows.insert(
                 self._place_of(event.turns),
@@ -204,6 +207,9 @@ class Scene:
             return
         if isinstance(event, ResponseDelta):
             row.text += event.delta
+            return
+        if isinstance(event, ResponseJsonPartial):
+            row.text = encode(event.value).decode()
             return
         row.done, row.settled, row.text = event, True, event.text
         row.ending = wording.ending(event, overtaken_by=self._overtaker(row))
@@ -269,7 +275,6 @@ class Scene:
         | SttResumed
         | SpeechStartedEvent
         | ResponseSentence
-        | ResponseJsonPartial
         | Heartbeat
         | ErrorEvent,
     ) -> None:
@@ -280,7 +285,7 @@ class Scene:
                 said = NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
             case ErrorEvent():
                 said = NoteRow(event.t, event.error.message, "error")
-            case SpeechStartedEvent() | ResponseSentence() | ResponseJsonPartial() | Heartbeat():
+            case SpeechStartedEvent() | ResponseSentence() | Heartbeat():
                 return
             case _:
                 assert_never(event)

@@ -6,6 +6,7 @@ from pipeline.cli.scene import AnswerRow, NoteRow, Row, Scene, TurnRow
 from pipeline.events import (
     ErrorDetail,
     ErrorEvent,
+    ResponseJsonPartial,
     ServerEvent,
     SttResumed,
     TurnRevisedEvent,
@@ -62,6 +63,15 @@ def test_the_text_of_an_answer_grows_by_its_deltas_and_ends_as_its_ending_says()
     assert row.text == "Good"
     scene.feed(done("r1", "Good."))
     assert (row.text, row.ending, row.settled) == ("Good.", "", True)
+
+
+def test_an_answer_in_json_shows_the_object_so_far() -> None:
+    grows = [
+        ResponseJsonPartial(response_id="r1", value=value) for value in ({"a": "o"}, {"a": "one"})
+    ]
+    (row,) = scene_of(asked("r1", 1), *grows).rows
+    assert isinstance(row, AnswerRow)
+    assert row.text == '{"a":"one"}'
 
 
 def test_a_superseded_answer_says_by_which_turn() -> None:

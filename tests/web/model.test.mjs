@@ -121,6 +121,17 @@ test("a tool is told with its arguments and its result, a refused call by its re
   ]);
 });
 
+test("an answer in JSON shows the object so far", () => {
+  const partial = (value) => ({ type: "response.output_json.partial", response_id: "r1", value });
+  const model = modelOf(
+    turn(1, "a"),
+    created("r1", [1]),
+    partial({ a: "o" }),
+    partial({ a: "one" }),
+  );
+  assert.equal(model.responses.get("r1").text, '{"a":"one"}');
+});
+
 test("other endings say what they are", () => {
   const model = modelOf(
     turn(1, "a"),

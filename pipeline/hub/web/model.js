@@ -195,7 +195,9 @@ const APPLY = {
     this.responseOf(event).text += event.delta;
   },
   "response.output_json.partial"(event) {
-    this.responseOf(event).json = event.value;
+    const response = this.responseOf(event);
+    response.json = event.value;
+    response.text = JSON.stringify(event.value);
   },
   "response.tool_call"(event) {
     const { call_id: id, name } = event;
