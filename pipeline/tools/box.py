@@ -169,7 +169,10 @@ class Box:
             raise SettingsError(f"prompts.{prompt}.tools: two tools are called {name}")
         if name not in self._offers:
             self._sources[name] = listed
-            self._offers[name] = self._made(name, settings or ToolSettings(function=listed))
+            try:
+                self._offers[name] = self._made(name, settings or ToolSettings(function=listed))
+            except SettingsError as error:
+                raise SettingsError(f"prompts.{prompt}.tools: {error}") from error
         return self._offers[name]
 
     def _made(self, name: str, settings: ToolSettings) -> Offer:

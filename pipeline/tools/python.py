@@ -52,7 +52,7 @@ def _found(where: str) -> Callable[..., Any]:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise SettingsError(f"no function {where}: {error}") from error
+        raise SettingsError(f"no function {where}, here or among packages: {error}") from error
     if not callable(found):
         raise SettingsError(f"{where} is no function")
     return cast("Callable[..., Any]", found)

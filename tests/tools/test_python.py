@@ -72,7 +72,7 @@ async def test_the_sample_tool_looks_an_order_up() -> None:
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("nowhere:find", "no function nowhere:find"),
+        ("nowhere:find", "no function nowhere:find, here or among packages: No module"),
         (f"{__name__}:nothing", "no function"),
         (f"{__name__}:run_of.__doc__", "is no function"),
         (f"{__name__}:no_hint", "'n' has no type hint"),
@@ -90,6 +90,11 @@ def test_what_is_no_tool_is_refused(where: str, said: str) -> None:
         (Prompt(tools=("lookup",)), ToolSettings(), r"no \[tools.lookup\]; there is other"),
         (Prompt(tools=("other",), tool_choice="none?"), ToolSettings(kind="client"), "tool_choice"),
         (Prompt(tools=("other",)), ToolSettings(kind="http", url="orders"), "no http://"),
+        (
+            Prompt(tools=("nowhere:find",)),
+            ToolSettings(),
+            "prompts.reply.tools: no function nowhere",
+        ),
         (Prompt(tools=("other",)), ToolSettings(kind="client", schema={"type": 5}), "its schema"),
     ],
 )
