@@ -12,7 +12,8 @@ export interface Place {
 export interface ConnectionOptions {
   /**
    * A token, where the server has tokens; or a function that gets one for each connection, as
-   * signed ones ask for.
+   * signed ones ask for. What it throws while coming back is a failed try, unless it is a
+   * PipelineError with a code.
    */
   token?: string | (() => string | Promise<string>);
   /** Seconds of trying to come back; 60 unless set. */

@@ -29,7 +29,7 @@ BACKOFF_MOST = 5.0
 MAX_EVENT = 1 << 24  #: bytes; a whole session's state may be long
 
 #: a bearer token, or what gets one for each connection: a signed one opens only one
-Token = str | Callable[[], Awaitable[str]]
+Token = str | Callable[[], str | Awaitable[str]]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Events:
 
     async def open(self) -> None:
         """Connect and say what is wanted. Raises ``SubscribeError`` when that fails."""
-        token = self._token if isinstance(self._token, str) else await self._token()
+        token = await self._bearer()
         try:
             self._socket = await connect_websocket(
                 self._url,
@@ -95,6 +95,16 @@ class Events:
                 f"cannot subscribe at {self._url}: {str(error) or type(error).__name__};"
                 " is the server running?"
             ) from error
+
+    async def _bearer(self) -> str:
+        """Return the token of the next connection."""
+        if isinstance(self._token, str):
+            return self._token
+        try:
+            made = self._token()
+            return made if isinstance(made, str) else await made
+        except Exception as error:  # whatever it asks, and however that fails
+            raise SubscribeError(f"there is no token for {self._url}: {error}") from error
 
     async def send(self, command: ControlCommand) -> None:
         """Steer a session that is followed: return a tool's result, call a response off, ...
@@ -126,6 +136,10 @@ class Events:
                 code=closed.rcvd.code,
             ) from closed
 
+    def _is_final(self, status: int | None) -> bool:
+        """Whether a handshake refused with ``status`` will be the next time, too."""
+        return status == 403 or (status == 401 and isinstance(self._token, str))
+
     async def _return(self, cause: str) -> None:
         """Connect again, with growing pauses, for as long as ``patience`` lasts."""
         logger.info("%s: %s; coming back", self._url, cause)
@@ -138,7 +152,7 @@ class Events:
             try:
                 await self.open()
             except SubscribeError as error:
-                if error.code in (401, 403) or anyio.current_time() > deadline:
+                if self._is_final(error.code) or anyio.current_time() > deadline:
                     raise
             else:
                 return
@@ -158,7 +172,7 @@ async def connect(  # noqa: PLR0913 - keywords, each with a default
 
     ``after_seq`` is 0 for everything from the start, absent for what comes from now on;
     ``events`` are globs of event types; ``token`` goes as the bearer token, or gets one
-    for each connection; a ``SubscribeError`` that it raises while coming back is taken for a
+    for each connection, at once or awaited; what it raises while coming back is taken for a
     failed try. A lost connection is taken up again where it broke. Raises ``SubscribeError``
     when the server cannot be reached, or refuses.
     """

@@ -228,39 +228,62 @@ async def test_the_command_prints_a_token_that_the_server_takes() -> None:
         assert (done.code, "there is no key to sign with" in done.err) == (2, True)
 
 
-async def test_the_python_client_asks_for_a_token_for_each_connection() -> None:
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_the_python_client_asks_for_a_token_for_each_connection(*, awaited: bool) -> None:
     async with serving() as stand:
         for _ in range(3):
             stand.session.say(ResponseDelta(response_id="r1", delta="a"))
-        asked: list[float] = []
+        first = stand.token(session_id="s1", lasts=0.3)
+        asked = 0
 
-        async def token() -> str:
-            asked.append(0.3 if not asked else 60)
-            if len(asked) == 2:
-                raise SubscribeError("who makes the tokens is not there")
-            return stand.token(session_id="s1", lasts=asked[-1])
+        def token() -> str:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                raise ConnectionError("who makes the tokens is not there")
+            return first if asked in (1, 3) else stand.token(session_id="s1")  # 3: a used one
+
+        async def token_awaited() -> str:
+            return token()
 
         async def end() -> None:
-            await until(lambda: len(asked) == 3)
+            await until(lambda: asked == 4)
             stand.session.end("client")
 
+        get = token_awaited if awaited else token
         got: list[int] = []
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
-            async with connect(stand.hub.url, "s1", after_seq=0, token=token) as events:
+            async with connect(stand.hub.url, "s1", after_seq=0, token=get) as events:
                 got += [event.seq async for event in events if not isinstance(event, Unknown)]
         assert got == [1, 2, 3, 4]
+
+
+async def test_without_a_first_token_there_is_no_connection() -> None:
+    def token() -> str:
+        raise ConnectionError("who makes the tokens is not there")
+
+    async with serving() as stand:
+        with pytest.raises(SubscribeError, match=r"no token for .*: who makes the tokens"):
+            async with connect(stand.hub.url, "s1", token=token):
+                pass
+        options = json.dumps({"session": "s1", "tokens": [None]})
+        async with node("follow.mjs", stand.hub.url, options) as follow:
+            over = await follow.until(over=True)
+        assert over["error"] == "who makes the tokens is not there"
 
 
 async def test_the_javascript_client_asks_for_a_token_for_each_connection() -> None:
     async with serving() as stand:
         for _ in range(3):
             stand.session.say(ResponseDelta(response_id="r1", delta="a"))
-        tokens = [stand.token(session_id="s1", lasts=0.5), stand.token(session_id="s1")]
+        first, second = stand.token(session_id="s1", lasts=0.5), stand.token(session_id="s1")
+        tokens = [first, None, first, second]  # none can be had, and one that was used
         options = json.dumps({"session": "s1", "afterSeq": 0, "tokens": tokens})
         async with node("follow.mjs", stand.hub.url, options) as follow:
             await follow.until(seq=3)
-            await follow.until(state="waiting")  # its time is over
+            for _ in range(3):
+                await follow.until(state="waiting")
             await follow.until(state="live")
             stand.session.end("client")
             assert await follow.until(over=True) == {"over": True}

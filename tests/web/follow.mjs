@@ -11,7 +11,12 @@ const onState = (state) => {
   if (state === "paused") paused.resolve();
 };
 try {
-  if (tokens) wishes.token = async () => tokens.shift(); // another one for each connection
+  if (tokens)
+    wishes.token = async () => {
+      const token = tokens.shift(); // another one for each connection
+      if (token === null) throw new TypeError("who makes the tokens is not there");
+      return token;
+    };
   const events = connect(url, { ...wishes, onState });
   if (slow) await paused.promise;
   for await (const event of events) {

@@ -20,6 +20,7 @@ export class Subscription {
   #onState;
   #state = "connecting";
   #socket = null;
+  #welcome; // has been let in, so what fails now may pass
   #leaving = new AbortController();
 
   constructor(url, options = {}) {
@@ -27,6 +28,7 @@ export class Subscription {
     this.#url = address(url, "/v1/events");
     this.#token = token;
     this.#patience = patience * 1000;
+    this.#welcome = place !== undefined;
     this.#silence = (options.silence ?? SILENCE) * 1000;
     this.#resume = new Resume(session, { afterSeq, events, place });
     this.#feed = new Feed(options.onEvent);
@@ -124,7 +126,14 @@ export class Subscription {
   /** Be connected once; resolves with how it ended. */
   async #visit() {
     this.#say("connecting");
-    const token = await nextToken(this.#token);
+    let token;
+    try {
+      token = await nextToken(this.#token);
+    } catch (error) {
+      const isFinal = error instanceof PipelineError && error.code; // as who makes tokens says
+      if (!this.#welcome || isFinal) throw error;
+      return { code: 1006, cause: `no token: ${error.message}`, opened: true, heard: false };
+    }
     return new Promise((resolve, reject) => {
       if (this.#feed.isOver) return resolve({}); // closed meanwhile
       const socket = (this.#socket = dial(this.#url, token));
@@ -145,7 +154,7 @@ export class Subscription {
         if (owed && Date.now() - last > this.#silence) leave({ cause: "nothing was heard" });
       }, this.#silence / 6);
       socket.onopen = () => {
-        end.opened = true;
+        end.opened = this.#welcome = true;
         for (const command of this.#resume.commands()) socket.send(JSON.stringify(command));
         this.#say("live");
       };
