@@ -27,7 +27,7 @@ def dispatch(arguments: list[str]) -> int:
             sys.stdout.write(f"pipeline {__version__}\n")
             return 0
         case [name, *rest] if name in commands.COMMANDS:
-            from pipeline.cli.start import start  # heavy: only for a command that is run
+            from pipeline.cli.runner import start  # heavy: only for a command that is run
 
             return start(name, rest, debug=debug)
         case _:

@@ -20,14 +20,11 @@ from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from pipeline.app.plan import plan
+from pipeline.app.startup import open_app
 from pipeline.audio.pcm import Format
 from pipeline.audio.sources import play
-from pipeline.commands import StartCommand
-from pipeline.equipment import Hear
-from pipeline.hub import server
-from pipeline.plan import plan
-from pipeline.session import Session
-from pipeline.settings import (
+from pipeline.config.settings import (
     Interrupt,
     JournalSettings,
     LlmSettings,
@@ -37,9 +34,12 @@ from pipeline.settings import (
     Settings,
     SttSettings,
 )
-from pipeline.start import open_app
+from pipeline.hub import server
+from pipeline.interfaces.stt_client import Hear
+from pipeline.protocol.commands import StartCommand
+from pipeline.session.session import Session
+from pipeline.stt.assemblyai.endpoint import connection_for
 from pipeline.stt.client import SpeechToText
-from pipeline.stt.connection import connection_for
 
 ENV = os.environ
 #: what the harness counts are tokens, and response.done repeats them all

@@ -32,11 +32,11 @@ sys.path.insert(0, str(REPO))
 from bench_wer import PLACES, Recording, differences, edits, recordings, words_of  # noqa: E402
 
 from pipeline.audio.pcm import Format, Framer, mulaw_to_pcm  # noqa: E402
-from pipeline.local.child import start_engines  # noqa: E402
-from pipeline.settings import LocalSettings, SttSettings  # noqa: E402
-from pipeline.speech import Heard, StreamLost, StreamResumed, Transcript  # noqa: E402
+from pipeline.config.settings import LocalSettings, SttSettings  # noqa: E402
+from pipeline.embedded.process import start_engines  # noqa: E402
+from pipeline.interfaces.stt import Heard, StreamLost, StreamResumed, Transcript  # noqa: E402
+from pipeline.stt.assemblyai.endpoint import connection_for  # noqa: E402
 from pipeline.stt.client import SpeechToText  # noqa: E402
-from pipeline.stt.connection import connection_for  # noqa: E402
 from tests.support import FaultProxy, fault_proxy  # noqa: E402
 
 

@@ -20,14 +20,14 @@ from typing import Any
 import anyio
 import msgspec
 
-from pipeline.app import App
-from pipeline.commands import StartCommand
-from pipeline.events import Frame
-from pipeline.local.simulate import Simulation, simulate
-from pipeline.plan import plan
-from pipeline.requests.response import CallReport
-from pipeline.settings import LlmSettings, Prompt, Settings, SttSettings
-from pipeline.start import open_app
+from pipeline.app.app import App
+from pipeline.app.plan import plan
+from pipeline.app.startup import open_app
+from pipeline.config.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.interfaces.request_log import CallReport
+from pipeline.protocol.commands import StartCommand
+from pipeline.protocol.events import Frame
+from pipeline.simulator.serve import Simulation, simulate
 
 FRAME = bytes(1600)  #: 50 ms of silence
 LIMIT = 30  #: requests a minute: the vendor's default for a model

@@ -19,10 +19,10 @@ from typing import Any
 import anyio
 import httpx
 
-from pipeline.completions import CompletionRequest, Finished, Message, Reply
+from pipeline.config.settings import LlmSettings
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.transport import WarmTransport
-from pipeline.settings import LlmSettings
+from pipeline.gateway.http.transport import WarmTransport
+from pipeline.interfaces.llm import CompletionRequest, Finished, Message, Reply
 
 CANCELS = 10_000
 CALLERS = 100

@@ -19,10 +19,10 @@ from typing import Any
 import anyio
 import httpx
 
-from pipeline.completions import CompletionRequest, Finished, Message, TextDelta
 from pipeline.gateway import wire
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.stream import ReplyReader
+from pipeline.interfaces.llm import CompletionRequest, Finished, Message, TextDelta
 
 CALLS = 150  #: of each candidate, after a tenth as many to warm up
 TOKENS = 10

@@ -26,8 +26,8 @@ import anyio
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 
-from pipeline.local.child import Engines, start_engines
-from pipeline.settings import LocalSettings
+from pipeline.config.settings import LocalSettings
+from pipeline.embedded.process import Engines, start_engines
 
 FRAME = 0.050  #: seconds of audio per message
 REPO = Path(__file__).resolve().parent.parent

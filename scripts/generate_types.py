@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec import Struct, json
 
-from pipeline import commands, events
-from pipeline.hub.schemas import COMMANDS, EVENTS, REF, Schema, schemas
+from pipeline.protocol import commands, events
+from pipeline.protocol.json_schema import COMMANDS, EVENTS, REF, Schema, schemas
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "pipeline" / "hub" / "web" / "client.d.ts"

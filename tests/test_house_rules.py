@@ -54,13 +54,13 @@ def test_every_module_says_what_it_is() -> None:
 SECRET = re.compile(r"(^|_)(secret|token|password|signature|digest|bearer|key)($|_)")
 #: of the comparisons with such a word in them, those that hold no secret
 NO_SECRETS = {
-    "pipeline.hub.signed: token.count('.') == 2",
+    "pipeline.hub.auth.signed_tokens: token.count('.') == 2",
     "pipeline.journal.archive: page[0] == key",
-    "pipeline.local.scenario: key != servers[0]",
+    "pipeline.simulator.scenario: key != servers[0]",
     "pipeline.stt.stitch: _key(word.text) == _key(self._last)",
-    "pipeline.plan: settings.llm.key == LlmSettings().key",  # where it is to be found
-    "pipeline.upstream: settings.llm.key != LlmSettings().key",
-    "pipeline.plan: settings.stt.key == SttSettings().key",
+    "pipeline.app.plan: settings.llm.key == LlmSettings().key",  # where it is to be found
+    "pipeline.app.stt_clients: settings.llm.key != LlmSettings().key",
+    "pipeline.app.plan: settings.stt.key == SttSettings().key",
 }
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from pipeline.audio.pcm import Format
-from pipeline.commands import AudioFormat
 from pipeline.errors import InputError
+from pipeline.protocol.commands import AudioFormat
 
 MOST_CHANNELS = 8  #: heard apart: each is a connection of its own
 LONGEST_NAME = 64  #: characters

@@ -12,8 +12,8 @@ from anyio import to_thread
 
 from pipeline.audio.formats import format_of
 from pipeline.audio.pcm import SAMPLE_RATE, Format
-from pipeline.commands import AudioFormat
 from pipeline.errors import InputError
+from pipeline.protocol.commands import AudioFormat
 
 BLOCKS = 100  #: of 50 ms that may wait to be read; what comes on top is lost, and counted
 MUTE = 5.0  #: seconds without a block, then the device is gone: a silent one sends zeros

@@ -5,7 +5,7 @@ from bisect import bisect_left
 
 from msgspec import Struct
 
-from pipeline.commands import Encoding
+from pipeline.protocol.commands import Encoding
 
 SAMPLE_RATE = 16_000  #: hertz, of everything that is decoded here
 FRAME = 0.05  #: seconds; 50 ms is what the vendor recommends (message sequence, 2026-03)

@@ -12,8 +12,8 @@ from pipeline.audio.decode import AudioFile, open_audio
 from pipeline.audio.formats import format_of
 from pipeline.audio.pcm import Format, Framer, mulaw_to_pcm
 from pipeline.audio.resample import Resampler
-from pipeline.commands import AudioFormat
 from pipeline.errors import InputError
+from pipeline.protocol.commands import AudioFormat
 
 BATCH = 2.0  #: seconds decoded in one trip to a worker thread
 PIPE_BYTES = 65_536  #: at most so many in one read of a pipe: what Linux keeps in one

@@ -12,22 +12,22 @@ from anyio import to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.app import App
+from pipeline.app.app import App
+from pipeline.app.plan import Plan, plan
+from pipeline.app.startup import open_app
 from pipeline.audio.pcm import Format
-from pipeline.cli.access import access_of
-from pipeline.cli.output import progress
-from pipeline.completions import CompletionRequest, Message
-from pipeline.configuration import load
+from pipeline.cli.credentials import access_of
+from pipeline.cli.views.output import progress
+from pipeline.config.loading import load
+from pipeline.config.settings import JournalSettings, Settings
+from pipeline.embedded import weights
 from pipeline.errors import JournalError, PipelineError, RecordingError
-from pipeline.events import encode
 from pipeline.hub.listening import listen
-from pipeline.local import weights
-from pipeline.plan import Plan, plan
-from pipeline.recorded import folder_of
-from pipeline.settings import JournalSettings, Settings
-from pipeline.speech import Heard
-from pipeline.start import open_app
-from pipeline.tasks import plain_errors
+from pipeline.interfaces.llm import CompletionRequest, Message
+from pipeline.interfaces.stt import Heard
+from pipeline.protocol.events import encode
+from pipeline.runtime.tasks import plain_errors
+from pipeline.session.recording import folder_of
 
 LIVE = 30.0  #: seconds for each engine to answer
 FRAMES = 20  #: of silence, 50 ms each

@@ -8,21 +8,21 @@ from pathlib import Path
 import anyio
 from msgspec.structs import replace
 
-from pipeline.app import feed
+from pipeline.app.app import feed
+from pipeline.app.plan import plan, prompts_of
+from pipeline.app.startup import open_app
 from pipeline.audio.sources import FileSource
-from pipeline.cli.comparison import TIMES, Run, Tally, as_json, lines, middle_and_high
 from pipeline.cli.flags import choose_prompts, engine_overrides
-from pipeline.cli.output import progress
 from pipeline.cli.variants import Variant, check_names, spelled_out, variants_of
-from pipeline.cli.wording import took
-from pipeline.commands import StartCommand
-from pipeline.configuration import load
+from pipeline.cli.views.comparison import TIMES, Run, Tally, as_json, lines, middle_and_high
+from pipeline.cli.views.output import progress
+from pipeline.cli.views.wording import took
+from pipeline.config.loading import load
+from pipeline.config.settings import Policy, Prompt, Settings
 from pipeline.errors import PipelineError, SettingsError
-from pipeline.events import Frame, decode_event
-from pipeline.plan import plan, prompts_of
-from pipeline.requests.instream import adapted
-from pipeline.settings import Policy, Prompt, Settings
-from pipeline.start import open_app
+from pipeline.protocol.commands import StartCommand
+from pipeline.protocol.events import Frame, decode_event
+from pipeline.responses.in_stream_prompt import adapted
 
 
 async def compare(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from pipeline.cli import transcript
-from pipeline.cli.journals import journal_file, recordings
+from pipeline.cli.storage import journal_file, recordings
+from pipeline.cli.views import transcript
 from pipeline.errors import InputError, RecordingError, SettingsError
-from pipeline.events import decode_event
 from pipeline.journal.sqlite import stored_events
-from pipeline.recordings.reels import find, pieces
+from pipeline.protocol.events import decode_event
+from pipeline.recordings.files import find, pieces
 
 RENDERERS = {"srt": transcript.srt, "vtt": transcript.vtt, "md": transcript.markdown}
 

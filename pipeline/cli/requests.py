@@ -9,13 +9,13 @@ import httpx
 import msgspec
 from anyio import to_thread
 
-from pipeline.calls import CallRecord, Selection
+from pipeline.cli.credentials import token_of
 from pipeline.cli.flags import ago
-from pipeline.cli.journals import journal_file
-from pipeline.cli.tokens import token_of
-from pipeline.cli.wording import approximately, dollars, took
+from pipeline.cli.storage import journal_file
+from pipeline.cli.views.wording import approximately, dollars, took
 from pipeline.errors import InputError, SubscribeError
-from pipeline.journal.tables import stored_calls
+from pipeline.interfaces.request_log import CallRecord, Selection
+from pipeline.journal.request_log_sqlite import stored_calls
 
 PATH = "/v1/requests"
 PATIENCE = 10.0  #: seconds for a server's answer

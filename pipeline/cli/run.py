@@ -11,26 +11,26 @@ from anyio import to_thread
 from cyclopts import Parameter
 from msgspec.structs import replace
 
-from pipeline.app import App, feed
+from pipeline.app.app import App, feed
+from pipeline.app.plan import Plan, plan
+from pipeline.app.startup import open_app
 from pipeline.audio.formats import described
 from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.interrupt import interrupt_ends
-from pipeline.cli.output import Item, printer, printing, progress
-from pipeline.cli.scene import Discarded
 from pipeline.cli.source import Wish, open_source
 from pipeline.cli.stored import NOT_YET, ask, planned_over
-from pipeline.commands import Encoding, StartCommand
-from pipeline.configuration import load
-from pipeline.defaults import STORED_PROMPTS
+from pipeline.cli.views.output import Item, printer, printing, progress
+from pipeline.cli.views.timeline import Discarded
+from pipeline.config.default_prompts import STORED_PROMPTS
+from pipeline.config.loading import load
+from pipeline.config.settings import Policy, Prompt, Settings
 from pipeline.errors import SettingsError
-from pipeline.plan import Plan, plan
-from pipeline.requests.response import CallReport
-from pipeline.session import Session
-from pipeline.settings import Policy, Prompt, Settings
-from pipeline.start import open_app
+from pipeline.interfaces.request_log import CallReport
+from pipeline.protocol.commands import Encoding, StartCommand
+from pipeline.session.session import Session
 
 HONEST = (
     "the embedded model is tiny: it shows the loop, not the quality;"

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import anyio
 
-from pipeline.app import App
-from pipeline.calls import Selection
-from pipeline.cli.access import access_of, token_hint
+from pipeline.app.app import App
+from pipeline.app.plan import plan
+from pipeline.app.startup import open_app
+from pipeline.cli.credentials import access_of, token_hint
 from pipeline.cli.flags import engine_overrides, given_of
-from pipeline.cli.hooks import heads, hooks_of
 from pipeline.cli.interrupt import hurried
-from pipeline.cli.minting import minting
-from pipeline.cli.observing import onlookers
-from pipeline.cli.output import progress
 from pipeline.cli.run import headlines
-from pipeline.configuration import find_key, load
+from pipeline.cli.telemetry import onlookers
+from pipeline.cli.token_endpoint import minting
+from pipeline.cli.views.output import progress
+from pipeline.cli.webhook_settings import heads, hooks_of
+from pipeline.config.loading import find_key, load
+from pipeline.config.settings import Settings
 from pipeline.errors import JournalError
-from pipeline.events import encode
-from pipeline.hub.http import Page, text_page
+from pipeline.hub.http_requests import Page, text_page
 from pipeline.hub.listening import check_host
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
-from pipeline.plan import plan
-from pipeline.settings import Settings
-from pipeline.start import open_app
+from pipeline.interfaces.request_log import Selection
+from pipeline.protocol.events import encode
 
 RETRY = 5.0  #: seconds for the journal to note that deliveries are to be tried again
 

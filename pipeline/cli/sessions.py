@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 
-from pipeline.cli.journals import journal_file, recordings
+from pipeline.cli.storage import journal_file, recordings
 from pipeline.errors import JournalError
+from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
 from pipeline.journal.sqlite import StoredSession, erase_stored, stored_sessions
-from pipeline.journal.tables import OF_SESSION, SCHEMA
-from pipeline.recordings.reels import erase
+from pipeline.recordings.files import erase
 
 
 async def sessions(

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from pipeline.errors import InputError
-from pipeline.local.simulate import simulate as serve
+from pipeline.simulator.serve import simulate as serve
 
 
 async def simulate(

@@ -9,8 +9,8 @@ from pipeline.audio.microphone import Microphone
 from pipeline.audio.pcm import SAMPLE_RATE, Format
 from pipeline.audio.sources import FileSource, PipeSource, Source
 from pipeline.cli.commands import STANDARD_INPUT
-from pipeline.commands import AudioFormat, Encoding
 from pipeline.errors import SettingsError
+from pipeline.protocol.commands import AudioFormat, Encoding
 
 SAMPLE_RATES = range(8000, 96001)  #: hertz, that speech-to-text takes
 

@@ -10,18 +10,18 @@ from typing import Protocol
 import anyio
 from msgspec.structs import replace
 
+from pipeline.app.plan import Plan, plan
+from pipeline.app.startup import open_app
+from pipeline.app.stt_clients import transcripts
 from pipeline.audio.sources import FileSource
-from pipeline.cli.output import printer, printing, progress
-from pipeline.cli.wording import took
-from pipeline.commands import ResponseCreateCommand, StartCommand
-from pipeline.engines import Choice
+from pipeline.cli.views.output import printer, printing, progress
+from pipeline.cli.views.wording import took
+from pipeline.config.engine_choice import Choice
+from pipeline.config.settings import Prompt, Settings
 from pipeline.errors import SettingsError
-from pipeline.plan import Plan, plan
-from pipeline.requests.prompt import speaks_of_turns
-from pipeline.settings import Prompt, Settings
-from pipeline.start import open_app
-from pipeline.stored.transcripts import Uploading, Waiting
-from pipeline.upstream import transcripts
+from pipeline.protocol.commands import ResponseCreateCommand, StartCommand
+from pipeline.responses.prompt import speaks_of_turns
+from pipeline.stt.assemblyai.stored_transcripts import Uploading, Waiting
 
 #: stands for the id of a transcript that is still to be made, so that all else is checked before
 NOT_YET = "not-yet"

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
-from pipeline.cli.access import signing_of
-from pipeline.configuration import load
+from pipeline.cli.credentials import signing_of
+from pipeline.config.loading import load
 from pipeline.errors import SettingsError
-from pipeline.hub.grants import EVERY, Grant
-from pipeline.hub.issuing import EXPIRES, Wish, checked, narrowed
+from pipeline.hub.auth.grants import EVERY, Grant
+from pipeline.hub.auth.token_endpoint import EXPIRES, Wish, checked, narrowed
 
 
 async def token(

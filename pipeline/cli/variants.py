@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pipeline.checking import meant
+from pipeline.config.settings import Prompt
+from pipeline.config.validation import meant
 from pipeline.errors import SettingsError
-from pipeline.settings import Prompt
 
 CHANGE = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=(.*)", re.DOTALL)
 #: before the next change: a comma in a value stays

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from pipeline.cli.output import printer, printing
-from pipeline.cli.tokens import token_of
+from pipeline.cli.credentials import token_of
+from pipeline.cli.views.output import printer, printing
+from pipeline.client.connect import connect
 from pipeline.errors import InputError
-from pipeline.events import Frame, Unknown, type_of
-from pipeline.hub.client import connect
+from pipeline.protocol.events import Frame, Unknown, type_of
 
 EVERY_SESSION = "*"
 

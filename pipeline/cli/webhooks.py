@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 from anyio import to_thread
 
-from pipeline.cli.journals import journal_file
 from pipeline.cli.requests import moment
-from pipeline.deliveries import StoredDelivery
+from pipeline.cli.storage import journal_file
 from pipeline.errors import JournalError
-from pipeline.journal.posting import retry_stored, stored_deliveries
+from pipeline.interfaces.outbox import StoredDelivery
+from pipeline.journal.outbox_sqlite import retry_stored, stored_deliveries
 
 
 async def webhooks(

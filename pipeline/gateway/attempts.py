@@ -7,16 +7,8 @@ from datetime import UTC, datetime
 import anyio
 import msgspec
 
-from pipeline.completions import (
-    Accepted,
-    CompletionRequest,
-    Gateway,
-    JsonMode,
-    Piece,
-    Reply,
-)
 from pipeline.errors import GatewayBusy, GatewayError, GatewayRefused, GatewayTimeout
-from pipeline.gateway.records import Errand, Log, PriceOf, Recording
+from pipeline.gateway.call_log import Errand, Log, PriceOf, Recording
 from pipeline.gateway.retry import (
     Again,
     Allowance,
@@ -27,6 +19,7 @@ from pipeline.gateway.retry import (
     after_failure,
     counts_against,
 )
+from pipeline.interfaces.llm import Accepted, CompletionRequest, Gateway, JsonMode, Piece, Reply
 
 STREAM_OPTIONS = "stream_options"  #: means nothing, and is refused, without ``stream``
 
@@ -40,7 +33,7 @@ class Target:
     model: str = ""
     overrides: Mapping[str, object] = field(default_factory=dict[str, object])  #: into ``extra``
     first_token: float | None = None  #: seconds, instead of the policy's
-    #: why a request must not be sent, if it must not; a ``gate.CatalogGate``, say
+    #: why a request must not be sent, if it must not; a ``catalog_gate.CatalogGate``, say
     refuses: Callable[[CompletionRequest], str | None] | None = None
     price: PriceOf | None = None
     once: bool = False  #: asking it again cannot help

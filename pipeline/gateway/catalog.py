@@ -7,8 +7,8 @@ from typing import Any, cast
 import msgspec
 from msgspec import Struct
 
-from pipeline.completions import CompletionRequest, Prices
 from pipeline.errors import GatewayLost
+from pipeline.interfaces.llm import CompletionRequest, Prices
 
 MILLION = 1_000_000
 

@@ -7,20 +7,20 @@ import httpx
 import msgspec
 
 from pipeline import __version__
-from pipeline.completions import CompletionRequest
+from pipeline.config.settings import LlmSettings
 from pipeline.errors import GatewayError, GatewayLost, SettingsError
-from pipeline.gateway import refusals, wire
-from pipeline.gateway.call import Answer, GatewayReply, decoded, refusal_body
+from pipeline.gateway import error_responses, wire
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.catalog import parse as parse_catalog
-from pipeline.gateway.families import adapted
-from pipeline.gateway.foreign import ForeignAnswer
-from pipeline.gateway.limits import Slots, Ticket
-from pipeline.gateway.places import Places
+from pipeline.gateway.http.httpx_exchange import ForeignAnswer
+from pipeline.gateway.http.transport import WarmTransport, origin_of, serialised
+from pipeline.gateway.model_quirks import adapted
+from pipeline.gateway.reply import Answer, GatewayReply, decoded, refusal_body
+from pipeline.gateway.slot_queue import Places
+from pipeline.gateway.slots import Slots, Ticket
 from pipeline.gateway.stream import MAX_BODY, ReplyReader
-from pipeline.gateway.transport import WarmTransport, origin_of, serialised
-from pipeline.hosts import is_assemblyai
-from pipeline.settings import LlmSettings
+from pipeline.interfaces.llm import CompletionRequest
+from pipeline.runtime.hosts import is_assemblyai
 
 #: connections kept ready at most, however many sessions hear speech at once
 MAX_SPARES = 16
@@ -28,7 +28,7 @@ USAGE = {"stream_options": {"include_usage": True}}
 
 
 class GatewayClient:
-    """Opens replies of one server. Satisfies ``completions.Gateway``.
+    """Opens replies of one server. Satisfies ``interfaces.llm.Gateway``.
 
     With a transport other than ours, a request leaves at the first ``receive``.
     """
@@ -61,7 +61,7 @@ class GatewayClient:
         self._catalog: Catalog | None = None
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> GatewayReply:
-        """Return the reply to ``request``, to be entered; see ``completions.Gateway``.
+        """Return the reply to ``request``, to be entered; see ``interfaces.llm.Gateway``.
 
         A speculative one gives way to a committed one when connections run out: its
         ``receive`` raises GatewayBusy.
@@ -96,7 +96,7 @@ class GatewayClient:
 
     @property
     def known_catalog(self) -> Catalog | None:
-        """The catalog as last read, however old; for a ``gate.CatalogGate``."""
+        """The catalog as last read, however old; for a ``catalog_gate.CatalogGate``."""
         return self._catalog
 
     async def catalog(self, max_age: float = 600.0) -> Catalog:
@@ -170,7 +170,7 @@ class GatewayClient:
         return ReplyReader(self.host, headers, self._key)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-        return refusals.refusal(status, headers, body, host=self.host, key=self._key)
+        return error_responses.refusal(status, headers, body, host=self.host, key=self._key)
 
 
 def _line(header: tuple[str, str]) -> tuple[bytes, bytes]:

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from pipeline.config.settings import Prompt
 from pipeline.errors import SettingsError
 from pipeline.gateway.wire import RESERVED
-from pipeline.settings import Prompt
 
 Name = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[int, Meta(ge=1)]

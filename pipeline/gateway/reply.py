@@ -1,172 +1,239 @@
-"""Replies that must be JSON: how to ask for it, how to read it, when to ask once more. Pure."""
+"""One call: a request that is sent on entering, its answer as it comes, the end on leaving."""
 
-import re
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, NoReturn, cast
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Protocol
 
-import json_repair
-import jsonschema_rs
-import msgspec
-from msgspec import Struct
+import anyio
+import anyio.lowlevel
 
-from pipeline.completions import CompletionRequest, JsonMode, Message
-from pipeline.errors import SettingsError
-from pipeline.gateway.partial import MAX_TEXT, PartialJson, overlaid
-from pipeline.gateway.strictness import closed
-from pipeline.sayable import sayable
+from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
+from pipeline.gateway import error_responses
+from pipeline.gateway.slot_queue import Places
+from pipeline.gateway.slots import Ticket
+from pipeline.gateway.stream import ReplyReader
+from pipeline.interfaces.llm import Accepted, CompletionRequest, Finished, Piece
 
-TOOL = "answer"  #: the tool that a model without response_format is made to call
-
-
-class Valid(Struct, frozen=True):
-    """A value that fits the schema."""
-
-    value: Any
-    repaired: bool = False  #: the text was not quite JSON
+#: seconds for the body of a refusal
+REFUSAL_PATIENCE = 1.0
+#: seconds for usage and end marker behind the finish reason
+LAST_WORDS = 2.0
 
 
-class Invalid(Struct, frozen=True):
-    """Why the text is no such value."""
+class Answer(Protocol):
+    """A request on its way and what comes back; ``transport.Exchange`` is one."""
 
-    error: str
-    text: str
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    @property
+    def framed(self) -> bool: ...
+    async def head(self) -> None: ...
+    async def read(self, deadline: float | None = None) -> bytes: ...
+    def close(self, *, is_over: bool = False) -> None: ...
+    def drop(self) -> None: ...
+    async def aclose(self) -> None: ...
 
 
-class Structured:
-    """One JSON Schema: asks for it, and judges what comes back."""
+class Server(Protocol):
+    """Who is called; ``client.GatewayClient`` is one."""
 
-    def __init__(self, schema: dict[str, Any], name: str = "answer", reasks: int = 1) -> None:
-        """Raises SettingsError for a schema that is none; nothing is fetched for it."""
-        self.schema = schema
-        self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer"
-        self.reasks = reasks
-        # as it is asked for strictly, which is for objects only
-        self._closed: Any = closed(schema) if schema.get("type") == "object" else None
+    @property
+    def host(self) -> str: ...
+    @property
+    def place(self) -> str:
+        """The vendor's region, or the host."""
+        ...
+
+    @property
+    def stall_timeout(self) -> float:
+        """Seconds."""
+        ...
+
+    @property
+    def places(self) -> Places: ...
+    async def send(self, request: CompletionRequest) -> Answer: ...
+    def send_now(self, request: CompletionRequest) -> Answer | None: ...
+    def reader(self, headers: Mapping[str, str]) -> ReplyReader: ...
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
+
+
+class GatewayReply:
+    """One reply, received while it is entered. Leaving it early drops its connection."""
+
+    def __init__(self, server: Server, request: CompletionRequest, ticket: Ticket) -> None:
+        self._server = server
+        self._request = request
+        self._ticket = ticket
+        self._answer: Answer | None = None
+        self._reader: ReplyReader | None = None
+        self._quiet = 0.0  # seconds waited in receive since the last content
+        self._is_over = False
+
+    def begin(self) -> None:
+        places, ticket = self._server.places, self._ticket
+        if not places.has_room(ticket):
+            return
+        places.claim(ticket, self)
         try:
-            self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
-        except (ValueError, TypeError) as cause:
-            reason = str(cause).split("\n", 1)[0]
-            raise SettingsError(f"the JSON Schema of {name!r} is not one: {reason}") from cause
+            self._answer = self._server.send_now(self._request)
+        finally:
+            if self._answer is None:
+                places.release(ticket)
 
-    def reader(self) -> PartialJson:
-        """Return a reader for the reply while it streams."""
-        kind = self.schema.get("type")
-        return PartialJson({"object": "{", "array": "["}.get(cast("str", kind), "{["))
+    @property
+    def sent(self) -> bool:
+        return self._answer is not None
 
-    def ask(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
-        """Return ``request``, asking for JSON in the way that the model understands."""
-        match mode:
-            case "response_format":
-                strict = self._closed is not None
-                words = self._closed if strict else self.schema
-                schema = {"name": self.name, "schema": words, "strict": strict}
-                more = {"response_format": {"type": "json_schema", "json_schema": schema}}
-                return msgspec.structs.replace(request, extra={**request.extra, **more})
-            case "tool":
-                function = {"name": TOOL, "description": "Answer.", "parameters": self.schema}
-                tools = [
-                    *request.extra.get("tools", ()),
-                    {"type": "function", "function": function},
-                ]
-                choice = {"type": "function", "function": {"name": TOOL}}
-                extra = {**request.extra, "tools": tools, "tool_choice": choice}
-                return msgspec.structs.replace(request, extra=extra)
-            case "prompt":
-                rule = (
-                    "Answer with one JSON value and nothing else, no prose and no code fence."
-                    f" It must fit this JSON Schema: {msgspec.json.encode(self.schema).decode()}"
-                )
-                return msgspec.structs.replace(request, messages=_with_rule(request.messages, rule))
+    @property
+    def streams(self) -> bool:
+        return self._request.stream
 
-    def recast(
-        self, request: CompletionRequest, asked: JsonMode, mode: JsonMode
-    ) -> CompletionRequest:
-        """Return ``request``, which asks in the way ``asked``, asking in another."""
-        return request if mode == asked else self.ask(_unasked(request, asked), mode)
+    async def __aenter__(self) -> "GatewayReply":
+        if self._answer is not None:
+            return self
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        await self._server.places.acquire(self._ticket, self)
+        try:
+            self._answer = await self._server.send(self._request)
+            if self._ticket.gave_way:  # while it was connecting
+                self._answer.close()
+                raise gave_way()
+        except BaseException:
+            self._server.places.release(self._ticket)
+            raise
+        return self
 
-    def judge(self, text: str, reader: PartialJson | None = None) -> Valid | Invalid:
-        """Read a whole reply. ``reader``: what has been shown of it, which is kept."""
-        if len(text) > MAX_TEXT:
-            return Invalid(f"the reply is longer than {MAX_TEXT} characters", text[:MAX_TEXT])
-        found = self._candidates(text)
-        error = "there is no JSON in the reply"
-        for value, repaired in found:
-            settled = reader.settled() if reader is not None else None
-            whole = value if settled is None else overlaid(value, settled)
-            wrong = next(self._validator.iter_errors(whole), None)
-            if wrong is None:
-                return Valid(whole, repaired)
-            error = _explained(wrong)
-        return Invalid(error, text)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._leave(is_over=False)
 
-    def reask(
-        self, request: CompletionRequest, wrong: Invalid, tries: int
-    ) -> CompletionRequest | None:
-        """Return the request to make after ``tries`` tries that failed; None: that was it."""
-        if tries > self.reasks:
-            return None
-        said = wrong.text or "(nothing)"
-        complaint = (
-            f"That is not valid: {wrong.error}. Answer again, with the corrected JSON value only."
+    def drop(self) -> None:
+        if self._answer is not None and not self._is_over:
+            self._answer.drop()
+
+    def commit(self) -> None:
+        """A speculative reply was adopted: it gives way to nobody any more."""
+        self._server.places.commit(self._ticket)
+
+    async def receive(self) -> Sequence[Piece]:
+        """Return what the next read brought; see ``interfaces.llm.Reply``."""
+        if self._is_over:
+            return ()
+        answer = self._answer
+        assert answer is not None, "receive() before the reply was entered"
+        try:
+            if self._reader is None:
+                return [await self._accept(answer)]
+            return await self._more(answer, self._reader)
+        except GatewayError:
+            await self._leave(is_over=False)
+            if self._ticket.gave_way:
+                raise gave_way() from None
+            raise
+
+    async def _accept(self, answer: Answer) -> Accepted:
+        await answer.head()
+        headers = decoded(answer.headers)
+        if not 200 <= answer.status < 300:
+            raise self._server.refusal(answer.status, headers, await refusal_body(answer))
+        encoding = headers.get("content-encoding", "identity")
+        if encoding not in ("identity", ""):
+            raise GatewayLost(
+                f"{self._server.host} answered in {encoding}, which was not asked for"
+            )
+        self._reader = self._server.reader(headers)
+        return Accepted(
+            request_id=error_responses.request_id_of(headers),
+            rate=error_responses.rate_limit(headers),
+            host=self._server.place,
         )
-        more = (Message("assistant", said), Message("user", complaint))
-        return msgspec.structs.replace(request, messages=request.messages + more)
 
-    def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
-        """The value as written; else the first one inside the text; else the text repaired."""
-        with suppress(ValueError, RecursionError):
-            yield sayable(msgspec.json.decode(text)), False
-        reader = self.reader()
-        reader.feed(text)
-        if reader.done:
-            yield reader.value(), False
-        start = min((at for at in map(text.find, "{[") if at >= 0), default=-1)
-        if start < 0:
+    async def _more(self, answer: Answer, reader: ReplyReader) -> Sequence[Piece]:
+        if reader.failure is not None:  # it came along with the last pieces
+            raise reader.failure
+        loop = asyncio.get_running_loop()
+        while True:
+            entered = loop.time()
+            try:
+                data = await answer.read(self._deadline(reader, entered))
+            except TimeoutError:
+                pieces = self._went_quiet(reader)
+            except GatewayLost as lost:
+                pieces = _cut(reader, lost)
+            else:
+                pieces = reader.feed(data) if data else reader.end(framed=answer.framed)
+            if pieces:
+                self._quiet = 0.0
+                if type(pieces[-1]) is Finished:
+                    await self._leave(is_over=True)
+                return pieces
+            self._quiet += loop.time() - entered
+
+    def _deadline(self, reader: ReplyReader, now: float) -> float | None:
+        """Until when content must come; never, before the first: that is the caller's deadline."""
+        if reader.reason is not None:
+            return now + LAST_WORDS - self._quiet
+        if reader.spoke:
+            return now + self._server.stall_timeout - self._quiet
+        return None
+
+    def _went_quiet(self, reader: ReplyReader) -> list[Piece]:
+        pieces = reader.quiet()
+        if pieces:
+            return pieces
+        raise GatewayTimeout(
+            f"{self._server.host} sent nothing of the answer for {self._server.stall_timeout:g} s"
+            f" (stall_timeout of [llm])"
+        )
+
+    def give_way(self) -> None:
+        """A committed request needs the slot; the ticket has lost it already."""
+        if self._answer is not None:
+            self._answer.close()
+
+    async def _leave(self, *, is_over: bool) -> None:
+        if self._is_over:
             return
+        self._is_over = True
+        answer = self._answer
+        assert answer is not None
+        answer.close(is_over=is_over)
         try:
-            repaired = sayable(json_repair.loads(text[start:]))
-        except (ValueError, RecursionError):
-            return
-        yield repaired, True
+            await answer.aclose()
+        finally:
+            self._server.places.release(self._ticket)
 
 
-def best_mode(supported: Iterable[str]) -> JsonMode:
-    """Choose by what the catalog says of the model; without a word of it, the prompt."""
-    known = frozenset(supported)
-    if "response_format" in known:
-        return "response_format"
-    return "tool" if {"tools", "tool_choice"} & known else "prompt"
+def _cut(reader: ReplyReader, lost: GatewayLost) -> list[Piece]:
+    """Return how a reply ends that broke off; raises ``lost`` if nothing had been said."""
+    pieces = reader.cut()
+    if not pieces:
+        raise lost
+    return pieces
 
 
-def _unasked(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
-    """Take back what ``Structured.ask`` put into the body; a rule among the words may stay."""
-    extra = dict(request.extra)
-    match asked:
-        case "response_format":
-            del extra["response_format"]
-        case "tool":
-            *tools, _answer = extra.pop("tools")
-            del extra["tool_choice"]
-            extra |= {"tools": tools} if tools else {}
-        case "prompt":
-            pass
-    return msgspec.structs.replace(request, extra=extra)
+def decoded(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
-def _with_rule(messages: tuple[Message, ...], rule: str) -> tuple[Message, ...]:
-    """Put ``rule`` behind the system message; it becomes one if there is none."""
-    if messages and messages[0].role == "system":
-        first = msgspec.structs.replace(messages[0], content=f"{messages[0].content}\n\n{rule}")
-        return (first, *messages[1:])
-    return (Message("system", rule), *messages)
+def gave_way() -> GatewayBusy:
+    return GatewayBusy("a speculative request gave its connection to a committed one")
 
 
-def _explained(wrong: jsonschema_rs.ValidationError) -> str:
-    place = "".join(f"[{part!r}]" for part in wrong.instance_path)
-    message = wrong.message if len(wrong.message) < 300 else wrong.message[:299] + "…"
-    return f"{message} (at {place})" if place else message
-
-
-def _fetch_nothing(uri: str) -> NoReturn:
-    raise ValueError(f"{uri} would have to be fetched")
+async def refusal_body(answer: Answer) -> bytes:
+    """Return the body of a refusal, as much of it as comes in time."""
+    body = b""
+    with anyio.move_on_after(REFUSAL_PATIENCE):
+        try:
+            while len(body) < error_responses.MAX_BODY and (data := await answer.read()):
+                body += data
+        except GatewayLost:
+            pass  # a refusal that was cut is still a refusal
+    return body

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import msgspec
 
-from pipeline.completions import Finished, Piece, TextDelta, ToolCallDelta
 from pipeline.errors import GatewayError, GatewayLost
-from pipeline.gateway import refusals, wire
-from pipeline.gateway.alike import Alike
+from pipeline.gateway import error_responses, wire
+from pipeline.gateway.chunk_template import Alike
 from pipeline.gateway.wire import Call, Choice, Chunk
+from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta
 
 MAX_EVENT = 1024 * 1024  #: bytes of one event of a stream
 MAX_BODY = 16 * 1024 * 1024  #: bytes of an answer in one piece
@@ -111,7 +111,7 @@ class ReplyReader:
         self._calls = _Calls()
         self._counts: wire.Counts | None = None
         self._model: str | None = None
-        self._id: str | None = refusals.request_id_of(headers)
+        self._id: str | None = error_responses.request_id_of(headers)
         self._chunk_id: str | None = None
         self.reason: str | None = None  #: the finish reason, once it has come
         self.spoke = False  #: text or a tool call has been handed out
@@ -199,8 +199,8 @@ class ReplyReader:
                 if body.strip()
                 else f"{self._host} answered 200 with an empty body",
                 status=200,
-                body=refusals.without(
-                    self._key, body[: refusals.MAX_BODY].decode("utf-8", "replace")
+                body=error_responses.without(
+                    self._key, body[: error_responses.MAX_BODY].decode("utf-8", "replace")
                 ),
             ) from cause
         pieces = self._chunk(chunk)
@@ -273,7 +273,7 @@ class ReplyReader:
         if chunk.message:
             text = msgspec.json.encode({"message": chunk.message, "request_id": chunk.request_id})
         status = _status(chunk)
-        return refusals.refusal(status, self._headers, text, host=self._host, key=self._key)
+        return error_responses.refusal(status, self._headers, text, host=self._host, key=self._key)
 
     def _finished(self, *, complete: bool) -> Finished:
         self.over = True

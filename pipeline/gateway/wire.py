@@ -8,9 +8,9 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from pipeline.completions import CompletionRequest, Usage
 from pipeline.errors import GatewayRefused
-from pipeline.sayable import sayable
+from pipeline.interfaces.llm import CompletionRequest, Usage
+from pipeline.runtime.json_values import sayable
 
 #: what ``CompletionRequest`` has fields for, so ``extra`` may not say it again
 RESERVED = ("model", "messages", "stream")

@@ -8,9 +8,9 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from pipeline.hub.protocol import CloseCode, Goodbye
 from pipeline.hub.service import Download
 from pipeline.hub.socket import Connection
+from pipeline.protocol.close_codes import CloseCode, Goodbye
 
 AT_ONCE = 8  #: downloads; each has a thread
 STALL = 10.0  #: seconds in which a reader takes nothing, then it is cut

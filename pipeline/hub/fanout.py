@@ -8,18 +8,10 @@ from weakref import WeakMethod
 import anyio
 import anyio.lowlevel
 
-from pipeline.events import Frame
-from pipeline.hub.protocol import (
-    LIMITS,
-    CloseCode,
-    Cursor,
-    Filter,
-    Goodbye,
-    Limits,
-    Log,
-    covering,
-    text_frame,
-)
+from pipeline.hub.cursor import LIMITS, Cursor, Filter, Limits, Log
+from pipeline.hub.frames import covering, text_frame
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.events import Frame
 
 DIRECT = 32  #: so many caught-up subscribers are written to at once; more, once per loop turn
 

@@ -4,7 +4,7 @@ import errno
 import socket
 
 from pipeline.errors import ServeError
-from pipeline.hosts import is_loopback
+from pipeline.runtime.hosts import is_loopback
 
 SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
 BACKLOG = 2048  #: connections that wait to be taken

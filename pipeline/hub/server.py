@@ -13,13 +13,14 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from pipeline.context import TRACE
+from pipeline.config.settings import ServeSettings
 from pipeline.errors import InputError
-from pipeline.hub.access import SUBPROTOCOL, Access, is_audio, session_in
-from pipeline.hub.conversation import House, introduction, subscribe
+from pipeline.hub.auth.admission import STRANGERS, Reception
+from pipeline.hub.auth.grants import NOBODY, Grant
+from pipeline.hub.auth.tokens import SUBPROTOCOL, Access, is_audio, session_in
 from pipeline.hub.downloads import Downloads
-from pipeline.hub.grants import NOBODY, Grant
-from pipeline.hub.http import (
+from pipeline.hub.endpoints import DRAINING, Inquiry, Pages, Route, wall_clock
+from pipeline.hub.http_requests import (
     Gate,
     Page,
     fields_of,
@@ -30,14 +31,15 @@ from pipeline.hub.http import (
     trace_of,
 )
 from pipeline.hub.listening import BACKLOG, check_host, listen
-from pipeline.hub.pages import DRAINING, Inquiry, Pages, Route, wall_clock
-from pipeline.hub.protocol import CloseCode, Goodbye
-from pipeline.hub.reception import STRANGERS, Reception
-from pipeline.hub.service import Blind, Guard, MakeAdapter, Onlooker, Service
+from pipeline.hub.peers import House, introduction
+from pipeline.hub.service import Blind, Onlooker, Service
 from pipeline.hub.socket import SEND, Connection, Socket, remembering
 from pipeline.hub.sources import ingest
-from pipeline.settings import ServeSettings
-from pipeline.sockets import reset
+from pipeline.hub.subscribers import subscribe
+from pipeline.interfaces.ingest import Guard, MakeAdapter
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.runtime.context import TRACE
+from pipeline.runtime.tcp import reset
 
 OPEN = 5  #: seconds for a handshake
 BEAT = 10  #: seconds between heartbeats

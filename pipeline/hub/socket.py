@@ -12,10 +12,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from pipeline.hub.grants import ANYBODY, Grant
-from pipeline.hub.protocol import LOST, CloseCode, Goodbye
-from pipeline.hub.pulse import Pulse, Signs
-from pipeline.sockets import reset
+from pipeline.hub.auth.grants import ANYBODY, Grant
+from pipeline.hub.liveness import Pulse, Signs
+from pipeline.protocol.close_codes import LOST, CloseCode, Goodbye
+from pipeline.runtime.tcp import reset
 
 if sys.platform == "linux":
     import fcntl

@@ -7,16 +7,17 @@ import anyio
 import anyio.lowlevel
 from msgspec.structs import replace
 
-from pipeline.commands import SessionEndCommand, StartCommand
 from pipeline.errors import InputError, PipelineError
-from pipeline.events import Frame
-from pipeline.hub.conversation import FIRST_MESSAGE, Commands, Errors, House, Peer, Replies, push
+from pipeline.hub.auth.grants import Grant
 from pipeline.hub.fanout import Subscriber, Topic
-from pipeline.hub.grants import Grant
-from pipeline.hub.protocol import CloseCode, Goodbye, error_text, may_reconnect, text_frame
-from pipeline.hub.service import Adapter, Order
-from pipeline.hub.stays import Stay
-from pipeline.tasks import Helpers, plain_errors
+from pipeline.hub.frames import error_text, text_frame
+from pipeline.hub.ingest_sessions import Stay
+from pipeline.hub.peers import FIRST_MESSAGE, Commands, Errors, House, Peer, Replies, push
+from pipeline.interfaces.ingest import Adapter, Order
+from pipeline.protocol.close_codes import CloseCode, Goodbye, may_reconnect
+from pipeline.protocol.commands import SessionEndCommand, StartCommand
+from pipeline.protocol.events import Frame
+from pipeline.runtime.tasks import Helpers, plain_errors
 
 FLUSH = 2.0  #: seconds to write a session's last events to its source
 BATCH = 64  #: events read from the log at a time

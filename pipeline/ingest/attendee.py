@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.commands import AudioFormat, ClientCommand
 from pipeline.errors import InputError
-from pipeline.events import Frame
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_rate, check_size, samples_from_base64
 from pipeline.ingest.reading import read
+from pipeline.protocol.commands import AudioFormat, ClientCommand
+from pipeline.protocol.events import Frame
 
 MIXED = "realtime_audio.mixed"
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.commands import AudioFormat, ClientCommand, StartCommand
-from pipeline.events import Frame
 from pipeline.ingest.opening import ADDRESS, number, opening
 from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size
 from pipeline.ingest.reading import read
+from pipeline.protocol.commands import AudioFormat, ClientCommand, StartCommand
+from pipeline.protocol.events import Frame
 
 SAMPLE_RATE = 48000  #: hertz, unless ``?sample_rate=`` is in the address
 CHANNELS = 2  #: unless ``?channels=`` is

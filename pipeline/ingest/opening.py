@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from pipeline.commands import AudioFormat, StartCommand
 from pipeline.errors import InputError
+from pipeline.protocol.commands import AudioFormat, StartCommand
 
 ADDRESS: Mapping[str, str] = {}  #: the query of an address that has none
 

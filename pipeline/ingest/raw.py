@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.commands import (
+from pipeline.errors import InputError
+from pipeline.ingest.opening import ADDRESS, check_session_id
+from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size, expand
+from pipeline.protocol.commands import (
     AudioFormat,
     ClientCommand,
     SessionEndCommand,
@@ -13,10 +16,7 @@ from pipeline.commands import (
     SubscribeCommand,
     decode_command,
 )
-from pipeline.errors import InputError
-from pipeline.events import Frame
-from pipeline.ingest.opening import ADDRESS, check_session_id
-from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size, expand
+from pipeline.protocol.events import Frame
 
 MAX_COMMAND_BYTES = 1 << 14
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.commands import AudioFormat, ClientCommand, StartCommand
-from pipeline.events import Frame
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_size, samples_from_base64
 from pipeline.ingest.reading import read
+from pipeline.protocol.commands import AudioFormat, ClientCommand, StartCommand
+from pipeline.protocol.events import Frame
 
 MIXED = "audio_mixed_raw.data"
 AUDIO = AudioFormat("pcm_s16le", 16000)

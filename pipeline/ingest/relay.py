@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.commands import (
+from pipeline.errors import InputError
+from pipeline.ingest.opening import ADDRESS, opening
+from pipeline.ingest.reading import read
+from pipeline.ingest.speech import Speech
+from pipeline.protocol.commands import (
     ClientCommand,
     PlaybackReportCommand,
     ResponseCancelCommand,
     TurnCreateCommand,
 )
-from pipeline.errors import InputError
-from pipeline.events import Frame, encode
-from pipeline.ingest.opening import ADDRESS, opening
-from pipeline.ingest.reading import read
-from pipeline.ingest.speech import Speech
+from pipeline.protocol.events import Frame, encode
 
 MAX_TEXT = 4000  #: characters of one prompt; a minute of fast speech is 1,500
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.events import Frame
 from pipeline.ingest.voice import Created, Delta, Done, Voice
+from pipeline.protocol.events import Frame
 
 Token = tuple[str, bool]  #: text, and whether the response ends with it
 

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.commands import AudioFormat, ClientCommand, SessionEndCommand
 from pipeline.errors import InputError
-from pipeline.events import Frame, encode
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_rate, check_size, expand, from_base64, to_mulaw
 from pipeline.ingest.reading import read
 from pipeline.ingest.reorder import Reorder
 from pipeline.ingest.tracks import SIDES, Tracks, both, checked, side
 from pipeline.ingest.voice import Done, Voice
+from pipeline.protocol.commands import AudioFormat, ClientCommand, SessionEndCommand
+from pipeline.protocol.events import Frame, encode
 
 CLEAR = encode({"event": "clear"})
 #: seconds by which the timestamps of one side may jump about without a gap being meant; that its

@@ -1,7 +1,7 @@
 """The two sides of a telephone call, put side by side by their timestamps. Pure."""
 
-from pipeline.commands import AudioFormat
 from pipeline.errors import InputError
+from pipeline.protocol.commands import AudioFormat
 
 SIDES = ("inbound", "outbound")
 SPEAKERS = ("caller", "agent")

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.commands import AudioFormat, ClientCommand, SessionEndCommand
 from pipeline.errors import InputError
-from pipeline.events import Frame, encode
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_size, from_base64
 from pipeline.ingest.reading import read
 from pipeline.ingest.reorder import Reorder
 from pipeline.ingest.tracks import Tracks, both, checked, side
 from pipeline.ingest.voice import Done, Voice
+from pipeline.protocol.commands import AudioFormat, ClientCommand, SessionEndCommand
+from pipeline.protocol.events import Frame, encode
 
 AUDIO = AudioFormat("pcm_mulaw", 8000)
 

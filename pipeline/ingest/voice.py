@@ -5,7 +5,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from pipeline.events import Frame
+from pipeline.protocol.events import Frame
 
 
 class Created(NamedTuple):

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.errors import JournalError
-from pipeline.events import Frame
+from pipeline.protocol.events import Frame
 
 PAGE = 256  #: events
 PAGES = 64  #: kept of all sessions together, the newest used: some 5 MB

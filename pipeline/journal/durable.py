@@ -14,14 +14,14 @@ import anyio
 from msgspec import Struct
 
 from pipeline.errors import JournalError
-from pipeline.events import Frame
 from pipeline.journal.archive import Archive
 from pipeline.journal.loading import Loaded
 from pipeline.journal.log import KEEP, SessionLog
-from pipeline.journal.posting import OutboxInFile
-from pipeline.journal.posting import removal as given_up
+from pipeline.journal.outbox_sqlite import OutboxInFile
+from pipeline.journal.outbox_sqlite import removal as given_up
 from pipeline.journal.recovery import endings, farewell
-from pipeline.journal.requests import RequestLog
+from pipeline.journal.request_log import RequestLog
+from pipeline.journal.request_log_sqlite import OLDEST_TENTH, CallsInFile, removals
 from pipeline.journal.retention import expired, oldest
 from pipeline.journal.sqlite import (
     Change,
@@ -32,7 +32,7 @@ from pipeline.journal.sqlite import (
     Store,
     Written,
 )
-from pipeline.journal.tables import OLDEST_TENTH, CallsInFile, removals
+from pipeline.protocol.events import Frame
 
 BATCH = 1000  #: events committed together, at most
 BATCH_BYTES = 1 << 18

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.errors import JournalError
-from pipeline.events import Event, Frame, Unknown, decode_event
 from pipeline.journal.log import SessionLog
+from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
 from pipeline.journal.sqlite import Store, StoredSession
-from pipeline.journal.tables import OF_SESSION, SCHEMA
+from pipeline.protocol.events import Event, Frame, Unknown, decode_event
 
 Loaded = tuple[StoredSession, SessionLog | None]  #: without a log where it is not to be read
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
-from pipeline.events import Event, Frame, SessionState, encode, type_of
-from pipeline.journal.state import Picture
+from pipeline.journal.snapshot import Picture
+from pipeline.protocol.events import Event, Frame, SessionState, encode, type_of
 
 KEEP = 100_000  #: events a session's log holds by default
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipeline.deliveries import Outbox, Wanted
+from pipeline.interfaces.outbox import Outbox, Wanted
 from pipeline.journal.log import KEEP, SessionLog
-from pipeline.journal.outbox import OutboxInMemory
-from pipeline.journal.requests import RequestLog
+from pipeline.journal.outbox_memory import OutboxInMemory
+from pipeline.journal.request_log import RequestLog
 
 
 class Journal(Protocol):

@@ -8,14 +8,14 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from pipeline.deliveries import Wanted
-from pipeline.events import Frame
+from pipeline.interfaces.outbox import Wanted
 from pipeline.journal.archive import Archive
 from pipeline.journal.durable import DurableJournal, Keeping, OnRemoved, OnTrouble, wall_clock
 from pipeline.journal.loading import frame_of, load
 from pipeline.journal.memory import Journal, MemoryJournal
-from pipeline.journal.posting import OutboxInFile, Rows
+from pipeline.journal.outbox_sqlite import OutboxInFile, Rows
 from pipeline.journal.sqlite import Reader
+from pipeline.protocol.events import Frame
 
 
 @asynccontextmanager

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipeline.events import (
+from pipeline.journal.snapshot import Picture
+from pipeline.protocol.events import (
     ErrorDetail,
     Event,
     RequestInfo,
@@ -13,7 +14,6 @@ from pipeline.events import (
     TokenUsage,
     Totals,
 )
-from pipeline.journal.state import Picture
 
 LOST = "owner_lost"
 

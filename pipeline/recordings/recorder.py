@@ -14,10 +14,10 @@ import anyio.to_thread
 from msgspec import Struct
 
 from pipeline.errors import RecordingError
-from pipeline.recordings import reels
-from pipeline.recordings.reels import Recording, Reel
+from pipeline.recordings import files
+from pipeline.recordings.files import Recording, Reel
 from pipeline.recordings.wav import Shape
-from pipeline.tasks import plain_errors
+from pipeline.runtime.tasks import plain_errors
 
 GATHER = 0.25  #: seconds of frames that are written together: what a crash costs at most
 MOST = 32 << 20  #: bytes of all sessions that may wait for the disk: 1000 s of one at 16 kHz
@@ -112,7 +112,7 @@ class Recorder:
 
         Raises ``RecordingError``.
         """
-        return await self._between(lambda: reels.find(self._folder, session_id))
+        return await self._between(lambda: files.find(self._folder, session_id))
 
     async def erase(self, session_id: str) -> bool:
         """Remove all recordings of a session that has ended; return whether there were any.
@@ -216,11 +216,11 @@ class Recorder:
         self._loop.call_soon_threadsafe(errand.then, failure)
 
     def _erase(self, session_id: str) -> int:
-        return reels.erase(self._folder, session_id, self._in_use)
+        return files.erase(self._folder, session_id, self._in_use)
 
     def _tidy(self) -> None:
         before = self._clock() - self._keeping.seconds
-        reels.tidy(self._folder, before=before, most=self._keeping.size, in_use=self._in_use)
+        files.tidy(self._folder, before=before, most=self._keeping.size, in_use=self._in_use)
 
     @property
     def _in_use(self) -> set[str]:
@@ -248,7 +248,7 @@ async def recording(
 
     ``clock`` returns Unix seconds. Raises ``RecordingError`` when it cannot be written to.
     """
-    await anyio.to_thread.run_sync(reels.prepare, folder)
+    await anyio.to_thread.run_sync(files.prepare, folder)
     recorder = Recorder(folder, keeping, clock)
     async with plain_errors(), anyio.create_task_group() as tasks:
         tasks.start_soon(_work, recorder)

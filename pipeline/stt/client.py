@@ -10,20 +10,20 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from pipeline.errors import SttError
-from pipeline.speech import Heard, StreamClosed, StreamLost, StreamResumed
-from pipeline.stt import wire
-from pipeline.stt.call import Call, Dial, ring_up
-from pipeline.stt.connection import Connection, changed
-from pipeline.stt.course import ROLL_AT, ROLL_BY, Course, lifetime
+from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamResumed
+from pipeline.runtime.tasks import Helpers
+from pipeline.stt.assemblyai import wire
+from pipeline.stt.assemblyai.endpoint import Connection, changed
+from pipeline.stt.assemblyai.parameters import check_changes
+from pipeline.stt.connection import Call, Dial, ring_up
 from pipeline.stt.loudness import level, quiet, speech_share
-from pipeline.stt.pace import Bucket, slower
-from pipeline.stt.parameters import check_changes
+from pipeline.stt.pacing import Bucket, slower
+from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, Course, lifetime
 from pipeline.stt.replay import Replay
 from pipeline.stt.spool import FileSpool
-from pipeline.stt.stall import Watchdog
 from pipeline.stt.stitch import Stitch
+from pipeline.stt.watchdog import Watchdog
 from pipeline.stt.websocket import dial as dial_websocket
-from pipeline.tasks import Helpers
 
 log = logging.getLogger(__name__)
 

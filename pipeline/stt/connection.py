@@ -1,134 +1,211 @@
-"""Where to connect and with what: one frozen value, checked before anything is sent. Pure."""
+"""One connection at work: its socket, its link, and how far the audio has gone on it."""
 
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
-from msgspec import Struct
-from msgspec.structs import replace
+import anyio
 
-from pipeline.errors import SettingsError
-from pipeline.hosts import is_assemblyai, is_loopback
-from pipeline.settings import SttSettings
-from pipeline.stt.parameters import Family, check, check_model, family_of, text_of
+from pipeline.interfaces.stt import Heard
+from pipeline.stt.assemblyai import wire
+from pipeline.stt.assemblyai.endpoint import Connection
+from pipeline.stt.assemblyai.protocol import Link
+from pipeline.stt.pacing import Bucket
+from pipeline.stt.replay import Replay
 
-PATH = "/v3/ws"
-HOSTS = {
-    "default": "streaming.assemblyai.com",
-    "us": "streaming.us.assemblyai.com",
-    "eu": "streaming.eu.assemblyai.com",
-}
-#: times real time: the vendor processes at most about 1.25x, and may close with 3007 when it
-#: gets audio faster (AssemblyAI docs, common session errors, 2026-03)
-VENDOR_PACE = 1.25
-#: seconds of told audio sent again before what is new, where that costs no time: a voice detector
-#: that has just begun opens a segment elsewhere, and the recogniser then finds other words
-RUN_UP = 2.0
-_BYTES_PER_SAMPLE = {"pcm_s16le": 2, "pcm_mulaw": 1}
+log = logging.getLogger(__name__)
+
+CLOSE_AFTER_ERROR = 0.2  #: seconds an Error may be ahead of the close that follows it
+BURST = 1.0  #: seconds of audio that may go at once
 
 
-class Connection(Struct, frozen=True, kw_only=True):
-    """One speech-to-text endpoint and everything it is told when connecting."""
-
-    url: str  #: with the query string; holds the token, if there is one: not for messages
-    host: str  #: for messages
-    headers: dict[str, str] = {}
-    model: str
-    parameters: dict[str, Any] = {}
-    sample_rate: int = 16_000  #: hertz
-    encoding: str = "pcm_s16le"
-    connect_timeout: float = 10.0  #: seconds until Begin
-    close_timeout: float = 5.0  #: seconds to wait for the last turn after Terminate
-    send_timeout: float = 2.0  #: seconds one message may take to leave
-    pace: float = 0.0  #: at most so many times real time; 0 is no limit
-    loopback: bool = False  #: the server is on this machine
-    patience: float = 60.0  #: seconds without a session before it is given up
-    keep_memory: float = 60.0  #: seconds of audio kept in memory, to be sent again
-    keep_disk: float = 600.0  #: seconds of older audio kept in a file; 0 is none
-    #: seconds of told audio that are sent again first: recognisers place the end of a word up to
-    #: some tenths too late
-    run_up: float = 0.5
+class Socket(Protocol):
+    """What a call needs of a connection; ``stt.websocket`` satisfies it."""
 
     @property
-    def family(self) -> Family:
-        return family_of(self.model)
+    def easy(self) -> bool:
+        """Whether a message can be sent now without a wait."""
+        ...
+
+    async def send(self, message: bytes | str) -> None: ...
+
+    async def receive(self) -> bytes: ...
+
+    def abort(self, reason: str) -> None: ...
+
+    async def leave(self, last: str | None) -> None: ...
+
+
+Dial = Callable[[Connection], Awaitable[Socket]]
+
+
+class Call:
+    """Sends audio from a replay buffer and reads what comes back."""
+
+    def __init__(
+        self, connection: Connection, socket: Socket, audio: Replay, *, pace: float
+    ) -> None:
+        self.link = Link(connection)
+        self.opened = anyio.current_time()
+        self.cursor = 0  #: bytes of the session's audio; the next to be sent
+        self.forced: int | None = None  #: bytes; where the open turn is to be ended
+        self.ended_mute = -1  #: bytes; where a turn was ended because the source was mute
+        self.moving = False  #: it ends, but not the stream
+        self.said: list[Heard] = []  #: heard before anybody listened
+        self._connection = connection
+        self._socket = socket
+        self._audio = audio
+        self._bucket = Bucket(pace, BURST)
+        self._frame = connection.bytes_per_second // 20  # 50 ms
+        self._second = connection.bytes_per_second
 
     @property
-    def partials(self) -> bool:
-        """Turns are heard of before they end."""
-        hidden = self.parameters.get("redact_pii") is True
-        return self.parameters.get("include_partial_turns") is not False and not hidden
+    def caught_up(self) -> bool:
+        return self.cursor == self._audio.end
 
     @property
-    def bytes_per_second(self) -> int:
-        return self.sample_rate * _BYTES_PER_SAMPLE[self.encoding]
+    def sent(self) -> float:
+        """Seconds on the session's clock up to which audio has been sent."""
+        return self.link.origin + self.link.sent
+
+    # --- opening ---------------------------------------------------------------------------
+
+    async def begin(self, place: Callable[[], int]) -> None:
+        """Wait for Begin; ``place`` says then from which byte on this connection will hear.
+
+        Raises a ``SttError`` when there is none within ``connect_timeout``.
+        """
+        with anyio.move_on_after(self._connection.connect_timeout) as waiting:
+            while self.link.state == "opening":
+                self.said += await self._step(place)
+        if waiting.cancelled_caught:
+            raise self.link.silent(self._connection.connect_timeout)
+
+    def _place(self, position: int) -> None:
+        self.cursor = position
+        self.link.origin = position / self._second
+
+    # --- audio out -------------------------------------------------------------------------
+
+    async def pass_on(self, frame: bytes) -> bool:
+        """Send a frame that was appended just now, if nothing is waiting before it.
+
+        Returns whether it was taken; if not, ``push`` gets to it. Whoever brings audio waits for
+        no server, so one that has stopped reading is left to ``push``.
+        """
+        size = len(frame)
+        if self.cursor != self._audio.end - size or self.forced is not None:
+            return False
+        if not self._socket.easy:
+            return False
+        seconds = size / self._second
+        if not self._bucket.ready(seconds, anyio.current_time()):
+            return False
+        await self._send(frame)
+        return True
+
+    async def push(self, *, rest: bool = False) -> bool:
+        """Send the next piece of waiting audio, at the pace that is allowed.
+
+        Returns whether there was one. Less than 50 ms is kept back, unless it is the ``rest``.
+        """
+        piece = self._piece(rest=rest)
+        if not piece:
+            await self._force(rest=True)
+            return False
+        seconds = len(piece) / self._second
+        wait = self._bucket.take(seconds, anyio.current_time())
+        if wait:
+            await anyio.sleep(wait)
+        await self._send(piece)
+        await self._force()
+        return True
+
+    def _piece(self, *, rest: bool) -> bytes:
+        waiting = self._audio.end - self.cursor
+        if waiting >= 2 * self._frame:
+            return self._audio.read(self.cursor, self._frame)
+        if waiting >= self._frame or rest:
+            return self._audio.read(self.cursor, waiting)
+        return b""
+
+    async def _send(self, piece: bytes) -> None:
+        # Counted first: a send that is cancelled has been written all the same.
+        self.cursor += len(piece)
+        self.link.send(piece)
+        await self._socket.send(piece)
+
+    async def _force(self, *, rest: bool = False) -> None:
+        if self.forced is not None and (rest or self.cursor >= self.forced):
+            self.forced = None
+            await self._socket.send(wire.FORCE_ENDPOINT)
+
+    # --- messages --------------------------------------------------------------------------
+
+    async def tell(self, message: str) -> None:
+        """Send a control message."""
+        await self._socket.send(message)
+
+    async def terminate(self) -> None:
+        if self.link.state == "open":
+            await self._socket.send(self.link.terminate())
+
+    async def heard(self) -> Sequence[Heard]:
+        """Return what the next message says.
+
+        Raises a ``SttError`` when the connection ended, but not as agreed.
+        """
+        if self.said:
+            said, self.said = self.said, []
+            return said
+        return await self._step()
+
+    async def _step(self, place: Callable[[], int] | None = None) -> Sequence[Heard]:
+        try:
+            data = await (self._last() if self.link.failed else self._socket.receive())
+        except wire.Closed as closed:
+            return self.link.close(closed.code, closed.reason)
+        except TimeoutError:
+            return self.link.close(1006)
+        if place is not None:
+            self._place(place())
+        heard = self.link.receive(data, anyio.current_time())
+        if self.link.note:
+            log.debug("speech-to-text at %s: %s", self._connection.host, self.link.note)
+        return heard
+
+    async def _last(self) -> bytes:
+        with anyio.fail_after(CLOSE_AFTER_ERROR):
+            return await self._socket.receive()
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def give_up(self, reason: str) -> None:
+        """Drop the connection; ``heard`` raises this as the reason."""
+        log.info("speech-to-text at %s is given up: %s", self._connection.host, reason)
+        self._socket.abort(reason)
+
+    async def leave(self) -> None:
+        """Say goodbye: the server bills until it is told to end."""
+        last = wire.TERMINATE if self.link.state in ("opening", "open") else None
+        await self._socket.leave(last)
 
 
-def connection_for(
-    settings: SttSettings, key: str | None = None, url_override: str | None = None
-) -> Connection:
-    """Make the connection that the settings describe; ``url_override`` names another server.
+async def ring_up(
+    connection: Connection,
+    dial: Dial,
+    audio: Replay,
+    place: Callable[[], int],
+    pace: float,
+) -> Call:
+    """Open a connection and wait until the server has begun.
 
-    Raises ``SettingsError`` for a value that the server would refuse or silently ignore.
+    Raises ``SttRefused``, ``SttBusy`` or ``SttLost``.
     """
-    address = url_override or (settings.engine if "://" in settings.engine else "")
-    url = urlsplit(address or f"wss://{HOSTS[settings.region]}{PATH}")
-    _check_address(url.scheme, url.hostname, address)
-    host = str(url.hostname)
-    loopback = is_loopback(host)
-    vendor = is_assemblyai(host)
-    if vendor and url.scheme != "wss":
-        raise SettingsError(f"{host} must be reached with wss://, or the key travels in clear")
-    query = _query(settings, vendor=vendor)
-    rate, encoding = query["sample_rate"], query["encoding"]
-    if encoding not in _BYTES_PER_SAMPLE:
-        raise SettingsError(
-            f'stt.parameters.encoding is "{encoding}", but audio is sent uncompressed:'
-            " pcm_s16le or pcm_mulaw"
-        )
-    path = url.path if url.path.strip("/") else PATH
-    kept = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in query.items()}
-    return Connection(
-        url=urlunsplit((url.scheme, url.netloc, path, urlencode(kept), "")),
-        host=url.netloc.rpartition("@")[2],
-        headers={} if key is None or "token" in query else {"Authorization": key},
-        model=query["speech_model"],
-        parameters=query,
-        sample_rate=rate,
-        encoding=encoding,
-        connect_timeout=settings.connect_timeout,
-        close_timeout=settings.close_timeout,
-        patience=settings.patience,
-        keep_memory=settings.keep_memory,
-        keep_disk=settings.keep_disk,
-        pace=VENDOR_PACE if vendor else 0.0,
-        run_up=Connection.run_up if vendor else RUN_UP,
-        loopback=loopback,
-    )
-
-
-def changed(connection: Connection, changes: Mapping[str, Any]) -> Connection:
-    """Return the connection with parameters that were checked and changed while it was open."""
-    url = urlsplit(connection.url)
-    query = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in changes.items()}
-    return replace(
-        connection,
-        url=urlunsplit(url._replace(query=urlencode(query))),
-        parameters=connection.parameters | dict(changes),
-    )
-
-
-def _query(settings: SttSettings, *, vendor: bool) -> dict[str, Any]:
-    model = settings.parameters.get("speech_model", settings.speech_model)
-    if vendor:
-        check_model(str(model))
-    audio = {"speech_model": str(model), "sample_rate": 16_000, "encoding": "pcm_s16le"}
-    watch = {"session_heartbeat": True}  # how a half-open connection is found out
-    return audio | watch | check(settings.parameters, str(model))
-
-
-def _check_address(scheme: str, host: str | None, address: str) -> None:
-    if scheme not in ("ws", "wss") or not host:
-        raise SettingsError(
-            f'stt.engine "{address}" is no address; it looks like ws://127.0.0.1:8080/v3/ws'
-        )
+    call = Call(connection, await dial(connection), audio, pace=pace)
+    try:
+        await call.begin(place)
+    except BaseException:
+        await call.leave()
+        raise
+    return call

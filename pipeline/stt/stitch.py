@@ -8,7 +8,7 @@ import math
 
 from msgspec.structs import replace
 
-from pipeline.speech import Heard, SpeechBegan, Transcript, Word
+from pipeline.interfaces.stt import Heard, SpeechBegan, Transcript, Word
 
 LEAD = 2.0  #: kept before the first word of an open turn, which a later partial may move
 #: kept although nothing was recognised in it: a partial may be 3 s late with speaker labels

@@ -15,9 +15,9 @@ from websockets.exceptions import (
 )
 
 from pipeline.errors import SttError, SttLost, SttRefused
-from pipeline.stt.connection import Connection
-from pipeline.stt.faults import of_handshake
-from pipeline.stt.wire import Closed
+from pipeline.stt.assemblyai.close_codes import of_handshake
+from pipeline.stt.assemblyai.endpoint import Connection
+from pipeline.stt.assemblyai.wire import Closed
 
 USER_AGENT = "pipeline (anyio, websockets)"
 #: bytes; a SpeakerRevision names every word of a three-hour session

@@ -7,8 +7,8 @@ import jsonschema_rs
 import msgspec
 
 from pipeline.errors import SettingsError
-from pipeline.sayable import sayable
-from pipeline.toolbox import Arguments
+from pipeline.interfaces.tools import Arguments
+from pipeline.runtime.json_values import sayable
 
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 

@@ -8,8 +8,8 @@ import httpx
 import msgspec
 
 from pipeline.errors import SettingsError
-from pipeline.hosts import is_loopback
-from pipeline.toolbox import ToolRun, failure
+from pipeline.interfaces.tools import ToolRun, failure
+from pipeline.runtime.hosts import is_loopback
 
 MAX_BODY = 256 * 1024  #: bytes of an answer that are read
 SHOWN = 500  #: characters of a refusal that the model is told

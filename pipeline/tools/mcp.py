@@ -13,9 +13,9 @@ import msgspec
 from anyio.abc import TaskStatus
 from msgspec import Struct
 
+from pipeline.config.settings import McpSettings
 from pipeline.errors import SettingsError, ToolsError
-from pipeline.settings import McpSettings
-from pipeline.toolbox import ToolRun, failure
+from pipeline.interfaces.tools import ToolRun, failure
 
 if TYPE_CHECKING:
     from mcp import Client, MCPError

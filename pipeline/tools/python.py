@@ -12,7 +12,7 @@ import msgspec
 from anyio import to_thread
 
 from pipeline.errors import SettingsError
-from pipeline.toolbox import ToolRun
+from pipeline.interfaces.tools import ToolRun
 from pipeline.tools.signature import KEY, signature_of
 
 

@@ -2,22 +2,24 @@
 
 from msgspec.structs import replace
 
-from pipeline.speech import (
+from pipeline.interfaces.stt import (
     Heard,
     SpeakerRevised,
     SpeechBegan,
-    SpeechStarted,
     StreamClosed,
     StreamFailed,
     StreamOpened,
     Transcript,
+    Word,
+)
+from pipeline.interfaces.turns import (
+    SpeechStarted,
     TurnChanged,
     TurnEnded,
     TurnEvent,
     TurnPaused,
     TurnRevised,
     TurnStarted,
-    Word,
 )
 
 REMEMBERED = 256  #: ended turns of a connection that may still be revised

@@ -10,9 +10,9 @@ import anyio
 import httpx
 
 from pipeline import __version__
-from pipeline.webhooks.hooks import Hook
 from pipeline.webhooks.retry import Answer
 from pipeline.webhooks.signing import signatures
+from pipeline.webhooks.subscriptions import Hook
 
 GLANCE = 1.0  #: seconds for what follows the head of an answer
 LONGEST = 4096  #: bytes of it that are read

@@ -9,16 +9,16 @@ import pytest
 from playwright.async_api import Error, Page, WebSocket, expect
 from websockets.asyncio.client import connect
 
-from pipeline.hub.access import Access
-from pipeline.hub.grants import Grant
+from pipeline.config.settings import ServeSettings
+from pipeline.hub.auth.grants import Grant
+from pipeline.hub.auth.signed_tokens import Signing
+from pipeline.hub.auth.tokens import Access
 from pipeline.hub.server import serve
-from pipeline.hub.signed import Signing
 from pipeline.ingest.raw import RawAdapter
-from pipeline.settings import ServeSettings
-from tests.loopback.test_service import SUPERSEDE, service, speak
+from tests.loopback.app.test_service import SUPERSEDE, service, speak
 from tests.support import fault_proxy
 from tests.support.chromium import chromium, needs_chromium, visit
-from tests.support.house import FakeHouse
+from tests.support.fake_service import FakeHouse
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 import pipeline
-from pipeline.events import ResponseDone, ServerEvent, TurnCompleted, Unknown
-from pipeline.local import weights
+from pipeline.embedded import weights
+from pipeline.protocol.events import ResponseDone, ServerEvent, TurnCompleted, Unknown
 from tests.support.chromium import chromium, needs_chromium, visit
 from tests.support.commandline import RECORDING, running
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.events import (
+from pipeline.protocol.events import (
     Engine,
     RequestInfo,
     ResponseCreated,

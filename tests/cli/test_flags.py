@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.config.settings import Example, Prompt
 from pipeline.errors import SettingsError
-from pipeline.settings import Example, Prompt
 
 KNOWN = {
     "reply": Prompt(system="Be kind.", max_tokens=7, examples=(Example(user="a", assistant="b"),)),

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.completions import CompletionRequest, Usage
 from pipeline.errors import GatewayLost
 from pipeline.gateway.catalog import Catalog, Problem, parse
-from pipeline.gateway.gate import CatalogGate
+from pipeline.gateway.catalog_gate import CatalogGate
+from pipeline.interfaces.llm import CompletionRequest, Usage
 
 HAIKU = {
     "id": "claude-haiku-4-5-20251001",

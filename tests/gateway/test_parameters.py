@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.completions import CompletionRequest, FunctionCall, Message, ToolCall
-from pipeline.gateway.families import adapted
+from pipeline.gateway.model_quirks import adapted
 from pipeline.gateway.parameters import problems
+from pipeline.interfaces.llm import CompletionRequest, FunctionCall, Message, ToolCall
 
 FUNCTION: dict[str, Any] = {
     "type": "function",

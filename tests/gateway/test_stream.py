@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.completions import Finished, Piece, TextDelta, ToolCallDelta, Usage
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway.stream import MAX_EVENT, MAX_STREAM, EventStream, ReplyReader, merged
+from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta, Usage
 
 
 def delta(text: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.completions import CompletionRequest, FunctionCall, Message, ToolCall, Usage
 from pipeline.errors import GatewayRefused
 from pipeline.gateway.wire import decode_chunk, encode_request
+from pipeline.interfaces.llm import CompletionRequest, FunctionCall, Message, ToolCall, Usage
 
 
 def body(**fields: Any) -> Any:

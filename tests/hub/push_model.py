@@ -5,7 +5,13 @@ from collections.abc import Callable, Coroutine
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from pipeline.events import (
+from pipeline.hub import fanout
+from pipeline.hub.cursor import Limits
+from pipeline.hub.fanout import Subscriber, Topic
+from pipeline.journal.log import SessionLog
+from pipeline.journal.recovery import endings
+from pipeline.protocol.close_codes import Goodbye
+from pipeline.protocol.events import (
     Event,
     Frame,
     RequestInfo,
@@ -21,11 +27,6 @@ from pipeline.events import (
     decode_event,
     encode,
 )
-from pipeline.hub import fanout
-from pipeline.hub.fanout import Subscriber, Topic
-from pipeline.hub.protocol import Goodbye, Limits
-from pipeline.journal.log import SessionLog
-from pipeline.journal.recovery import endings
 from tests.support.oracle import Client, Model, parse
 
 LIMITS = Limits(events=8, size=20_000, seconds=5.0, resyncs=2, window=20.0, batch=5)

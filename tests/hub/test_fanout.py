@@ -6,7 +6,11 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from pipeline.events import (
+from pipeline.hub.cursor import Limits
+from pipeline.hub.fanout import DIRECT, Subscriber, Topic, Topics
+from pipeline.journal.log import SessionLog
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.events import (
     Event,
     Heartbeat,
     ResponseDelta,
@@ -18,9 +22,6 @@ from pipeline.events import (
     Unknown,
     decode_event,
 )
-from pipeline.hub.fanout import DIRECT, Subscriber, Topic, Topics
-from pipeline.hub.protocol import CloseCode, Goodbye, Limits
-from pipeline.journal.log import SessionLog
 
 LIMITS = Limits(events=20, resyncs=1, batch=8)
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from pipeline.events import (
+from pipeline.hub import cursor as cursor_module
+from pipeline.hub import fanout
+from pipeline.hub.cursor import Cursor, Filter
+from pipeline.hub.fanout import Subscriber, Subscription, Topic
+from pipeline.hub.frames import text_frame
+from pipeline.journal.log import SessionLog
+from pipeline.journal.recovery import endings
+from pipeline.journal.snapshot import Picture
+from pipeline.protocol.events import (
     Event,
     Frame,
     ResponseDelta,
@@ -15,12 +23,6 @@ from pipeline.events import (
     SessionState,
     decode_event,
 )
-from pipeline.hub import fanout, protocol
-from pipeline.hub.fanout import Subscriber, Subscription, Topic
-from pipeline.hub.protocol import Cursor, Filter, text_frame
-from pipeline.journal.log import SessionLog
-from pipeline.journal.recovery import endings
-from pipeline.journal.state import Picture
 from tests.hub import push_model
 from tests.hub.push_model import PushMachine
 
@@ -118,11 +120,13 @@ def merging_mixes_responses(patch: Patch) -> None:
         assert isinstance(piece, ResponseDelta)
         return ResponseDelta(response_id="same", delta=piece.delta)
 
-    patch.setattr(protocol, "_delta", type("D", (), {"decode": staticmethod(everything_is_one)}))
+    patch.setattr(
+        cursor_module, "_delta", type("D", (), {"decode": staticmethod(everything_is_one)})
+    )
 
 
 def merging_drops_text(patch: Patch) -> None:
-    patch.setattr(protocol, "_finish", nothing)
+    patch.setattr(cursor_module, "_finish", nothing)
 
 
 def merging_keeps_the_older_text(patch: Patch) -> None:
@@ -134,7 +138,7 @@ def merging_keeps_the_older_text(patch: Patch) -> None:
             kept.append(frame)
         return kept
 
-    patch.setattr(protocol, "_without_replaced", oldest)
+    patch.setattr(cursor_module, "_without_replaced", oldest)
 
 
 def a_joiner_gets_what_is_held_back_twice(patch: Patch) -> None:
@@ -149,7 +153,7 @@ def a_filter_leaves_gaps(patch: Patch) -> None:
     def covering(frame: Frame, _: int) -> bytes:
         return frame.data
 
-    for module in (fanout, protocol):
+    for module in (fanout, cursor_module):
         patch.setattr(module, "covering", covering)
 
 

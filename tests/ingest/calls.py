@@ -4,7 +4,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from pipeline.events import Event, Frame, encode, type_of
+from pipeline.protocol.events import Event, Frame, encode, type_of
 
 STREAM = "MZ18ad3ab5a668481ce02b83e7395059f0"
 CALL = "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.hub.service import Adapter
+from pipeline.interfaces.ingest import Adapter
 
 #: JSON of any shape, with words of the formats sprinkled in
 _words = st.sampled_from(

@@ -1,6 +1,6 @@
 """Events of a session, as its log shows them to an adapter."""
 
-from pipeline.events import (
+from pipeline.protocol.events import (
     Engine,
     Frame,
     RequestInfo,

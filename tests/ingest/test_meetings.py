@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.commands import AudioFormat, StartCommand
 from pipeline.errors import InputError
-from pipeline.hub.service import Adapter
 from pipeline.ingest.attendee import AttendeeAdapter
 from pipeline.ingest.livekit import LiveKitAdapter
 from pipeline.ingest.recall import RecallAdapter
+from pipeline.interfaces.ingest import Adapter
+from pipeline.protocol.commands import AudioFormat, StartCommand
 from tests.ingest.calls import attendee, recall, text
 from tests.ingest.garbage import altered, complaint, garbage
 from tests.ingest.replies import created, done, session

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.commands import AudioFormat, SessionEndCommand, StartCommand
 from pipeline.errors import InputError
 from pipeline.ingest.pcm import Mixer, expand
 from pipeline.ingest.raw import RawAdapter
+from pipeline.protocol.commands import AudioFormat, SessionEndCommand, StartCommand
 from tests.ingest.garbage import complaint, garbage
 
 

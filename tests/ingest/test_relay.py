@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.commands import (
+from pipeline.errors import InputError
+from pipeline.ingest.relay import RelayAdapter
+from pipeline.ingest.signature import HEADER, TwilioGuard, sign
+from pipeline.protocol.commands import (
     PlaybackReportCommand,
     ResponseCancelCommand,
     StartCommand,
     TurnCreateCommand,
 )
-from pipeline.errors import InputError
-from pipeline.events import Frame
-from pipeline.ingest.relay import RelayAdapter
-from pipeline.ingest.signature import HEADER, TwilioGuard, sign
+from pipeline.protocol.events import Frame
 from tests.ingest.garbage import complaint, garbage
 from tests.ingest.replies import created, delta, done, ended, session
 

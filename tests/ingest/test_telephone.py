@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.commands import AudioFormat, ClientCommand, SessionEndCommand, StartCommand
 from pipeline.errors import InputError
-from pipeline.hub.service import Adapter
 from pipeline.ingest.telnyx import TelnyxAdapter
 from pipeline.ingest.twilio import TwilioAdapter
+from pipeline.interfaces.ingest import Adapter
+from pipeline.protocol.commands import AudioFormat, ClientCommand, SessionEndCommand, StartCommand
 from tests.ingest.calls import (
     STREAM,
     TELNYX_CONNECTED,

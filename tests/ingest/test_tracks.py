@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands import AudioFormat, SessionEndCommand, StartCommand
 from pipeline.errors import InputError
 from pipeline.ingest.pcm import expand
 from pipeline.ingest.telnyx import TelnyxAdapter
 from pipeline.ingest.tracks import Tracks
 from pipeline.ingest.twilio import TwilioAdapter
+from pipeline.protocol.commands import AudioFormat, SessionEndCommand, StartCommand
 from tests.ingest import calls
 from tests.ingest.garbage import altered
 

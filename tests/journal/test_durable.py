@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import JournalError
-from pipeline.events import (
+from pipeline.journal.durable import DurableJournal, Keeping
+from pipeline.journal.log import SessionLog
+from pipeline.journal.memory import MemoryJournal
+from pipeline.journal.opening import open_journal
+from pipeline.journal.sqlite import Opened, Store, Written, stored_events, stored_sessions
+from pipeline.protocol.events import (
     Event,
     Frame,
     ResponseCreated,
@@ -20,11 +25,6 @@ from pipeline.events import (
     Unknown,
     decode_event,
 )
-from pipeline.journal.durable import DurableJournal, Keeping
-from pipeline.journal.log import SessionLog
-from pipeline.journal.memory import MemoryJournal
-from pipeline.journal.opening import open_journal
-from pipeline.journal.sqlite import Opened, Store, Written, stored_events, stored_sessions
 from tests.support.waiting import until
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.calls import CallRecord, CallTimes, ResponseEnded, Selection
-from pipeline.completions import Message
 from pipeline.errors import JournalError
-from pipeline.events import SessionEnded, Totals, TurnCompleted
+from pipeline.interfaces.llm import Message
+from pipeline.interfaces.request_log import CallRecord, CallTimes, ResponseEnded, Selection
 from pipeline.journal import sqlite
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.opening import open_journal
+from pipeline.journal.request_log_sqlite import OF_SESSION, stored_calls
 from pipeline.journal.sqlite import erase_stored, stored_events, stored_sessions
-from pipeline.journal.tables import OF_SESSION, stored_calls
+from pipeline.protocol.events import SessionEnded, Totals, TurnCompleted
 
 END = SessionEnded(reason="client", totals=Totals())
 

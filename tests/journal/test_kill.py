@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.events import (
+from pipeline.journal.opening import open_journal
+from pipeline.journal.sqlite import stored_events, stored_sessions
+from pipeline.protocol.events import (
     ResponseDelta,
     ResponseDone,
     SessionEnded,
     Unknown,
     decode_event,
 )
-from pipeline.journal.opening import open_journal
-from pipeline.journal.sqlite import stored_events, stored_sessions
 
 LIVES = int(os.environ.get("PIPELINE_TEST_KILLS", "8"))
 

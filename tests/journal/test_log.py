@@ -1,6 +1,7 @@
 """The session log: numbering, durability before visibility, retention, state."""
 
-from pipeline.events import (
+from pipeline.journal.log import SessionLog
+from pipeline.protocol.events import (
     Event,
     Frame,
     RequestInfo,
@@ -19,7 +20,6 @@ from pipeline.events import (
     TurnUpdated,
     decode_event,
 )
-from pipeline.journal.log import SessionLog
 
 TS = "2026-11-23T00:00:00Z"
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.deliveries import Left, Outbox
 from pipeline.errors import JournalError
-from pipeline.events import SessionEnded, Totals, TurnCompleted
+from pipeline.interfaces.outbox import Left, Outbox
 from pipeline.journal.durable import Keeping
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
 from pipeline.journal.opening import open_journal
-from pipeline.journal.posting import retry_stored, stored_deliveries
+from pipeline.journal.outbox_sqlite import retry_stored, stored_deliveries
+from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
 from pipeline.journal.sqlite import Opened, Statement, Store, Written
-from pipeline.journal.tables import OF_SESSION, SCHEMA
+from pipeline.protocol.events import SessionEnded, Totals, TurnCompleted
 
 END = SessionEnded(reason="client", totals=Totals())
 TURN = TurnCompleted(turn=1, text="Hello.", end_of_turn_delay=None)

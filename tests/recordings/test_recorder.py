@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.audio.pcm import mulaw_to_pcm
 from pipeline.errors import RecordingError
-from pipeline.recordings import recorder, reels
+from pipeline.recordings import files, recorder
+from pipeline.recordings.files import Recording, find
 from pipeline.recordings.recorder import Keeping, Recorder, recording
-from pipeline.recordings.reels import Recording, find
 from pipeline.recordings.wav import Shape
 
 NOON = 1_795_435_200.0  # Unix seconds
@@ -99,7 +99,7 @@ async def test_what_comes_before_the_failure_is_known_is_not_put_out_of_place(
         folder.mkdir()
         return 0
 
-    monkeypatch.setattr(reels, "erase", repair)
+    monkeypatch.setattr(files, "erase", repair)
     async with recording(folder, KEEPING, clock) as tapes:
         folder.rmdir()
         tape = tapes.open("s1", MONO, None, print)

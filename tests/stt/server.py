@@ -11,11 +11,11 @@ import anyio
 import msgspec
 
 from pipeline.errors import SttError, SttLost
-from pipeline.local.scenario import parse
-from pipeline.local.script_stt import Leave, Play, Sever
-from pipeline.local.script_turn import Say
-from pipeline.stt.connection import Connection
-from pipeline.stt.wire import Closed
+from pipeline.simulator.scenario import parse
+from pipeline.simulator.stt_script import Leave, Play, Sever
+from pipeline.simulator.stt_turns import Say
+from pipeline.stt.assemblyai.endpoint import Connection
+from pipeline.stt.assemblyai.wire import Closed
 
 
 class MemorySocket:

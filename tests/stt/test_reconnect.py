@@ -9,12 +9,19 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
+from pipeline.config.settings import SttSettings
 from pipeline.errors import SettingsError, SttBusy, SttLost
-from pipeline.local.numbers import spoken
-from pipeline.settings import SttSettings
-from pipeline.speech import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed, Transcript
+from pipeline.interfaces.stt import (
+    Heard,
+    StreamClosed,
+    StreamLost,
+    StreamOpened,
+    StreamResumed,
+    Transcript,
+)
+from pipeline.simulator.number_audio import spoken
+from pipeline.stt.assemblyai.endpoint import connection_for
 from pipeline.stt.client import GRID, SpeechToText
-from pipeline.stt.connection import connection_for
 from tests.stt.server import MemoryServer, frames
 
 

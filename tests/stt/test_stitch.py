@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.speech import Heard, SpeechBegan, Transcript, Word
+from pipeline.interfaces.stt import Heard, SpeechBegan, Transcript, Word
 from pipeline.stt.stitch import BLIND, LEAD, MARGIN, Stitch
 
 

@@ -1,7 +1,7 @@
 """What tests of every room share: scripted servers and a TCP proxy with faults.
 
 Scripted speech-to-text and chat-completions servers, on ephemeral loopback ports, in one line
-(the scenario's words are the structs of ``pipeline.local.scenario``; JSON text, mappings and
+(the scenario's words are the structs of ``pipeline.simulator.scenario``; JSON text, mappings and
 structs may be mixed; no lines at all is a working pair of servers that echoes every request):
 
     from tests.support import simulate
@@ -51,7 +51,7 @@ All times are ``time.monotonic`` seconds. Nothing here has a deadline of its own
         proxy.connections                 # open ones; proxy.accepted counts all
 """
 
-from pipeline.local.simulate import Simulation, simulate
+from pipeline.simulator.serve import Simulation, simulate
 from tests.support.faultproxy import FaultProxy, fault_proxy
 
 __all__ = ["FaultProxy", "Simulation", "fault_proxy", "simulate"]

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import Process
 from msgspec import Struct
 
-from pipeline.events import ServerEvent, Unknown, decode_event
+from pipeline.protocol.events import ServerEvent, Unknown, decode_event
 
 RECORDING = Path(__file__).parents[2] / "samples" / "audio" / "jfk-inaugural.wav"
 COMMAND = [sys.executable, "-m", "pipeline"]

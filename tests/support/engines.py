@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.local import weights
-from pipeline.local.child import Engines
+from pipeline.embedded import weights
+from pipeline.embedded.process import Engines
 
 PATIENCE = 20.0  #: seconds for a line of theirs
 

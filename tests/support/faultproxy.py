@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.sockets import reset
-from pipeline.tasks import plain_errors
+from pipeline.runtime.tasks import plain_errors
+from pipeline.runtime.tcp import reset
 
 How = Literal["fin", "rst"]
 

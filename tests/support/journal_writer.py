@@ -7,8 +7,8 @@ import sys
 
 import anyio
 
-from pipeline.events import Frame, ResponseCreated, ResponseDelta
 from pipeline.journal.opening import open_journal
+from pipeline.protocol.events import Frame, ResponseCreated, ResponseDelta
 
 
 async def main(path: str, session_id: str) -> None:

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from pipeline.journal.sqlite import stored_events
-from pipeline.local.simulate import Simulation
+from pipeline.simulator.serve import Simulation
 from tests.support.commandline import running
 from tests.support.oracle import Client, Model, parse
 from tests.support.waiting import until

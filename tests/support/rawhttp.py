@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
-from pipeline.checking import Tree
+from pipeline.config.validation import Tree
 
 
 class Raw(NamedTuple):

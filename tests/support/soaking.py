@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from pipeline.local.simulate import Simulation
+from pipeline.simulator.serve import Simulation
 from tests.support.oracle import Json, parse
 
 HOUR = 3600.0  #: seconds of conversation

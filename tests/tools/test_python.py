@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 import pytest
 
+from pipeline.config.settings import Prompt, ToolSettings
 from pipeline.errors import SettingsError
-from pipeline.settings import Prompt, ToolSettings
-from pipeline.toolbox import Tool, ToolRun
-from pipeline.tools.box import Box
+from pipeline.interfaces.tools import Tool, ToolRun
 from pipeline.tools.python import PythonTool
 from pipeline.tools.signature import signature_of
+from pipeline.tools.toolset import Box
 
 
 async def find_train(

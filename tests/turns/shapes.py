@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable
 
-from pipeline.speech import (
-    Heard,
+from pipeline.interfaces.stt import Heard, StreamOpened, Transcript, Word
+from pipeline.interfaces.turns import (
     SpeechStarted,
-    StreamOpened,
-    Transcript,
     TurnChanged,
     TurnEnded,
     TurnEvent,
     TurnPaused,
     TurnRevised,
     TurnStarted,
-    Word,
 )
 from pipeline.turns.tracker import TurnTracker
 

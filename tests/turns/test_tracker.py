@@ -1,13 +1,7 @@
 """What a tracker does beside following turn shapes: numbers, times, speakers, typed turns."""
 
-from pipeline.speech import (
-    SpeakerRevised,
-    Transcript,
-    TurnChanged,
-    TurnEnded,
-    TurnPaused,
-    TurnStarted,
-)
+from pipeline.interfaces.stt import SpeakerRevised, Transcript
+from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnPaused, TurnStarted
 from pipeline.turns.tracker import REMEMBERED, Numbers, TurnTracker
 from tests.turns.shapes import end, lines, opened, part, track, word
 

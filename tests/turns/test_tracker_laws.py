@@ -3,13 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.speech import (
+from pipeline.interfaces.stt import (
     Heard,
     SpeakerRevised,
     SpeechBegan,
     StreamClosed,
     StreamOpened,
     Transcript,
+)
+from pipeline.interfaces.turns import (
     TurnChanged,
     TurnEnded,
     TurnEvent,

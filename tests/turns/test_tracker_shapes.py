@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.speech import Heard, SpeakerRevised, SpeechBegan, StreamClosed, StreamLost
+from pipeline.interfaces.stt import Heard, SpeakerRevised, SpeechBegan, StreamClosed, StreamLost
 from tests.turns.shapes import end, lines, opened, part, pause, track
 
 # Sources, as cited beside the rows:

@@ -5,7 +5,7 @@ import subprocess
 import msgspec
 import pytest
 
-from pipeline.hub.protocol import may_reconnect
+from pipeline.protocol.close_codes import may_reconnect
 from tests.support.node import NODE, SCRIPTS
 
 TESTS = sorted(path.name for path in SCRIPTS.glob("*.test.mjs"))

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import wording
-from pipeline.hub import site
+from pipeline.cli.views import wording
+from pipeline.hub import static_files
 from tests.support.node import NODE
 
-FOLDER = Path(site.__file__).parent / "web"
+FOLDER = Path(static_files.__file__).parent / "web"
 UNSERVED = {"package.json"}
 
 
 def test_every_file_is_served_and_no_other() -> None:
-    assert {path.name for path in FOLDER.iterdir()} - UNSERVED == set(site.TYPES)
-    assert set(site.load()) == {"/", "/v1/asyncapi.json"} | {
-        f"/web/{name}" for name in site.TYPES if name != "index.html"
+    assert {path.name for path in FOLDER.iterdir()} - UNSERVED == set(static_files.TYPES)
+    assert set(static_files.load()) == {"/", "/v1/asyncapi.json"} | {
+        f"/web/{name}" for name in static_files.TYPES if name != "index.html"
     }
 
 
@@ -26,10 +26,12 @@ def test_the_page_holds_nothing_inline_and_nothing_from_elsewhere() -> None:
     page = (FOLDER / "index.html").read_text("utf-8")
     assert re.findall(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|javascript:", page) == []
     linked = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert [link for link in linked if link not in site.load() and link != "#turns"] == []
+    assert [link for link in linked if link not in static_files.load() and link != "#turns"] == []
 
 
-@pytest.mark.parametrize("name", [name for name in site.TYPES if name.endswith((".js", ".css"))])
+@pytest.mark.parametrize(
+    "name", [name for name in static_files.TYPES if name.endswith((".js", ".css"))]
+)
 def test_no_file_makes_markup_of_text_or_fetches_from_elsewhere(name: str) -> None:
     text = (FOLDER / name).read_text("utf-8")
     markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|@import"

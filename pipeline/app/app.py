@@ -1,0 +1,289 @@
+"""The service: engines, sessions, hub and log joined; start, drain, stop."""
+
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from secrets import token_hex
+
+import anyio
+from msgspec.structs import replace
+
+from pipeline.app.stt_clients import without_speech
+from pipeline.audio.formats import format_of
+from pipeline.audio.sources import Source, play
+from pipeline.config.settings import Prompt, Settings
+from pipeline.errors import InputError, JournalError, PipelineError, RecordingError
+from pipeline.hub.fanout import Topics
+from pipeline.hub.service import Download, SessionInfo
+from pipeline.journal.log import SessionLog
+from pipeline.journal.memory import Journal
+from pipeline.journal.request_log import CallsInMemory
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.commands import AudioFormat, ControlCommand, StartCommand
+from pipeline.protocol.events import Frame, SessionCreated, decode_event, type_of
+from pipeline.recordings.recorder import Recorder
+from pipeline.runtime.context import SESSION, within
+from pipeline.runtime.tasks import plain_errors
+from pipeline.session.dependencies import Equipment
+from pipeline.session.recording import recorded
+from pipeline.session.session import Session, open_session
+from pipeline.session.usage_limits import Allowance, Exhausted
+from pipeline.webhooks.delivery import Postman
+
+logger = logging.getLogger(__name__)
+
+LOOK = 1.0  #: seconds between two looks at what sessions have spent
+
+
+class App:
+    """Opens sessions and lets them be followed; what the hub calls the service."""
+
+    def __init__(  # noqa: PLR0913 - the rooms that it introduces to one another
+        self,
+        settings: Settings,
+        equipment: Equipment,
+        journal: Journal,
+        topics: Topics,
+        calls: CallsInMemory,
+        on_frame: Callable[[Frame], object] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.topics = topics
+        self.prompts = settings.prompts
+        self.equipment = equipment
+        self.calls = calls  #: the newest calls of language models
+        self.postman: Postman | None = None  #: delivers to webhooks, where there are any
+        self._settings = settings
+        self._journal = journal
+        self._on_frame = on_frame
+        self._recorder = recorder
+        self._allowance = Allowance(settings.limits)
+        self._live: dict[str, tuple[Session, SessionInfo]] = {}
+        self._ended: deque[tuple[float, SessionLog, SessionInfo]] = deque()
+        for log in journal.restored:
+            self._restore(log)
+
+    def __repr__(self) -> str:
+        return f"<App: {len(self._live)} sessions live, {len(self._ended)} kept>"
+
+    @asynccontextmanager
+    async def open(self, start: StartCommand, *, source: str) -> AsyncGenerator[Session]:
+        """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` past a limit."""
+        if self.trouble is not None:
+            raise Goodbye(f"no new sessions: {self.trouble}", code=CloseCode.LATER)
+        if len(self._live) >= self._settings.serve.max_sessions:
+            raise Goodbye(
+                f"{len(self._live)} sessions are open, the most that serve.max_sessions allows",
+                code=CloseCode.LIMIT,
+            )
+        try:
+            self._allowance.check_day(_today())
+        except Exhausted as exhausted:
+            raise Goodbye(f"no new sessions: {exhausted}", code=CloseCode.LIMIT) from exhausted
+        self._forget()
+        session_id = start.session_id or f"s_{token_hex(8)}"
+        if self.topics.get(session_id) is not None:
+            raise Goodbye(f"there is a session {session_id} already", code=CloseCode.TAKEN)
+        audio = format_of(start.audio or AudioFormat(), self._settings.stt.speakers)
+        prompts = self._choose(start.prompts)
+        log = self._journal.open(session_id)
+        topic = self.topics.open(log)
+        if self._on_frame is not None:
+            log.listen(self._on_frame)
+        equipment = self.equipment if start.audio else _without_audio(self.equipment)
+        session = Session(topic, log.append, prompts, equipment, audio)
+        started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        info = SessionInfo(
+            id=session_id, source=source, started=started, status="live", head=0, subscribers=0
+        )
+        self._live[session_id] = session, info
+        try:
+            with within(SESSION, session_id), recorded(session, audio, self._recorder):
+                async with open_session(session, source):
+                    yield session
+        except JournalError as error:
+            raise Goodbye(str(error), code=CloseCode.LATER) from error
+        finally:
+            del self._live[session_id]
+            self._allowance.note(session_id, session.spent, _today())
+            self._allowance.forget(session_id)
+            if session.begun:
+                self._ended.append((anyio.current_time(), log, info))
+            else:
+                self._let_go(log)
+
+    async def steer(self, session_id: str, command: ControlCommand) -> None:
+        """Carry out what a subscriber wants of a live session. Raises ``InputError``."""
+        if session_id not in self._live:
+            raise InputError(f"{type_of(command)}: no session {session_id[:64]!r} is live")
+        session, _ = self._live[session_id]
+        await session.command(command)
+
+    async def erase(self, session_id: str) -> None:
+        """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""
+        if session_id in self._live:
+            raise Goodbye(f"session {session_id} goes on: end it first", code=CloseCode.TAKEN)
+        self._forget()
+        kept = next((each for each in self._ended if each[1].session_id == session_id), None)
+        if kept is not None:
+            self._ended.remove(kept)
+            self._let_go(kept[1])
+        self.calls.forget(session_id)
+        try:
+            # The journal at once: until it is done, nobody may use the id again.
+            stored = await self._journal.erase(session_id)
+            heard = self._recorder is not None and await self._recorder.erase(session_id)
+        except (JournalError, RecordingError) as error:
+            raise Goodbye(str(error), code=CloseCode.LATER) from error
+        if kept is None and not (stored or heard):
+            raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+
+    async def recording(self, session_id: str) -> Download | None:
+        """Return the newest recording of a session, as far as it has come."""
+        if self._recorder is None:
+            return None
+        try:
+            found = await self._recorder.find(session_id)
+        except RecordingError as error:
+            raise Goodbye(str(error), code=CloseCode.LATER) from error
+        if found is None:
+            return None
+        return Download(
+            "audio/wav", found.path.name, found.head, found.path, found.start, found.size
+        )
+
+    async def watch_limits(self) -> None:
+        """End the sessions that have spent what they may, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            ending: set[str] = set()
+            while True:
+                await anyio.sleep(LOOK)
+                ending &= self._live.keys()
+                for session, _ in self._live.values():
+                    try:
+                        self._check_limits(session)
+                    except Exhausted as exhausted:
+                        if session.id not in ending:
+                            ending.add(session.id)
+                            tasks.start_soon(_run_out, session, exhausted)
+
+    def _check_limits(self, session: Session) -> None:
+        today = _today()
+        self._allowance.note(session.id, session.spent, today)
+        self._allowance.check(session.id)
+        self._allowance.check_day(today)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no session can begin at the moment."""
+        return self._journal.trouble
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the journal, and are not shown until then."""
+        return self._journal.waiting
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of the language model are under way."""
+        return sum(session.in_flight for session, _ in self._live.values())
+
+    def sessions(self) -> Sequence[SessionInfo]:
+        self._forget()
+        kept = [(info, "ended") for *_, info in self._ended]
+        live = [(info, "live") for _, info in self._live.values()]
+        return [self._describe(info, status) for info, status in (*kept, *live)]
+
+    def _describe(self, info: SessionInfo, status: str) -> SessionInfo:
+        topic = self.topics.get(info.id)
+        return SessionInfo(
+            id=info.id,
+            source=info.source,
+            started=info.started,
+            status=status,
+            head=topic.log.visible if topic else 0,
+            subscribers=topic.subscribers if topic else 0,
+        )
+
+    def _choose(self, names: tuple[str, ...] | None) -> Mapping[str, Prompt]:
+        if names is None:
+            return self.prompts
+        for name in names:
+            if name not in self.prompts:
+                raise InputError(
+                    f"session.start: no prompt {name!r}; there is {', '.join(self.prompts)}"
+                )
+        return {name: self.prompts[name] for name in names}
+
+    def _forget(self) -> None:
+        """Let go of sessions that ended long enough ago."""
+        oldest = anyio.current_time() - self._settings.journal.keep_ended
+        while self._ended and self._ended[0][0] < oldest:
+            self._let_go(self._ended.popleft()[1])
+
+    def _let_go(self, log: SessionLog) -> None:
+        self.topics.forget(log.session_id)
+        self._journal.forget(log)
+
+    def _restore(self, log: SessionLog) -> None:
+        """Let a session of an earlier life be read; it has ended, or does so now."""
+        topic = self.topics.open(log)
+        if log.picture.ended:
+            topic.ended.set()
+        first = next(iter(log.read(0, 1)), None)
+        event = decode_event(first.data) if first else None
+        created = event if isinstance(event, SessionCreated) else None
+        info = SessionInfo(
+            id=log.session_id,
+            source=created.source if created else "",
+            started=created.ts if created else "",
+            status="ended",
+            head=log.visible,
+            subscribers=0,
+        )
+        self._ended.append((anyio.current_time(), log, info))
+
+
+async def _run_out(session: Session, exhausted: Exhausted) -> None:
+    try:
+        await session.run_out(exhausted)
+    except PipelineError as error:  # of this session, and no other's
+        logger.warning("session %s: %s", session.id, error)
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _without_audio(equipment: Equipment) -> Equipment:
+    """Return the equipment of a session whose turns come as text."""
+    stt, listen = without_speech()
+    return replace(equipment, stt=stt, listen=listen)
+
+
+async def feed(
+    session: Session,
+    source: Source,
+    *,
+    speed: float = 1.0,
+    playing: anyio.CancelScope | None = None,
+) -> None:
+    """Play ``source`` into ``session`` and hear it out; ends early when the session does.
+
+    Cancelling ``playing`` is the end of the source.
+    """
+    async with plain_errors(), anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            await session.topic.ended.wait()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        with playing or anyio.CancelScope():
+            await play(source, session.audio, speed=speed)
+        await session.finish()
+        tasks.cancel_scope.cancel()
+    if session.failure is not None:
+        raise session.failure

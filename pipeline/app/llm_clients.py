@@ -1,0 +1,239 @@
+"""The language model clients that the plan names."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+import anyio
+
+from pipeline.app.plan import Plan
+from pipeline.config.default_prompts import ASSEMBLYAI_MODEL
+from pipeline.config.settings import Prompt, Settings
+from pipeline.embedded.process import Engines
+from pipeline.errors import EngineError, GatewayError, GatewayRefused
+from pipeline.gateway.attempts import Target
+from pipeline.gateway.call_log import Log, region_of
+from pipeline.gateway.catalog import Catalog
+from pipeline.gateway.catalog_gate import CatalogGate
+from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.fallback import Chain
+from pipeline.gateway.in_stream import InStream, Means
+from pipeline.gateway.retry import Policy
+from pipeline.gateway.structured_output import JsonForm, Structured, best_mode
+from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Prices
+from pipeline.protocol.events import Engine
+from pipeline.runtime.hosts import leads_to_assemblyai
+from pipeline.session.in_stream import Ordered
+
+CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
+CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
+
+
+def _without_transcripts(gate: CatalogGate, request: CompletionRequest) -> str | None:
+    """Say why a server that is not AssemblyAI's cannot answer, over a stored transcript say."""
+    if "transcript_id" not in request.extra:
+        return gate(request)
+    return "only AssemblyAI's gateway puts a stored transcript in"
+
+
+class LanguageModel:
+    """The clients of every server that may be asked, as one gateway."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        planned: Plan,
+        engines: Engines | None,
+        log: Log,
+        tell: Callable[[str], None],
+    ) -> None:
+        """``tell`` is given a line about each prompt that its model cannot serve."""
+        url, key, model = _address(settings, planned, engines)
+        in_stream = planned.llm.name == "in-stream"
+        self.engine = Engine(
+            name=planned.llm.name, url="" if in_stream else url, model=model or None
+        )
+        self._settings = settings.llm
+        self._stored = settings.stored.url  # where it is set, other servers know transcripts, too
+        self._prompts = planned.prompts
+        self._tell = tell
+        self._clients: dict[tuple[str, str], GatewayClient] = {}
+        self._first = self._client(url, key) if url else None
+        targets = [] if self._first is None else [self._target(self._first, "")]
+        for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
+            with_key = key if not other.engine else (secret.reveal() if secret else "")
+            targets.append(self._target(self._client(other.engine or url, with_key), other.model))
+        policy = Policy(
+            attempts=settings.llm.attempts,
+            first_token=settings.llm.late_after,
+            hedge_after=0.0 if in_stream else settings.llm.hedge_after,
+        )
+        self.gateway = Chain(targets, policy, log=log)
+        self.in_stream: Ordered | None = None
+        if in_stream:
+            price = None if self._first is None else partial(_price, self._first)
+            means = Means(targets, policy, log, settings.llm.in_stream_after, price)
+            behind = self._engine_of(targets[0]) if targets else None
+            self.in_stream = Ordered(partial(InStream, means), behind)
+
+    def _engine_of(self, target: Target) -> Engine:
+        url = next(
+            str(client.url) for client in self._clients.values() if client.host == target.name
+        )
+        name = "assemblyai" if leads_to_assemblyai(url) else "custom"
+        model = target.model or self.engine.model
+        return Engine(name=name, url=url.removesuffix("/chat/completions"), model=model)
+
+    def _client(self, url: str, key: str) -> GatewayClient:
+        client = self._clients.get((url, key))
+        if client is None:
+            # AssemblyAI's gateway refuses what a model does not know, so nothing extra goes there.
+            client = GatewayClient(url, key, self._settings, ask_usage=not leads_to_assemblyai(url))
+            self._clients[url, key] = client
+        return client
+
+    def _target(self, client: GatewayClient, model: str) -> Target:
+        price = partial(_price, client)
+        vendor = leads_to_assemblyai(str(client.url))
+        warn = self._warn if self._settings.unsupported == "warn" else None
+        gate = CatalogGate(
+            lambda: client.known_catalog, self._settings.region if vendor else "", warn=warn
+        )
+        knows_transcripts = vendor or self._stored
+        refuses = gate if knows_transcripts else partial(_without_transcripts, gate)
+        return Target(
+            client,
+            client.host,
+            model,
+            refuses=refuses,
+            price=price,
+            json_mode=partial(_json_mode, client),
+            can_stream=partial(_can_stream, client),
+        )
+
+    async def json_mode(self, model: str) -> JsonMode:
+        """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
+
+        Other servers are taken to know ``response_format``, as most do.
+        """
+        if self.engine.name != "assemblyai" or self._first is None:
+            return "response_format"
+        with anyio.move_on_after(CATALOG), suppress(GatewayError):
+            catalog = await self._first.catalog()
+            entry = catalog.models.get(model)
+            return best_mode(entry.supported if entry else ())
+        return "prompt"
+
+    async def keep_ready(self) -> None:
+        """Replace the connections that cancels cost, and know the catalog, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for client in self._clients.values():
+                tasks.start_soon(client.keep_warm)
+                tasks.start_soon(self._keep_catalog, client)
+
+    def _warn(self, message: str) -> None:
+        self._tell(f'{message}; it is asked all the same (llm.unsupported = "warn")')
+
+    async def catalog(self) -> Catalog:
+        """Return the first server's models. Raises ``GatewayError``."""
+        if self._first is None:
+            raise GatewayRefused(
+                "in-stream has no list of models of its own: use another llm.engine"
+            )
+        return await self._first.catalog()
+
+    async def _keep_catalog(self, client: GatewayClient) -> None:
+        told = False
+        while True:
+            with suppress(GatewayError), anyio.move_on_after(CATALOG):
+                await client.catalog(CATALOG_AGE)
+            if not told and client.known_catalog is not None:
+                told = True
+                self._review(client)
+            await anyio.sleep(CATALOG_AGE)
+
+    def _review(self, client: GatewayClient) -> None:
+        """Say now what would show only when a prompt is asked of ``client``."""
+        for name, prompt in self._prompts.items():
+            first = prompt.model or self.engine.model or ""
+            for place, target in enumerate(self.gateway.targets):
+                if target.gateway is not client or target.refuses is None:
+                    continue
+                for model in (target.model or first,) if place else (first, *prompt.siblings):
+                    if wrong := target.refuses(target.asked(_request_of(prompt, model))):
+                        what = f"fall back to {target.name}" if place else "be asked"
+                        self._tell(f"prompts.{name} cannot {what}: {wrong}")
+
+    async def aclose(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+
+def _json_mode(client: GatewayClient, model: str) -> JsonMode:
+    """Return how to ask ``model`` for JSON, by what is known of it so far.
+
+    Servers other than AssemblyAI's are taken to know ``response_format``, as most do.
+    """
+    catalog = client.known_catalog
+    entry = catalog.models.get(model) if catalog is not None else None
+    if entry is not None and entry.supported:
+        return best_mode(entry.supported)
+    return "prompt" if leads_to_assemblyai(str(client.url)) else "response_format"
+
+
+def _can_stream(client: GatewayClient, model: str) -> bool:
+    catalog = client.known_catalog
+    return catalog is None or catalog.can_stream(model)
+
+
+def _price(
+    client: GatewayClient, request: CompletionRequest, answered_by: str | None
+) -> Prices | None:
+    """Return the price of the model that answered; replies name back ends that none lists."""
+    catalog = client.known_catalog
+    if catalog is None:
+        return None
+    region = region_of(client.host, request)
+    found = catalog.price(answered_by, region) if answered_by else None
+    return found or catalog.price(request.model, region)
+
+
+def _request_of(prompt: Prompt, model: str) -> CompletionRequest:
+    """Return a request of ``prompt``, without messages."""
+    return CompletionRequest(
+        model=model,
+        messages=(),
+        stream=prompt.stream,
+        max_tokens=prompt.max_tokens,
+        temperature=prompt.temperature,
+        extra=prompt.extra,
+    )
+
+
+async def forms(planned: Plan, llm: LanguageModel) -> Mapping[str, Form]:
+    """Return the form of each prompt whose replies must be JSON."""
+    made: dict[str, Form] = {}
+    for name, prompt in planned.prompts.items():
+        if prompt.output == "json":
+            structured = Structured(prompt.json_schema, name, prompt.reasks)
+            mode = await llm.json_mode(prompt.model or llm.engine.model or "")
+            made[name] = JsonForm(structured, mode, beside_tools=bool(prompt.tools))
+    return made
+
+
+def _address(settings: Settings, planned: Plan, engines: Engines | None) -> tuple[str, str, str]:
+    """Return base address, key and model of the first server."""
+    key = planned.llm_key.reveal() if planned.llm_key else ""
+    model = settings.llm.model
+    match planned.llm.name:
+        case "local":
+            if engines is None:
+                raise EngineError("the embedded language model was not started")
+            return engines.llm_url, engines.llm_key, model or engines.llm_model
+        case "in-stream" if not key:
+            return "", "", model or ASSEMBLYAI_MODEL
+        case "assemblyai" | "in-stream":
+            host = "llm-gateway.eu" if settings.llm.region == "eu" else "llm-gateway"
+            return f"https://{host}.assemblyai.com/v1", key, model or ASSEMBLYAI_MODEL
+        case "custom" | "none":
+            return planned.llm.address, key, model

@@ -1,0 +1,159 @@
+"""Decides which engines a run will use, and why, before anything is started."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.config.default_prompts import ASSEMBLYAI_PROMPTS, IN_STREAM_PROMPTS, LOCAL_PROMPTS
+from pipeline.config.engine_choice import Choice, choose
+from pipeline.config.loading import Secret, find_key
+from pipeline.config.settings import LlmSettings, Prompt, Settings, SttSettings
+from pipeline.errors import SettingsError
+from pipeline.gateway import parameters
+from pipeline.responses import in_stream_prompt
+from pipeline.responses import prompt as templates
+from pipeline.runtime.hosts import is_loopback, leads_to_assemblyai
+from pipeline.tools.toolset import Box
+
+DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
+    "local": LOCAL_PROMPTS,
+    "in-stream": IN_STREAM_PROMPTS,
+}
+
+
+class Plan(Struct, frozen=True):
+    """Which engines a run will use, and why; decided before anything is started."""
+
+    stt: Choice
+    llm: Choice
+    stt_key: Secret | None
+    llm_key: Secret | None
+    prompts: Mapping[str, Prompt]
+    fallback_keys: tuple[Secret | None, ...] = ()
+    stt_token: Secret | None = None  #: goes to speech-to-text in place of the key
+    tools: Box | None = None  #: none, if no prompt offers any
+
+
+def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
+    """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
+    stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
+    stt_token = _token(settings.stt, env)
+    opener = settings.stt.token or settings.stt.key
+    stt = choose("stt", settings.stt.engine, opener, has_key=bool(stt_token or stt_key))
+    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
+    if _is_foreign(stt) and settings.stt.key == SttSettings().key:
+        stt_key = None
+    if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
+        llm_key = None
+    _check_travel("stt.engine", stt.address, insecure=settings.stt.insecure)
+    for where in (llm.address, *(one.engine for one in settings.llm.fallbacks)):
+        _check_travel("llm.engine", where, insecure=settings.llm.insecure)
+    prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
+    for name, prompt in prompts.items():
+        _check(name, prompt, settings, llm)
+    if llm.name == "in-stream":
+        in_stream_prompt.check(settings, stt, prompts)
+        llm_key = None if _is_foreign(stt) else llm_key  # what is said goes to no one else
+    if "llm_gateway" in settings.stt.parameters:
+        raise SettingsError(
+            'stt.parameters.llm_gateway: set llm.engine = "in-stream" instead; it is made of the'
+            " prompt then, and the answers are taken"
+        )
+    if llm.name == "assemblyai":
+        prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
+    others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
+    tools = _tools(settings, prompts, env)
+    return Plan(stt, llm, stt_key, llm_key, prompts, others, stt_token, tools)
+
+
+def _check_travel(setting: str, address: str, *, insecure: bool) -> None:
+    """Refuse to say in clear, on the way to another machine, what was said here."""
+    url = urlsplit(address)
+    if url.scheme in ("http", "ws") and not insecure and not is_loopback(url.hostname or ""):
+        raise SettingsError(
+            f"{setting}: {address} is another machine, and what is said would go there in clear:"
+            f" use {url.scheme}s://, or set {setting.partition('.')[0]}.insecure = true"
+        )
+
+
+def _token(settings: SttSettings, env: Mapping[str, str]) -> Secret | None:
+    token = find_key(settings.token, env) if settings.token else None
+    if settings.token and token is None:
+        raise SettingsError(f"stt.token: {settings.token} leads to nothing; set it, or remove it")
+    return token
+
+
+def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, str]) -> Box | None:
+    def secret(source: str) -> str:
+        found = find_key(source, env)
+        if found is None and source:
+            raise SettingsError(f"tools: {source} leads to nothing; set it, or name another")
+        return found.reveal() if found else ""
+
+    offering = any(prompt.tools for prompt in prompts.values())
+    return Box(prompts, settings.tools, secret, settings.mcp) if offering else None
+
+
+def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Prompt]:
+    """Return the prompts that the settings name, or those built in for their language model."""
+    if settings.prompts:
+        return settings.prompts
+    has_key = find_key(settings.llm.key, env) is not None
+    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=has_key)
+    return DEFAULTS.get(llm.name, ASSEMBLYAI_PROMPTS)
+
+
+def _gathered(name: str, prompt: Prompt) -> Prompt:
+    try:
+        return parameters.gathered(prompt)
+    except SettingsError as error:
+        raise SettingsError(f"prompts.{name}.{error}") from error
+
+
+def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
+    templates.check(name, prompt)
+    if prompt.tools and llm.name == "in-stream":
+        raise SettingsError(f"prompts.{name}.tools: in-stream answers cannot call tools")
+    if prompt.tools and not {"tools", "tool_choice"}.isdisjoint(prompt.extra):
+        raise SettingsError(f"prompts.{name}.extra: tools has its own setting")
+    for problem in parameters.problems(prompt.extra):
+        raise SettingsError(f"prompts.{name}.extra: {problem}")
+    if prompt.transcript_id and not _knows_transcripts(llm, settings):
+        raise SettingsError(
+            f"prompts.{name}.transcript_id: only AssemblyAI's gateway puts a stored transcript"
+            f" in, and the language model is {llm.address or llm.name} ({llm.why}): use --llm"
+            " assemblyai, or remove transcript_id"
+        )
+    if llm.name == "custom" and not (prompt.model or settings.llm.model):
+        raise SettingsError(
+            f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
+        )
+
+
+def _knows_transcripts(llm: Choice, settings: Settings) -> bool:
+    """Whether the language model's server puts stored transcripts in.
+
+    Of a server of somebody's own we believe it where ``stored.url`` says whose they are.
+    """
+    if llm.name == "custom":
+        return leads_to_assemblyai(llm.address) or bool(settings.stored.url)
+    return llm.name == "assemblyai"
+
+
+def _one_layer_retries(prompt: Prompt) -> Prompt:
+    """Switch the gateway's own retry off where somebody waits for the answer: we retry.
+
+    By default it asks a failing provider once more after 500 ms (AssemblyAI docs, fallbacks,
+    mid-2026).
+    """
+    if prompt.policy != "supersede":
+        return prompt
+    config = {"retry": False, **prompt.extra.get("fallback_config", {})}
+    return replace(prompt, extra={**prompt.extra, "fallback_config": config})
+
+
+def _is_foreign(choice: Choice) -> bool:
+    """Whether AssemblyAI's key, which is the default, has no business there."""
+    return choice.name == "custom" and not leads_to_assemblyai(choice.address)

@@ -1,0 +1,176 @@
+"""Starts the service: journal, webhooks, engines and clients, joined in the order they need."""
+
+import gc
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from secrets import token_hex
+
+import anyio
+from msgspec import convert
+from msgspec.structs import replace
+
+from pipeline.app.app import App
+from pipeline.app.llm_clients import LanguageModel, forms
+from pipeline.app.plan import Plan
+from pipeline.app.stt_clients import speech_to_text
+from pipeline.config.settings import JournalSettings, Settings
+from pipeline.embedded.process import Engines, start_engines
+from pipeline.embedded.process import Message as EngineMessage
+from pipeline.gateway.call_log import Log as CallLog
+from pipeline.gateway.call_log import Sink
+from pipeline.hub.fanout import Topics
+from pipeline.interfaces.request_log import CallReport, ResponseEnded, Trace
+from pipeline.interfaces.tools import Kit
+from pipeline.journal.durable import Keeping, wall_clock
+from pipeline.journal.opening import open_journal
+from pipeline.journal.request_log import CallsInMemory, RequestLog
+from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, encode
+from pipeline.responses.prompt import Scene, messages
+from pipeline.responses.rate_limit import Budget
+from pipeline.runtime.tasks import plain_errors
+from pipeline.session.dependencies import Equipment, Observe, OnEvent
+from pipeline.session.recording import recorder_of
+from pipeline.webhooks.client import Client
+from pipeline.webhooks.delivery import OnTry, Postman, delivering, unnoticed
+from pipeline.webhooks.subscriptions import Hook, Subscriptions
+
+Tell = Callable[[str], None]  #: is given a line of progress
+
+
+@asynccontextmanager
+async def open_app(  # noqa: PLR0913 - each is another onlooker
+    settings: Settings,
+    planned: Plan,
+    *,
+    tell: Tell,
+    observe: tuple[Observe, ...] = (),
+    on_event: tuple[OnEvent, ...] = (),
+    on_frame: Callable[[Frame], object] | None = None,
+    on_call: tuple[Sink, ...] = (),
+    webhooks: Sequence[Hook] = (),
+    on_try: OnTry = unnoticed,
+    trace: Trace | None = None,
+) -> AsyncGenerator[App]:
+    """Start what the plan needs, and stop it on leaving.
+
+    Raises an ``EngineError``, or a ``JournalError``.
+    """
+    async with AsyncExitStack() as stack:
+        topics = Topics()
+        subscriptions = Subscriptions(webhooks)
+        # First, so that they close last: what the others say when they stop is written down.
+        recorder = await stack.enter_async_context(recorder_of(settings.journal, wall_clock))
+        journal = await stack.enter_async_context(
+            open_journal(
+                settings.journal.store,
+                keeping(settings.journal),
+                on_trouble=partial(tell_trouble, topics),
+                wanted=subscriptions.wanted if webhooks else None,
+                on_removed=None if recorder is None else recorder.forget,
+            )
+        )
+        postman: Postman | None = None
+        if journal.outbox is not None:
+            client = await stack.enter_async_context(Client(webhooks, wall_clock))
+            postman = Postman(webhooks, subscriptions, journal.outbox, client, wall_clock, on_try)
+            await stack.enter_async_context(delivering(postman))
+        engines: Engines | None = None
+        if "local" in (planned.stt.name, planned.llm.name):
+            beginning = _opening(planned) if planned.llm.name == "local" else ()
+            engines = await stack.enter_async_context(
+                start_engines(settings.local, tell, prefill=beginning)
+            )
+        calls = CallsInMemory()
+        logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
+        sinks = (*(each.add for each in logs), *on_call)
+        log = CallLog(sinks, text=settings.journal.request_text, trace=trace)
+        llm = LanguageModel(settings, planned, engines, log, tell)
+        stack.push_async_callback(llm.aclose)
+        kits: Mapping[str, Kit] = {}
+        if planned.tools is not None:
+            kits = await stack.enter_async_context(planned.tools.open())
+        stt, listen = speech_to_text(settings, planned, engines)
+        limited = planned.llm.name == "assemblyai"
+        equipment = Equipment(
+            stt=stt,
+            llm=llm.engine,
+            listen=listen,
+            gateway=llm.gateway,
+            budget=Budget(settings.llm.requests_per_minute if limited else 0),
+            new_id=_response_id,
+            in_stream=llm.in_stream,
+            forms=await forms(planned, llm),
+            kits=kits,
+            runner=planned.tools,
+            observe=(partial(_settle, logs), *observe),
+            on_event=on_event,
+            clock=time.monotonic,
+        )
+        await stack.enter_async_context(plain_errors())
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(llm.keep_ready)
+        quiet_collector()
+        settings = replace(settings, prompts=dict(planned.prompts))
+        app = App(settings, equipment, journal, topics, calls, on_frame, recorder)
+        app.postman = postman
+        tasks.start_soon(app.watch_limits)
+        yield app
+
+
+def _opening(planned: Plan) -> tuple[EngineMessage, ...]:
+    """Return how the first prompt's conversations begin, for the model to read beforehand."""
+    first = next(iter(planned.prompts.values()))
+    nothing_yet = Scene((), lambda: "", first.vars)
+    beginning = messages(first, nothing_yet, ())[:-1]  # the last is the turn
+    return convert(beginning, tuple[EngineMessage, ...], from_attributes=True)
+
+
+def quiet_collector() -> None:
+    """Keep the garbage collector's full passes out of live sessions.
+
+    What has been loaded by now stays for good and need not be looked at again; and the oldest
+    generation is collected rarely, since live sessions make hardly any cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 50, 1_000)
+
+
+def _response_id() -> str:
+    return f"r_{token_hex(8)}"
+
+
+def keeping(settings: JournalSettings) -> Keeping:
+    """Return how much the journal is to keep."""
+    return Keeping(
+        events=settings.keep_events,
+        readable=settings.keep_ended,
+        seconds=settings.keep_days * 86400,
+        size=settings.keep_bytes,
+        calls=settings.keep_requests,
+        sync_always=settings.sync_always,
+    )
+
+
+def _settle(logs: Sequence[RequestLog], session_id: str, call: CallReport) -> None:
+    """Note what became of a response beside its calls."""
+    ended = ResponseEnded(
+        response_id=call.response_id,
+        prompt=call.prompt,
+        outcome=call.outcome,
+        reason=call.reason,
+    )
+    for log in logs:
+        log.settle(ended)
+
+
+def tell_trouble(topics: Topics, trouble: str | None) -> None:
+    """Say to who follows a live session that its events wait, or that they come again."""
+    said = f"events wait to be written down: {trouble}" if trouble else "events come again"
+    detail = ErrorDetail(type="journal_error", message=said)
+    for topic in topics:
+        if not topic.ended.is_set():
+            topic.announce(encode(ErrorEvent(session_id=topic.id, error=detail)))

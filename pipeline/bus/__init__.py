@@ -1,1 +1,0 @@
-"""What carries events between processes."""

@@ -1,0 +1,91 @@
+"""Who looks on while a server runs: its log, its numbers for Prometheus, its traces."""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+from msgspec import Struct
+
+from pipeline.app.app import App
+from pipeline.cli.views.output import log_instead
+from pipeline.config.loading import secrets_in
+from pipeline.config.settings import Settings
+from pipeline.errors import SettingsError
+from pipeline.gateway.call_log import Sink
+from pipeline.interfaces.request_log import Trace
+from pipeline.runtime.tasks import plain_errors
+from pipeline.session.dependencies import Observe, OnEvent
+from pipeline.telemetry.logs import set_up
+from pipeline.telemetry.loop_lag import watch_lag
+from pipeline.telemetry.prometheus import Metrics, Now
+from pipeline.telemetry.session_log import Narrator
+
+
+class Onlookers(Struct, frozen=True, kw_only=True):
+    """Whom ``open_app`` is to tell, and of what."""
+
+    metrics: Metrics
+    observe: tuple[Observe, ...]
+    on_event: tuple[OnEvent, ...]
+    on_call: tuple[Sink, ...]
+    trace: Trace | None = None
+
+    def page(self, app: App) -> tuple[str, bytes]:
+        """Return what a scrape of ``/metrics`` gets."""
+        sessions = app.sessions()
+        return self.metrics.page(
+            Now(
+                sessions=sum(info.status == "live" for info in sessions),
+                in_flight=app.in_flight,
+                subscribers=sum(info.subscribers for info in sessions),
+                tasks=len(anyio.get_running_tasks()),
+                waiting=app.waiting,
+                well=app.trouble is None,
+                budget=app.equipment.budget.left(app.equipment.clock()),
+                webhooks={} if app.postman is None else app.postman.left,
+            )
+        )
+
+
+@asynccontextmanager
+async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerator[Onlookers]:
+    """Begin to log, and to trace where that is asked for. Raises ``SettingsError``."""
+    start_log(settings, env)
+    metrics, narrator = Metrics(), Narrator(said=settings.serve.log_text)
+    observe: tuple[Observe, ...] = (metrics.call_ended, narrator.answered)
+    on_event: tuple[OnEvent, ...] = (metrics.event, narrator.event)
+    trace: Trace | None = None
+    async with (
+        plain_errors(),
+        anyio.create_task_group() as tasks,
+        AsyncExitStack() as stack,
+    ):
+        tasks.start_soon(watch_lag, metrics.lag)
+        stack.callback(tasks.cancel_scope.cancel)
+        if settings.serve.otel:
+            try:
+                from pipeline.telemetry.otlp import open_telemetry  # heavy, and an extra
+            except ImportError as error:
+                raise SettingsError(
+                    f"serve.otel: {error.name} is missing: pip install 'speech-llm-pipeline[otel]'"
+                ) from error
+            traces = await stack.enter_async_context(open_telemetry(env))
+            observe, on_event = (*observe, traces.answered), (*on_event, traces.event)
+            trace = traces.call
+        yield Onlookers(
+            metrics=metrics,
+            observe=observe,
+            on_event=on_event,
+            on_call=(metrics.called, narrator.called),
+            trace=trace,
+        )
+
+
+def start_log(settings: Settings, env: Mapping[str, str]) -> None:
+    """Have everything that is logged written to stderr, in the form that the settings ask for."""
+    wanted = settings.serve
+    secrets = [secret.reveal() for secret in secrets_in(settings, env)]
+    set_up(style=wanted.log, level=wanted.log_level, said=wanted.log_text, secrets=secrets)
+    if wanted.log == "json":
+        log_instead(logging.getLogger("pipeline.serve"))

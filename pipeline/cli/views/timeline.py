@@ -1,0 +1,308 @@
+"""What a person should see of a session, folded from its events row by row. Pure."""
+
+from typing import Literal, assert_never
+
+from msgspec import UNSET, Struct
+
+from pipeline.cli.views import wording
+from pipeline.protocol.events import (
+    ErrorEvent,
+    Heartbeat,
+    ResponseCreated,
+    ResponseDelta,
+    ResponseDone,
+    ResponseJsonPartial,
+    ResponseSentence,
+    ResponseToolCall,
+    ResponseToolResult,
+    ServerEvent,
+    SessionCreated,
+    SessionEnded,
+    SessionResync,
+    SessionUpdated,
+    SpeechStartedEvent,
+    SttInterrupted,
+    SttResumed,
+    TurnCompleted,
+    TurnRevisedEvent,
+    TurnUpdated,
+    encode,
+)
+
+
+class TurnRow(Struct):
+    """What somebody says."""
+
+    at: int  #: milliseconds on the session's clock
+    turn: int
+    text: str
+    speaker: str | None = None
+    ended: bool = False
+    settled: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The text, marked while more of it may come, or should have."""
+        return self.text if self.ended else f"{self.text}…"
+
+
+class ToolUse(Struct):
+    """One call of a tool, and what came of it."""
+
+    call_id: str
+    name: str
+    arguments: object = UNSET  #: unset: it was refused, nothing was called
+    result: object = UNSET  #: unset: it runs, or was called off
+
+    @property
+    def shown(self) -> str:
+        return wording.tool_use(self.name, self.arguments, self.result)
+
+    @property
+    def has_failed(self) -> bool:
+        return wording.is_failure(self.result)
+
+
+class AnswerRow(Struct):
+    """What a model says to it."""
+
+    at: int  #: milliseconds on the session's clock
+    response_id: str
+    prompt: str
+    turns: tuple[int, ...]
+    text: str = ""
+    tools: list[ToolUse] = []
+    speculative: bool = False
+    done: ResponseDone | None = None
+    ending: str = ""  #: how it ended, unless it was completed
+    settled: bool = False
+    discarded: bool = False  #: it was a guess that came to nothing
+
+    @property
+    def label(self) -> str:
+        """What to call an answer that was begun early."""
+        if not self.speculative:
+            return ""
+        return "speculative" if self.discarded else "speculative, adopted"
+
+    @property
+    def is_struck(self) -> bool:
+        """What stands there does not count any more."""
+        return self.discarded or (self.done is not None and self.done.status == "cancelled")
+
+
+class Discarded(Struct, frozen=True):
+    """A guess that came to nothing. Subscribers never hear of it, so no event tells it."""
+
+    session_id: str
+    prompt: str
+    turns: tuple[int, ...]
+    reason: str
+    text: str  #: what there was of it
+
+
+class NoteRow(Struct):
+    """Anything else worth a line."""
+
+    at: int  #: milliseconds on the session's clock
+    text: str
+    tone: Literal["plain", "warning", "error"] = "plain"
+    settled: bool = True
+
+
+class TotalsRow(Struct):
+    """The last line of a session."""
+
+    reason: str
+    figures: list[wording.Figure]
+    settled: bool = True
+
+
+Row = TurnRow | AnswerRow | NoteRow | TotalsRow
+
+
+class Scene:
+    """One session as rows: those that can still change, and before them those that cannot.
+
+    ``feed`` takes events in order; ``take_settled`` hands over, once each and from the top,
+    the rows that will not change any more; ``rows`` are the others.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.prompts: tuple[str, ...] = ()
+        self.end_to_end: list[float] = []  #: milliseconds, of each response that has one
+        self.ended = False
+        self._newest_turn: int | None = None
+        self._now = 0  # milliseconds on the session's clock, of the last event
+
+    def __repr__(self) -> str:
+        return f"<Scene {len(self.rows)} open rows, ended={self.ended}>"
+
+    def take_settled(self) -> list[Row]:
+        """Remove and return the settled rows at the top."""
+        count = next((i for i, row in enumerate(self.rows) if not row.settled), len(self.rows))
+        settled, self.rows = self.rows[:count], self.rows[count:]
+        return settled
+
+    def feed(self, event: ServerEvent) -> None:
+        """Take the next event of the session."""
+        self._now = event.t
+        match event:
+            case TurnUpdated() | TurnCompleted() | TurnRevisedEvent():
+                self._turn(event)
+            case ResponseCreated() | ResponseDelta() | ResponseJsonPartial() | ResponseDone():
+                self._answer(event)
+            case ResponseToolCall() | ResponseToolResult():
+                self._tool(event)
+            case SessionCreated() | SessionUpdated() | SessionEnded() | SessionResync():
+                self._session(event)
+            case _:
+                self._note(event)
+
+    def discarded(self, guess: Discarded) -> None:
+        """Take note of a guess that came to nothing."""
+        row = AnswerRow(self._now, "", guess.prompt, guess.turns, guess.text, speculative=True)
+        row.discarded, row.ending, row.settled = True, f"discarded: {guess.reason}", True
+        self.rows.insert(self._place_of(guess.turns), row)
+
+    def _turn(self, event: TurnUpdated | TurnCompleted | TurnRevisedEvent) -> None:
+        row = self._turn_row(event.turn)
+        match event:
+            case TurnUpdated() | TurnCompleted():
+                if row is None:
+                    row = TurnRow(event.t, event.turn, "")
+                    self.rows.append(row)
+                row.text, row.speaker = event.text, event.speaker or row.speaker
+                if isinstance(event, TurnCompleted):
+                    row.at, row.ended, row.settled = event.t, True, True
+                    self._newest_turn = max(event.turn, self._newest_turn or 0)
+            case TurnRevisedEvent():
+                if row is not None:
+                    row.text = row.text if event.text is None else event.text
+                    row.speaker = event.speaker or row.speaker
+                else:
+                    self.rows.append(NoteRow(event.t, _revision(event)))
+
+    def _turn_row(self, turn: int) -> TurnRow | None:
+        return next((r for r in self.rows if isinstance(r, TurnRow) and r.turn == turn), None)
+
+    def _answer(
+        self, event: ResponseCreated | ResponseDelta | ResponseJsonPartial | ResponseDone
+    ) -> None:
+        if isinstance(event, ResponseCreated):
+            self.rows.insert(
+                self._place_of(event.turns),
+                AnswerRow(
+                    event.t,
+                    event.response_id,
+                    event.prompt,
+                    event.turns,
+                    speculative=event.speculative,
+                ),
+            )
+            return
+        row = self._answer_row(event.response_id)
+        if row is None:  # created before we came
+            return
+        if isinstance(event, ResponseDelta):
+            row.text += event.delta
+            return
+        if isinstance(event, ResponseJsonPartial):
+            row.text = encode(event.value).decode()
+            return
+        row.done, row.settled, row.text = event, True, event.text
+        row.ending = wording.ending(event, overtaken_by=self._overtaker(row))
+        if event.times.end_to_end is not None:
+            self.end_to_end.append(event.times.end_to_end)
+
+    def _tool(self, event: ResponseToolCall | ResponseToolResult) -> None:
+        row = self._answer_row(event.response_id)
+        if row is None:  # created before we came
+            return
+        if isinstance(event, ResponseToolCall):
+            row.tools.append(ToolUse(event.call_id, event.name, event.arguments))
+            return
+        use = next((use for use in row.tools if use.call_id == event.call_id), None)
+        if use is None:  # one that was refused is told by its result alone
+            use = ToolUse(event.call_id, event.name)
+            row.tools.append(use)
+        use.result = event.result
+
+    def _place_of(self, turns: tuple[int, ...]) -> int:
+        """Return where an answer to ``turns`` belongs: before every later turn."""
+        for index, row in enumerate(self.rows):
+            if isinstance(row, TurnRow) and row.turn > max(turns, default=0):
+                return index
+        return len(self.rows)
+
+    def _overtaker(self, row: AnswerRow) -> int | None:
+        newest = self._newest_turn
+        return newest if newest is not None and newest > max(row.turns, default=0) else None
+
+    def _answer_row(self, response_id: str) -> AnswerRow | None:
+        return next(
+            (r for r in self.rows if isinstance(r, AnswerRow) and r.response_id == response_id),
+            None,
+        )
+
+    def _session(
+        self, event: SessionCreated | SessionUpdated | SessionEnded | SessionResync
+    ) -> None:
+        match event:
+            case SessionCreated():
+                self.prompts = event.prompts
+            case SessionUpdated():
+                self.prompts = self.prompts if event.prompts is None else event.prompts
+            case SessionResync():
+                missed = f"fell behind: events {event.from_seq} to {event.seq} came as a summary"
+                self.rows.append(NoteRow(event.t, missed, "warning"))
+            case SessionEnded():
+                self._settle_everything()
+                figures = wording.figures(event.totals, self.end_to_end)
+                self.rows.append(TotalsRow(event.reason, figures))
+                self.ended = True
+            case _:
+                assert_never(event)
+
+    def _settle_everything(self) -> None:
+        for row in self.rows:
+            row.settled = True
+
+    def _note(
+        self,
+        event: SttInterrupted
+        | SttResumed
+        | SpeechStartedEvent
+        | ResponseSentence
+        | Heartbeat
+        | ErrorEvent,
+    ) -> None:
+        match event:
+            case SttInterrupted():
+                said = NoteRow(event.t, f"speech-to-text interrupted: {event.cause}", "warning")
+            case SttResumed():
+                said = NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
+            case ErrorEvent():
+                said = NoteRow(event.t, event.error.message, "error")
+            case SpeechStartedEvent() | ResponseSentence() | Heartbeat():
+                return
+            case _:
+                assert_never(event)
+        self.rows.append(said)
+
+
+def _revision(event: TurnRevisedEvent) -> str:
+    said = [f"turn {event.turn} revised"]
+    if event.speaker is not None:
+        said.append(f"speaker {event.speaker}")
+    if event.text is not None:
+        said.append(event.text)
+    return ": ".join(said)
+
+
+def _resumed(event: SttResumed) -> str:
+    said = f"speech-to-text resumed, {event.replayed:.1f} s of audio sent again"
+    if event.lost_from is not None and event.lost_to is not None:
+        said += f", {event.lost_to - event.lost_from:.1f} s lost"
+    return said

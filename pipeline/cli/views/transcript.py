@@ -1,0 +1,206 @@
+"""What a session's events come to: turns and answers, as subtitles or Markdown. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+
+from msgspec import Struct
+
+from pipeline.cli.views.wording import clock
+from pipeline.protocol.events import (
+    ResponseCreated,
+    ResponseDone,
+    ServerEvent,
+    SessionCreated,
+    TurnCompleted,
+    TurnRevisedEvent,
+    TurnUpdated,
+    Unknown,
+    WordSpoken,
+    encode,
+)
+
+CUE = 84  #: characters of one subtitle, two lines' worth
+PER_CHARACTER = 60  #: milliseconds, of text whose words have no times
+
+
+class Turn(Struct):
+    """One ended turn, as last revised."""
+
+    number: int
+    text: str
+    speaker: str | None
+    start: int  #: milliseconds on the session's audio clock
+    end: int  #: milliseconds
+    words: Sequence[WordSpoken]  #: empty without times, or when the text was revised
+
+
+class Answer(Struct):
+    """One response, when it was over."""
+
+    prompt: str
+    turns: Sequence[int]
+    done: ResponseDone
+
+
+class Transcript(Struct):
+    """A whole session."""
+
+    session_id: str
+    source: str = ""
+    started: str = ""  #: wall clock, ISO 8601
+    said: list[Turn | Answer] = []
+
+    @property
+    def turns(self) -> Sequence[Turn]:
+        return [one for one in self.said if isinstance(one, Turn)]
+
+
+def transcript_of(session_id: str, events: Iterable[ServerEvent | Unknown]) -> Transcript:
+    """Return what ``events``, in order, come to."""
+    transcript = Transcript(session_id)
+    begun: dict[int, int] = {}  # when each turn was first heard of
+    turns: dict[int, Turn] = {}
+    created: dict[str, ResponseCreated] = {}
+    for event in events:
+        match event:
+            case SessionCreated():
+                transcript.source, transcript.started = event.source, event.ts
+            case TurnUpdated():
+                begun.setdefault(event.turn, event.t)
+            case TurnCompleted():
+                turns[event.turn] = _turn(event, begun)
+                transcript.said.append(turns[event.turn])
+            case TurnRevisedEvent() if event.turn in turns:
+                _revise(turns[event.turn], event)
+            case ResponseCreated():
+                created[event.response_id] = event
+            case ResponseDone():
+                transcript.said.append(_answer(event, created.get(event.response_id)))
+            case _:
+                pass
+    return transcript
+
+
+def _turn(event: TurnCompleted, begun: dict[int, int]) -> Turn:
+    words = event.words
+    end = words[-1].end if words else max(event.t, 0)
+    start = words[0].start if words else begun.get(event.turn, end)
+    if end <= start:
+        end = start + PER_CHARACTER * max(len(event.text), 10)
+    return Turn(event.turn, event.text, event.speaker, start, end, words)
+
+
+def _revise(turn: Turn, event: TurnRevisedEvent) -> None:
+    if event.text is not None:
+        turn.text, turn.words = event.text, ()
+    turn.speaker = event.speaker or turn.speaker
+
+
+def _answer(done: ResponseDone, created: ResponseCreated | None) -> Answer:
+    return Answer(created.prompt if created else "", created.turns if created else (), done)
+
+
+# --- subtitles -------------------------------------------------------------------------------
+
+
+class Cue(Struct, frozen=True):
+    """One subtitle."""
+
+    start: int  #: milliseconds
+    end: int  #: milliseconds
+    text: str
+    speaker: str | None
+
+
+def cues(transcript: Transcript) -> Iterator[Cue]:
+    """Yield the subtitles of every turn, each of a readable length."""
+    for turn in transcript.turns:
+        timed = turn.words or _spread(turn)
+        while timed:
+            count = _fitting(timed)
+            text = " ".join(word.text for word in timed[:count])
+            yield Cue(timed[0].start, timed[count - 1].end, text, turn.speaker)
+            timed = timed[count:]
+
+
+def _spread(turn: Turn) -> Sequence[WordSpoken]:
+    """Return the words of a turn, its time shared out among them by length."""
+    texts = turn.text.split()
+    total = sum(map(len, texts))
+    words: list[WordSpoken] = []
+    at, start = 0, turn.start
+    for text in texts:
+        at += len(text)
+        end = turn.start + (turn.end - turn.start) * at // total
+        words.append(WordSpoken(text, start, end))
+        start = end
+    return words
+
+
+def _fitting(words: Sequence[WordSpoken]) -> int:
+    """Return how many of ``words`` one subtitle holds; at least one."""
+    length = -1
+    for count, word in enumerate(words):
+        length += 1 + len(word.text)
+        if length > CUE:
+            return max(count, 1)
+    return len(words)
+
+
+def srt(transcript: Transcript) -> str:
+    """Return SubRip subtitles."""
+    blocks = [
+        f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{_named(cue)}\n"
+        for number, cue in enumerate(cues(transcript), 1)
+    ]
+    return "\n".join(blocks)
+
+
+def _named(cue: Cue) -> str:
+    return f"{cue.speaker}: {cue.text}" if cue.speaker else cue.text
+
+
+def vtt(transcript: Transcript) -> str:
+    """Return WebVTT subtitles (W3C WebVTT: speakers are voice spans)."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues(transcript):
+        voice = f"<v {escape(cue.speaker, quote=False)}>" if cue.speaker else ""
+        text = escape(cue.text, quote=False)
+        blocks.append(f"{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{voice}{text}\n")
+    return "\n".join(blocks)
+
+
+def _stamp(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{rest:03}"
+
+
+# --- Markdown --------------------------------------------------------------------------------
+
+
+def markdown(transcript: Transcript) -> str:
+    """Return turns as paragraphs and answers as quotes below them, in the order of events."""
+    title = [f"# Session {transcript.session_id}"]
+    if transcript.source:
+        title.append(f"{transcript.source}, {transcript.started}")
+    said = [_told(one) if isinstance(one, Turn) else _quoted(one) for one in transcript.said]
+    return "\n\n".join((*title, *said)) + "\n"
+
+
+def _told(turn: Turn) -> str:
+    who = f" {turn.speaker}" if turn.speaker else ""
+    return f"**{clock(turn.start)}{who}** {turn.text}"
+
+
+def _quoted(answer: Answer) -> str:
+    done = answer.done
+    to = ", ".join(map(str, answer.turns)) or "the session"
+    how = "" if done.status == "completed" else f" ({done.reason or done.status})"
+    text = done.text.strip() or "(no text)"
+    if done.json is not None:
+        text = encode(done.json).decode()  # as it was understood, without the model's layout
+    return f"*{answer.prompt} to {to}{how}:*\n\n" + "\n".join(
+        f"> {line}".rstrip() for line in text.splitlines()
+    )

@@ -1,0 +1,1 @@
+"""Embedded engines with real small models."""

@@ -1,0 +1,191 @@
+"""What one call was and how it went, gathered for the request log while it runs. Pure."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.errors import GatewayBusy, GatewayError
+from pipeline.interfaces.llm import (
+    Accepted,
+    CompletionRequest,
+    Finished,
+    Message,
+    Piece,
+    Prices,
+    TextDelta,
+    Usage,
+    estimate,
+)
+from pipeline.interfaces.request_log import CallRecord, CallTimes, Trace
+from pipeline.runtime.hosts import is_assemblyai
+
+MAX_TEXT = 64 * 1024  #: characters kept of what was asked, and of what was answered
+
+Sink = Callable[[CallRecord], object]
+#: the request, and the model that answered where the reply says so → the price, if it is known
+PriceOf = Callable[[CompletionRequest, str | None], Prices | None]
+
+
+class Log(Struct, frozen=True):
+    """Where records go, and whether they hold what was said."""
+
+    sinks: tuple[Sink, ...] = ()
+    text: bool = False
+    trace: Trace | None = None  #: follows each call
+
+
+class Errand(Struct, frozen=True, kw_only=True):
+    """One call before it is made."""
+
+    request: CompletionRequest
+    host: str
+    speculative: bool = False
+    why: str = "first"  #: first, retry, fallback or hedge
+    attempt: int = 1
+    sent: float  #: seconds, on the caller's clock
+    sent_at: float = 0.0  #: Unix seconds
+    price: PriceOf | None = None
+
+
+class Recording:
+    """Collects one call while it runs; ``end`` hands it to the log, once."""
+
+    def __init__(self, errand: Errand, log: Log) -> None:
+        self._errand = errand
+        self._log = log
+        self._trace = log.trace(errand.request, errand.host) if log.trace else None
+        self._ended = not (log.sinks or self._trace)
+        self._head: Accepted | None = None
+        self._accepted: float | None = None
+        self._first: float | None = None
+        self._finished: Finished | None = None
+        self._said = 0  # characters
+        self._texts: list[str] = []
+
+    @property
+    def request(self) -> CompletionRequest:
+        """The request as it is to be sent."""
+        request = self._errand.request
+        return replace(request, headers=self._trace.headers) if self._trace else request
+
+    def saw(self, pieces: Sequence[Piece], clock: Callable[[], float]) -> None:
+        for piece in pieces:
+            if isinstance(piece, Accepted):
+                self._head, self._accepted = piece, clock()
+                continue
+            if isinstance(piece, Finished):
+                self._finished = piece
+                continue
+            if self._first is None:
+                self._first = clock()
+            said = piece.text if isinstance(piece, TextDelta) else piece.arguments
+            self._said += len(said)
+            if self._log.text and self._said <= MAX_TEXT:
+                self._texts.append(said)
+
+    def priced(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Return ``pieces`` with the prices put into those that begin and end a reply."""
+        price = self._errand.price
+        if price is None or not pieces:
+            return pieces
+        first, last = pieces[0], pieces[-1]
+        if isinstance(first, Accepted):
+            first = replace(first, prices=price(self._errand.request, None))
+            pieces = [first, *pieces[1:]]
+        if isinstance(last, Finished):
+            last = replace(last, prices=price(self._errand.request, last.model))
+            pieces = [*pieces[:-1], last]
+        return pieces
+
+    def end(self, failure: BaseException | None, now: float) -> None:
+        """The call is over; ``failure`` is what it ended with, None also where it was left."""
+        if not self._ended:
+            self._ended = True
+            record = self._record(failure, now)
+            for sink in self._log.sinks:
+                sink(record)
+            if self._trace is not None:
+                self._trace.end(record)
+
+    def _record(self, failure: BaseException | None, now: float) -> CallRecord:
+        errand, request = self._errand, self._errand.request
+        head, finished = self._head or Accepted(), self._finished or Finished(None, complete=False)
+        error = failure if isinstance(failure, GatewayError) and self._finished is None else None
+        usage = self._usage(error)
+        return CallRecord(
+            sent=errand.sent_at,
+            session_id=request.session_id,
+            response_id=request.id,
+            why=errand.why,
+            attempt=errand.attempt,
+            request_id=finished.request_id
+            or (error.request_id if error else None)
+            or head.request_id,
+            model=request.model,
+            answered_by=finished.model,
+            host=errand.host,
+            region=region_of(errand.host, request),
+            speculative=errand.speculative,
+            outcome=self._outcome(error),
+            reason=error.kind if error else finished.reason,
+            status=error.status if error else (200 if self._head else None),
+            times=self._times(now),
+            usage=usage,
+            cost=self._cost(usage, finished.model),
+            rate=head.rate,
+            retry_after=error.retry_after if isinstance(error, GatewayBusy) else None,
+            error=str(error) if error else None,
+            body=error.body if error else None,
+            messages=bounded(request.messages) if self._log.text else None,
+            text="".join(self._texts) if self._log.text else None,
+        )
+
+    def _times(self, now: float) -> CallTimes:
+        def since(moment: float | None) -> float | None:
+            return None if moment is None else round((moment - self._errand.sent) * 1000, 2)
+
+        total = since(now) or 0.0
+        return CallTimes(headers=since(self._accepted), first_token=since(self._first), total=total)
+
+    def _usage(self, error: GatewayError | None) -> Usage | None:
+        """The server's own count, or an estimate; nothing for what was refused or not heard."""
+        if self._finished is not None and self._finished.usage is not None:
+            return self._finished.usage
+        if error is not None and self._head is None:
+            return None
+        return estimate(self._errand.request, self._said)
+
+    def _outcome(self, error: GatewayError | None) -> str:
+        if self._finished is not None:
+            return "completed" if self._finished.complete else "incomplete"
+        return "failed" if error else "cancelled"
+
+    def _cost(self, usage: Usage | None, answered_by: str | None) -> float | None:
+        if usage is None or self._errand.price is None:
+            return None
+        prices = self._errand.price(self._errand.request, answered_by)
+        return None if prices is None else prices.cost(usage)
+
+
+def bounded(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the newest messages, as many as are kept."""
+    kept: list[Message] = []
+    room = MAX_TEXT
+    for message in reversed(messages):
+        if room <= 0:
+            break
+        text = message.content or ""
+        kept.append(message if len(text) <= room else replace(message, content=text[-room:]))
+        room -= len(text)
+    return tuple(reversed(kept))
+
+
+def region_of(host: str, request: CompletionRequest) -> str:
+    """Return where a call is priced: us, eu or global; empty outside AssemblyAI."""
+    name = host.split(":")[0]
+    if not is_assemblyai(name):
+        return ""
+    if request.extra.get("model_region") == "global":
+        return "global"
+    return "eu" if ".eu." in name else "us"

@@ -1,0 +1,61 @@
+"""What some model families refuse, taken out of a request before it is sent. Pure."""
+
+import json
+from typing import Any, cast
+
+import msgspec
+
+from pipeline.gateway.gemini_schema import cleaned
+from pipeline.interfaces.llm import CompletionRequest, FunctionCall, Message, ToolCall
+
+#: Claude, through the gateway, loses an empty input and refuses the call and every later turn
+#: of that history (AssemblyAI CLI, 2026-06)
+NO_ARGUMENTS = '{"_":""}'
+
+
+def adapted(request: CompletionRequest) -> CompletionRequest:
+    """Return ``request`` as its model's family takes it; the same one when nothing is to do."""
+    family = request.model.rpartition("/")[2]  # proxies put the provider in front
+    if family.startswith("gemini") and request.extra.get("tools"):
+        tools = [_tool(tool) for tool in request.extra["tools"]]
+        return msgspec.structs.replace(request, extra={**request.extra, "tools": tools})
+    if family.startswith("claude") and any(map(_has_empty_call, request.messages)):
+        messages = tuple(map(_with_arguments, request.messages))
+        return msgspec.structs.replace(request, messages=messages)
+    return request
+
+
+def _tool(tool: Any) -> Any:
+    parts = _mapping(_mapping(tool).get("function"))
+    if "parameters" not in parts:
+        return tool
+    return {**tool, "function": {**parts, "parameters": cleaned(parts["parameters"])}}
+
+
+def _mapping(found: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _has_empty_call(message: Message) -> bool:
+    return any(_is_empty(call.function.arguments) for call in message.tool_calls)
+
+
+def _with_arguments(message: Message) -> Message:
+    if not _has_empty_call(message):
+        return message
+    calls = tuple(
+        ToolCall(call.id, FunctionCall(call.function.name, NO_ARGUMENTS), call.type)
+        if _is_empty(call.function.arguments)
+        else call
+        for call in message.tool_calls
+    )
+    return msgspec.structs.replace(message, tool_calls=calls)
+
+
+def _is_empty(arguments: str) -> bool:
+    if len(arguments) > 20:
+        return False
+    try:
+        return not json.loads(arguments or "{}")
+    except ValueError:
+        return False

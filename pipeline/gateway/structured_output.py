@@ -1,0 +1,209 @@
+"""Replies that must be JSON: how to ask for it, how to read it, when to ask once more. Pure."""
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NoReturn, cast
+
+import json_repair
+import jsonschema_rs
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.errors import SettingsError
+from pipeline.gateway.partial_json import MAX_TEXT, PartialJson, overlaid
+from pipeline.gateway.strict_schema import closed
+from pipeline.interfaces.llm import CompletionRequest, JsonMode, JsonReader, Message, Verdict
+from pipeline.runtime.json_values import sayable
+
+TOOL = "answer"  #: the tool that a model without response_format is made to call
+
+
+class Valid(Struct, frozen=True):
+    """A value that fits the schema."""
+
+    value: Any
+    repaired: bool = False  #: the text was not quite JSON
+
+
+class Invalid(Struct, frozen=True):
+    """Why the text is no such value."""
+
+    error: str
+    text: str
+
+
+class Structured:
+    """One JSON Schema: asks for it, and judges what comes back."""
+
+    def __init__(self, schema: dict[str, Any], name: str = "answer", reasks: int = 1) -> None:
+        """Raises SettingsError for a schema that is none; nothing is fetched for it."""
+        self.schema = schema
+        self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer"
+        self.reasks = reasks
+        # as it is asked for strictly, which is for objects only
+        self._closed: Any = closed(schema) if schema.get("type") == "object" else None
+        try:
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
+        except (ValueError, TypeError) as cause:
+            reason = str(cause).split("\n", 1)[0]
+            raise SettingsError(f"the JSON Schema of {name!r} is not one: {reason}") from cause
+
+    def reader(self) -> PartialJson:
+        """Return a reader for the reply while it streams."""
+        kind = self.schema.get("type")
+        return PartialJson({"object": "{", "array": "["}.get(cast("str", kind), "{["))
+
+    def ask(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
+        """Return ``request``, asking for JSON in the way that the model understands."""
+        match mode:
+            case "response_format":
+                strict = self._closed is not None
+                words = self._closed if strict else self.schema
+                schema = {"name": self.name, "schema": words, "strict": strict}
+                more = {"response_format": {"type": "json_schema", "json_schema": schema}}
+                return msgspec.structs.replace(request, extra={**request.extra, **more})
+            case "tool":
+                function = {"name": TOOL, "description": "Answer.", "parameters": self.schema}
+                tools = [
+                    *request.extra.get("tools", ()),
+                    {"type": "function", "function": function},
+                ]
+                choice = {"type": "function", "function": {"name": TOOL}}
+                extra = {**request.extra, "tools": tools, "tool_choice": choice}
+                return msgspec.structs.replace(request, extra=extra)
+            case "prompt":
+                rule = (
+                    "Answer with one JSON value and nothing else, no prose and no code fence."
+                    f" It must fit this JSON Schema: {msgspec.json.encode(self.schema).decode()}"
+                )
+                return msgspec.structs.replace(request, messages=_with_rule(request.messages, rule))
+
+    def recast(
+        self, request: CompletionRequest, asked: JsonMode, mode: JsonMode
+    ) -> CompletionRequest:
+        """Return ``request``, which asks in the way ``asked``, asking in another."""
+        return request if mode == asked else self.ask(_unasked(request, asked), mode)
+
+    def judge(self, text: str, reader: PartialJson | None = None) -> Valid | Invalid:
+        """Read a whole reply. ``reader``: what has been shown of it, which is kept."""
+        if len(text) > MAX_TEXT:
+            return Invalid(f"the reply is longer than {MAX_TEXT} characters", text[:MAX_TEXT])
+        found = self._candidates(text)
+        error = "there is no JSON in the reply"
+        for value, repaired in found:
+            settled = reader.settled() if reader is not None else None
+            whole = value if settled is None else overlaid(value, settled)
+            wrong = next(self._validator.iter_errors(whole), None)
+            if wrong is None:
+                return Valid(whole, repaired)
+            error = _explained(wrong)
+        return Invalid(error, text)
+
+    def reask(
+        self, request: CompletionRequest, wrong: Invalid, tries: int
+    ) -> CompletionRequest | None:
+        """Return the request to make after ``tries`` tries that failed; None: that was it."""
+        if tries > self.reasks:
+            return None
+        said = wrong.text or "(nothing)"
+        complaint = (
+            f"That is not valid: {wrong.error}. Answer again, with the corrected JSON value only."
+        )
+        more = (Message("assistant", said), Message("user", complaint))
+        return msgspec.structs.replace(request, messages=request.messages + more)
+
+    def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
+        """The value as written; else the first one inside the text; else the text repaired."""
+        with suppress(ValueError, RecursionError):
+            yield sayable(msgspec.json.decode(text)), False
+        reader = self.reader()
+        reader.feed(text)
+        if reader.done:
+            yield reader.value(), False
+        start = min((at for at in map(text.find, "{[") if at >= 0), default=-1)
+        if start < 0:
+            return
+        try:
+            repaired = sayable(json_repair.loads(text[start:]))
+        except (ValueError, RecursionError):
+            return
+        yield repaired, True
+
+
+def best_mode(supported: Iterable[str]) -> JsonMode:
+    """Choose by what the catalog says of the model; without a word of it, the prompt."""
+    known = frozenset(supported)
+    if "response_format" in known:
+        return "response_format"
+    return "tool" if {"tools", "tool_choice"} & known else "prompt"
+
+
+def _unasked(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
+    """Take back what ``Structured.ask`` put into the body; a rule among the words may stay."""
+    extra = dict(request.extra)
+    match asked:
+        case "response_format":
+            del extra["response_format"]
+        case "tool":
+            *tools, _answer = extra.pop("tools")
+            del extra["tool_choice"]
+            extra |= {"tools": tools} if tools else {}
+        case "prompt":
+            pass
+    return msgspec.structs.replace(request, extra=extra)
+
+
+def _with_rule(messages: tuple[Message, ...], rule: str) -> tuple[Message, ...]:
+    """Put ``rule`` behind the system message; it becomes one if there is none."""
+    if messages and messages[0].role == "system":
+        first = msgspec.structs.replace(messages[0], content=f"{messages[0].content}\n\n{rule}")
+        return (first, *messages[1:])
+    return (Message("system", rule), *messages)
+
+
+def _explained(wrong: jsonschema_rs.ValidationError) -> str:
+    place = "".join(f"[{part!r}]" for part in wrong.instance_path)
+    message = wrong.message if len(wrong.message) < 300 else wrong.message[:299] + "…"
+    return f"{message} (at {place})" if place else message
+
+
+def _fetch_nothing(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} would have to be fetched")
+
+
+class JsonForm:
+    """Asks for JSON in the way that the model understands. Satisfies ``interfaces.llm.Form``."""
+
+    def __init__(self, structured: Structured, mode: JsonMode, *, beside_tools: bool) -> None:
+        """``beside_tools``: others are offered, to which a forced call would leave no room."""
+        self._structured = structured
+        self._beside_tools = beside_tools
+        self._mode: JsonMode = self._fitting(mode)
+
+    def ask(self, request: CompletionRequest) -> CompletionRequest:
+        asked = self._structured.ask(request, self._mode)
+        return replace(asked, recast=self._recast)
+
+    def _recast(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
+        return self._structured.recast(request, self._mode, self._fitting(mode))
+
+    def _fitting(self, mode: JsonMode) -> JsonMode:
+        return "prompt" if mode == "tool" and self._beside_tools else mode
+
+    def reader(self) -> PartialJson:
+        return self._structured.reader()
+
+    def judge(self, text: str, reader: JsonReader) -> Verdict:
+        shown = reader if isinstance(reader, PartialJson) else None
+        match self._structured.judge(text, shown):
+            case Valid(value):
+                return Verdict(value)
+            case Invalid(error):
+                return Verdict(error=error)
+
+    def ask_again(
+        self, request: CompletionRequest, text: str, error: str, tries: int
+    ) -> CompletionRequest | None:
+        return self._structured.reask(request, Invalid(error, text), tries)

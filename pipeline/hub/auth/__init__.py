@@ -1,0 +1,1 @@
+"""Authentication, access rights and admission limits of the server."""

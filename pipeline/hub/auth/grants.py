@@ -1,0 +1,69 @@
+"""What somebody may do: scopes, for one session or all. Pure."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from pipeline.protocol import commands, events
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.commands import Command
+
+SCOPES = frozenset({"ingest", "subscribe", "control"})
+EVERY = "*"  #: in place of a session's id
+#: The scope that each command asks for, wherever it may be sent: what feeds a session, what
+#: listens, what steers it or spends its quota. A command that is not here is nobody's.
+NEEDS: Mapping[type[Command], str] = {
+    commands.SubscribeCommand: "subscribe",
+    commands.StartCommand: "ingest",
+    commands.SessionEndCommand: "ingest",
+    commands.TurnCommitCommand: "ingest",
+    commands.TurnCreateCommand: "ingest",
+    commands.ResponseCancelCommand: "control",
+    commands.ResponseCreateCommand: "control",
+    commands.SessionUpdateCommand: "control",
+    commands.PlaybackReportCommand: "control",
+    commands.ToolResultCommand: "control",
+}
+
+
+class Grant(Struct, frozen=True):
+    """What somebody may do."""
+
+    scopes: frozenset[str] = SCOPES
+    session_id: str = EVERY  #: or the one session it is for
+    holder: str = ""  #: whose it is; empty where tokens are not asked for
+    lasts: float = 0  #: seconds a connection may last; 0: any time
+    # Of a signed token, which opens one connection:
+    jti: str = ""  #: its own name; empty for others
+    expires: float = 0  #: seconds since 1970
+    lives: float = 0  #: seconds from its making to its end
+
+    def allows(self, session_id: str) -> bool:
+        """Return whether ``session_id``, which may be ``*``, is within the grant."""
+        return self.session_id in (EVERY, session_id)
+
+    def check(self, session_id: str) -> None:
+        """Raise ``Goodbye`` unless ``session_id`` is within the grant."""
+        if not self.allows(session_id):
+            raise Goodbye(
+                f"this token is for session {self.session_id!r} only", code=CloseCode.FORBIDDEN
+            )
+
+    def check_scope(self, scope: str) -> None:
+        """Raise ``Goodbye`` unless ``scope`` is within the grant."""
+        if scope not in self.scopes:
+            raise Goodbye(f"this token does not allow to {scope}", code=CloseCode.FORBIDDEN)
+
+    def check_command(self, command: Command) -> None:
+        """Raise ``Goodbye`` unless ``command`` is within the grant."""
+        scope = NEEDS.get(type(command))
+        if scope not in self.scopes:
+            name = events.type_of(command)
+            raise Goodbye(
+                f"this token does not allow {name}, which needs the scope {scope}",
+                code=CloseCode.FORBIDDEN,
+            )
+
+
+ANYBODY = Grant()
+NOBODY = Grant(frozenset())

@@ -1,0 +1,125 @@
+"""What a handshake or a plain GET asks for, and whether we take it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.commands import SubscribeCommand
+from pipeline.runtime.hosts import is_loopback
+
+
+class Page(NamedTuple):
+    """An answer to a plain GET."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
+
+
+def text_page(status: int, text: str, **headers: str) -> Page:
+    """Return a line of text; ``headers`` are further ones."""
+    body = f"{text}\n".encode()
+    return Page(status, "text/plain; charset=utf-8", body, {"Cache-Control": "no-store", **headers})
+
+
+#: as which status a refusal is said before there is a websocket
+_STATUSES: Mapping[int, int] = {
+    CloseCode.BAD_REQUEST: 400,
+    CloseCode.UNAUTHORIZED: 401,
+    CloseCode.FORBIDDEN: 403,
+    CloseCode.NO_SESSION: 404,
+    CloseCode.TAKEN: 409,
+    CloseCode.LIMIT: 429,
+    CloseCode.LATER: 503,
+}
+
+
+def refusal_page(goodbye: Goodbye) -> Page:
+    more = {"Retry-After": "1"} if goodbye.code == CloseCode.LATER else {}
+    return text_page(_STATUSES[goodbye.code], str(goodbye), **more)
+
+
+class Gate:
+    """Who may talk to us, by the names in the request.
+
+    Bound to loopback we answer to loopback names only: a page of another site that had its
+    own name resolve to us would otherwise be let in. A browser is let in from our own pages,
+    from those of ``origins`` and, on loopback, from other local ones; programs send no Origin.
+    """
+
+    def __init__(self, host: str, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
+        """``hosts``: what we are called beside ``host``, by a proxy before us, say."""
+        self._names = {host.lower(), *(name.lower() for name in hosts)}
+        self._origins = {origin.lower() for origin in origins}
+        self._local = is_loopback(host)
+
+    def refusal(self, headers: Mapping[str, str]) -> Page | None:
+        """Return why the request is refused, or None."""
+        host = name_of(headers.get("Host", ""))
+        if self._local and not (is_loopback(host) or host in self._names):
+            return text_page(421, "not served under this host name (serve.hosts)")
+        origin = headers.get("Origin")
+        if origin is None or origin.lower() in self._origins:
+            return None
+        name = urlsplit(origin).hostname or ""
+        if name and (name == host or (self._local and is_loopback(name))):
+            return None
+        return text_page(403, "not allowed from this origin (serve.origins)")
+
+
+def name_of(host: str) -> str:
+    """Return a Host header without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return the W3C trace context that a request came with."""
+    names = ("traceparent", "tracestate")
+    return {name: headers[name] for name in names if name in headers} or None
+
+
+def fields_of(query: str) -> dict[str, str]:
+    """Return the last value of each field of a query. Raises ``Goodbye`` when there are many."""
+    try:
+        fields = parse_qs(query, max_num_fields=32)
+    except ValueError as error:
+        raise Goodbye("at most 32 fields in a query", code=CloseCode.BAD_REQUEST) from error
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def globs_of(query: str) -> tuple[str, ...]:
+    """Return the patterns of ``?events=a,b&events=c``."""
+    values = parse_qs(query, max_num_fields=32).get("events", [])
+    return tuple(glob for value in values for glob in value.split(",") if glob)
+
+
+def subscription_of(query: str) -> SubscribeCommand | None:
+    """Return what ``?session_id=&after_seq=&epoch=&events=`` asks for; None without a session.
+
+    Raises ``Goodbye`` when a number is none.
+    """
+    fields = fields_of(query)
+    session_id = fields.get("session_id")
+    if session_id is None:
+        return None
+    return SubscribeCommand(
+        session_id=session_id,
+        after_seq=_number(fields, "after_seq"),
+        epoch=_number(fields, "epoch"),
+        events=globs_of(query),
+    )
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise Goodbye(f"{name} is {text[:20]!r}; it must be a number", code=CloseCode.BAD_REQUEST)
+    return int(text)

@@ -1,0 +1,89 @@
+"""The web console's files and the protocol's description: a fixed table, read once at start."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib import resources
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline import __version__
+from pipeline.hub.http_requests import Page
+from pipeline.protocol.asyncapi import document
+
+INDEX = "index.html"
+FOLDER = "/web/"
+ASYNCAPI = "/v1/asyncapi.json"
+SCRIPT = "text/javascript; charset=utf-8"
+#: what is served, and as what
+TYPES: Mapping[str, str] = {
+    INDEX: "text/html; charset=utf-8",
+    "client.d.ts": "text/plain; charset=utf-8",
+    "console.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "microphone.d.ts": "text/plain; charset=utf-8",
+    "capture.js": SCRIPT,
+    "client.js": SCRIPT,
+    "console.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "feed.js": SCRIPT,
+    "inspector.js": SCRIPT,
+    "microphone.js": SCRIPT,
+    "model.js": SCRIPT,
+    "resume.js": SCRIPT,
+    "session.js": SCRIPT,
+    "sessionlist.js": SCRIPT,
+    "socket.js": SCRIPT,
+    "subscription.js": SCRIPT,
+    "theme.js": SCRIPT,
+    "view.js": SCRIPT,
+    "wording.js": SCRIPT,
+}
+#: nothing but our own files and our own sockets, nothing inline, and no text made markup
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-cache",  # kept, but asked after each time, by its ETag
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class File(NamedTuple):
+    """One file as it is served."""
+
+    content_type: str
+    body: bytes
+    etag: str
+
+    def page(self, headers: Mapping[str, str]) -> Page:
+        """Return the answer to a request with ``headers``: 304 to whoever has the file."""
+        more = {**HEADERS, "ETag": self.etag}
+        known = [
+            tag.strip().removeprefix("W/") for tag in headers.get("If-None-Match", "").split(",")
+        ]
+        if self.etag in known:
+            return Page(304, self.content_type, b"", more)
+        return Page(200, self.content_type, self.body, more)
+
+
+def load() -> Mapping[str, File]:
+    """Return what is served, by its path. Nothing else can be asked for."""
+    folder = resources.files("pipeline.hub") / "web"
+    files = {
+        "/" if name == INDEX else FOLDER + name: _file(content_type, (folder / name).read_bytes())
+        for name, content_type in TYPES.items()
+    }
+    described = msgspec.json.format(msgspec.json.encode(document(__version__)), indent=2)
+    return {**files, ASYNCAPI: _file("application/json", described)}
+
+
+def _file(content_type: str, body: bytes) -> File:
+    return File(content_type, body, f'"{sha256(body).hexdigest()[:32]}"')

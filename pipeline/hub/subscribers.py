@@ -1,0 +1,134 @@
+"""The socket of a subscriber: subscriptions and commands."""
+
+from contextlib import suppress
+
+import anyio
+import msgspec
+
+from pipeline.errors import InputError, PipelineError
+from pipeline.hub.auth.grants import ANYBODY, EVERY, Grant
+from pipeline.hub.fanout import Subscriber, Topic, Topics
+from pipeline.hub.frames import INVALID, REFUSED
+from pipeline.hub.peers import Errors, House, Peer, first_message, push
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.commands import ControlCommand, SubscribeCommand, decode_command
+from pipeline.protocol.events import type_of
+from pipeline.runtime.tasks import Helpers
+
+
+class Following:
+    """What one socket subscribes to."""
+
+    def __init__(self, subscriber: Subscriber, topics: Topics, grant: Grant = ANYBODY) -> None:
+        self._subscriber = subscriber
+        self._grant = grant
+        self._topics = topics
+        self._events: tuple[str, ...] = ()
+        self._asked: set[str] = set()  # the sessions named in subscriptions, or *
+
+    def follow(self, command: SubscribeCommand) -> None:
+        """Carry ``command`` out. Raises ``Goodbye`` when it cannot be."""
+        if command.after_seq is not None and command.after_seq < 0:
+            raise Goodbye("after_seq is negative", code=CloseCode.BAD_REQUEST)
+        self._grant.check(command.session_id)
+        self._asked.add(command.session_id)
+        if command.session_id == "*":
+            self._follow_all(command)
+            return
+        topic = self._topics.get(command.session_id)
+        if topic is None:
+            name = command.session_id[:64]
+            raise Goodbye(f"there is no session {name!r}", code=CloseCode.NO_SESSION)
+        self._subscriber.subscribe(
+            topic, after_seq=command.after_seq, epoch=command.epoch, events=command.events
+        )
+
+    def meant(self, command: ControlCommand) -> str:
+        """Return the session that ``command`` is about. Raises a ``PipelineError``."""
+        session_id = command.session_id
+        if session_id is None and len(self._asked) == 1 and EVERY not in self._asked:
+            (session_id,) = self._asked
+        if session_id is None:
+            raise InputError(f"{type_of(command)}: session_id says which session is meant")
+        self._grant.check(session_id)
+        return session_id
+
+    def close(self) -> None:
+        self._topics.unwatch(self._follow_new)
+        self._subscriber.close()
+
+    def _follow_all(self, command: SubscribeCommand) -> None:
+        """Follow every session not followed yet, and those to come, these from the start."""
+        if command.after_seq:
+            raise Goodbye(
+                "after_seq of every session is 0 or absent; resume each by its session_id",
+                code=CloseCode.BAD_REQUEST,
+            )
+        for topic in self._topics:
+            if not self._subscriber.follows(topic):
+                self._subscriber.subscribe(
+                    topic, after_seq=command.after_seq, events=command.events
+                )
+        self._events = command.events
+        self._topics.watch(self._follow_new)
+
+    def _follow_new(self, topic: Topic) -> None:
+        with suppress(Goodbye):  # its limit of sessions: the new one is left out
+            self._subscriber.subscribe(topic, after_seq=0, events=self._events)
+
+
+async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) -> None:
+    """Serve one subscriber until it leaves or must: then a ``Goodbye`` is raised.
+
+    ``command`` is what its address asks for already.
+    """
+    subscriber = Subscriber(peer)
+    following = Following(subscriber, house.service.topics, peer.grant)
+    farewell: list[Goodbye] = []
+    house.circle.add(subscriber)
+    try:
+        if command is not None:
+            following.follow(command)
+        async with anyio.create_task_group() as tasks:
+            helpers = Helpers(tasks)
+            helpers.start(push, subscriber, tasks.cancel_scope, farewell)
+            try:
+                await _take_commands(peer, following, house, asked=command is not None)
+            except Goodbye as goodbye:
+                farewell.append(goodbye.alone())
+            await helpers.call_off()
+    finally:
+        house.circle.discard(subscriber)
+        following.close()
+    raise farewell[0]
+
+
+async def _take_commands(peer: Peer, following: Following, house: House, *, asked: bool) -> None:
+    errors, commands = Errors(peer), house.commands()
+    while True:
+        message = await (peer.receive() if asked else first_message(peer))
+        commands.count()
+        asked = True
+        session_id, kind = "", INVALID
+        try:
+            command = _wanted(message, peer.grant)
+            session_id = command.session_id or ""
+            if isinstance(command, SubscribeCommand):
+                following.follow(command)
+            else:
+                kind = REFUSED  # what is followed stays so
+                session_id = following.meant(command)
+                await house.service.steer(session_id, command)
+        except PipelineError as error:
+            await errors.tell(error, session_id=session_id, kind=kind)
+
+
+def _wanted(message: bytes | str, grant: Grant) -> SubscribeCommand | ControlCommand:
+    try:
+        command = decode_command(message)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"not a command: {error}") from error
+    grant.check_command(command)
+    if not isinstance(command, SubscribeCommand | ControlCommand):
+        raise InputError(f"{type_of(command)} belongs on the socket of the session's source")
+    return command

@@ -1,0 +1,1 @@
+"""Values and Protocol interfaces that the rooms exchange."""

@@ -1,1 +1,0 @@
-"""Embedded engines with real small models, and scripted ones."""

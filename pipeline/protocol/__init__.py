@@ -1,0 +1,1 @@
+"""The push protocol: events, commands, close codes, schemas."""

@@ -1,0 +1,153 @@
+"""The push protocol as an AsyncAPI 3 document, made from its structs. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.protocol.close_codes import CloseCode
+from pipeline.protocol.commands import ControlCommand, StartCommand, SubscribeCommand
+from pipeline.protocol.events import encode
+from pipeline.protocol.examples import examples
+from pipeline.protocol.json_schema import COMMANDS, EVENTS, REF, Schema, schemas, type_name
+
+MESSAGE = "#/components/messages/"
+AUDIO = "audio"
+GUARANTEE = """\
+Events of a session are numbered from 1 without a gap. A frame covers `from_seq` (`seq` where it
+is absent) to `seq`, and begins right behind the one before; a heartbeat covers everything up to
+its `head`. A subscriber that comes back with the `after_seq` it has reached gets everything
+behind it, or one `session.resync` that says what it covers. Close codes 1012 and 40xx: come back
+with `after_seq`. 44xx: do not. Unknown fields and unknown types of event are to be skipped."""
+
+
+#: what a subscriber may send
+STEERING = [kind for kind in COMMANDS if issubclass(kind, SubscribeCommand | ControlCommand)]
+
+
+def document(version: str) -> Mapping[str, Any]:
+    """Return the document of this version of the package."""
+    return {
+        "asyncapi": "3.1.0",
+        "info": {
+            "title": "speech-llm-pipeline",
+            "version": version,
+            "description": GUARANTEE,
+            "license": {"name": "MIT"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "local": {
+                "host": "127.0.0.1:8780",
+                "protocol": "ws",
+                "description": "pipeline serve, unless it is told otherwise",
+                "security": [{"$ref": "#/components/securitySchemes/bearer"}],
+            }
+        },
+        "channels": {"events": _events(), "ingest": _ingest()},
+        "operations": _operations(),
+        "components": {
+            "messages": _messages(),
+            "schemas": schemas(),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": (
+                        "Only where the server has tokens. Browsers offer the subprotocols"
+                        " `pipeline` and `bearer.TOKEN` instead; with `?auth=message` it comes as"
+                        ' the first message, `{"type":"session.authenticate","token":"..."}`.'
+                    ),
+                }
+            },
+        },
+    }
+
+
+def _events() -> Schema:
+    query = {
+        "session_id": _text("a session, or * for all; without it, send session.subscribe"),
+        "after_seq": {"type": "integer", "minimum": 0, "description": "0: from the start"},
+        "epoch": {"type": "integer", "minimum": 0, "description": "of the last event seen"},
+        "events": _text("globs of event types, with commas between"),
+    }
+    description = "A session's events, for as many subscribers as there are."
+    return _channel("/v1/events", description, (*EVENTS, *STEERING), query)
+
+
+def _ingest() -> Schema:
+    query = {"events": _text("globs of the event types that come back, with commas between")}
+    description = (
+        "One source: session.start, then binary audio, 50 ms a message, and commands; the session's"
+        f" events come back. {_codes()}"
+    )
+    commands = [kind for kind in COMMANDS if kind is not SubscribeCommand]
+    channel = _channel("/v1/ingest/raw", description, (*EVENTS, *commands), query)
+    channel["messages"][AUDIO] = {"$ref": MESSAGE + AUDIO}
+    return channel
+
+
+def _codes() -> str:
+    codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in CloseCode)
+    return f"Close codes: {codes}."
+
+
+def _text(description: str) -> Schema:
+    return {"type": "string", "description": description}
+
+
+def _channel(
+    address: str, description: str, kinds: Sequence[type[Struct]], query: Mapping[str, Schema]
+) -> Schema:
+    names = [type_name(kind) for kind in kinds]
+    return {
+        "address": address,
+        "description": description,
+        "messages": {name: {"$ref": MESSAGE + name} for name in names},
+        "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": query}}},
+    }
+
+
+def _operations() -> Schema:
+    """Return who sends what where, as seen from the server."""
+    events = [type_name(kind) for kind in EVENTS]
+    commands = [type_name(kind) for kind in COMMANDS if kind is not SubscribeCommand]
+    return {
+        "push": _operation("send", "events", events, "What subscribers are told."),
+        "subscribe": _operation(
+            "receive", "events", [type_name(kind) for kind in STEERING], "What they ask for."
+        ),
+        "answer": _operation("send", "ingest", events, "What a source is told of its session."),
+        "feed": _operation("receive", "ingest", [*commands, AUDIO], "What a source may send."),
+    }
+
+
+def _operation(action: str, channel: str, names: Sequence[str], summary: str) -> Schema:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": summary,
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
+    }
+
+
+def _messages() -> Schema:
+    shown = {type_name(type(one)): one for one in examples()}
+    messages = {
+        type_name(kind): {
+            "name": type_name(kind),
+            "summary": (kind.__doc__ or "").strip(),
+            "payload": {"$ref": REF + kind.__name__},
+            "examples": [{"payload": msgspec.json.decode(encode(shown[type_name(kind)]))}],
+        }
+        for kind in (*EVENTS, *COMMANDS)
+    }
+    default = encode(StartCommand().audio).decode()
+    audio = {
+        "name": AUDIO,
+        "summary": f"Audio as session.start announced it; unless it did, {default}.",
+        "contentType": "application/octet-stream",
+        "payload": {"type": "string", "format": "binary"},
+    }
+    return {**messages, AUDIO: audio}

@@ -1,1 +1,0 @@
-"""Which turn asks what, when, and what is called off."""

@@ -1,0 +1,1 @@
+"""LLM requests and responses: scheduling, cancelling, tools."""

@@ -1,0 +1,116 @@
+"""What the prompts of one session share: numbers, transcript, variables, totals. Pure."""
+
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import UNSET, Struct, UnsetType
+
+from pipeline.interfaces.request_log import CallReport
+from pipeline.protocol.events import Totals
+from pipeline.responses.prompt import Asked
+from pipeline.responses.rate_limit import Budget
+
+CALL_IDS = 4096  #: of tools, that are not given again
+TRANSCRIPT_TURNS = 2000  #: turns kept for {{transcript}}; the oldest go first
+
+
+class Counts(Struct):
+    """Totals in the making; field for field as in ``events.Totals``."""
+
+    turns: int = 0
+    responses: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    incomplete: int = 0
+    failed: int = 0
+    speculative: int = 0
+    adopted: int = 0
+    discarded: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    wasted_tokens: int = 0
+    estimated_tokens: int = 0
+    cost: float | UnsetType = UNSET
+
+    def add(self, call: CallReport) -> None:
+        setattr(self, call.outcome, getattr(self, call.outcome) + 1)
+        spent, usage = call.usage.input_tokens + call.usage.output_tokens, call.usage
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        if call.outcome in ("cancelled", "discarded"):
+            self.wasted_tokens += usage.output_tokens
+        if usage.estimated:
+            self.estimated_tokens += spent
+        if usage.cost is not None:
+            before = 0.0 if self.cost is UNSET else self.cost
+            self.cost = round(before + usage.cost, 9)
+
+
+class Desk:
+    """One per session; every prompt's lane works at it."""
+
+    def __init__(
+        self, budget: Budget, model: str, new_id: Callable[[], str], session_id: str = ""
+    ) -> None:
+        self.budget = budget
+        self.model = model  #: the engine's default
+        self.new_id = new_id
+        self.session_id = session_id  #: for the request log
+        self.vars: dict[str, str] = {}
+        self.counts = Counts()
+        self.open_turns: set[int] = set()  #: several only where channels are heard apart
+        self._transcript: deque[Asked] = deque(maxlen=TRANSCRIPT_TURNS)
+        self._last = 0  # the turn that ended last
+        self._call_ids: dict[str, None] = {}
+        self._calls = 0
+
+    def new_call_id(self, wanted: str) -> str:
+        """Return an id for a tool's call that the session has not had: ``wanted``, if it may be."""
+        self._calls += 1
+        call_id = wanted if wanted and wanted not in self._call_ids else f"call_{self._calls}"
+        while call_id in self._call_ids:  # somebody else's numbers look like ours
+            call_id += "_"
+        self._call_ids[call_id] = None
+        if len(self._call_ids) > CALL_IDS:
+            del self._call_ids[next(iter(self._call_ids))]
+        return call_id
+
+    def hear(self, asked: Asked) -> None:
+        """A turn has ended; one that began later may have ended before it."""
+        self.counts.turns += 1
+        self.open_turns.discard(asked.turn)
+        self._last = asked.turn
+        later: list[Asked] = []
+        while self._transcript and self._transcript[-1].turn > asked.turn:
+            later.append(self._transcript.pop())
+        self._transcript.append(asked)
+        self._transcript.extend(reversed(later))
+
+    def revise(self, turn: int, text: str | None, speaker: str | None) -> None:
+        for at, asked in enumerate(self._transcript):
+            if asked.turn == turn:
+                self._transcript[at] = Asked(
+                    turn, text or asked.text, speaker or asked.speaker, asked.language
+                )
+
+    def transcript(self, guessed: Asked | None = None) -> str:
+        """Return all turns, a line each; ``guessed`` stands for the one that has its number.
+
+        They are in the order of their numbers, which is that of their beginnings.
+        """
+        turns: list[Asked] = list(self._transcript)
+        if guessed is not None:
+            turns = [*(asked for asked in turns if asked.turn != guessed.turn), guessed]
+            turns.sort(key=lambda asked: asked.turn)
+        return "\n".join(
+            f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text for asked in turns
+        )
+
+    def last_turn(self) -> Asked | None:
+        """Return the turn that ended last."""
+        newest_first = reversed(self._transcript)
+        return next((asked for asked in newest_first if asked.turn == self._last), None)
+
+    def totals(self, audio_seconds: float) -> Totals:
+        counts = {name: getattr(self.counts, name) for name in Counts.__struct_fields__}
+        return Totals(**counts, audio_seconds=round(audio_seconds, 3))

@@ -1,0 +1,243 @@
+"""Carries out what the ledger decides: one task and one cancel scope for each call."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
+from pipeline.interfaces.llm import Gateway, Piece, Reply, TextDelta, ToolCallDelta
+from pipeline.interfaces.request_log import CallReport
+from pipeline.interfaces.tools import Runner, ToolRun, failure
+from pipeline.protocol.events import Event, ResponseCreated
+from pipeline.responses.scheduler import Ledger
+from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from pipeline.runtime.context import RESPONSE, SESSION
+
+#: seconds, of the clock that anyio's deadlines are of; finer than an event loop's own may be
+Clock = Callable[[], float]
+
+
+class Audience(Protocol):
+    """Who is told: ``publish`` gives an event its place, ``report`` logs a call."""
+
+    def publish(self, event: Event) -> None: ...
+
+    def report(self, call: CallReport) -> None: ...
+
+
+class Dispatch:
+    """Feeds the ledger and does what it says, step by step, in one go without waiting.
+
+    Everything but ``run`` and the calls themselves is synchronous: between the ledger's word
+    and the event's place in the log nothing else can happen.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        gateway: Gateway,
+        audience: Audience,
+        clock: Clock,
+        runner: Runner | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self._gateway = gateway
+        self._audience = audience
+        self._clock = clock
+        self._runner = runner
+        self._tools: dict[str, anyio.CancelScope] = {}  # by call id
+        self._calls: dict[str, tuple[anyio.CancelScope, Reply]] = {}
+        self._guesses: dict[str, Reply] = {}  # replies that still give way to others
+        self._tasks: TaskGroup | None = None
+        self._alarm = anyio.Event()
+        self._due = float("inf")
+        self._over = False
+        self._idle = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Dispatch: {len(self._calls)} calls in flight>"
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return len(self._calls)
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
+        self._tasks = tasks
+        while not self._over:
+            with anyio.CancelScope(deadline=self._due) as wait:
+                await self._alarm.wait()
+            self._alarm = anyio.Event()
+            if wait.cancelled_caught:
+                self._due = float("inf")
+                self.do(self.ledger.tick(self._clock()))
+
+    def close(self) -> None:
+        """Keep no deadlines any more: the last response has ended."""
+        self._over = True
+        self._alarm.set()
+
+    async def settled(self) -> None:
+        """Return once every response has ended and no turn waits for one."""
+        while not self.ledger.idle:
+            if self._idle.is_set():
+                self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def do(self, steps: Sequence[Step]) -> None:
+        """Carry out steps of the ledger."""
+        self.call(steps)
+        self.tell(steps)
+
+    def call(self, steps: Sequence[Step]) -> None:
+        """Begin and call off what ``steps`` say; ``tell`` must follow before anything waits.
+
+        So a request is on the wire before anybody is told of it, which takes its time.
+        """
+        for step in steps:
+            match step:
+                case Start():
+                    self._start(step)
+                case Cancel(response_id):
+                    self._cancel(response_id)
+                case RunTool(run):
+                    self._start_tool(run)
+                case StopTool(call_id):
+                    self._tools.pop(call_id).cancel()
+                case Publish(ResponseCreated(response_id=key)) if key in self._guesses:
+                    self._guesses.pop(key).commit()
+                case _:
+                    pass
+
+    def tell(self, steps: Sequence[Step]) -> None:
+        """Say what ``steps`` have to say, in order."""
+        for step in steps:
+            match step:
+                case Publish(event):
+                    self._audience.publish(event)
+                case Report(call):
+                    self._audience.report(call)
+                case _:
+                    pass
+        self._rearm()
+        if self.ledger.idle:
+            self._idle.set()
+
+    def _cancel(self, response_id: str) -> None:
+        call = self._calls.pop(response_id, None)
+        if call is not None:
+            scope, reply = call
+            scope.cancel()
+            reply.drop()
+
+    def tool_result(self, call_id: str, value: Any) -> bool:
+        """A client tells how a call went; return whether anybody waited for it."""
+        if not self.ledger.waits_for_client(call_id):
+            return False
+        self._tools.pop(call_id).cancel()
+        self.do(self.ledger.tool_done(call_id, value, self._clock()))
+        return True
+
+    def _rearm(self) -> None:
+        """Wake the alarm's task for an earlier deadline; a later one it finds by itself."""
+        due = self.ledger.deadline
+        if due < self._due:
+            self._alarm.set()
+        self._due = due
+
+    def _start(self, start: Start) -> None:
+        assert self._tasks is not None, "run() must have begun before anything is asked"
+        key, scope = start.response_id, anyio.CancelScope()
+        reply = self._gateway.open(start.request, speculative=start.speculative)
+        if start.speculative:  # it may be adopted before its call has a place, or has begun
+            self._guesses[key] = reply
+        self._calls[key] = scope, reply
+        reply.begin()
+        if reply.sent:
+            self.ledger.sent(key, self._clock())
+        self._tasks.start_soon(self._call, start, reply, scope, name=f"response {key}")
+
+    async def _call(self, start: Start, reply: Reply, scope: anyio.CancelScope) -> None:
+        key = start.response_id
+        SESSION.set(start.request.session_id)
+        RESPONSE.set(key)
+        with scope:
+            try:
+                await self._exchange(start, reply)
+                if self._is_current(key, reply):  # else it is being asked for again
+                    raise GatewayLost(f"{start.request.model} broke off")
+            except GatewayError as error:
+                self.do(self.ledger.failed(key, error, self._clock()))
+        if self._is_current(key, reply):
+            del self._calls[key]
+        self._guesses.pop(key, None)
+
+    def _is_current(self, key: str, reply: Reply) -> bool:
+        """Whether ``reply`` is the response's; one asked for again has another."""
+        call = self._calls.get(key)
+        return call is not None and call[1] is reply
+
+    async def _exchange(self, start: Start, reply: Reply) -> None:
+        """Ask, and hand every piece to the ledger as it comes."""
+        key, ledger, model = start.response_id, self.ledger, start.request.model
+        began = self._clock()
+        last = began + start.total_timeout
+        sent, spoke = reply.sent, False
+        first = began + start.first_token_timeout if reply.streams else last
+        with anyio.CancelScope(deadline=min(first, last)) as patience:
+            async with reply:
+                await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been dropped
+                if not sent:
+                    ledger.sent(key, self._clock())
+                while pieces := await reply.receive():
+                    if not spoke and _has_content(pieces):
+                        spoke = True
+                        patience.deadline = last
+                    self.do(ledger.received(key, pieces, self._clock()))
+        if patience.cancelled_caught and first < last and not spoke:
+            raise GatewayTimeout(
+                f"{model} sent no first token within {start.first_token_timeout:g} s"
+                " (the prompt's first_token_timeout)"
+            )
+        if patience.cancelled_caught:
+            raise GatewayTimeout(
+                f"{model} did not finish within {start.total_timeout:g} s"
+                " (the prompt's total_timeout)"
+            )
+
+    # --- tools ---------------------------------------------------------------------------------
+
+    def _start_tool(self, run: ToolRun) -> None:
+        assert self._tasks is not None, "run() must have begun before anything is asked"
+        scope = self._tools[run.call_id] = anyio.CancelScope()
+        self._tasks.start_soon(self._call_tool, run, scope, name=f"tool {run.call_id}")
+
+    async def _call_tool(self, run: ToolRun, scope: anyio.CancelScope) -> None:
+        RESPONSE.set(run.response_id)
+        with scope:
+            value = await self._carried_out(run)
+            self._tools.pop(run.call_id, None)
+            self.do(self.ledger.tool_done(run.call_id, value, self._clock()))
+
+    async def _carried_out(self, run: ToolRun) -> Any:
+        """Return what the tool says, or that it took too long.
+
+        A tool with side effects is not left half-way: it may finish, within its deadline, also
+        when the whole session is cut short.
+        """
+        tool = run.tool
+        deadline = anyio.current_time() + tool.deadline
+        with anyio.CancelScope(deadline=deadline, shield=tool.side_effects and not tool.by_client):
+            if tool.by_client:
+                await anyio.sleep_forever()
+            assert self._runner is not None, "a tool is offered, but nobody carries it out"
+            return await self._runner.run(run)
+        return failure(f"{tool.name} did not answer within {tool.deadline:g} s")
+
+
+def _has_content(pieces: Iterable[Piece]) -> bool:
+    return any(isinstance(piece, TextDelta | ToolCallDelta) for piece in pieces)

@@ -1,0 +1,149 @@
+"""A prompt's templates: checked once, filled in for each request. Pure."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.config.settings import Prompt
+from pipeline.errors import SettingsError
+from pipeline.interfaces.llm import Message
+
+TAG = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+TAGS = ("turn", "transcript", "speaker", "language")
+#: the gateway's own tag for a stored transcript: exactly this spelling (AssemblyAI docs,
+#: post-processing and transcripts, mid-2026)
+STORED_TRANSCRIPT = "{{ transcript }}"
+TOLD_ABOVE = "(the transcript above)"
+
+
+class Asked(Struct, frozen=True):
+    """A turn, as a request sees it."""
+
+    turn: int
+    text: str
+    speaker: str | None = None
+    language: str | None = None
+
+
+class Scene(Struct, frozen=True):
+    """What the tags stand for in one request."""
+
+    turns: tuple[Asked, ...]
+    transcript: Callable[[], str]  #: made only where a template asks for it
+    vars: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        return " ".join(asked.text for asked in self.turns)
+
+
+def check(name: str, prompt: Prompt) -> None:
+    """Refuse a template with a tag that nothing will ever fill. Raises SettingsError."""
+    for template in (prompt.system, prompt.user):
+        for tag in TAG.findall(template):
+            known = tag in TAGS or (tag.startswith("vars.") and tag[5:].isidentifier())
+            if not known:
+                near = difflib.get_close_matches(tag, [*TAGS, "vars.NAME"], 1)
+                hint = f"; did you mean {{{{{near[0]}}}}}?" if near else ""
+                raise SettingsError(f"prompts.{name}: no tag is called {{{{{tag}}}}}{hint}")
+    if prompt.transcript_id:
+        _check_stored(name, prompt)
+    if "{{turn}}" not in TAG.sub(lambda m: "{{" + m[1] + "}}", prompt.user + prompt.system):
+        uses = TAG.findall(prompt.user + prompt.system)
+        if "transcript" not in uses:
+            raise SettingsError(
+                f"prompts.{name}: neither {{{{turn}}}} nor {{{{transcript}}}} stands in its"
+                " templates, so the model would never see what was said"
+            )
+
+
+def speaks_of_turns(prompt: Prompt) -> bool:
+    """Say whether a turn stands in what it asks, so that it cannot ask without one."""
+    return "turn" in TAG.findall(prompt.system + prompt.user)
+
+
+def _check_stored(name: str, prompt: Prompt) -> None:
+    """The gateway fills in the first tag there is, and says nothing when there is none."""
+    count = (prompt.system + prompt.user).count(STORED_TRANSCRIPT)
+    if not count:
+        raise SettingsError(
+            f"prompts.{name}: transcript_id is set, but neither system nor user holds"
+            f" {STORED_TRANSCRIPT}, with one space each side: the model would not see it"
+        )
+    examples = "".join(example.user + example.assistant for example in prompt.examples)
+    if count > 1 or STORED_TRANSCRIPT in examples:
+        raise SettingsError(
+            f"prompts.{name}: {STORED_TRANSCRIPT} stands in it more than once, and the gateway"
+            " fills in the first one only: keep the one in system or user"
+        )
+
+
+def fenced(tag: str, value: str) -> str:
+    """Mark a value as data, so that words in it cannot pass for the template's own."""
+    return f"<{tag}>\n{value.replace('</', '< /')}\n</{tag}>"
+
+
+def fill(template: str, scene: Scene, *, stored: bool = False) -> str:
+    """Fill in the tags, once: a value that looks like a tag stays as it is.
+
+    With ``stored`` the gateway's own transcript tag is left for the gateway, and no value
+    brings another one.
+    """
+    if "{{" not in template:
+        return template
+    alone = template.strip() in ("{{turn}}", "{{ turn }}")
+
+    def filled(match: re.Match[str]) -> str:
+        if not stored:
+            return _value(match[1], scene, alone=alone)
+        if match[0] == STORED_TRANSCRIPT:
+            return match[0]
+        return _value(match[1], scene, alone=alone).replace(STORED_TRANSCRIPT, "")
+
+    return TAG.sub(filled, template)
+
+
+def _value(tag: str, scene: Scene, *, alone: bool) -> str:
+    if tag == "turn":
+        return scene.text if alone else fenced("turn", scene.text)
+    if tag == "transcript":
+        return fenced("transcript", scene.transcript())
+    last = scene.turns[-1] if scene.turns else None
+    if tag == "speaker":
+        return (last and last.speaker) or ""
+    if tag == "language":
+        return (last and last.language) or ""
+    return scene.vars.get(tag.removeprefix("vars."), "")
+
+
+def messages(prompt: Prompt, scene: Scene, history: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the messages of one request: system, examples, history, then the turn."""
+    stored = bool(prompt.transcript_id)
+    opening: list[Message] = []
+    if prompt.system:
+        opening.append(Message("system", fill(prompt.system, scene, stored=stored)))
+    for example in prompt.examples:
+        opening.append(Message("user", example.user))
+        opening.append(Message("assistant", example.assistant))
+    asked = Message("user", fill(prompt.user, scene, stored=stored))
+    whole = (*opening, *history, asked)
+    return _told_once(whole) if stored else whole
+
+
+def _told_once(whole: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Leave the first tag only: the gateway would send the others on as they are.
+
+    Earlier questions stand in the history with the tag they were asked with.
+    """
+    once: list[Message] = []
+    seen = False
+    for message in whole:
+        content = message.content or ""
+        if seen and STORED_TRANSCRIPT in content:
+            message = replace(message, content=content.replace(STORED_TRANSCRIPT, TOLD_ABOVE))
+        seen = seen or STORED_TRANSCRIPT in content
+        once.append(message)
+    return tuple(once)

@@ -1,0 +1,369 @@
+"""One prompt over one session: when it asks, what it asks, what it calls off. Pure."""
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from math import inf
+
+from msgspec import Struct
+
+from pipeline.config.settings import Prompt
+from pipeline.errors import GatewayError
+from pipeline.interfaces.llm import CompletionRequest, Form, Piece
+from pipeline.interfaces.tools import Kit
+from pipeline.interfaces.turns import TurnChanged, TurnPaused
+from pipeline.responses.conversation import Desk
+from pipeline.responses.lifecycle import Answers, Ending, models_of
+from pipeline.responses.prompt import Asked, Scene, messages, speaks_of_turns
+from pipeline.responses.response import Response
+from pipeline.responses.steps import Step
+from pipeline.responses.text_match import count_words, same_words, says
+
+MOST_PENDING = 5000  #: turns gathered for one answer (a three-hour meeting has some 3,000)
+MOST_WAITING = 64  #: batches; past it the newest are asked together
+#: seconds; the server may have told another call, of any session, that there is more
+LOOK_AGAIN = 1.0
+#: policies under which an unanswered turn is asked again together with the next one
+MERGING = frozenset({"supersede", "queue", "conflate"})
+
+
+class Moment(Struct, frozen=True):
+    """When a turn was over: for us, and for the one who spoke."""
+
+    turn_at: float  #: end of turn received, seconds
+    spoken_at: float | None  #: end of speech, seconds; none for a text turn
+
+
+class Batch(Struct, frozen=True):
+    """Turns that wait to be asked together."""
+
+    turns: tuple[Asked, ...]
+    moment: Moment
+    response_id: str | None = None  #: given early when something was superseded for it
+
+
+def merged(batches: Sequence[Batch]) -> Batch:
+    ids = [batch.response_id for batch in batches if batch.response_id]
+    turns = {asked.turn: asked for batch in batches for asked in batch.turns}  # each once
+    return Batch(tuple(turns.values()), batches[-1].moment, ids[0] if ids else None)
+
+
+class Lane:
+    """The law book of ``Prompt.policy``, its triggers, its gates and its guesses."""
+
+    def __init__(
+        self,
+        name: str,
+        prompt: Prompt,
+        desk: Desk,
+        form: Form | None = None,
+        kit: Kit | None = None,
+    ) -> None:
+        self.answers = Answers(name, prompt, desk, form, kit)
+        self._kit = kit
+        self._form = form
+        self._prompt = prompt
+        stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
+        self._extra = {**prompt.extra, **stored}
+        self._desk = desk
+        self._pending: deque[Asked] = deque(maxlen=MOST_PENDING)
+        self._pending_moment: Moment | None = None
+        self._waiting: deque[Batch] = deque()
+        self._silent_at = inf
+        self._admitted_at = inf  # when the budget lets the next batch go
+        self._superseded: str | None = None  # what the next response takes the place of
+
+    # --- what the shell asks -----------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When ``tick`` is due, in seconds; ``inf`` if nothing waits for time to pass."""
+        return min(self._silent_at, self._admitted_at)
+
+    @property
+    def idle(self) -> bool:
+        return not self.answers.live and not self._waiting
+
+    def tick(self, now: float) -> list[Step]:
+        steps: list[Step] = []
+        if now >= self._silent_at:
+            steps += self._fire(now)
+        if now >= self._admitted_at:
+            steps += self._advance(now)
+        return steps
+
+    def finish(self, now: float) -> list[Step]:
+        """The session's turns are over: whatever was being gathered is asked now."""
+        steps = self.answers.discard("session ended", now, learn=False)
+        return steps + (self._fire(now) if self._pending else [])
+
+    # --- what is heard -----------------------------------------------------------------------
+
+    def speech(self, speaker: str | None, now: float) -> list[Step]:
+        """Somebody began to speak; it may still come to nothing."""
+        if self._silent_at < inf:
+            self._silent_at = now + self._prompt.after_silence
+        interrupts = self._prompt.interrupt == "speech" and self._listens_to(speaker)
+        return self._interrupt(now) if interrupts else []
+
+    def changed(self, event: TurnChanged, now: float) -> list[Step]:
+        """The open turn reads differently."""
+        self._silent_at = inf
+        steps: list[Step] = []
+        guess = self.answers.guess
+        if guess is not None and self._denies(guess, event.turn, event.text):
+            steps += self.answers.discard("speech resumed", now)
+        if not self._listens_to(event.speaker):
+            return steps
+        how = self._prompt.interrupt
+        if how == "speech" or (
+            how == "words" and count_words(event.text) >= self._prompt.interrupt_words
+        ):
+            steps += self._interrupt(now)
+        return steps
+
+    def paused(self, event: TurnPaused, now: float) -> list[Step]:
+        """The open turn fell silent: guess that it is over, if this prompt does so."""
+        asked = Asked(event.turn, event.text, event.speaker)
+        guess = self.answers.guess
+        if guess is not None and self._still_says(guess, event.turn, event.text):
+            return []
+        if guess is not None and guess.turns[-1].turn != event.turn and not self._wants(asked):
+            return []  # somebody else, whom this prompt does not answer
+        steps = self.answers.discard("speech resumed", now)
+        if not self._may_guess(asked):
+            return steps
+        model = self._prompt.model or self._desk.model
+        if not self._desk.budget.speculate(model, now):
+            return steps
+        turns = self._with_unanswered((asked,))
+        request = self._request(turns, model, guessed=asked)
+        response = Response(self._desk.new_id(), turns, request)
+        return steps + self.answers.speculate(response)
+
+    def ended(self, asked: Asked, moment: Moment, now: float) -> list[Step]:
+        """A turn is over: adopt the guess, or gather the turn and perhaps ask."""
+        steps: list[Step] = []
+        wanted = self._wants(asked)
+        guess = self.answers.guess
+        if guess is not None and (wanted or guess.turns[-1].turn == asked.turn):
+            if wanted and self._fits(guess, asked):
+                return self._adopt(guess, moment, now)
+            steps += self.answers.discard("not what was said", now)
+        if wanted:
+            self._pending.append(asked)
+            self._pending_moment = moment
+        return steps + self._trigger(now)
+
+    # --- what a call brings ------------------------------------------------------------------
+
+    def received(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:
+        steps = self.answers.receive(response, pieces, now)
+        return steps + self._advance(now) if response.over else steps
+
+    def failed(self, response: Response, error: GatewayError, now: float) -> list[Step]:
+        return self.answers.fail(response, error, now) + self._advance(now)
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def cancel(self, response_id: str | None, now: float) -> list[Step]:
+        steps: list[Step] = []
+        for response in list(self.answers.live.values()):
+            if response_id in (None, response.id):
+                steps += self.answers.end(response, Ending("cancelled", "client"), now)
+        return steps + self._advance(now)
+
+    def create(self, now: float) -> list[Step]:
+        """Ask now: what was gathered, or else the last turn once more.
+
+        Before the first turn only a prompt over a stored transcript has something to ask.
+        """
+        last = self._desk.last_turn()
+        if not self._pending and last is not None:
+            self._pending.append(last)
+        if not self._pending and not self._asks_of_stored():
+            return []
+        self._pending_moment = Moment(now, None)
+        return self._fire(now)
+
+    def abort(self, reason: str, now: float) -> list[Step]:
+        """End everything at once."""
+        self._waiting.clear()
+        self._pending.clear()
+        self._silent_at = self._admitted_at = inf
+        steps = self.answers.discard(reason, now, learn=False)
+        for response in list(self.answers.live.values()):
+            steps += self.answers.end(response, Ending("cancelled", reason), now)
+        return steps
+
+    def _asks_of_stored(self) -> bool:
+        return bool(self._prompt.transcript_id) and not speaks_of_turns(self._prompt)
+
+    # --- gates and triggers ------------------------------------------------------------------
+
+    def _listens_to(self, speaker: str | None) -> bool:
+        """Whether it is for this speaker to interrupt: whom the prompt answers, or nobody knows."""
+        return not self._prompt.speaker or speaker in (None, self._prompt.speaker)
+
+    def _wants(self, asked: Asked) -> bool:
+        prompt = self._prompt
+        if prompt.speaker and asked.speaker != prompt.speaker:
+            return False
+        if prompt.keyword and not says(asked.text, prompt.keyword):
+            return False
+        return count_words(asked.text) >= prompt.min_words
+
+    def _trigger(self, now: float) -> list[Step]:
+        """A turn has ended, wanted or not: ask, if what was gathered is enough."""
+        if self._prompt.at_end or len(self._pending) < self._prompt.every_turns:
+            return []
+        if self._prompt.after_silence:
+            talking = bool(self._desk.open_turns)  # on another channel
+            self._silent_at = inf if talking else now + self._prompt.after_silence
+            return []
+        return self._fire(now)
+
+    def _fire(self, now: float) -> list[Step]:
+        """What was gathered becomes one batch."""
+        self._silent_at = inf
+        moment = self._pending_moment or Moment(now, None)
+        self._waiting.append(Batch(tuple(self._pending), moment))
+        self._pending.clear()
+        if len(self._waiting) > MOST_WAITING:
+            last = merged([self._waiting.pop(), self._waiting.pop()][::-1])
+            self._waiting.append(last)
+        return self._advance(now)
+
+    # --- policies ----------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> list[Step]:
+        """Start what may start now."""
+        self._admitted_at = inf
+        steps: list[Step] = []
+        while self._waiting:
+            if self._prompt.policy in ("supersede", "conflate") or now < self._short_until(now):
+                self._waiting = deque([merged(self._waiting)])
+            if not self._has_room():
+                return steps
+            steps += self._make_way(now)
+            model = self._desk.budget.admit(self._models(), now)
+            if model is None:
+                free_at = self._desk.budget.free_at(self._models(), now)
+                self._admitted_at = min(free_at, now + LOOK_AGAIN)
+                return steps
+            steps += self._ask(self._waiting.popleft(), model)
+        return steps
+
+    def _has_room(self) -> bool:
+        """Return whether the policy lets another response begin beside the live ones."""
+        live, prompt = len(self.answers.live), self._prompt
+        if prompt.policy == "supersede":
+            return prompt.interrupt != "never" or not live
+        return live < (prompt.parallel if prompt.policy == "parallel" else 1)
+
+    def _make_way(self, now: float) -> list[Step]:
+        """With policy supersede, end what the first waiting batch takes the place of."""
+        if self._prompt.policy != "supersede" or not self.answers.live:
+            return []
+        batch = self._waiting[0]
+        new_id = batch.response_id or self._desk.new_id()
+        self._waiting[0] = Batch(batch.turns, batch.moment, new_id)
+        return self._supersede(new_id, now)
+
+    def _supersede(self, new_id: str, now: float) -> list[Step]:
+        steps: list[Step] = []
+        for old in list(self.answers.live.values()):
+            self._superseded = old.id
+            steps += self.answers.end(old, Ending("cancelled", "superseded", new_id), now)
+        return steps
+
+    def _ask(self, batch: Batch, model: str) -> list[Step]:
+        turns = self._with_unanswered(batch.turns)
+        response = Response(
+            batch.response_id or self._desk.new_id(), turns, self._request(turns, model)
+        )
+        response.turn_at, response.spoken_at = batch.moment.turn_at, batch.moment.spoken_at
+        if batch.response_id:
+            response.supersedes, self._superseded = self._superseded, None
+        return self.answers.ask(response)
+
+    def _models(self) -> tuple[str, ...]:
+        return models_of(self._prompt, self._desk)
+
+    def _short_until(self, now: float) -> float:
+        """Return when quota is there again; ``now`` or earlier while some is left."""
+        return self._desk.budget.free_at(self._models(), now)
+
+    def _interrupt(self, now: float) -> list[Step]:
+        """End what is live. What waits is told together, for each may be interrupted in turn."""
+        steps: list[Step] = []
+        if self.answers.live and self._waiting and self._prompt.policy in MERGING:
+            self._waiting = deque([merged(self._waiting)])
+        for response in list(self.answers.live.values()):
+            steps += self.answers.end(response, Ending("cancelled", "interrupted"), now)
+        return steps + self._advance(now) if steps else []
+
+    # --- speculation -------------------------------------------------------------------------
+
+    def _still_says(self, guess: Response, turn: int, text: str) -> bool:
+        return guess.turns[-1].turn == turn and same_words(guess.asked_text, text)
+
+    def _denies(self, guess: Response, turn: int, text: str) -> bool:
+        """Whether the turn that was guessed reads differently; another turn says nothing of it."""
+        return guess.turns[-1].turn == turn and not same_words(guess.asked_text, text)
+
+    def _may_guess(self, asked: Asked) -> bool:
+        prompt = self._prompt
+        one_turn = prompt.every_turns == 1 and not prompt.after_silence and not prompt.at_end
+        nothing_first = not self._waiting and not self._pending and self._has_room()
+        return prompt.speculate and one_turn and nothing_first and self._wants(asked)
+
+    def _fits(self, guess: Response, asked: Asked) -> bool:
+        """Return whether the guess asked just what would be asked now (law 5)."""
+        if not self._still_says(guess, asked.turn, asked.text) or not self._may_guess(asked):
+            return False
+        as_guessed = Asked(asked.turn, guess.asked_text, asked.speaker, asked.language)
+        turns = self._with_unanswered((as_guessed,))
+        if [t.turn for t in turns] != [t.turn for t in guess.turns]:
+            return False
+        return self._request(turns, guess.request.model, guessed=as_guessed) == guess.request
+
+    def _adopt(self, guess: Response, moment: Moment, now: float) -> list[Step]:
+        guess.turn_at, guess.spoken_at = moment.turn_at, moment.spoken_at
+        steps: list[Step] = []
+        if self._prompt.policy == "supersede":
+            steps += self._supersede(guess.id, now)
+            guess.supersedes, self._superseded = self._superseded, None
+        return steps + self.answers.adopt(now)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def _in_the_way(self) -> Sequence[str]:
+        """The live responses that will have ended when the next one begins."""
+        return tuple(self.answers.live) if self._prompt.policy == "supersede" else ()
+
+    def _with_unanswered(self, turns: tuple[Asked, ...]) -> tuple[Asked, ...]:
+        if self._prompt.policy not in MERGING:
+            return turns
+        asked = {one.turn for one in turns}
+        before = self.answers.history.unanswered(self._in_the_way())
+        return (*(one for one in before if one.turn not in asked), *turns)
+
+    def _request(
+        self, turns: tuple[Asked, ...], model: str, guessed: Asked | None = None
+    ) -> CompletionRequest:
+        prompt = self._prompt
+        transcript = partial(self._desk.transcript, guessed)
+        scene = Scene(turns, transcript, {**prompt.vars, **self._desk.vars})
+        history = self.answers.history.messages(self._in_the_way())
+        request = CompletionRequest(
+            model=model,
+            messages=messages(prompt, scene, history),
+            stream=prompt.stream,
+            max_tokens=prompt.max_tokens,
+            temperature=prompt.temperature,
+            turns=tuple(asked.turn for asked in turns),
+            extra=self._extra,
+        )
+        request = request if self._form is None else self._form.ask(request)
+        return request if self._kit is None else self._kit.offer(request)

@@ -1,0 +1,147 @@
+"""One response: what it was asked, what came, and when. Pure; moments are in seconds."""
+
+from pipeline.interfaces.llm import CompletionRequest, Finished, JsonReader, Prices, Usage, estimate
+from pipeline.protocol.events import RequestInfo, Times, TokenUsage
+from pipeline.responses.prompt import Asked
+from pipeline.responses.sentences import SentenceSplitter
+from pipeline.responses.tool_calls import Gathered, Round
+
+
+class Response:
+    """The ledger's record of a response. It decides nothing."""
+
+    __slots__ = (
+        "asked_on_at",
+        "ended_at",
+        "finished",
+        "first_at",
+        "gathered",
+        "host",
+        "id",
+        "model",
+        "over",
+        "prices",
+        "published_at",
+        "reader",
+        "refused",
+        "replies",
+        "request",
+        "request_id",
+        "round",
+        "rounds",
+        "sent_at",
+        "sentence_at",
+        "sentences",
+        "speculative",
+        "spent",
+        "splitter",
+        "spoken_at",
+        "supersedes",
+        "text",
+        "turn_at",
+        "turns",
+    )
+
+    def __init__(
+        self, response_id: str, turns: tuple[Asked, ...], request: CompletionRequest
+    ) -> None:
+        self.id = response_id
+        self.turns = turns
+        self.request = request
+        self.model = request.model
+        self.speculative = False
+        self.supersedes: str | None = None
+        self.text = ""  # all that came; of a live response all of it is published
+        self.finished: Finished | None = None
+        self.refused = False  # by the server, which had said nothing: no tokens were spent on it
+        self.over = False  # the call has returned: there is nothing left to cancel
+        self.request_id: str | None = None
+        self.host: str | None = None
+        self.prices: Prices | None = None  # of the model that was asked
+        self.spoken_at: float | None = None  # end of speech
+        self.turn_at: float | None = None  # end of turn received
+        self.sent_at: float | None = None
+        self.first_at: float | None = None
+        self.sentence_at: float | None = None
+        self.ended_at: float | None = None
+        self.published_at: float | None = None
+        self.splitter = SentenceSplitter(turns[-1].language or "en" if turns else "en")
+        self.sentences = 0
+        self.reader: JsonReader | None = None  # of a reply that must be JSON
+        self.replies = 0  # whole ones that came
+        self.spent: TokenUsage | None = None  # on the replies before this one
+        self.gathered: Gathered | None = None  # tool calls of the reply that is coming
+        self.round: Round | None = None  # tool calls under way
+        self.rounds = 0  # of tool calls so far
+        self.asked_on_at = 0  # characters of text that were there when it was asked on
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the reply that is coming has brought anything."""
+        return self.gathered is not None or len(self.text) > self.asked_on_at
+
+    @property
+    def asked_text(self) -> str:
+        return self.turns[-1].text
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(asked.turn for asked in self.turns)
+
+    def usage(self) -> TokenUsage:
+        """Return the tokens spent, by the provider's count or by ours, and say which."""
+        last = self._usage()
+        if self.spent is None:
+            return last
+        return TokenUsage(
+            self.spent.input_tokens + last.input_tokens,
+            self.spent.output_tokens + last.output_tokens,
+            self.spent.estimated or last.estimated,
+            _sum(self.spent.cost, last.cost),
+        )
+
+    def _usage(self) -> TokenUsage:
+        finished = self.finished
+        told: Usage | None = finished.usage if finished else None
+        if told is None and (self.sent_at is None or self.refused):
+            return TokenUsage(0, 0, estimated=False)
+        used = told or estimate(self.request, len(self.text) - self.asked_on_at)
+        prices = (finished and finished.prices) or self.prices
+        cost = prices.cost(used) if prices else None
+        return TokenUsage(used.input_tokens, used.output_tokens, used.estimated, cost)
+
+    def info(self) -> RequestInfo:
+        finished = self.finished
+        return RequestInfo(
+            id=(finished and finished.request_id) or self.request_id,
+            model=(finished and finished.model) or self.model,
+            region=self.host,
+        )
+
+    def times(self) -> Times:
+        waited = _ms(self.turn_at, self.sent_at)
+        return Times(
+            end_of_turn_delay=_ms(self.spoken_at, self.turn_at),
+            queue=None if waited is None else max(0.0, waited),
+            time_to_first_token=_ms(self.sent_at, self.first_at),
+            first_sentence=_ms(self.sent_at, self.sentence_at),
+            total=_ms(self.sent_at, self.ended_at),
+            end_to_end=_ms(self.spoken_at, self.published_at),
+            lead=self._lead(),
+        )
+
+    def _lead(self) -> float:
+        """What speculation saved: as much as the head start, but not more than the wait."""
+        head_start = _ms(self.sent_at, self.turn_at)
+        wait = _ms(self.sent_at, self.first_at)
+        if not self.speculative or head_start is None or wait is None:
+            return 0.0
+        return max(0.0, min(head_start, wait))
+
+
+def _ms(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round((end - start) * 1000, 2)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    """Return what both cost together; None unless both are known."""
+    return None if one is None or other is None else one + other

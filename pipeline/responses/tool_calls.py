@@ -1,0 +1,166 @@
+"""What a reply asks of tools, call by call, and what came of it. Pure.
+
+A round is the calls of one reply. Each is refused at once, or carried out, at most so many
+beside one another; when every one has its result the model is asked again.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.interfaces.llm import FunctionCall, Message, ToolCall, ToolCallDelta
+from pipeline.interfaces.tools import Kit, Tool, ToolRun, failure
+from pipeline.runtime.json_values import sayable
+
+MOST_CALLS = 32  #: of one reply; the others are refused
+MAX_RESULT = 64 * 1024  #: characters of one result that a model is told
+MAX_ARGUMENTS = 64 * 1024  #: characters
+STILL_RUNNING = "It was begun and has not ended yet. Do not begin it again."
+#: what every provider takes for a name or an id (Claude's rule, which is the strictest)
+PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Gathered:
+    """The calls of a reply, while it comes in pieces."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _Written] = {}
+
+    def add(self, piece: ToolCallDelta) -> None:
+        call = self._calls.setdefault(piece.index, _Written())
+        call.id = call.id or piece.id or ""
+        call.name = call.name or piece.name or ""
+        if call.size <= MAX_ARGUMENTS:
+            call.parts.append(piece.arguments)
+            call.size += len(piece.arguments)
+
+    def calls(self) -> list[tuple[str, str, str]]:
+        """Return id, name and arguments of each call, once where one was sent twice."""
+        written = [self._calls[index] for index in sorted(self._calls)]
+        told = [(call.id, call.name, "".join(call.parts)) for call in written]
+        return [call for at, call in enumerate(told) if not call[0] or call not in told[:at]]
+
+
+class _Written:
+    __slots__ = ("id", "name", "parts", "size")
+
+    def __init__(self) -> None:
+        self.id = self.name = ""
+        self.parts: list[str] = []
+        self.size = 0
+
+
+class Call(Struct):
+    """One call, from the model's wish to its result."""
+
+    id: str
+    name: str
+    arguments: str  #: JSON text, as the history tells it
+    value: dict[str, Any]
+    tool: Tool | None  #: none: it is refused
+    error: str | None = None  #: why it is refused
+    begun: bool = False
+    result: str | None = None  #: as the model is told
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on whatever becomes of its response."""
+        return self.begun and self.tool is not None and self.tool.side_effects
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the history may tell it: only with a result, as every provider wants it."""
+        return self.result is not None or self.lasts
+
+
+class Round:
+    """The calls of one reply."""
+
+    def __init__(self, response_id: str, calls: list[Call], parallel: int) -> None:
+        self.response_id = response_id
+        self.calls = calls
+        self._parallel = parallel
+
+    @property
+    def is_over(self) -> bool:
+        return all(call.result is not None for call in self.calls)
+
+    def begin(self) -> list[ToolRun]:
+        """Return the calls to carry out now, and take them for begun."""
+        under_way = sum(call.begun and call.result is None for call in self.calls)
+        waiting = [call for call in self.calls if not call.begun and call.result is None]
+        runs: list[ToolRun] = []
+        for call in waiting[: max(0, self._parallel - under_way)]:
+            assert call.tool is not None
+            call.begun = True
+            runs.append(
+                ToolRun(
+                    call_id=call.id,
+                    response_id=self.response_id,
+                    tool=call.tool,
+                    arguments=call.value,
+                )
+            )
+        return runs
+
+    def find(self, call_id: str) -> Call | None:
+        return next((call for call in self.calls if call.id == call_id), None)
+
+    def told(self) -> list[Call]:
+        return [call for call in self.calls if call.is_told]
+
+    def messages(self, text: str) -> list[Message]:
+        """Return what was called and what came of it, behind ``text``; nothing if nothing did."""
+        told = self.told()
+        if not told:
+            return []
+        calls = tuple(ToolCall(call.id, FunctionCall(call.name, call.arguments)) for call in told)
+        results = [
+            Message("tool", call.result or STILL_RUNNING, tool_call_id=call.id) for call in told
+        ]
+        return [Message("assistant", text or None, tool_calls=calls), *results]
+
+
+def read(
+    written: Iterable[tuple[str, str, str]], kit: Kit, new_id: Callable[[str], str]
+) -> list[Call]:
+    """Judge what a model wrote. ``new_id`` takes its id for a call and returns one of its own."""
+    return [
+        _call(at, name, text, kit, new_id(id_ if PLAIN.fullmatch(id_) else ""))
+        for at, (id_, name, text) in enumerate(written)
+    ]
+
+
+def _call(at: int, name: str, text: str, kit: Kit, call_id: str) -> Call:
+    def refused(error: str) -> Call:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "unnamed"
+        return Call(call_id, plain, "{}", {}, None, error)
+
+    tool = kit.find(name)
+    if tool is None:
+        return refused(f"there is no tool {name[:64]!r}; nothing was called")
+    if at >= MOST_CALLS:
+        return refused(f"more than {MOST_CALLS} calls at once; this one was not carried out")
+    if len(text) > MAX_ARGUMENTS:
+        return refused(f"the arguments are longer than {MAX_ARGUMENTS} characters")
+    arguments = kit.read(name, text)
+    if arguments.error is not None:
+        return refused(f"{arguments.error}; nothing was called")
+    written = msgspec.json.encode(arguments.value).decode()
+    return Call(call_id, name, written, arguments.value, tool)
+
+
+def as_told(value: Any) -> tuple[str, Any]:
+    """Return a result as the model is told it, and as subscribers are; both within bounds."""
+    try:
+        value = sayable(value)
+    except (TypeError, ValueError) as error:
+        value = failure(f"the result cannot be written as JSON: {error}")
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if len(text) <= MAX_RESULT:
+        return text, value
+    short = f"{text[:MAX_RESULT]}\n[cut: {len(text) - MAX_RESULT} more characters]"
+    return short, short

@@ -1,0 +1,1 @@
+"""Small helpers over anyio and the standard library."""

@@ -1,0 +1,1 @@
+"""One live session: audio in, events out."""

@@ -1,0 +1,77 @@
+"""Several channels of one stream of audio, each over a speech-to-text connection of its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from pipeline.audio.pcm import Format
+from pipeline.errors import SttError
+from pipeline.interfaces.stt import StreamFailed
+from pipeline.interfaces.stt_client import Hear, SpeechToText
+
+
+class Channels:
+    """Hears every channel by itself. Satisfies ``interfaces.stt_client.SpeechToText``.
+
+    All channels must have begun before the session does. A channel that is lost for good later
+    is told of, and the others go on; with the last one, the session is over.
+    """
+
+    def __init__(self, audio: Format, clients: Sequence[SpeechToText], hear: Hear) -> None:
+        self._audio = audio
+        self._clients = clients
+        self._hear = hear
+        self._left = len(clients)  # those that did not fail
+        self._begun = False
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Listen to all of them until all are closed. Raises a ``SttError`` as a client does."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                async with anyio.create_task_group() as opening:
+                    for channel in range(len(self._clients)):
+                        opening.start_soon(tasks.start, self._follow, channel)
+                self._begun = True
+                task_status.started()
+        except BaseExceptionGroup as group:
+            failures, rest = group.split(SttError)
+            if rest is not None or failures is None:
+                raise
+            raise _first(failures) from None
+
+    async def _follow(self, channel: int, *, task_status: TaskStatus[None]) -> None:
+        try:
+            await self._clients[channel].run(task_status=task_status)
+        except SttError as error:
+            self._left -= 1
+            if not self._begun or not self._left:
+                raise
+            self._hear(StreamFailed(str(error), error.code), channel)
+
+    async def send(self, frame: bytes) -> None:
+        """Give each channel its part of ``frame``."""
+        for client, part in zip(self._clients, self._audio.apart(frame), strict=True):
+            await client.send(part)
+
+    async def force_endpoint(self) -> None:
+        """End the open turn of every channel."""
+        for client in self._clients:
+            await client.force_endpoint()
+
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        """Change parameters of every channel. Raises ``SettingsError`` before any was changed."""
+        for client in self._clients:
+            await client.update(changes)
+
+    async def finish(self) -> None:
+        """Ask all for the end, and wait until the last turn of each has been heard."""
+        async with anyio.create_task_group() as tasks:
+            for client in self._clients:
+                tasks.start_soon(client.finish)
+
+
+def _first(failures: BaseExceptionGroup[SttError]) -> SttError:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,49 @@
+"""What a session needs of the rooms, and every session of a process shares."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import anyio
+from msgspec import Struct
+
+from pipeline.audio.pcm import Format
+from pipeline.interfaces.llm import Form, Gateway
+from pipeline.interfaces.request_log import CallReport
+from pipeline.interfaces.stt_client import Hear, SpeechToText
+from pipeline.interfaces.tools import Kit, Runner
+from pipeline.protocol.events import Engine, Event
+from pipeline.responses.dispatch import Clock
+from pipeline.responses.rate_limit import Budget
+from pipeline.session import timestamps
+from pipeline.session.in_stream import Ordered
+
+Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
+OnEvent = Callable[[str, Event], None]  #: is told of every event but deltas, likewise
+
+
+class Tape(Protocol):
+    """Keeps the audio of a session; ``recordings.recorder`` has one."""
+
+    def write(self, frame: bytes) -> None:
+        """Take the next frame, in the session's format; never waits."""
+        ...
+
+
+class Equipment(Struct, frozen=True):
+    """What every session of a process shares."""
+
+    stt: Engine
+    llm: Engine
+    listen: Callable[[Format, Hear], SpeechToText]
+    gateway: Gateway
+    budget: Budget
+    new_id: Callable[[], str]
+    in_stream: Ordered | None = None  #: answers come with what is heard
+    forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
+    kits: Mapping[str, Kit] = {}  #: by prompt, of those that offer tools
+    runner: Runner | None = None  #: carries the tools' calls out
+    observe: tuple[Observe, ...] = ()
+    on_event: tuple[OnEvent, ...] = ()
+    clock: Clock = anyio.current_time
+    wall: timestamps.Clock = time.time_ns

@@ -1,0 +1,82 @@
+"""What subscribers are told of what was heard. Pure."""
+
+from pipeline.interfaces.stt import Heard, StreamFailed, StreamLost, StreamResumed
+from pipeline.interfaces.turns import (
+    SpeechStarted,
+    TurnChanged,
+    TurnEnded,
+    TurnEvent,
+    TurnPaused,
+    TurnRevised,
+    TurnStarted,
+)
+from pipeline.protocol.events import (
+    ErrorDetail,
+    ErrorEvent,
+    Event,
+    SpeechStartedEvent,
+    SttInterrupted,
+    SttResumed,
+    TurnCompleted,
+    TurnRevisedEvent,
+    TurnUpdated,
+    WordSpoken,
+)
+
+
+def of_connection(heard: Heard, speaker: str | None) -> Event | None:
+    """Return what is told of the connection that ``speaker`` is heard over."""
+    match heard:
+        case StreamLost(cause):
+            return SttInterrupted(cause=cause, speaker=speaker)
+        case StreamResumed(replayed, lost_from, lost_to):
+            return SttResumed(
+                replayed=replayed, lost_from=lost_from, lost_to=lost_to, speaker=speaker
+            )
+        case StreamFailed(cause, code):
+            return stt_error(f"{speaker} is heard no more, the others are: {cause}", code)
+        case _:
+            return None
+
+
+def stt_error(message: str, code: int | None) -> ErrorEvent:
+    return ErrorEvent(error=ErrorDetail(type="stt_error", message=message, code=code))
+
+
+def of_turn(event: TurnEvent, now: float, spoken_at: float | None) -> Event | None:
+    """Return what is told of ``event``; ``now``, and when its speech ended, in seconds."""
+    match event:
+        case SpeechStarted(_, speaker):
+            return SpeechStartedEvent(speaker=speaker)
+        case TurnChanged(turn, text, speaker):
+            return TurnUpdated(turn=turn, text=text, speaker=speaker)
+        case TurnEnded():
+            return _completed(event, now, spoken_at)
+        case TurnRevised(turn, text, speaker):
+            return TurnRevisedEvent(turn=turn, text=text, speaker=speaker)
+        case TurnStarted() | TurnPaused():
+            return None
+
+
+def _completed(event: TurnEnded, now: float, spoken_at: float | None) -> TurnCompleted:
+    words = tuple(
+        WordSpoken(
+            word.text,
+            round(word.start * 1000),
+            round(word.end * 1000),
+            word.confidence,
+            word.speaker,
+        )
+        for word in event.words
+    )
+    delay = None if spoken_at is None else round((now - spoken_at) * 1000, 2)
+    return TurnCompleted(
+        turn=event.turn,
+        text=event.text,
+        speaker=event.speaker,
+        language=event.language,
+        words=words,
+        start=words[0].start if words else None,
+        end=words[-1].end if words else None,
+        end_of_turn_delay=delay,
+    )

@@ -1,0 +1,70 @@
+"""What sessions may spend: speech-to-text and tokens, each by itself and all in a day. Pure."""
+
+from datetime import date
+
+from msgspec import Struct
+
+from pipeline.config.settings import LimitSettings
+from pipeline.errors import PipelineError
+
+
+class Spent(Struct, frozen=True):
+    """What a session has cost so far."""
+
+    seconds: float  #: of audio that speech-to-text heard, every channel of it
+    tokens: int  #: into and out of language models
+
+
+class Exhausted(PipelineError):
+    """A limit is reached; ``limit`` is the setting's name."""
+
+    def __init__(self, limit: str, most: float, unit: str, whose: str) -> None:
+        super().__init__(f"{whose} used its {most:g} {unit} ({limit})")
+        self.limit = limit
+
+
+class Allowance:
+    """Adds up what is spent, by session and by day; 0 is no limit. A day begins at 0:00 UTC."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._limits = limits
+        self._sessions: dict[str, Spent] = {}
+        self._day: date = date.min
+        self._today = Spent(0.0, 0)
+
+    def note(self, session_id: str, spent: Spent, today: date) -> None:
+        """Note what a session has spent since it began."""
+        before = self._sessions.get(session_id, Spent(0.0, 0))
+        self._begin(today)
+        self._today = Spent(
+            self._today.seconds + spent.seconds - before.seconds,
+            self._today.tokens + spent.tokens - before.tokens,
+        )
+        self._sessions[session_id] = spent
+
+    def forget(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+
+    def check(self, session_id: str) -> None:
+        """Raise ``Exhausted`` when a session has used up its own allowance."""
+        limits, spent = self._limits, self._sessions.get(session_id, Spent(0.0, 0))
+        _check("limits.session_minutes", limits.session_minutes, spent.seconds / 60)
+        _check("limits.session_tokens", limits.session_tokens, spent.tokens)
+
+    def check_day(self, today: date) -> None:
+        """Raise ``Exhausted`` when all sessions together have used up the day's."""
+        self._begin(today)
+        limits, spent = self._limits, self._today
+        _check("limits.day_minutes", limits.day_minutes, spent.seconds / 60)
+        _check("limits.day_tokens", limits.day_tokens, spent.tokens)
+
+    def _begin(self, today: date) -> None:
+        if today != self._day:
+            self._day, self._today = today, Spent(0.0, 0)
+
+
+def _check(limit: str, most: float, spent: float) -> None:
+    if most and spent >= most:
+        unit = "minutes of speech-to-text" if limit.endswith("minutes") else "tokens"
+        whose = "the session has" if "session" in limit else "the service has today"
+        raise Exhausted(limit, most, unit, whose)

@@ -1,0 +1,1 @@
+"""Scripted speech-to-text and chat-completions servers."""

@@ -1,0 +1,270 @@
+"""Serves a scripted Streaming v3 speech-to-text websocket."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from pipeline.config.validation import is_table
+from pipeline.errors import EngineError
+from pipeline.runtime.tcp import reset
+from pipeline.simulator.scenario import Scenario
+from pipeline.simulator.stt_script import Action, Leave, Play, Sever, StandStill
+from pipeline.simulator.stt_tokens import Tokens
+from pipeline.simulator.stt_turns import Say
+from pipeline.simulator.wait import Watch
+
+PATIENCE = 2.0  #: seconds for one send or close before the connection is aborted
+MAX_MESSAGE = 131_072  #: bytes; a larger message closes with 1009 (AssemblyAI, 2026-09)
+
+TOKEN = "/v3/token"
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class SttConnection:
+    """One connection as the server saw it. Times are seconds of ``time.monotonic``."""
+
+    def __init__(self, number: int, path: str, headers: Mapping[str, str]) -> None:
+        url = urlsplit(path)
+        self.number = number  #: from 1
+        self.path = url.path
+        self.query = dict(parse_qsl(url.query, keep_blank_values=True))
+        self.headers = headers  #: names in lower case
+        self.opened_at = monotonic()
+        self.closed_at: float | None = None
+        self.close_code: int | None = None  #: as the websocket saw it; 1006 without a frame
+        self.audio = bytearray()  #: all of it
+        self.frames: list[tuple[float, int]] = []  #: when, and how many bytes
+        self.control: list[tuple[float, Any]] = []  #: when, and the JSON value; None: no JSON
+        self.sent: list[tuple[float, str]] = []
+
+    @property
+    def rate(self) -> float:
+        """Bytes of audio in a millisecond."""
+        hertz = int(self.query.get("sample_rate", "16000"))
+        return hertz / 1000 * (1 if self.query.get("encoding") == "pcm_mulaw" else 2)
+
+    @property
+    def audio_ms(self) -> float:
+        return len(self.audio) / self.rate
+
+    @property
+    def said(self) -> list[str]:
+        """The types of the control messages, in order."""
+        return [str(m.get("type")) for _, m in self.control if is_table(m)]
+
+    def __repr__(self) -> str:
+        state = "open" if self.closed_at is None else f"closed {self.close_code}"
+        return f"<SttConnection {self.number} {state} audio={self.audio_ms:.0f}ms {self.said}>"
+
+
+class ScriptedStt:
+    """What the server saw, and waiting for it."""
+
+    def __init__(self, scenario: Scenario, report: Report | None = None) -> None:
+        self.connections: list[SttConnection] = []
+        self.token_requests: list[Mapping[str, str]] = []  #: their queries
+        self._scenario = scenario
+        self._report = report
+        self._watch = Watch()
+        self._tokens = Tokens(scenario.tokens)
+        self._live: dict[int, ServerConnection] = {}
+
+    async def connected(self, n: int) -> SttConnection:
+        """Wait for the n-th connection, from 1."""
+        await self._watch.until(lambda: len(self.connections) >= n)
+        return self.connections[n - 1]
+
+    async def closed(self, n: int) -> SttConnection:
+        """Wait until the n-th connection is closed."""
+        await self._watch.until(
+            lambda: len(self.connections) >= n and self.connections[n - 1].closed_at is not None
+        )
+        return self.connections[n - 1]
+
+    async def heard(self, n: int, milliseconds: float) -> SttConnection:
+        """Wait until the n-th connection has brought so much audio."""
+        connection = await self.connected(n)
+        await self._watch.until(lambda: connection.audio_ms >= milliseconds)
+        return connection
+
+    async def told(self, n: int, kind: str) -> SttConnection:
+        """Wait for a control message of this type on the n-th connection."""
+        connection = await self.connected(n)
+        await self._watch.until(lambda: kind in connection.said)
+        return connection
+
+    async def send(self, n: int, message: Mapping[str, Any] | str) -> None:
+        """Say something now that no script holds, on the n-th connection."""
+        text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
+        await self._send(self._live[n], self.connections[n - 1], text)
+
+    def sever(self, n: int, by: str = "rst") -> None:
+        """End the n-th connection now, without a close frame."""
+        _sever(self._live[n], by)
+
+    # --- serving ---------------------------------------------------------------------------
+
+    async def listen(self, host: str, port: int) -> Server:
+        try:
+            return await serve(
+                self._converse,
+                host,
+                port,
+                compression=None,
+                max_size=MAX_MESSAGE,
+                ping_interval=None,
+                process_request=self._admit,
+                close_timeout=PATIENCE,
+            )
+        except OSError as error:
+            raise EngineError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+    def abort(self) -> None:
+        for socket in list(self._live.values()):
+            socket.transport.abort()
+
+    async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        url = urlsplit(request.path)
+        if url.path == TOKEN:
+            return await self._make_token(socket, request, dict(parse_qsl(url.query)))
+        status = self._scenario.script(len(self.connections)).connection.http_status
+        if status == 101:
+            return None
+        self._note(request).closed_at = monotonic()
+        self._watch.notify()
+        return socket.respond(HTTPStatus(status), "refused by the scenario\n")
+
+    async def _make_token(
+        self, socket: ServerConnection, request: Request, query: Mapping[str, str]
+    ) -> Response:
+        key = self._scenario.script(len(self.connections)).connection.key
+        given = request.headers.get("Authorization", "")
+        self.token_requests.append(query)
+        answer = self._tokens.make(query, given, key, monotonic())
+        await anyio.sleep(answer.delay)
+        response = socket.respond(HTTPStatus(answer.status), answer.body)
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    def _note(self, request: Request) -> SttConnection:
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        connection = SttConnection(len(self.connections) + 1, request.path, headers)
+        self.connections.append(connection)
+        self._tell("stt.opened", connection, query=connection.query)
+        return connection
+
+    async def _converse(self, socket: ServerConnection) -> None:
+        assert socket.request is not None
+        script = self._scenario.script(len(self.connections))
+        connection = self._note(socket.request)
+        if "llm_gateway" not in connection.query:
+            script = script.without_answers()
+        given = connection.headers.get("authorization") or connection.query.get("token")
+        token = self._tokens.made(given)
+        if token is not None and token.duration is not None:
+            script = script.lasting(token.duration)
+        self._live[connection.number] = socket
+        self._watch.notify()
+        play = Play(
+            script,
+            now=monotonic(),
+            session_id=f"00000000-0000-4000-8000-{connection.number:012d}",
+            expires_at=int(datetime.now(UTC).timestamp() + script.connection.expires_s),
+            rate=connection.rate,
+        )
+        try:
+            with suppress(ConnectionClosed):
+                refusal = self._tokens.refusal(given, script.connection.key, monotonic())
+                await self._perform(socket, connection, play, refusal)
+            await socket.wait_closed()
+        finally:
+            del self._live[connection.number]
+            connection.closed_at = monotonic()
+            connection.close_code = socket.close_code
+            self._tell("stt.closed", connection, code=socket.close_code)
+            self._watch.notify()
+
+    async def _perform(
+        self, socket: ServerConnection, connection: SttConnection, play: Play, refusal: str | None
+    ) -> None:
+        if refusal is not None:
+            for action in play.refuse(1008, refusal):
+                await self._carry_out(action, socket, connection)
+            return
+        while True:
+            for action in play.due(monotonic()):
+                if not await self._carry_out(action, socket, connection):
+                    return
+            message = None
+            with anyio.move_on_after(play.deadline - monotonic()):
+                message = await socket.recv()
+            if message is not None:
+                self._hear(message, connection, play)
+
+    def _hear(self, message: str | bytes, connection: SttConnection, play: Play) -> None:
+        now = monotonic()
+        if isinstance(message, bytes):
+            connection.audio += message
+            connection.frames.append((now, len(message)))
+            play.hear(message, now)
+        else:
+            value: Any = None
+            with suppress(msgspec.DecodeError):
+                value = msgspec.json.decode(message)
+            connection.control.append((now, value))
+            self._tell("stt.control", connection, message=value)
+            play.control(value, now)
+        self._watch.notify()
+
+    async def _carry_out(
+        self, action: Action, socket: ServerConnection, connection: SttConnection
+    ) -> bool:
+        """Return whether the conversation goes on."""
+        match action:
+            case Say(text):
+                await self._send(socket, connection, text)
+                return True
+            case Leave(code, reason):
+                with anyio.move_on_after(PATIENCE) as scope:
+                    await socket.close(code, reason)
+                if scope.cancelled_caught:
+                    socket.transport.abort()
+                return False
+            case Sever(by):
+                _sever(socket, by)
+                return False
+            case StandStill():
+                socket.transport.pause_reading()
+                return False
+
+    async def _send(self, socket: ServerConnection, connection: SttConnection, text: str) -> None:
+        with anyio.move_on_after(PATIENCE) as scope:
+            await socket.send(text)
+        if scope.cancelled_caught:
+            socket.transport.abort()
+        connection.sent.append((monotonic(), text))
+        self._tell("stt.sent", connection, message=text)
+
+    def _tell(self, kind: str, connection: SttConnection, **fields: Any) -> None:
+        if self._report is not None:
+            number = connection.number
+            self._report({"type": kind, "at": monotonic(), "connection": number, **fields})
+
+
+def _sever(socket: ServerConnection, by: str) -> None:
+    if by == "rst":
+        reset(socket.transport)
+    else:
+        socket.transport.close()

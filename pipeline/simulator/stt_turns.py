@@ -1,0 +1,158 @@
+"""The Turn messages of one scripted connection, in the style of either model family. Pure.
+
+Shapes follow AssemblyAI's message sequence pages for Universal-Streaming and Universal-3 Pro,
+read 2026-11.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.simulator.scenario import End, FormattedCopy, LlmResponse, Pause, TimedWord, TurnLine
+
+T = TypeVar("T")
+
+WORD = 250  #: milliseconds a made-up word lasts
+SILENCE = 400  #: milliseconds between the last made-up word and a pause or an end
+
+
+class Say(Struct, frozen=True):
+    """Send a text frame."""
+
+    text: str
+
+
+def say(**message: Any) -> Say:
+    return Say(msgspec.json.encode(message).decode())
+
+
+class SpokenTurn:
+    """The turn being spoken: its number, its words and when each was said."""
+
+    def __init__(self, style: str) -> None:
+        self._u3 = style == "u3"
+        self._order = 0
+        self._ended = False
+        self._words: list[TimedWord] = []
+        self._spoken = 0  #: milliseconds, where the turn before ended
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._words) and not self._ended
+
+    def say(self, line: TurnLine, audio_ms: float) -> Say:
+        ended = isinstance(line, End | FormattedCopy)
+        if self._ended and not isinstance(line, FormattedCopy):
+            self._order, self._ended = self._order + 1, False
+            self._spoken = max([self._spoken, *(word.end for word in self._words)])
+            self._words = []
+        if line.turn_order is not None:
+            self._order = line.turn_order
+        self._words = self._timed(line, audio_ms)
+        message = self._message(line, self._finality(line))
+        self._ended = self._ended or ended
+        return say(**message, **line.extra)
+
+    def flush(self) -> Say:
+        """End the open turn with the words it has."""
+        words = (replace(word, word_is_final=True) for word in self._words)
+        return self.say(End(words=tuple(words)), 0)
+
+    def answer(self, line: LlmResponse) -> Say:
+        message = {"role": "assistant", "content": line.text}
+        usage = {"input_tokens": 9, "output_tokens": len(line.text.split()), "total_tokens": 0}
+        usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
+        return say(
+            type=line.type_name,
+            turn_order=self._order if line.turn_order is None else line.turn_order,
+            transcript=_text(self._words) if line.transcript is None else line.transcript,
+            data={
+                "request_id": f"in-stream-{self._order}",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": usage,
+                "request": {},
+                "response_time": 388_000_000,
+            },
+        )
+
+    def _timed(self, line: TurnLine, audio_ms: float) -> list[TimedWord]:
+        """Give each word its time; a word keeps the time of the one in its place before."""
+        if line.words is not None:
+            return list(line.words)
+        texts = line.text.split()
+        if line.start_ms is not None or line.end_ms is not None:
+            return _spread(texts, line, audio_ms)
+        kept = self._words[: len(texts)]
+        begin = kept[-1].end if kept else self._spoken
+        new = _placed(texts[len(kept) :], begin, audio_ms, isinstance(line, Pause | End))
+        return [
+            *(
+                TimedWord(text, word.start, word.end)
+                for text, word in zip(texts, kept, strict=False)
+            ),
+            *new,
+        ]
+
+    def _finality(self, line: TurnLine) -> list[TimedWord]:
+        """Mark the words that may still change: all of a U3 partial, the last one of a US one."""
+        if line.words is not None or isinstance(line, End | FormattedCopy):
+            return self._words
+        firm = 0 if self._u3 else len(self._words) - (not isinstance(line, Pause))
+        return [
+            TimedWord(word.text, word.start, word.end, word.confidence, i < firm)
+            for i, word in enumerate(self._words)
+        ]
+
+    def _message(self, line: TurnLine, words: list[TimedWord]) -> dict[str, Any]:
+        text = _text(words)
+        ended = isinstance(line, End | FormattedCopy)
+        spoken = text if self._u3 else _text([word for word in words if word.word_is_final])
+        if isinstance(line, Pause) and line.lag and not self._u3:
+            spoken = _text(words[: -line.lag])
+        whole = ended if self._u3 else isinstance(line, Pause | FormattedCopy | End)
+        formatted = ended if self._u3 else isinstance(line, FormattedCopy)
+        return {
+            "type": "Turn",
+            "turn_order": self._order,
+            "turn_is_formatted": _or(line.formatted, formatted),
+            "end_of_turn": ended,
+            "transcript": _or(line.transcript, spoken),
+            "utterance": _or(line.utterance, text if whole else ""),
+            "end_of_turn_confidence": _or(line.confidence, 1.0 if ended else 0.0),
+            "words": words,
+        }
+
+
+def _placed(texts: list[str], begin: int, audio_ms: float, silent: bool) -> list[TimedWord]:
+    """Put new words where they may have been said: after ``begin``, before now or a silence.
+
+    Without enough audio for that they get made-up times all the same.
+    """
+    room = audio_ms - begin
+    silence = min(SILENCE, room / 2) if silent else 0
+    length = WORD if room <= 0 else min(WORD, (room - silence) / max(1, len(texts)))
+    first = begin if room <= 0 else audio_ms - silence - length * len(texts)
+    return [
+        TimedWord(text, int(first + i * length), int(first + (i + 1) * length))
+        for i, text in enumerate(texts)
+    ]
+
+
+def _spread(texts: list[str], line: TurnLine, audio_ms: float) -> list[TimedWord]:
+    last = audio_ms if line.end_ms is None else line.end_ms
+    first = max(0.0, last - WORD * len(texts)) if line.start_ms is None else line.start_ms
+    step = (last - first) / max(1, len(texts))
+    return [
+        TimedWord(text, int(first + i * step), int(first + (i + 1) * step))
+        for i, text in enumerate(texts)
+    ]
+
+
+def _text(words: list[TimedWord]) -> str:
+    return " ".join(word.text for word in words)
+
+
+def _or(given: T | None, default: T) -> T:
+    return default if given is None else given

@@ -1,1 +1,0 @@
-"""Recordings that are transcribed as a whole, to be asked about afterwards."""

@@ -1,0 +1,1 @@
+"""AssemblyAI: Streaming v3, tokens, stored transcripts."""

@@ -1,0 +1,74 @@
+"""Sends traces and metrics to a collector by OTLP over HTTP, from threads of its own. A door.
+
+Everything else is said by the standard variables: ``OTEL_EXPORTER_OTLP_ENDPOINT`` (unless set
+http://localhost:4318), ``OTEL_EXPORTER_OTLP_HEADERS``, ``OTEL_SERVICE_NAME``,
+``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER``, ``OTEL_TRACES_EXPORTER=none``,
+``OTEL_METRICS_EXPORTER=none``, ``OTEL_METRIC_EXPORT_INTERVAL``, ``OTEL_SDK_DISABLED``.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from pipeline import __version__
+from pipeline.telemetry.traces import Traces
+
+NAME = "pipeline"
+GOODBYE = 3.0  #: seconds for the last spans and numbers to reach the collector
+
+
+class Exporter(Protocol):
+    """Sends to the collector, again and again where that fails."""
+
+    def shutdown(self) -> object: ...
+
+
+@asynccontextmanager
+async def open_telemetry(env: Mapping[str, str]) -> AsyncGenerator[Traces]:
+    """Give what is to be told of events and calls; leaving sends what is left, for a while."""
+    resource = Resource.create({"service.version": __version__})
+    if not env.get("OTEL_SERVICE_NAME") and "service.name=" not in env.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    ):
+        resource = resource.merge(Resource({"service.name": NAME}))
+    spans = None if env.get("OTEL_TRACES_EXPORTER") == "none" else OTLPSpanExporter()
+    numbers = None if env.get("OTEL_METRICS_EXPORTER") == "none" else OTLPMetricExporter()
+    tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+    if spans is not None:
+        tracers.add_span_processor(BatchSpanProcessor(spans))
+    readers = [] if numbers is None else [PeriodicExportingMetricReader(numbers)]
+    meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+
+    async def send_the_rest(done: anyio.Event) -> None:
+        await anyio.to_thread.run_sync(tracers.shutdown)
+        await anyio.to_thread.run_sync(meters.shutdown)
+        done.set()
+
+    try:
+        yield Traces(tracers.get_tracer(NAME, __version__), meters.get_meter(NAME, __version__))
+    finally:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                done = anyio.Event()
+                tasks.start_soon(send_the_rest, done)
+                with anyio.move_on_after(GOODBYE):
+                    await done.wait()
+                if not done.is_set():
+                    _cut(spans, numbers)
+
+
+def _cut(*exporters: Exporter | None) -> None:
+    """End the tries to reach the collector."""
+    for exporter in exporters:
+        if exporter is not None:
+            exporter.shutdown()

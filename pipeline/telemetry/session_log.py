@@ -1,0 +1,118 @@
+"""What a service has to say of its sessions, line by line in the log.
+
+Sessions and trouble at level INFO and above, each turn and call at DEBUG; at INFO too where
+what was said is wanted. Ids and numbers are fields; what was said is the field ``said`` only.
+"""
+
+import logging
+from typing import Any, Protocol
+
+import msgspec
+
+from pipeline.interfaces.request_log import FAILED, CallRecord
+from pipeline.protocol.events import (
+    ErrorEvent,
+    Event,
+    SessionCreated,
+    SessionEnded,
+    SttInterrupted,
+    SttResumed,
+    Times,
+    TokenUsage,
+    TurnCompleted,
+)
+
+logger = logging.getLogger("pipeline.sessions")
+
+
+class Answer(Protocol):
+    """How a response went; ``interfaces.request_log.CallReport`` satisfies it."""
+
+    @property
+    def response_id(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def turns(self) -> tuple[int, ...]: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def usage(self) -> TokenUsage: ...
+    @property
+    def times(self) -> Times: ...
+
+
+class Narrator:
+    """Is told of events and calls, and tells the log."""
+
+    def __init__(self, *, said: bool) -> None:
+        self._level = logging.INFO if said else logging.DEBUG  # of turns and answers
+
+    def event(self, session_id: str, event: Event) -> None:
+        """Tell of what is worth a line."""
+        match event:
+            case SessionCreated(source=source, stt=stt, llm=llm):
+                engines = {"source": source, "stt": stt.name, "llm": llm.name, "model": llm.model}
+                _tell(logging.INFO, "session began", session_id, engines)
+            case SessionEnded(reason=reason, totals=totals):
+                counted: dict[str, Any] = msgspec.to_builtins(totals)
+                _tell(logging.INFO, f"session ended: {reason}", session_id, counted)
+            case TurnCompleted(turn=turn, end_of_turn_delay=delay, text=text):
+                counted = {"turn": turn, "end_of_turn_delay": delay}
+                _tell(self._level, "turn ended", session_id, counted, said=text)
+            case SttInterrupted(cause=cause, speaker=speaker):
+                lost = f"speech-to-text was interrupted: {cause}"
+                _tell(logging.WARNING, lost, session_id, {"speaker": speaker})
+            case SttResumed():
+                counted = {"replayed": event.replayed, "speaker": event.speaker}
+                counted |= {"lost_from": event.lost_from, "lost_to": event.lost_to}
+                _tell(logging.INFO, "speech-to-text goes on", session_id, counted)
+            case ErrorEvent(error=error):
+                fields = {"type": error.type, "code": error.code}
+                _tell(logging.ERROR, error.message, session_id, fields)
+            case _:
+                pass
+
+    def answered(self, session_id: str, answer: Answer) -> None:
+        """Tell how a response ended."""
+        level = max(self._level, logging.WARNING) if answer.outcome in FAILED else self._level
+        fields: dict[str, Any] = {
+            "response_id": answer.response_id,
+            "prompt": answer.prompt,
+            "turns": answer.turns,
+            "reason": answer.reason,
+            "usage": msgspec.to_builtins(answer.usage),
+            "times": msgspec.to_builtins(answer.times),
+        }
+        _tell(level, f"response {answer.outcome}", session_id, fields, said=answer.text)
+
+    def called(self, call: CallRecord) -> None:
+        """Tell how one HTTP call of a language model went."""
+        failed = call.outcome in FAILED
+        fields: dict[str, Any] = {
+            "response_id": call.response_id,
+            "request_id": call.request_id,
+            "host": call.host,
+            "model": call.model,
+            "why": call.why,
+            "attempt": call.attempt,
+            "reason": call.reason,
+            "status": call.status,
+            "times": msgspec.to_builtins(call.times),
+        }
+        level = logging.WARNING if failed else logging.DEBUG
+        said = call.error or ""  # servers quote what they were asked
+        _tell(level, f"call {call.outcome}", call.session_id, fields, said=said)
+
+
+def _tell(
+    level: int, message: str, session_id: str, fields: dict[str, Any], *, said: str = ""
+) -> None:
+    if logger.isEnabledFor(level):
+        given = {name: value for name, value in fields.items() if value not in (None, "")}
+        about = {"session_id": session_id, "fields": given, "said": said}
+        logger.log(level, "%s", message, extra=about)

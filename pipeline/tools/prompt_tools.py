@@ -1,0 +1,67 @@
+"""The tools of one prompt: how they are offered, and how calls of them are read. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.errors import SettingsError
+from pipeline.interfaces.llm import CompletionRequest
+from pipeline.interfaces.tools import Arguments, Tool
+from pipeline.tools.arguments import Reader
+
+#: choices that leave it to the model whether it calls
+FREE = ("auto", "none")
+
+
+class Offer(Struct, frozen=True):
+    """One tool, as a model is told of it."""
+
+    tool: Tool
+    description: str
+    schema: dict[str, Any]
+
+
+class PromptKit:
+    """What one prompt offers. Satisfies ``interfaces.tools.Kit``."""
+
+    def __init__(self, prompt: str, offers: Sequence[Offer], choice: str) -> None:
+        """Raises SettingsError for a schema that is none, or a choice of what is not offered."""
+        self._tools = {offer.tool.name: offer.tool for offer in offers}
+        self._readers = {o.tool.name: Reader(o.tool.name, o.schema) for o in offers}
+        if choice not in (*FREE, "required", *self._tools):
+            known = ", ".join((*FREE, "required", *self._tools))
+            raise SettingsError(f"prompts.{prompt}.tool_choice: {choice!r} is none of {known}")
+        self._choice = choice
+        self._body: Mapping[str, Any] = {"tools": [_definition(offer) for offer in offers]}
+
+    def offer(self, request: CompletionRequest, *, again: bool = False) -> CompletionRequest:
+        # ``auto`` is what goes without saying; and a call that is forced again and again never ends
+        choice = "auto" if again and self._choice not in FREE else self._choice
+        extra = {**request.extra, **self._body}
+        extra.pop("tool_choice", None)
+        if choice != "auto":
+            extra["tool_choice"] = _choice(choice)
+        return replace(request, extra=extra)
+
+    def find(self, name: str) -> Tool | None:
+        return self._tools.get(name)
+
+    def read(self, name: str, text: str) -> Arguments:
+        return self._readers[name].read(text)
+
+
+def _choice(choice: str) -> Any:
+    if choice in ("none", "required"):
+        return choice
+    return {"type": "function", "function": {"name": choice}}
+
+
+def _definition(offer: Offer) -> dict[str, Any]:
+    function = {
+        "name": offer.tool.name,
+        "description": offer.description,
+        "parameters": offer.schema,
+    }
+    return {"type": "function", "function": function}

@@ -1,0 +1,197 @@
+"""Every tool that a prompt offers: made from the settings, and carried out. A door."""
+
+import logging
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import anyio
+
+from pipeline.config.settings import McpSettings, Prompt, ToolSettings
+from pipeline.errors import SettingsError
+from pipeline.interfaces.tools import Tool, ToolRun, failure
+from pipeline.runtime.tasks import plain_errors
+from pipeline.tools.arguments import NOTHING
+from pipeline.tools.http import HttpTool
+from pipeline.tools.mcp import INSTALL, Listed, McpServer
+from pipeline.tools.prompt_tools import Offer, PromptKit
+from pipeline.tools.python import PythonTool
+
+MCP = "mcp:"  #: before a server's name, where tools are listed
+LONGEST_NAME = 64  #: characters of a tool's name that models take
+
+logger = logging.getLogger(__name__)
+
+
+class Carrier(Protocol):
+    """One tool that can be carried out here."""
+
+    async def run(self, call: ToolRun) -> Any: ...
+
+
+class McpTool:
+    """A tool of an MCP server."""
+
+    def __init__(self, server: McpServer, name: str) -> None:
+        self._server = server
+        self._name = name
+
+    async def run(self, call: ToolRun) -> Any:
+        return await self._server.call(self._name, call)
+
+
+class Box:
+    """The tools of all prompts. Satisfies ``interfaces.tools.Runner``."""
+
+    def __init__(
+        self,
+        prompts: Mapping[str, Prompt],
+        tools: Mapping[str, ToolSettings],
+        secret: Callable[[str], str],
+        servers: Mapping[str, McpSettings] | None = None,
+    ) -> None:
+        """``secret`` finds what ``env:NAME`` means. Raises SettingsError for what cannot be."""
+        self._tools = tools
+        self._secret = secret
+        self._configured = servers or {}
+        self._servers: dict[str, McpServer] = {}
+        self._offers: dict[str, Offer] = {}
+        self._carriers: dict[str, Carrier] = {}
+        self._sources: dict[str, str] = {}  # where the tool of each name is from
+        self._prompts = {name: prompt for name, prompt in prompts.items() if prompt.tools}
+        self._kits: dict[str, PromptKit] = {}
+        for name, prompt in self._prompts.items():
+            ours = [self._offer(name, tool) for tool in prompt.tools if not _is_mcp(tool)]
+            if len(ours) == len(prompt.tools):  # else the servers have to be asked first
+                self._kits[name] = PromptKit(name, ours, prompt.tool_choice)
+            for listed in filter(_is_mcp, prompt.tools):
+                self._serving(name, listed)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Mapping[str, PromptKit]]:
+        """Reach every MCP server, and give the kit of each prompt that offers tools.
+
+        Raises ToolsError for a server that is out of reach, SettingsError for a tool that is not
+        there or a name that two have.
+        """
+        async with plain_errors(), anyio.create_task_group() as tasks:
+            try:
+                async with plain_errors(), anyio.create_task_group() as starting:
+                    for server in self._servers.values():
+                        starting.start_soon(tasks.start, server.keep)
+                for name, prompt in self._prompts.items():
+                    if name not in self._kits:
+                        offers = [o for tool in prompt.tools for o in self._offered(name, tool)]
+                        once = {offer.tool.name: offer for offer in offers}
+                        self._kits[name] = PromptKit(name, [*once.values()], prompt.tool_choice)
+                yield self._kits
+            finally:
+                tasks.cancel_scope.cancel()
+                for carrier in self._carriers.values():
+                    if isinstance(carrier, HttpTool):
+                        await carrier.aclose()
+
+    async def run(self, call: ToolRun) -> Any:
+        """Return what the tool says; whatever it raises becomes a result that says so."""
+        try:
+            return await self._carriers[call.tool.name].run(call)
+        except Exception as error:  # noqa: BLE001 - somebody else's code: the model is told
+            fault, about = type(error).__name__, {"said": str(error)}  # may quote its arguments
+            logger.warning("tool %s failed: %s", call.tool.name, fault, extra=about)
+            return failure(f"{call.tool.name} failed: {type(error).__name__}: {error}"[:500])
+
+    @property
+    def servers(self) -> Mapping[str, int]:
+        """How many tools each MCP server has that a prompt names."""
+        return {name: len(server.tools) for name, server in self._servers.items()}
+
+    # --- tools of MCP servers ------------------------------------------------------------------
+
+    def _serving(self, prompt: str, listed: str) -> tuple[McpServer, str]:
+        """Return the server that ``mcp:NAME/TOOL`` names, and the tool, empty for all."""
+        name, _, tool = listed.removeprefix(MCP).partition("/")
+        settings = self._configured.get(name)
+        if settings is None:
+            known = ", ".join(self._configured) or "none"
+            raise SettingsError(f"prompts.{prompt}.tools: no [mcp.{name}]; there is {known}")
+        if name not in self._servers:
+            if find_spec("mcp") is None:
+                raise SettingsError(f"prompts.{prompt}.tools: {listed} needs: {INSTALL}")
+            headers = {key: self._secret(source) for key, source in settings.headers.items()}
+            env = {key: self._secret(source) for key, source in settings.env.items()}
+            self._servers[name] = McpServer(name, settings, headers, env)
+        return self._servers[name], tool
+
+    def _offered(self, prompt: str, listed: str) -> list[Offer]:
+        if not _is_mcp(listed):
+            return [self._offer(prompt, listed)]
+        server, wanted = self._serving(prompt, listed)
+        found = [tool for tool in server.tools if wanted in ("", tool.name)]
+        if not found:
+            known = ", ".join(tool.name for tool in server.tools) or "none"
+            raise SettingsError(f"prompts.{prompt}.tools: {listed}: no such tool; there is {known}")
+        return [self._of_server(prompt, server, tool) for tool in found]
+
+    def _of_server(self, prompt: str, server: McpServer, listed: Listed) -> Offer:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", listed.name)[:LONGEST_NAME]
+        source = f"{server.name}/{listed.name}"
+        if self._sources.setdefault(name, source) != source:
+            raise SettingsError(
+                f"prompts.{prompt}.tools: two tools are called {name}; of an MCP server, list only"
+                f" those that are wanted: {MCP}{server.name}/TOOL"
+            )
+        if name not in self._offers:
+            effects = server.settings.side_effects
+            tool = Tool(
+                name=name,
+                deadline=server.settings.deadline,
+                side_effects=effects == "always"
+                or (effects == "by_hint" and not listed.reads_only),
+            )
+            self._carriers[name] = McpTool(server, listed.name)
+            self._offers[name] = Offer(tool, listed.description, listed.schema or NOTHING)
+        return self._offers[name]
+
+    # --- tools of our own ----------------------------------------------------------------------
+
+    def _offer(self, prompt: str, listed: str) -> Offer:
+        settings = self._tools.get(listed)
+        if settings is None and ":" not in listed:
+            known = ", ".join(self._tools) or "none"
+            raise SettingsError(
+                f"prompts.{prompt}.tools: no [tools.{listed}]; there is {known};"
+                " a Python function is module:function"
+            )
+        name = listed if settings is not None else listed.rpartition(":")[2].replace(".", "_")
+        if name in self._offers and settings is None and name in self._tools:
+            raise SettingsError(f"prompts.{prompt}.tools: two tools are called {name}")
+        if name not in self._offers:
+            self._sources[name] = listed
+            try:
+                self._offers[name] = self._made(name, settings or ToolSettings(function=listed))
+            except SettingsError as error:
+                raise SettingsError(f"prompts.{prompt}.tools: {error}") from error
+        return self._offers[name]
+
+    def _made(self, name: str, settings: ToolSettings) -> Offer:
+        tool = Tool(
+            name=name,
+            deadline=settings.deadline,
+            side_effects=settings.side_effects,
+            by_client=settings.kind == "client",
+        )
+        description, schema = settings.description, settings.schema
+        if settings.kind == "python":
+            function = PythonTool(settings.function)
+            self._carriers[name] = function
+            description, schema = description or function.description, schema or function.schema
+        elif settings.kind == "http":
+            headers = {key: self._secret(source) for key, source in settings.headers.items()}
+            self._carriers[name] = HttpTool(settings.url, headers)
+        return Offer(tool, description, schema or NOTHING)
+
+
+def _is_mcp(listed: str) -> bool:
+    return listed.startswith(MCP)

@@ -1,0 +1,174 @@
+"""What stands on the terminal, and in a file."""
+
+import io
+
+from inline_snapshot import snapshot
+from rich.console import Console
+
+from pipeline.cli.views.lines import LineView
+from pipeline.cli.views.live import LiveView, drawn
+from pipeline.cli.views.output import JsonLines, Viewed
+from pipeline.cli.views.timeline import Discarded, Scene
+from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
+from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
+
+
+def lines(*events: ServerEvent, name_sessions: bool = False) -> str:
+    out = io.StringIO()
+    view = LineView(out, name_sessions=name_sessions)
+    for event in events:
+        view.show(event)
+    view.close()
+    return out.getvalue()
+
+
+def test_lines_tell_the_whole_story() -> None:
+    assert lines(*superseded()) == snapshot("""\
+stt local/tiny  llm local/tiny  prompts reply  source a.wav
+  0:04.2  turn 1 A: Ship it on Tuesday.
+  0:04.3    answer to 1 [superseded by turn 2 after 410 ms]: Tuesday it
+  0:04.7  turn 2 A: Actually Wednesday.
+  0:04.7    answer to 2: Wednesday, then.
+            eot 118 ms, queue 3 ms, ttft 402 ms, llm 880 ms, ~4 tok - end-to-end 1.00 s
+  0:05.5  turn 3: and the dash…
+turns 2  responses 2  cancelled 1 (50%)  e2e p50 1.00 s  p95 1.00 s  \
+tokens ~318 in / ~50 out (~9 wasted)
+""")
+
+
+def test_answers_name_their_prompt_where_there_are_several() -> None:
+    shown = lines(created("reply", "notes"), turn(1, "Hi.", 0), asked("r1", 1), done("r1", "Ho."))
+    assert "reply answer to 1: Ho." in shown
+
+
+def test_the_tools_of_an_answer_stand_below_it() -> None:
+    shown = lines(turn(1, "Where is it?", 0), asked("r1", 1), *tools("r1"), done("r1", "Gone."))
+    assert shown.splitlines()[1:4] == [
+        "  0:00.0    answer to 1: Gone.",
+        f'            tool look_up({{"order":7}}) said: "{"x" * 78}…',
+        '            tool look_up({"order":8}) said: {"error":null,"size":2}',
+    ]
+
+
+def test_on_a_terminal_tools_come_before_what_was_made_of_them_and_failures_are_yellow() -> None:
+    shown = styled(asked("r1", 1), *tools("r1"), said("r1", "Gone."))
+    (failed,) = (line for line in shown if "\x1b[33mtool erase failed" in line)
+    (text,) = (line for line in shown if "Gone." in line)
+    assert shown.index(failed) < shown.index(text)
+
+
+def test_an_adopted_speculation_is_labelled() -> None:
+    shown = lines(asked("r1", 1, speculative=True), done("r1", "Ho."))
+    assert "answer to 1 [speculative, adopted]: Ho." in shown
+
+
+GUESS = Discarded("", "reply", (2,), "speech resumed", "You mean")
+
+
+def test_a_guess_that_came_to_nothing_is_shown_and_says_why() -> None:
+    out = io.StringIO()
+    view = LineView(out)
+    view.show(created())
+    view.show(partial(2, "going on", 400))
+    view.discarded(GUESS)
+    view.show(turn(2, "Going on and on.", 700))
+    assert out.getvalue().splitlines()[1:] == [
+        "  0:00.7  turn 2: Going on and on.",
+        "  0:00.4    answer to 2 [speculative] [discarded: speech resumed]: You mean",
+    ]
+
+
+def test_a_program_is_told_nothing_that_no_event_tells() -> None:
+    out = io.BytesIO()
+    JsonLines(out).write([GUESS])
+    assert out.getvalue() == b""
+
+
+def test_lines_of_several_sessions_say_whose_they_are() -> None:
+    one, other = (
+        ErrorEvent(session_id=name, t=0, error=ErrorDetail(type="x", message="oh"))
+        for name in ("s_1", "s_2")
+    )
+    assert lines(one, other, name_sessions=True).splitlines() == [
+        "s_1    0:00.0  oh",
+        "s_2    0:00.0  oh",
+    ]
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=100, height=12)
+
+
+def styled(*events: ServerEvent) -> list[str]:
+    console = terminal()
+    scene = Scene()
+    for event in events:
+        scene.feed(event)
+    with console.capture() as captured:
+        for row in scene.rows:
+            console.print(drawn(row))
+    return captured.get().splitlines()
+
+
+def test_overtaken_text_is_struck_through_and_says_so() -> None:
+    answer = styled(*superseded())[1]
+    assert "\x1b[2;9mTuesday it" in answer  # dim, struck through
+    assert "\x1b[33m  superseded by turn 2 after 410 ms" in answer  # yellow
+
+
+def test_a_guess_that_came_to_nothing_is_struck_through() -> None:
+    console = terminal()
+    view = LiveView(console)
+    view.show(created())
+    view.discarded(GUESS)
+    view.close()
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "\x1b[2;9mYou mean" in shown
+    assert "speculative\x1b" in shown
+    assert "discarded: speech resumed" in shown
+
+
+def test_a_partial_is_in_italics_and_a_turn_is_not() -> None:
+    assert "\x1b[2;3mgoing on…" in styled(partial(1, "going on", 0))[0]
+    assert "\x1b[2;3m" not in styled(turn(1, "Gone.", 0))[0]
+
+
+def test_an_end_to_end_of_a_second_is_red() -> None:
+    assert "\x1b[1;31m1.00 s" in "".join(styled(*superseded()))
+
+
+def test_a_live_view_leaves_each_settled_row_once() -> None:
+    console = terminal()
+    view = LiveView(console)
+    for event in superseded():
+        view.show(event)
+    view.close()
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert shown.count("Ship it on Tuesday.") == 1
+    assert "\x1b[?25h" in shown  # the cursor is back
+
+
+def test_a_live_view_that_is_stopped_half_way_leaves_what_was_open() -> None:
+    console = terminal()
+    view = LiveView(console)
+    view.show(partial(1, "in the middle of", 0))
+    view.close()
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().rstrip().endswith("in the middle of…\x1b[0m")
+
+
+def test_json_is_the_bytes_as_they_came() -> None:
+    frames = [Frame(1, "new.kind", b'{"type":"new.kind", "x": 1}'), Frame(2, "x", b'{"type":"x"}')]
+    out = io.BytesIO()
+    JsonLines(out).write(frames)
+    assert out.getvalue() == b'{"type":"new.kind", "x": 1}\n{"type":"x"}\n'
+
+
+def test_events_of_a_newer_server_do_not_disturb_a_view() -> None:
+    out = io.StringIO()
+    event = ended(turns=1)
+    frames = [Frame(1, "new", b'{"type":"new"}'), Frame(2, type_of(event), encode(event))]
+    Viewed(LineView(out)).write(frames)
+    assert out.getvalue().startswith("turns 1")

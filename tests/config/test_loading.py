@@ -1,0 +1,162 @@
+"""Settings: what wins, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.loading import Secret, find_key, load
+from pipeline.config.settings import Settings
+from pipeline.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str, name: str = "pipeline.toml") -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaint(*, text: str = "", env: dict[str, str] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(write(text), env)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_with_nothing_said_the_defaults_hold() -> None:
+    assert load() == Settings()
+
+
+def test_pipeline_toml_of_the_working_directory_is_read() -> None:
+    write("[serve]\nport = 9000")
+    assert load().serve.port == 9000
+
+
+def test_a_named_file_is_read_instead_of_the_one_that_lies_there() -> None:
+    write("[serve]\nport = 9000")
+    assert load(write("[serve]\nhost = '::1'", "other.toml")).serve.port == 8780
+
+
+def test_a_named_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"gone\.toml: cannot be read: No such file"):
+        load(Path("gone.toml"))
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
+    write("[serve]\nport = 1\nhost = 'file'\n[stt]\nregion = 'eu'")
+    env = {"PIPELINE_SERVE__PORT": "2", "PIPELINE_SERVE__HOST": "environment"}
+    settings = load(None, env, {"serve.port": 3})
+    assert (settings.serve.port, settings.serve.host) == (3, "environment")
+    assert settings.stt.region == "eu"
+
+
+def test_variables_are_read_as_their_setting_wants_them() -> None:
+    settings = load(
+        None,
+        {
+            "PIPELINE_PROMPTS__NOTES__SPECULATE": "yes",
+            "PIPELINE_PROMPTS__NOTES__TEMPERATURE": "0.5",
+            "PIPELINE_PROMPTS__NOTES__SYSTEM": "42",
+            "PIPELINE_PROMPTS__NOTES__SIBLINGS": '["a", "b"]',
+            "PIPELINE_STT__PARAMETERS": '{"format_turns": true}',
+        },
+    )
+    notes = settings.prompts["notes"]
+    assert (notes.speculate, notes.temperature, notes.system) == (True, 0.5, "42")
+    assert notes.siblings == ("a", "b")
+    assert settings.stt.parameters == {"format_turns": True}
+
+
+def test_variables_of_other_programs_are_left_alone() -> None:
+    assert load(None, {"PIPELINE_ID": "7", "PATH": "/bin"}) == Settings()
+
+
+def test_an_unknown_name_is_refused_with_the_likely_one() -> None:
+    assert complaint(text="[serve]\nprot = 1") == (
+        "pipeline.toml: serve.prot: no such setting; did you mean serve.port?"
+    )
+
+
+def test_an_unknown_table_is_refused_with_those_there_are() -> None:
+    assert complaint(text="[telephones]") == (
+        "pipeline.toml: telephones: no such setting; "
+        "there are stt, llm, stored, local, serve, limits, twilio, journal, tools, mcp, webhooks,"
+        " prompts"
+    )
+
+
+def test_an_unknown_variable_is_refused_by_its_own_name() -> None:
+    assert complaint(env={"PIPELINE_LLM__MODLE": "x"}) == (
+        "environment PIPELINE_LLM__MODLE: llm.modle: no such setting; did you mean llm.model?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[serve]\nport = 'http'", 'serve.port: expected a whole number from 0 to 65535; got "h'),
+        ("[serve]\nport = 70000", "serve.port: expected a whole number from 0 to 65535; got 70000"),
+        ("[serve]\nport = true", "serve.port: expected a whole number from 0 to 65535; got true"),
+        ("[serve]\ndrain = -1", "serve.drain: expected a number of at least 0; got -1"),
+        ("[serve]\ndrain = nan", "serve.drain: expected a number of at least 0; got nan"),
+        ("stt = 3", "stt: expected a table; got 3"),
+        ("[stt]\nengine = 'lokal'", "stt.engine: expected auto, assemblyai, local, or a ws://"),
+        ("[prompts.a]\npolicy = 'que'", "prompts.a.policy: expected one of conflate, parallel, "),
+        ("[prompts.a]\nspeculate = 1", "prompts.a.speculate: expected true or false; got 1"),
+        ("[prompts.a]\nsiblings = 'b'", 'prompts.a.siblings: expected a list; got "b"'),
+        (
+            "[prompts.a]\ntemperature = 3",
+            "prompts.a.temperature: expected a number from 0 to 2; got 3",
+        ),
+        (
+            "[[prompts.a.examples]]\nuser = 'x'",
+            "prompts.a.examples[0].assistant: missing; expected text",
+        ),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_what_would(text: str, said: str) -> None:
+    assert complaint(text=text).startswith(f"pipeline.toml: {said}")
+
+
+def test_everything_that_does_not_fit_is_said_at_once() -> None:
+    said = complaint(text="[serve]\nport = -1\ndrian = 3", env={"PIPELINE_X__Y": "1"})
+    assert [line.split(": ")[1] for line in said.splitlines()] == ["serve.port", "serve.drian", "x"]
+
+
+def test_text_that_is_not_toml_is_refused_with_its_line() -> None:
+    assert complaint(text="[serve\n").startswith("pipeline.toml: not TOML: ")
+    assert "line 1" in complaint(text="[serve\n")
+
+
+def test_a_key_pasted_into_the_settings_is_refused_and_not_repeated() -> None:
+    said = complaint(text="[stt]\nkey = 'sk-live-123456'")
+    assert "stt.key: expected env:NAME, file:PATH" in said
+    assert "123456" not in said
+
+
+def test_a_key_is_found_where_its_source_says() -> None:
+    write(" from-a-file\n", "key.txt")
+    env = {"A": "from-the-environment"}
+    for source, value in [("env:A", "from-the-environment"), ("file:key.txt", "from-a-file")]:
+        found = find_key(source, env)
+        assert found is not None
+        assert found.reveal() == value
+
+
+@pytest.mark.parametrize("source", ["env:NONE", "env:BLANK", ""])
+def test_no_key_is_none(source: str) -> None:
+    assert find_key(source, {"BLANK": "  "}) is None
+
+
+def test_a_key_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no key could be read from gone"):
+        find_key("file:gone", {})
+
+
+def test_a_secret_never_prints_itself() -> None:
+    secret = Secret("hush")
+    assert "hush" not in f"{secret} {secret!r} {[secret]}"

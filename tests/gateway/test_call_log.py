@@ -1,0 +1,74 @@
+"""What the request log holds of one call: counted or estimated, priced, and never too much."""
+
+from functools import partial
+
+from pipeline.errors import GatewayError, GatewayLost
+from pipeline.gateway.call_log import MAX_TEXT, Errand, Log, Recording, bounded
+from pipeline.interfaces.llm import (
+    Accepted,
+    CompletionRequest,
+    Finished,
+    Message,
+    Piece,
+    Prices,
+    TextDelta,
+    Usage,
+)
+from pipeline.interfaces.request_log import CallRecord
+
+REQUEST = CompletionRequest(
+    id="r1", session_id="s1", model="m", messages=(Message("user", "four" * 10),)
+)
+
+
+def recorded(*pieces: Piece, failure: GatewayError | None = None, text: bool = False) -> CallRecord:
+    log: list[CallRecord] = []
+    errand = Errand(
+        request=REQUEST,
+        host="h",
+        sent=5.0,
+        sent_at=1e9,
+        price=lambda _, model: Prices(1.0, 2.0) if model == "m" else Prices(10.0, 10.0),
+    )
+    recording = Recording(errand, Log((log.append,), text=text))
+    for at, piece in enumerate(pieces, start=1):
+        recording.saw([piece], partial(float, 5.0 + at))
+    recording.end(failure, 9.0)
+    recording.end(None, 99.0)
+    (record,) = log
+    return record
+
+
+def test_a_whole_reply_is_counted_by_the_server_and_priced_by_who_answered() -> None:
+    done = Finished("stop", complete=True, usage=Usage(1000, 500), model="m", request_id="q")
+    record = recorded(Accepted(), TextDelta("hello"), done)
+    assert (record.session_id, record.response_id, record.request_id) == ("s1", "r1", "q")
+    assert (record.outcome, record.reason, record.status) == ("completed", "stop", 200)
+    assert (record.times.headers, record.times.first_token, record.times.total) == (1e3, 2e3, 4e3)
+    assert record.usage == Usage(1000, 500)
+    assert record.cost == 0.002
+    assert record.sent == 1e9
+
+
+def test_a_call_that_was_called_off_is_estimated_and_says_so() -> None:
+    record = recorded(Accepted(), TextDelta("12345678"))
+    assert record.outcome == "cancelled"
+    assert record.usage == Usage(10, 2, estimated=True)
+
+
+def test_a_refusal_costs_nothing_that_we_know_of() -> None:
+    record = recorded(failure=GatewayLost("503", status=503, body="{}"))
+    assert (record.outcome, record.usage, record.cost, record.body) == ("failed", None, None, "{}")
+
+
+def test_what_was_said_is_kept_only_where_that_is_switched_on() -> None:
+    silent = recorded(Accepted(), TextDelta("hello"))
+    assert (silent.messages, silent.text) == (None, None)
+    kept = recorded(Accepted(), TextDelta("hel"), TextDelta("lo"), text=True)
+    assert (kept.messages, kept.text) == (REQUEST.messages, "hello")
+
+
+def test_of_a_long_conversation_the_newest_messages_are_kept() -> None:
+    long = Message("user", "x" * (MAX_TEXT - 10))
+    kept = bounded((Message("system", "s"), Message("user", "y" * 40), long))
+    assert [len(message.content or "") for message in kept] == [10, MAX_TEXT - 10]

@@ -1,0 +1,108 @@
+"""Counts, rates, and whose address counts."""
+
+import pytest
+
+from pipeline.config.settings import ServeSettings
+from pipeline.errors import SettingsError
+from pipeline.hub.auth.admission import Reception
+from pipeline.hub.auth.grants import Grant
+from pipeline.hub.auth.limits import Bucket, Crowd, caller, is_within, networks
+from pipeline.protocol.close_codes import CloseCode, Goodbye
+
+PROXIES = networks(["10.0.0.0/8", "fd00::1"])
+
+
+def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
+    bucket = Bucket(rate=2, burst=4)
+    assert [bucket.take(100.0) for _ in range(5)] == [True] * 4 + [False]
+    assert [bucket.take(100.5), bucket.take(100.5), bucket.take(101.0)] == [True, False, True]
+    assert sum(bucket.take(200.0) for _ in range(10)) == 4
+
+
+def test_the_last_place_is_given_and_given_again_when_it_is_left() -> None:
+    crowd = Crowd(2, "{most} of {name}")
+    leave = crowd.enter("a")
+    with crowd.place("a"):
+        with pytest.raises(Goodbye, match="2 of a") as refused:
+            crowd.enter("a")
+        assert refused.value.code == CloseCode.LIMIT
+        crowd.enter("b")()
+    leave()
+    crowd.enter("a")()
+    assert not len(crowd)  # nothing is kept of who has left
+
+
+def test_who_has_no_name_is_not_counted() -> None:
+    crowd = Crowd(1, "")
+    for _ in range(3):
+        crowd.enter("")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "counted"),
+    [
+        ("203.0.113.7", "", "203.0.113.7"),
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),  # nobody that we know wrote this
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.2.3.4, 198.51.100.1", "198.51.100.1"),  # the first one is the caller's say
+        ("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.9.9.9", "198.51.100.1"),
+        ("10.0.0.1", "1.2.3.4, rubbish", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "127.0.0.1", ""),
+        ("fd00::1", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "", "203.0.113.7"),
+        ("127.0.0.1", "198.51.100.1", ""),
+        ("::1", "", ""),
+        ("", "198.51.100.1", ""),
+    ],
+)
+def test_an_address_is_whose_the_last_known_proxy_says(
+    peer: str, forwarded: str, counted: str
+) -> None:
+    assert caller(peer, forwarded, PROXIES) == counted
+    assert is_within(peer, PROXIES) == (peer in ("10.0.0.1", "fd00::1"))
+
+
+def reception(**settings: object) -> Reception:
+    given = ServeSettings(**settings)  # type: ignore[arg-type]
+    return Reception(None, {"/v1/events"}, set(), given)
+
+
+def test_one_address_cannot_have_every_place() -> None:
+    desk = reception(max_per_address=2)
+    first = desk.enter(Grant(), "203.0.113.7", "198.51.100.1", now=0)
+    desk.enter(Grant(), "203.0.113.7", "198.51.100.2", now=0)
+    for spoofed in ("", "198.51.100.3"):
+        with pytest.raises(Goodbye, match=r"2 websockets are open from 203\.0\.113\.7") as refused:
+            desk.enter(Grant(), "203.0.113.7", spoofed, now=0)
+        assert refused.value.code == CloseCode.LIMIT
+    desk.enter(Grant(), "203.0.113.8", "", now=0)
+    first.close()
+    desk.enter(Grant(), "203.0.113.7", "", now=0)
+
+
+def test_connections_that_say_nothing_count_too_but_not_those_of_a_proxy() -> None:
+    desk = reception(max_per_address=2, trusted_proxies=("10.0.0.1",))
+    for _ in range(2 + 32):
+        desk.arrive("203.0.113.7")
+    with pytest.raises(Goodbye):
+        desk.arrive("203.0.113.7")
+    for _ in range(1000):
+        desk.arrive("10.0.0.1")
+
+
+def test_more_than_so_many_requests_a_second_are_put_off_but_nobodys_health() -> None:
+    desk = reception(requests_per_second=10)
+    for _ in range(40):
+        desk.knock("/v1/events", 0)
+    with pytest.raises(Goodbye) as refused:
+        desk.knock("/v1/events", 0)
+    assert refused.value.code == CloseCode.LATER
+    desk.knock("/healthz", 0)
+    desk.knock("/v1/events", 0.1)
+
+
+def test_a_proxy_that_is_no_address_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"serve\.trusted_proxies: 'nginx' does not appear"):
+        reception(trusted_proxies=("nginx",))

@@ -1,0 +1,252 @@
+"""The command as a person runs it: what it says, where, and with which exit code."""
+
+import shlex
+import signal
+import socket
+from pathlib import Path
+
+import anyio
+import pytest
+
+from pipeline.protocol.events import (
+    ResponseCreated,
+    ResponseDone,
+    SessionCreated,
+    SessionEnded,
+    TurnCompleted,
+    Unknown,
+)
+from tests.support import simulate
+from tests.support.commandline import (
+    COMMAND,
+    PATIENCE,
+    RECORDING,
+    loaded_by,
+    pipeline,
+    running,
+    surroundings,
+)
+
+SPEECH = [
+    {"stt": "partial", "at_ms": 500, "text": "ask not"},
+    {"stt": "end", "at_ms": 2000, "text": "Ask not what."},
+    {"stt": "end", "at_ms": 6000, "text": "Your country."},
+]
+
+HEAVY = {
+    "anyio",
+    "asyncio",
+    "av",
+    "cyclopts",
+    "httpx",
+    "msgspec",
+    "numpy",
+    "prometheus_client",
+    "rich",
+    "websockets",
+}
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("--version",), ("nonsense",)])
+def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    loaded = loaded_by(*words)
+    assert loaded & HEAVY == set()
+    assert "pipeline.cli.commands" in loaded
+
+
+async def test_help_lists_the_commands_and_the_exit_codes() -> None:
+    ran = await pipeline("--help")
+    assert ran.code == 0
+    assert "\n  run " in ran.out
+    assert "Exit codes: 0 done" in ran.out
+
+
+async def test_each_command_explains_itself() -> None:
+    for name in ("run", "compare", "serve", "watch", "local", "simulate"):
+        ran = await pipeline(name, "--help")
+        assert (ran.code, ran.err) == (0, "")
+        assert f"pipeline {name}" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["frobnicate"], "error: no command 'frobnicate'; there are run, compare,"),
+        (["wacth"], "error: no command 'wacth'; did you mean watch?"),
+        (["run"], "error: a file is needed, or --transcript-id; pipeline run --help says more"),
+        (["run", "a.wav", "--spede", "2"], "error: Unknown option: --spede."),
+        (["run", "a.wav", "--speed", "-1"], "error: --speed: expected a number of at least 0;"),
+        (["run", "gone.wav"], "error: no such file: gone.wav"),
+        (["run", "text.wav"], "error: text.wav is no audio file that can be read"),
+        (["run", "empty.wav"], "error: empty.wav is empty"),
+        (["run", "."], "error: . is a directory"),
+        (["run", "a.wav", "--stt", "assemblyai"], "error: stt: assemblyai needs a key"),
+        (["run", "a.wav", "--llm", "lokal"], "error: command line: llm.engine: expected auto"),
+        (["run", "a.wav", "--prompt", "rply"], "error: --prompt: no prompt 'rply'; did you mean"),
+        (["run", "a.wav", "--config", "no.toml"], "error: no.toml: cannot be read: No such file"),
+        (["run", "a.wav", "--config", "odd.toml"], "error: odd.toml: serve.prot: no such setting"),
+        (["serve", "--host", "0.0.0.0"], "error: not listening on 0.0.0.0 without a token:"),
+        (["watch", "http://x"], "error: http://x: expected ws://HOST:PORT"),
+    ],
+)
+async def test_bad_input_is_told_in_a_line_with_exit_code_2(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text.wav").write_text("hello there, this is no sound")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "odd.toml").write_text("[serve]\nprot = 1\n")
+    ran = await pipeline(*words, cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(said)
+    assert "Traceback" not in ran.err
+
+
+async def test_the_first_line_says_which_engines_and_why() -> None:
+    async with simulate(SPEECH) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        ran = await pipeline("run", RECORDING, *words, "--policy", "queue")
+    assert ran.err.splitlines()[0] == (
+        f"stt {sim.stt_url}  llm {sim.llm_url}  policy queue  speed 20x  (as asked)"
+    )
+
+
+async def test_json_is_the_events_of_the_session_without_a_gap() -> None:
+    async with simulate(SPEECH) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        ran = await pipeline("run", RECORDING, *words, "--policy", "queue", "--json")
+    assert ran.code == 0
+    events = [event for event in ran.events if not isinstance(event, Unknown)]
+    first, last = events[0], events[-1]
+    assert isinstance(first, SessionCreated)
+    assert isinstance(last, SessionEnded)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    turns = [event.text for event in events if isinstance(event, TurnCompleted)]
+    assert turns == ["Ask not what.", "Your country."]
+    answers = [event.text for event in events if isinstance(event, ResponseDone)]
+    assert answers == ["You said: Ask not what.", "You said: Your country."]
+
+
+async def test_a_guess_that_came_to_nothing_is_shown_to_people_only() -> None:
+    hesitant: list[dict[str, object]] = [
+        {"stt": "connection", "style": "u3"},
+        {"stt": "pause", "at_ms": 2000, "text": "Can you send it", "confidence": 0.3},
+        {"stt": "partial", "at_ms": 6000, "text": "Can you send it to the office"},
+        {"stt": "end", "at_ms": 8000, "text": "Can you send it to the office?"},
+    ]
+    async with simulate(hesitant) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        people = await pipeline("run", RECORDING, *words, "--speculate")
+    async with simulate(hesitant) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        programs = await pipeline("run", RECORDING, *words, "--speculate", "--json")
+    assert "answer to 1 [speculative] [discarded: speech resumed]: " in people.out
+    assert (people.code, programs.code) == (0, 0)
+    assert [e.text for e in programs.events if isinstance(e, ResponseDone)] == [
+        "You said: Can you send it to the office?"
+    ]
+
+
+async def test_what_a_later_turn_overtakes_is_over_before_its_successor_begins() -> None:
+    slow = {"llm": "reply", "match": "ask not", "text": "a b c d", "token_ms": 1000}
+    async with simulate([*SPEECH, slow]) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        ran = await pipeline("run", RECORDING, *words, "--json")
+    assert ran.code == 0
+    story = [
+        (type(event).__name__, getattr(event, "status", ""))
+        for event in ran.events
+        if isinstance(event, (ResponseCreated, ResponseDone))
+    ]
+    assert story == [
+        ("ResponseCreated", ""),
+        ("ResponseDone", "cancelled"),
+        ("ResponseCreated", ""),
+        ("ResponseDone", "completed"),
+    ]
+
+
+async def test_an_answer_that_failed_is_exit_code_1() -> None:
+    async with simulate([*SPEECH, {"llm": "error", "status": 500, "times": 0}]) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        ran = await pipeline("run", RECORDING, *words)
+    assert ran.code == 1
+    assert "[failed" in ran.out
+
+
+async def test_a_model_that_hangs_is_given_up_on() -> None:
+    hang = {"llm": "reply", "text": "never", "first_token_ms": 600_000, "times": 0}
+    env = {"PIPELINE_PROMPTS__REPLY__FIRST_TOKEN_TIMEOUT": "0.3"}
+    async with simulate([*SPEECH, hang]) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        ran = await pipeline("run", RECORDING, *words, "--policy", "queue", env=env)
+    assert ran.code == 1
+    assert "failed" in ran.out
+
+
+async def test_a_wrong_key_is_refused_with_exit_code_3_and_never_shown() -> None:
+    env = {"MY_KEY": "sk-wrong", "PIPELINE_STT__KEY": "env:MY_KEY"}
+    async with simulate([{"stt": "connection", "key": "right"}, *SPEECH]) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
+        ran = await pipeline("run", RECORDING, *words, env=env)
+    assert ran.code == 3
+    assert "key" in ran.err.splitlines()[-1]
+    assert "sk-wrong" not in ran.err + ran.out
+
+
+async def test_speech_to_text_that_never_answers_is_exit_code_3() -> None:
+    env = {"PIPELINE_STT__CONNECT_TIMEOUT": "0.3"}
+    async with simulate([{"stt": "connection", "begin": False}]) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
+        ran = await pipeline("run", RECORDING, *words, env=env)
+    assert ran.code == 3
+    assert ran.err.splitlines()[-1].startswith("error: ")
+
+
+async def test_a_port_that_is_taken_is_exit_code_2() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--stt", "ws://127.0.0.1:1", "--llm", "http://127.0.0.1:1", "--model", "m"]
+        ran = await pipeline("serve", "--port", port, *words)
+    assert ran.code == 2
+    assert str(port) in ran.err.splitlines()[-1]
+    assert "Traceback" not in ran.err
+
+
+async def test_a_server_that_is_not_there_cannot_be_watched() -> None:
+    ran = await pipeline("watch", "ws://127.0.0.1:1")
+    assert ran.code == 3
+    assert "is the server running?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+async def test_a_signal_ends_a_run_after_its_goodbyes(number: signal.Signals, code: int) -> None:
+    async with simulate(SPEECH) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
+        async with running("run", RECORDING, *words) as run:
+            await sim.stt.heard(1, 300)
+            assert await run.stop(number) == code
+            await sim.stt.told(1, "Terminate")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+async def test_a_signal_ends_a_server(number: signal.Signals, code: int) -> None:
+    words = ["--stt", "ws://127.0.0.1:1", "--llm", "http://127.0.0.1:1", "--model", "m"]
+    async with running("serve", "--port", 0, *words) as server:
+        await server.line(holding="listening on")
+        assert await server.stop(number) == code
+
+
+async def test_a_reader_that_has_had_enough_ends_the_run_without_a_word() -> None:
+    async with simulate(SPEECH) as sim:
+        words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--json"]
+        command = shlex.join([*COMMAND, "run", str(RECORDING), *words])
+        script = f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"
+        with anyio.fail_after(PATIENCE):
+            done = await anyio.run_process(["bash", "-c", script], check=False, env=surroundings())
+    assert done.returncode == 141
+    assert b"session.created" in done.stdout
+    assert b"rror" not in done.stderr

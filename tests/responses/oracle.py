@@ -1,0 +1,407 @@
+"""A reader of what the ledger tells, who holds it to its laws and shares none of its code."""
+
+from collections.abc import Sequence
+from math import ceil, inf
+
+from msgspec.structs import replace
+
+from pipeline.config.settings import Prompt
+from pipeline.interfaces.llm import CompletionRequest, Message
+from pipeline.interfaces.turns import TurnEnded
+from pipeline.protocol.events import (
+    Event,
+    ResponseCreated,
+    ResponseDelta,
+    ResponseDone,
+    ResponseSentence,
+)
+from pipeline.responses.rate_limit import WINDOW
+from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+
+MERGING = ("supersede", "queue", "conflate")
+
+
+def plain(text: str) -> str:
+    return "".join(sign for sign in text.casefold() if sign.isalnum())
+
+
+class Told:
+    """One response, as a subscriber knows it."""
+
+    def __init__(self, created: ResponseCreated) -> None:
+        self.turns = created.turns
+        self.question = ""
+        self.text = ""
+        self.sentences = 0
+        self.done: ResponseDone | None = None
+        self.played: int | None = None
+
+    @property
+    def heard(self) -> str:
+        return self.text if self.played is None else self.text[: self.played]
+
+    @property
+    def cut(self) -> bool:
+        done = self.done
+        whole = done is not None and (done.status == "completed" or done.reason == "max_tokens")
+        return not whole or len(self.heard) < len(self.text)
+
+
+class Guess:
+    """A call before the end of its turn; nobody outside knows of it."""
+
+    def __init__(self, start: Start, turn: int, text: str) -> None:
+        self.id = start.response_id
+        self.request = start.request
+        self.turn = turn
+        self.text = text
+
+
+class Watched:
+    """One prompt, as far as it can be seen from outside."""
+
+    def __init__(self, name: str, prompt: Prompt) -> None:
+        self.name = name
+        self.prompt = prompt
+        self.told: dict[str, Told] = {}
+        self.guess: Guess | None = None
+        self.texts: dict[int, str] = {}  # of turns that it asked or will ask
+        self.wanted: list[int] = []
+        self.again: set[int] = set()  # asked once more on a client's wish
+        self.last_done: ResponseDone | None = None
+
+    @property
+    def live(self) -> list[str]:
+        return [key for key, told in self.told.items() if told.done is None]
+
+    @property
+    def plain_trigger(self) -> bool:
+        prompt = self.prompt
+        return prompt.every_turns == 1 and not prompt.after_silence and not prompt.at_end
+
+    def asked(self, turn: int) -> bool:
+        return any(turn in told.turns for told in self.told.values())
+
+    def waiting(self) -> list[int]:
+        return [turn for turn in self.wanted if not self.asked(turn)]
+
+    def has_room(self) -> bool:
+        live, prompt = len(self.live), self.prompt
+        if prompt.policy == "supersede":
+            return not live or prompt.interrupt != "never"
+        return live < (prompt.parallel if prompt.policy == "parallel" else 1)
+
+    def past(self, *, supersedes: bool) -> list[Told]:
+        """Return what counts as over for the next request."""
+        return [told for told in self.told.values() if told.done is not None or supersedes]
+
+    def unanswered(self, *, supersedes: bool) -> list[int]:
+        if self.prompt.policy not in MERGING:
+            return []
+        newest = {turn: told for told in self.told.values() for turn in told.turns}
+        over = self.past(supersedes=supersedes)
+        return sorted(turn for turn, told in newest.items() if told in over and not told.heard)
+
+
+class Oracle:
+    """Checks each step against laws 1 to 7, the budget, and what calls are running."""
+
+    def __init__(self, prompts: dict[str, Prompt], limit: int) -> None:
+        self.lanes = {name: Watched(name, prompt) for name, prompt in prompts.items()}
+        self.limit = limit
+        self.now = 0.0
+        self.vars: dict[str, str] = {}
+        self.transcript: dict[int, tuple[str | None, str]] = {}
+        self.speakers: dict[int, str | None] = {}  # as the turns ended
+        self.running: set[str] = set()
+        self.owner: dict[str, Watched] = {}  # of each call ever started
+        self.models: dict[str, str] = {}  # that each call asks
+        self.asked: dict[str, CompletionRequest] = {}  # what each call asks
+        self.sent: dict[str, list[float]] = {}  # by model
+        self.blocked: dict[str, float] = {}
+        self.zeroed = False  # playback reports make it open how far back the history reaches
+        self.pausing: tuple[int, str, str | None] | None = None  # the pause being told
+        self.guesses = 0
+        self.discarded = 0
+        self.adopted = 0
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def see(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            match step:
+                case Publish(event):
+                    self._published(event)
+                case Start():
+                    self._started(step)
+                case Cancel(response_id):
+                    assert response_id in self.running, "called off what was not running"
+                    self.running.discard(response_id)
+                case Report(call):
+                    if call.outcome == "discarded":
+                        self._was_discarded(call.response_id)
+                case RunTool() | StopTool():
+                    raise AssertionError("no prompt here offers tools")
+        self._check_calls()
+
+    def _published(self, event: Event) -> None:
+        match event:
+            case ResponseCreated():
+                self._created(event)
+            case ResponseDelta(response_id=key, delta=delta):
+                told = self._open(key)
+                assert delta
+                told.text += delta
+            case ResponseSentence(response_id=key, index=index):
+                told = self._open(key)
+                assert index == told.sentences
+                told.sentences += 1
+            case ResponseDone():
+                self._done(event)
+            case _:
+                raise AssertionError(f"not the ledger's event: {event}")
+
+    def _open(self, key: str) -> Told:
+        """Laws 1 and 2: an event names a response between its creation and its end."""
+        told = self.owner[key].told.get(key) if key in self.owner else None
+        for lane in self.lanes.values():
+            told = told or lane.told.get(key)
+        assert told is not None, f"{key} was never created"
+        assert told.done is None, f"{key} was done already"
+        return told
+
+    def _created(self, event: ResponseCreated) -> None:
+        lane, key = self.lanes[event.prompt], event.response_id
+        assert all(key not in other.told for other in self.lanes.values()), "created twice"
+        assert len(set(event.turns)) == len(event.turns) > 0
+        assert all(turn in self.transcript for turn in event.turns), "law 4: a turn not ended"
+        before = lane.unanswered(supersedes=False)
+        if lane.prompt.policy in MERGING:
+            assert set(before) <= set(event.turns), "law 7: an unanswered turn was left out"
+        for turn in event.turns:
+            once = turn in before or not lane.asked(turn) or turn in lane.again
+            assert once, f"law 7: turn {turn} asked again"
+        if lane.prompt.policy in ("supersede", "conflate") and lane.plain_trigger:
+            assert set(lane.waiting()) <= set(event.turns), "a waiting turn was left out"
+        self._check_succession(lane, event)
+        lane.told[key] = Told(event)
+        most = lane.prompt.parallel if lane.prompt.policy == "parallel" else 1
+        assert len(lane.live) <= most, "law 3: too many live"
+        if lane.guess is not None and lane.guess.id == key:
+            self._was_adopted(lane, lane.guess, event)
+        else:
+            assert not event.speculative
+
+    def _check_succession(self, lane: Watched, event: ResponseCreated) -> None:
+        """Law 3, from the successor's side and from that of the one before."""
+        last = lane.last_done
+        lane.last_done = None
+        if event.supersedes is not None:
+            assert lane.prompt.policy == "supersede"
+            assert last is not None
+            assert last.response_id == event.supersedes
+            assert (last.status, last.reason) == ("cancelled", "superseded")
+            assert last.superseded_by == event.response_id
+        elif last is not None:
+            assert last.superseded_by is None, "law 3: another was promised"
+
+    def _was_adopted(self, lane: Watched, guess: Guess, event: ResponseCreated) -> None:
+        assert event.speculative
+        assert event.turns[-1] == guess.turn
+        lane.told[guess.id].question = guess.request.messages[-1].content or ""
+        lane.texts[guess.turn] = guess.text
+        lane.guess = None
+        self.adopted += 1
+
+    def _done(self, event: ResponseDone) -> None:
+        told = self._open(event.response_id)
+        assert event.text == told.text, "the deltas are not the text"
+        told.done = event
+        lane = next(lane for lane in self.lanes.values() if event.response_id in lane.told)
+        if lane.last_done is None or lane.last_done.superseded_by is None:
+            lane.last_done = event
+        assert (event.error is not None) == (event.status == "failed")
+        if event.error is not None and event.error.code == 429 and not told.text:
+            free = [each for each in self.later(lane, event.response_id) if self.may_send(each)]
+            assert not free, f"law 9: {free} could have been asked"
+        assert event.usage.output_tokens >= 0
+
+    def _started(self, start: Start) -> None:
+        lane = self.lanes[start.request.extra["lane"]]
+        key, model = start.response_id, start.request.model
+        before = self.asked.get(key)
+        if before is not None:
+            self._asked_instead(lane, key, model)
+        self.asked[key] = start.request
+        self.owner[key] = lane
+        self.running.add(key)
+        self.models[key] = model
+        self.sent.setdefault(model, []).append(self.now)
+        if start.speculative:
+            self._guessed(lane, start)
+        elif before is not None:
+            assert replace(before, model=model) == start.request
+        else:
+            turns = lane.told[key].turns
+            last = turns[-1]
+            scene = [lane.texts[turn] for turn in turns], self.speakers[last]
+            assert self.fits(lane, start.request, *scene, supersedes=False), (
+                f"law 7: {lane.name} asks {start.request.messages}"
+            )
+            lane.told[key].question = start.request.messages[-1].content or ""
+        if self.limit:
+            used = self.used(model)
+            assert used <= self.limit, "over the limit"
+            if start.speculative:
+                assert used <= self.limit - ceil(self.limit * 0.3), "a guess in the reserve"
+
+    def _asked_instead(self, lane: Watched, key: str, model: str) -> None:
+        """A call was refused for want of room: only a sibling may be asked, with nothing said."""
+        assert key not in self.running, "started twice"
+        assert not self.may_send(self.models[key]), "asked again of another without need"
+        assert model in self.later(lane, key)
+        assert lane.told[key].done is None
+        assert not lane.told[key].text
+
+    def later(self, lane: Watched, key: str) -> Sequence[str]:
+        models = (lane.prompt.model, *lane.prompt.siblings)
+        return models[models.index(self.models[key]) + 1 :]
+
+    def _guessed(self, lane: Watched, start: Start) -> None:
+        assert lane.guess is None
+        assert self.pausing is not None, "a guess without a pause"
+        turn, text, speaker = self.pausing
+        before = lane.unanswered(supersedes=lane.prompt.policy == "supersede")
+        texts = [lane.texts[one] for one in before] + [text]
+        scene = texts, speaker, (turn, speaker, text)
+        assert self.fits(lane, start.request, *scene, supersedes=True), (
+            f"law 7: {lane.name} guesses {start.request.messages}"
+        )
+        lane.guess = Guess(start, turn, text)
+        self.guesses += 1
+
+    def _was_discarded(self, key: str) -> None:
+        lane = self.owner[key]
+        assert key not in lane.told, "law 4: a discarded guess was published"
+        assert lane.guess is not None
+        assert lane.guess.id == key
+        lane.guess = None
+        self.discarded += 1
+
+    # --- what is running, and what may not wait -----------------------------------------------
+
+    def _check_calls(self) -> None:
+        known = {key for lane in self.lanes.values() for key in lane.live}
+        known |= {lane.guess.id for lane in self.lanes.values() if lane.guess}
+        assert self.running <= known, "a call of a response that is over still runs"
+
+    def check_waiting(self) -> None:
+        """No turn waits that may be asked: neither for room nor for quota."""
+        for lane in self.lanes.values():
+            if lane.plain_trigger and lane.waiting() and lane.has_room():
+                models = (lane.prompt.model, *lane.prompt.siblings)
+                free = [model for model in models if self.may_send(model)]
+                assert not free, f"{lane.name}: turn {lane.waiting()} waits, {free} is free"
+
+    def used(self, model: str) -> int:
+        return sum(at + WINDOW > self.now for at in self.sent.get(model, []))
+
+    def may_send(self, model: str) -> bool:
+        if self.now < self.blocked.get(model, -inf):
+            return False
+        return not self.limit or self.used(model) < self.limit
+
+    def is_idle(self) -> bool:
+        return all(
+            not lane.live and not (lane.plain_trigger and lane.waiting())
+            for lane in self.lanes.values()
+        )
+
+    # --- what a request must say ---------------------------------------------------------------
+
+    def wants(self, prompt: Prompt, text: str, speaker: str | None) -> bool:
+        words = [plain(word) for word in text.split()]
+        return (
+            len(words) >= prompt.min_words
+            and prompt.speaker in ("", speaker)
+            and (not prompt.keyword or prompt.keyword in words)
+        )
+
+    def must_adopt(self, lane: Watched, event: TurnEnded) -> bool | None:
+        """Law 5: whether the guess must be adopted; none where it cannot be told from outside."""
+        guess = lane.guess
+        if guess is None:
+            return False
+        if guess.turn != event.turn or plain(guess.text) != plain(event.text):
+            return False
+        if not self.wants(lane.prompt, event.text, event.speaker):
+            return False
+        supersedes = lane.prompt.policy == "supersede"
+        before = lane.unanswered(supersedes=supersedes)
+        texts = [lane.texts[one] for one in before] + [guess.text]
+        as_guessed = (guess.turn, event.speaker, guess.text)
+        if not self.fits(
+            lane, guess.request, texts, event.speaker, as_guessed, supersedes=supersedes
+        ):
+            return False
+        ahead = [turn for turn in lane.waiting() if turn != event.turn]
+        if not lane.has_room() or ahead:
+            return False
+        return None if self.zeroed or lane.again else True
+
+    def fits(
+        self,
+        lane: Watched,
+        request: CompletionRequest,
+        texts: list[str],
+        speaker: str | None,
+        guessed: tuple[int, str | None, str] | None = None,
+        *,
+        supersedes: bool,
+    ) -> bool:
+        """Return whether ``request`` is what must be asked now for ``texts``."""
+        prompt = lane.prompt
+        messages = list(request.messages)
+        if prompt.system:
+            expected = self._fill(prompt.system, texts, speaker, guessed)
+            if messages.pop(0) != Message("system", expected):
+                return False
+        if messages.pop() != Message("user", self._fill(prompt.user, texts, speaker, guessed)):
+            return False
+        roles = [message.role for message in messages]
+        if roles != ["user", "assistant"] * (len(roles) // 2):
+            return False
+        over = lane.past(supersedes=supersedes and prompt.policy == "supersede")
+        heard = [told for told in over if told.heard]
+        history: list[Message] = []
+        for told in heard[-prompt.history :] if prompt.history else ():
+            mark = prompt.interrupted_mark if told.cut else ""
+            history += [Message("user", told.question), Message("assistant", told.heard + mark)]
+        if self.zeroed:
+            return not messages or messages == history[-len(messages) :]
+        return messages == history
+
+    def _fill(
+        self,
+        template: str,
+        texts: list[str],
+        speaker: str | None,
+        guessed: tuple[int, str | None, str] | None,
+    ) -> str:
+        heard = dict(self.transcript)
+        if guessed is not None:
+            heard[guessed[0]] = guessed[1:]
+        told = [heard[turn] for turn in sorted(heard)]
+        lines = [f"{who}: {text}" if who else text for who, text in told]
+        turn = " ".join(texts)
+        if template != "{{turn}}":
+            turn = f"<turn>\n{turn}\n</turn>"
+        values = {
+            "{{turn}}": turn,
+            "{{speaker}}": speaker or "",
+            "{{transcript}}": "<transcript>\n" + "\n".join(lines) + "\n</transcript>",
+            "{{vars.tone}}": self.vars.get("tone", ""),
+        }
+        for tag, value in values.items():
+            template = template.replace(tag, value)
+        return template

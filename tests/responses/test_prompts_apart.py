@@ -1,0 +1,128 @@
+"""Prompts never see one another: one that fails changes nothing for its neighbour."""
+
+import itertools
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.config.settings import Prompt
+from pipeline.errors import GatewayBusy, GatewayLost
+from pipeline.interfaces.llm import Finished, TextDelta
+from pipeline.interfaces.tools import ToolRun
+from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnPaused, TurnStarted
+from pipeline.responses.conversation import Desk
+from pipeline.responses.rate_limit import Budget
+from pipeline.responses.scheduler import Ledger
+from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from tests.responses.test_scheduler_laws import prompts
+
+#: what happens, and whether to the one whose lane is watched or to its neighbour
+ACTS = st.tuples(
+    st.sampled_from(["start", "change", "pause", "end", "speak", "finish", "fail", "tick"]),
+    st.booleans(),
+    st.sampled_from(["yes", "Yes.", "book it", "no wait please"]),
+)
+Act = tuple[str, bool, str]
+
+
+class Lanes:
+    """Plays acts to a ledger and keeps what the watched prompt says, by ids of its own."""
+
+    def __init__(self, **lanes: Prompt) -> None:
+        ids = itertools.count(1)
+        self.ledger = Ledger(lanes, Desk(Budget(12), "m", lambda: f"r{next(ids)}"))
+        self.owners: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.said: list[str] = []
+        self.now = 0.0
+        self.turn = 0
+
+    def act(self, act: Act) -> None:
+        what, watched, text = act
+        self.now += 0.1
+        match what:
+            case "start":
+                self.turn += 1
+                self.do(self.ledger.heard(TurnStarted(self.turn, self.now), self.now))
+            case "change":
+                self.do(self.ledger.heard(TurnChanged(self.turn, text), self.now))
+            case "pause":
+                self.do(self.ledger.heard(TurnPaused(self.turn, text), self.now))
+            case "end":
+                self.do(self.ledger.heard(TurnEnded(self.turn, text), self.now))
+                self.turn += 1
+            case "tick":
+                self.now += 3.0
+                self.do(self.ledger.tick(self.now))
+            case _:
+                self.call("a" if watched else "b", what, text)
+
+    def call(self, lane: str, what: str, text: str) -> None:
+        keys = [key for key, owner in self.owners.items() if owner == lane]
+        for key in keys[-2:]:
+            match what:
+                case "speak":
+                    self.do(self.ledger.received(key, [TextDelta(text)], self.now))
+                case "finish":
+                    self.do(self.ledger.received(key, [Finished("stop", True)], self.now))
+                case _:
+                    busy = GatewayBusy("busy", status=429, retry_after=5.0)
+                    error = GatewayLost("cut") if "." in text else busy
+                    self.do(self.ledger.failed(key, error, self.now))
+
+    def do(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            match step:
+                case Start(key, request):
+                    self.owners[key] = request.extra["lane"]
+                case Report(call):
+                    self.owners[call.response_id] = call.prompt
+                case Publish(event):
+                    key = getattr(event, "response_id", "")
+                    self.owners.setdefault(key, getattr(event, "prompt", ""))
+                case Cancel(key):
+                    pass
+                case RunTool() | StopTool():
+                    raise AssertionError("no prompt here offers tools")
+        self.said += [self.plain(step) for step in steps if self.owner(step) == "a"]
+
+    def owner(self, step: Step) -> str:
+        return self.owners[_key(step)]
+
+    def plain(self, step: Step) -> str:
+        """Return a step with the ids in the order in which this prompt used them."""
+        key = _key(step)
+        name = self.names.setdefault(key, f"<{len(self.names) + 1}>")
+        successor = getattr(getattr(step, "event", None), "superseded_by", None)
+        text = repr(step).replace(repr(key), name)
+        if successor is not None:
+            later = self.names.setdefault(successor, f"<{len(self.names) + 1}>")
+            text = text.replace(repr(successor), later)
+        for other, known in self.names.items():
+            text = text.replace(repr(other), known)
+        return text
+
+
+def _key(step: Step) -> str:
+    match step:
+        case Publish(event):
+            return str(getattr(event, "response_id", ""))
+        case Report(call):
+            return call.response_id
+        case Start(key) | Cancel(key) | RunTool(ToolRun(response_id=key)) | StopTool(key):
+            return key
+
+
+@given(prompts("a"), prompts("b"), st.lists(ACTS, max_size=40))
+def test_what_befalls_one_prompt_changes_nothing_for_another(
+    watched: Prompt, neighbour: Prompt, acts: list[Act]
+) -> None:
+    a = replace(watched, model="one", siblings=())
+    b = replace(neighbour, model="two", siblings=())
+    together, alone = Lanes(b=b, a=a), Lanes(a=a)
+    for act in acts:
+        together.act(act)
+        alone.act(act)
+    assert together.said == alone.said

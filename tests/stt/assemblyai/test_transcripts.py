@@ -1,0 +1,124 @@
+"""The best cumulative text and the pauses, for each shape of Turn the vendor sends."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.interfaces.stt import Transcript
+from pipeline.stt.assemblyai import wire
+from pipeline.stt.assemblyai.parameters import Family
+from pipeline.stt.assemblyai.transcripts import text_of, transcript
+
+
+def turn(transcript: str = "", *words: str, **fields: Any) -> wire.Turn:
+    """Make a Turn; a word that ends in ~ is not final yet."""
+    spoken = [
+        {
+            "text": w.rstrip("~"),
+            "start": i * 100,
+            "end": i * 100 + 90,
+            "word_is_final": w[-1] != "~",
+        }
+        for i, w in enumerate(words)
+    ]
+    message = {"type": "Turn", "turn_order": 0, "transcript": transcript, "words": spoken}
+    decoded = wire.decode(msgspec.json.encode(message | fields))
+    assert isinstance(decoded, wire.Turn)
+    return decoded
+
+
+def read(message: wire.Turn, family: Family = "universal-3", *, quiet: bool = False) -> Transcript:
+    return transcript(message, origin=0.0, family=family, quiet=quiet)
+
+
+US: Family = "universal-streaming"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        pytest.param(turn("", "hi~"), "hi", id="US: the first word is not final"),
+        pytest.param(turn("hi my", "hi", "my", "na~"), "hi my na", id="US: a word is growing"),
+        pytest.param(
+            turn(
+                "hi my name is", "hi", "my", "name", "is", "son~", utterance="hi my name is sonny"
+            ),
+            "hi my name is sonny",
+            id="US: the transcript lags the utterance by its last word",
+        ),
+        pytest.param(
+            turn("hi my name is", utterance="Hi, my name is Sonny."),
+            "hi my name is Sonny.",
+            id="US: and the words lag as well",
+        ),
+        pytest.param(
+            turn("hi there i am", "hi", "there", "i", "am", "so~", utterance="I am Sonny"),
+            "hi there i am Sonny",
+            id="US: a second utterance in the turn",
+        ),
+        pytest.param(
+            turn("hi there", "hi", "there", "i~", utterance="hi there"),
+            "hi there i",
+            id="US: a word begins while the utterance ends",
+        ),
+        pytest.param(turn("hi there", "hi", "there"), "hi there", id="US: the end"),
+        pytest.param(turn("Hi there.", "Hi", "there."), "Hi there.", id="US: the formatted copy"),
+        pytest.param(turn("Hi, my", "Hi,~", "my~"), "Hi, my", id="U3: no word is final"),
+        pytest.param(turn("你好吗", "你~", "好~", "吗~"), "你好吗", id="U3: words without spaces"),
+        pytest.param(
+            turn("Hi there.", "Hi", "there.", utterance="Hi there.", end_of_turn=True),
+            "Hi there.",
+            id="U3: the final",
+        ),
+        pytest.param(turn("", utterance="", end_of_turn=True), "", id="an empty final"),
+        pytest.param(turn(utterance="Yes."), "Yes.", id="nothing but an utterance"),
+    ],
+)
+def test_the_text_is_all_that_was_said_so_far(message: wire.Turn, text: str) -> None:
+    assert text_of(message) == text
+
+
+@pytest.mark.parametrize(
+    ("message", "family", "quiet", "paused"),
+    [
+        pytest.param(turn("a", "a", utterance="a b"), US, False, True, id="US utterance"),
+        pytest.param(
+            turn("a", "a", end_of_turn_confidence=0.9), US, True, False, id="US partials carry any"
+        ),
+        pytest.param(turn("A", "A~"), "universal-3", False, False, id="U3 early or periodic"),
+        pytest.param(turn("A", "A~"), "universal-3", True, True, id="U3 nobody is speaking"),
+        pytest.param(
+            turn("A", "A~", end_of_turn_confidence=0.6), "universal-3", False, True, id="U3 held"
+        ),
+        pytest.param(
+            turn("A.", "A.", utterance="A.", end_of_turn=True), "universal-3", True, False, id="end"
+        ),
+        pytest.param(turn(""), "universal-3", True, False, id="nothing was said"),
+    ],
+)
+def test_a_pause_is_told_from_other_partials(
+    message: wire.Turn, family: Family, quiet: bool, paused: bool
+) -> None:
+    assert read(message, family, quiet=quiet).paused is paused
+
+
+def test_word_times_are_on_the_clock_of_the_session() -> None:
+    heard = transcript(turn("a b", "a", "b~"), origin=12.5, family="universal-3")
+    assert [(w.start, w.end, w.final) for w in heard.words] == [
+        (12.5, 12.59, True),
+        (12.6, 12.69, False),
+    ]
+
+
+@pytest.mark.parametrize("label", ["UNKNOWN", "PENDING", None])
+def test_a_label_that_names_nobody_is_no_speaker(label: str | None) -> None:
+    assert read(turn("a", "a", speaker_label=label)).speaker is None
+    assert read(turn("a", "a", speaker_label="B")).speaker == "B"
+
+
+def test_everything_else_is_taken_over() -> None:
+    heard = read(
+        turn("Hola.", end_of_turn=True, turn_is_formatted=True, language_code="es", turn_order=3.0)
+    )
+    assert (heard.order, heard.ended, heard.formatted, heard.language) == (3, True, True, "es")

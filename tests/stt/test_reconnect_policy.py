@@ -1,0 +1,103 @@
+"""When a lost connection is tried again, and how fast audio may go then."""
+
+import math
+
+import pytest
+
+from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
+from pipeline.stt.pacing import Bucket, slower
+from pipeline.stt.reconnect import LONGEST_SESSION, Course, lifetime
+
+LOST, BUSY = SttLost("gone"), SttBusy("later")
+
+
+def course(*, opened: float | None = 0.0) -> Course:
+    made = Course(first=10, patience=60, now=0)
+    if opened is not None:
+        made.opened(opened)
+    return made
+
+
+def delays(error: SttError, jitter: float, times: int) -> list[float]:
+    it = course()
+    return [round(it.after(error, 1.0, jitter), 3) for _ in range(times)]
+
+
+def test_a_loss_is_tried_again_at_once_and_then_up_to_every_5_s() -> None:
+    assert delays(LOST, 1.0, 8) == [0, 0.25, 0.5, 1, 2, 4, 5, 5]
+    assert delays(LOST, 0.0, 4) == [0, 0.125, 0.25, 0.5]
+
+
+def test_a_busy_server_is_spared_with_full_jitter() -> None:
+    assert delays(BUSY, 1.0, 7) == [1, 2, 4, 8, 16, 30, 30]
+    assert delays(BUSY, 0.0, 3) == [0, 0, 0]
+
+
+def test_a_refusal_is_the_end() -> None:
+    with pytest.raises(SttRefused):
+        course().after(SttRefused("no"), 1.0, 0.5)
+
+
+def test_only_a_session_that_lived_for_5_s_resets_the_delays() -> None:
+    it = course()
+    assert [it.after(LOST, 1, 1), it.after(LOST, 1, 1), it.after(LOST, 2, 1)] == [0, 0.25, 0.5]
+    it.opened(3)
+    assert it.after(LOST, 4, 1) == 1.0
+    it.opened(5)
+    assert it.after(LOST, 11, 1) == 0
+
+
+def test_without_any_session_patience_is_short() -> None:
+    it = course(opened=None)
+    assert it.after(LOST, 5, 1) == 0
+    with pytest.raises(SttLost, match=r"gone \(tried 2 times in 10 s\)"):
+        it.after(LOST, 10, 1)
+
+
+def test_patience_counts_from_the_loss() -> None:
+    it = course()
+    it.after(LOST, 1000, 1)
+    it.after(LOST, 1050, 1)
+    with pytest.raises(SttLost, match="tried 3 times"):
+        it.after(LOST, 1061, 1)
+
+
+def test_sessions_that_all_die_at_once_are_given_up_in_the_end() -> None:
+    it = course()
+    for second in range(0, 300, 10):
+        it.opened(second)
+        it.after(LOST, second + 1, 1)
+    it.opened(300)
+    with pytest.raises(SttLost):
+        it.after(LOST, 301, 1)
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "left"),
+    [
+        (1_000_600, 600),
+        (None, LONGEST_SESSION),
+        (999_000, LONGEST_SESSION),  # a clock is wrong
+        (2_000_000, LONGEST_SESSION),
+    ],
+)
+def test_a_session_lives_as_long_as_begin_said(expires_at: float | None, left: float) -> None:
+    assert lifetime(expires_at, 1_000_000) == left
+
+
+def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
+    bucket = Bucket(1.25, 1.0)
+    assert all(bucket.ready(0.0625, 0.0) for _ in range(16))
+    assert not bucket.ready(0.0625, 0.0)
+    assert bucket.take(0.05, 0.0) == pytest.approx(0.04)
+    assert bucket.ready(0.05, 1.0)
+
+
+def test_without_a_rate_there_is_no_limit() -> None:
+    bucket = Bucket(0.0, 1.0)
+    assert bucket.ready(1e9, 0.0)
+    assert bucket.take(math.inf, 0.0) == 0
+
+
+def test_too_fast_halves_what_is_above_real_time() -> None:
+    assert [slower(1.25, 9), slower(2.0, 9), slower(0, 1.25)] == [1.125, 1.5, 1.25]

@@ -1,0 +1,192 @@
+"""Deliveries on virtual time: when each try is made, and who waits for whom."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from pipeline.config.settings import WebhookSettings
+from pipeline.interfaces.outbox import Look
+from pipeline.journal.outbox_memory import OutboxInMemory
+from pipeline.protocol.events import Frame
+from pipeline.webhooks.delivery import AT_ONCE, Postman, delivering, unnoticed
+from pipeline.webhooks.retry import Answer
+from pipeline.webhooks.subscriptions import Hook, Subscriptions, hook_of
+from tests.webhooks.test_signing import SECRET
+
+DAY = 86400.0
+OK = Answer(204)
+ENDED = Frame(7, "session.ended", b'{"type":"session.ended","seq":7,"ts":"2026-11-23T12:00:00Z"}')
+
+
+def hook(name: str = "crm", **more: object) -> Hook:
+    settings = WebhookSettings(url="https://example.com", **more)  # type: ignore[arg-type]
+    return hook_of(name, settings, [SECRET])
+
+
+class Peer:
+    """Answers as it is told to, by webhook, each time after ``takes`` seconds."""
+
+    def __init__(self, answer: Callable[[str, int], Answer], takes: float = 0.0) -> None:
+        self.tries: list[tuple[float, str, str]] = []  #: when, webhook, message
+        self.bodies: set[bytes] = set()
+        self.under_way = 0
+        self.most = 0  #: under way at once
+        self._answer = answer
+        self._takes = takes
+
+    async def post(self, hook: Hook, message_id: str, body: bytes) -> Answer:
+        self.tries.append((anyio.current_time(), hook.name, message_id))
+        self.bodies.add(body)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await anyio.sleep(self._takes if hook.name != "slow" else 10 * DAY)
+        self.under_way -= 1
+        return self._answer(hook.name, len(self.tries))
+
+
+@asynccontextmanager
+async def posting(
+    peer: Peer, hooks: Sequence[Hook], most: int = 1000
+) -> AsyncGenerator[tuple[OutboxInMemory, Postman]]:
+    subscriptions = Subscriptions(hooks)
+    outbox = OutboxInMemory(subscriptions.wanted, most=most)
+    clock = anyio.current_time
+    postman = Postman(hooks, subscriptions, outbox, peer, clock, unnoticed)
+    async with delivering(postman):
+        yield outbox, postman
+
+
+@pytest.fixture(autouse=True)
+def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.webhooks.delivery.random.random", lambda: 0.0)
+
+
+async def test_it_is_tried_for_three_days_by_the_schedule_and_then_given_up() -> None:
+    peer = Peer(lambda _name, _number: Answer(500, "down"))
+    async with posting(peer, [hook()]) as (outbox, _):
+        outbox.shown(ENDED)
+        await anyio.sleep(30 * DAY)
+        left = await outbox.left()
+    waits = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+    assert [at for at, *_ in peer.tries] == [sum(waits[:n]) for n in range(10)]
+    assert len({message for *_, message in peer.tries}) == 1
+    assert len(peer.bodies) == 1
+    assert (left["crm"].pending, left["crm"].failed) == (0, 1)
+
+
+async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> None:
+    peer = Peer(lambda _name, _number: OK)
+    async with posting(peer, [hook()]) as (outbox, _):
+        outbox.shown(ENDED)
+        outbox.shown(Frame(8, "speech.started", b"{}"))  # nobody wants it
+        await anyio.wait_all_tasks_blocked()
+        assert (await outbox.left())["crm"].pending == 0
+    assert peer.bodies == {
+        b'{"type":"session.ended","timestamp":"2026-11-23T12:00:00Z","data":%b}' % ENDED.data
+    }
+
+
+class Slow(OutboxInMemory):
+    """What it tells is as old as a look takes."""
+
+    async def look(self, hook: str, now: float, limit: int) -> Look:
+        seen = await super().look(hook, now, limit)
+        await anyio.sleep(0.3)
+        return seen
+
+
+async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> None:
+    peer = Peer(lambda _name, _number: OK, takes=0.5)
+    hooks = [hook()]
+    subscriptions = Subscriptions(hooks)
+    outbox = Slow(subscriptions.wanted)
+    postman = Postman(hooks, subscriptions, outbox, peer, anyio.current_time, unnoticed)
+    async with delivering(postman):
+        for _number in range(20):
+            outbox.shown(ENDED)
+            await anyio.sleep(0.07)
+        await anyio.sleep(10)
+    assert len(peer.tries) == 20
+
+
+async def test_what_was_given_up_is_tried_again_when_somebody_says_so() -> None:
+    peer = Peer(lambda _, tries: Answer(500) if tries == 1 else OK)
+    async with posting(peer, [hook(retries=())]) as (outbox, postman):
+        outbox.shown(ENDED)
+        await anyio.sleep(DAY)
+        assert len(peer.tries) == 1
+        await postman.retry()
+        await anyio.sleep(1)
+        assert (await outbox.left())["crm"].pending == 0
+    assert len(peer.tries) == 2
+
+
+async def test_one_that_never_answers_holds_up_nobody_else() -> None:
+    peer = Peer(lambda _name, _number: OK)
+    async with posting(peer, [hook("slow"), hook("fast")]) as (outbox, _):
+        for _number in range(50):
+            outbox.shown(ENDED)
+        await anyio.sleep(1)
+        names = [name for _, name, _ in peer.tries]
+    assert (names.count("slow"), names.count("fast")) == (AT_ONCE, 50)
+
+
+async def test_so_many_are_under_way_at_once_and_every_one_arrives() -> None:
+    peer = Peer(lambda _name, _number: OK, takes=1.0)
+    async with posting(peer, [hook()]) as (outbox, _):
+        for _number in range(4 * AT_ONCE):
+            outbox.shown(ENDED)
+        await anyio.sleep(4.5)
+    assert peer.most == AT_ONCE
+    assert len({message for *_, message in peer.tries}) == 4 * AT_ONCE
+
+
+async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything() -> None:
+    peer = Peer(lambda _, tries: Answer(429, retry_after=60.0) if tries == 1 else OK)
+    async with posting(peer, [hook()]) as (outbox, _):
+        outbox.shown(ENDED)
+        await anyio.sleep(10)
+        outbox.shown(ENDED)
+        await anyio.sleep(100)
+    assert [at for at, *_ in peer.tries] == [0.0, 60.0, 60.0]
+
+
+async def test_one_that_is_gone_gets_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+    peer = Peer(lambda name, _: Answer(410) if name == "gone" else OK)
+    async with posting(peer, [hook("gone"), hook("here")]) as (outbox, postman):
+        outbox.shown(ENDED)
+        await anyio.sleep(1)
+        outbox.shown(ENDED)
+        await anyio.sleep(DAY)
+        left = await outbox.left()
+        assert postman.disabled == {"gone"}
+    assert [name for _, name, _ in peer.tries].count("gone") == 1
+    assert [name for _, name, _ in peer.tries].count("here") == 2
+    assert (left["gone"].pending, left["gone"].failed) == (0, 1)
+    assert "webhook gone: example.com wants nothing any more (410)" in caplog.text
+
+
+async def test_what_waits_in_memory_is_bounded_and_the_loss_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    peer = Peer(lambda _name, _number: OK)
+    async with posting(peer, [hook("slow")], most=10) as (outbox, _):
+        for _number in range(12):
+            outbox.shown(ENDED)
+        assert (await outbox.left())["slow"].pending == 10
+    assert caplog.text.count("is lost") == 2
+
+
+async def test_leaving_delivers_what_is_due_and_waits_a_moment_only() -> None:
+    quick, slow = Peer(lambda _name, _number: OK, takes=0.5), Peer(lambda _name, _number: OK)
+    async with posting(quick, [hook()]) as (outbox, _):
+        for _number in range(5):
+            outbox.shown(ENDED)
+    assert (await outbox.left())["crm"].pending == 0
+    left_at = anyio.current_time()
+    async with posting(slow, [hook("slow")]) as (outbox, _):
+        outbox.shown(ENDED)
+    assert anyio.current_time() - left_at == pytest.approx(1.0)
+    assert (await outbox.left())["slow"].pending == 1
