@@ -14,6 +14,7 @@ from pipeline.interfaces.tools import Kit
 from pipeline.interfaces.turns import TurnChanged, TurnPaused
 from pipeline.responses.conversation import Desk
 from pipeline.responses.lifecycle import Answers, Ending, models_of
+from pipeline.responses.policies import POLICIES
 from pipeline.responses.prompt import Asked, Scene, messages, speaks_of_turns
 from pipeline.responses.response import Response
 from pipeline.responses.steps import Step
@@ -23,8 +24,6 @@ MOST_PENDING = 5000  #: turns gathered for one answer (a three-hour meeting has 
 MOST_WAITING = 64  #: batches; past it the newest are asked together
 #: seconds; the server may have told another call, of any session, that there is more
 LOOK_AGAIN = 1.0
-#: policies under which an unanswered turn is asked again together with the next one
-MERGING = frozenset({"supersede", "queue", "conflate"})
 
 
 class Moment(Struct, frozen=True):
@@ -49,7 +48,10 @@ def merged(batches: Sequence[Batch]) -> Batch:
 
 
 class Lane:
-    """The law book of ``Prompt.policy``, its triggers, its gates and its guesses."""
+    """Scheduling of one prompt's responses: policy, triggers, gates and speculation.
+
+    ``policies.POLICIES`` holds what each policy does.
+    """
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class Lane:
         self._kit = kit
         self._form = form
         self._prompt = prompt
+        self._rules = POLICIES[prompt.policy]
         stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
         self._extra = {**prompt.extra, **stored}
         self._desk = desk
@@ -241,7 +244,7 @@ class Lane:
         self._admitted_at = inf
         steps: list[Step] = []
         while self._waiting:
-            if self._prompt.policy in ("supersede", "conflate") or now < self._short_until(now):
+            if self._rules.merges_waiting or now < self._short_until(now):
                 self._waiting = deque([merged(self._waiting)])
             if not self._has_room():
                 return steps
@@ -257,13 +260,13 @@ class Lane:
     def _has_room(self) -> bool:
         """Return whether the policy lets another response begin beside the live ones."""
         live, prompt = len(self.answers.live), self._prompt
-        if prompt.policy == "supersede":
+        if self._rules.replaces_live:
             return prompt.interrupt != "never" or not live
-        return live < (prompt.parallel if prompt.policy == "parallel" else 1)
+        return live < (prompt.parallel if self._rules.concurrent else 1)
 
     def _make_way(self, now: float) -> list[Step]:
         """With policy supersede, end what the first waiting batch takes the place of."""
-        if self._prompt.policy != "supersede" or not self.answers.live:
+        if not self._rules.replaces_live or not self.answers.live:
             return []
         batch = self._waiting[0]
         new_id = batch.response_id or self._desk.new_id()
@@ -297,7 +300,7 @@ class Lane:
     def _interrupt(self, now: float) -> list[Step]:
         """End what is live. What waits is told together, for each may be interrupted in turn."""
         steps: list[Step] = []
-        if self.answers.live and self._waiting and self._prompt.policy in MERGING:
+        if self.answers.live and self._waiting and self._rules.merges_unanswered:
             self._waiting = deque([merged(self._waiting)])
         for response in list(self.answers.live.values()):
             steps += self.answers.end(response, Ending("cancelled", "interrupted"), now)
@@ -331,7 +334,7 @@ class Lane:
     def _adopt(self, guess: Response, moment: Moment, now: float) -> list[Step]:
         guess.turn_at, guess.spoken_at = moment.turn_at, moment.spoken_at
         steps: list[Step] = []
-        if self._prompt.policy == "supersede":
+        if self._rules.replaces_live:
             steps += self._supersede(guess.id, now)
             guess.supersedes, self._superseded = self._superseded, None
         return steps + self.answers.adopt(now)
@@ -340,10 +343,10 @@ class Lane:
 
     def _in_the_way(self) -> Sequence[str]:
         """The live responses that will have ended when the next one begins."""
-        return tuple(self.answers.live) if self._prompt.policy == "supersede" else ()
+        return tuple(self.answers.live) if self._rules.replaces_live else ()
 
     def _with_unanswered(self, turns: tuple[Asked, ...]) -> tuple[Asked, ...]:
-        if self._prompt.policy not in MERGING:
+        if not self._rules.merges_unanswered:
             return turns
         asked = {one.turn for one in turns}
         before = self.answers.history.unanswered(self._in_the_way())
