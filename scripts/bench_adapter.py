@@ -38,8 +38,8 @@ from pipeline.hub import server
 from pipeline.interfaces.stt_client import Hear
 from pipeline.protocol.commands import StartCommand
 from pipeline.session.session import Session
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import SttClient
 
 ENV = os.environ
 #: what the harness counts are tokens, and response.done repeats them all
@@ -102,8 +102,8 @@ def answer_short_paths() -> None:
     setattr(server.Hub, "answer", renamed)  # noqa: B010 - on purpose, and only here
 
 
-def listen(wanted: Settings, index: int, audio: Format, hear: Hear) -> SpeechToText:
-    return SpeechToText(connection_for(wanted.stt, None, f"{ENV['STT_URL']}/s/{index}/v3/ws"), hear)
+def listen(wanted: Settings, index: int, audio: Format, hear: Hear) -> SttClient:
+    return SttClient(endpoint_for(wanted.stt, None, f"{ENV['STT_URL']}/s/{index}/v3/ws"), hear)
 
 
 async def converse(index: int, session: Session, pcm: bytes) -> None:
@@ -121,7 +121,7 @@ async def main() -> None:
         tasks = await stack.enter_async_context(anyio.create_task_group())
         for index in range(sessions):
             # The harness tells sessions apart by the path they connect to.
-            app.equipment = replace(app.equipment, listen=partial(listen, wanted, index))
+            app.dependencies = replace(app.dependencies, listen=partial(listen, wanted, index))
             start = StartCommand(session_id=f"s{index}")
             session = await stack.enter_async_context(app.open(start, source="loop"))
             tasks.start_soon(converse, index, session, pcm)

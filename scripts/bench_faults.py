@@ -35,8 +35,8 @@ from pipeline.audio.pcm import Format, Framer, mulaw_to_pcm  # noqa: E402
 from pipeline.config.settings import LocalSettings, SttSettings  # noqa: E402
 from pipeline.embedded.process import start_engines  # noqa: E402
 from pipeline.interfaces.stt import Heard, StreamLost, StreamResumed, Transcript  # noqa: E402
-from pipeline.stt.assemblyai.endpoint import connection_for  # noqa: E402
-from pipeline.stt.client import SpeechToText  # noqa: E402
+from pipeline.stt.assemblyai.endpoint import endpoint_for  # noqa: E402
+from pipeline.stt.client import SttClient  # noqa: E402
 from tests.support import FaultProxy, fault_proxy  # noqa: E402
 
 
@@ -64,7 +64,7 @@ async def listen(job: Job, proxy: FaultProxy, speed: float) -> Run:
     heard: list[Heard] = []
     parameters = {"sample_rate": recording.rate}
     settings = SttSettings(parameters=parameters, close_timeout=20.0)
-    client = SpeechToText(connection_for(settings, None, proxy.url), heard.append)
+    client = SttClient(endpoint_for(settings, None, proxy.url), heard.append)
     sound = sound_of(recording, job.noise)
     audio = Format(sample_rate=recording.rate)
     framer = Framer(audio)

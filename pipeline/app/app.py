@@ -20,17 +20,17 @@ from pipeline.hub.service import Download, SessionInfo
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
 from pipeline.journal.request_log import CallsInMemory
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import AudioFormat, ControlCommand, StartCommand
 from pipeline.protocol.events import Frame, SessionCreated, decode_event, type_of
 from pipeline.recordings.recorder import Recorder
 from pipeline.runtime.context import SESSION, within
 from pipeline.runtime.tasks import plain_errors
-from pipeline.session.dependencies import Equipment
+from pipeline.session.dependencies import SessionDependencies
 from pipeline.session.recording import recorded
 from pipeline.session.session import Session, open_session
-from pipeline.session.usage_limits import Allowance, Exhausted
-from pipeline.webhooks.delivery import Postman
+from pipeline.session.usage_limits import Exhausted, UsageLimits
+from pipeline.webhooks.delivery import DeliveryWorker
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class App:
     def __init__(  # noqa: PLR0913 - the rooms that it introduces to one another
         self,
         settings: Settings,
-        equipment: Equipment,
+        dependencies: SessionDependencies,
         journal: Journal,
         topics: Topics,
         calls: CallsInMemory,
@@ -52,14 +52,14 @@ class App:
     ) -> None:
         self.topics = topics
         self.prompts = settings.prompts
-        self.equipment = equipment
+        self.dependencies = dependencies
         self.calls = calls  #: the newest calls of language models
-        self.postman: Postman | None = None  #: delivers to webhooks, where there are any
+        self.worker: DeliveryWorker | None = None  #: delivers to webhooks, where there are any
         self._settings = settings
         self._journal = journal
         self._on_frame = on_frame
         self._recorder = recorder
-        self._allowance = Allowance(settings.limits)
+        self._allowance = UsageLimits(settings.limits)
         self._live: dict[str, tuple[Session, SessionInfo]] = {}
         self._ended: deque[tuple[float, SessionLog, SessionInfo]] = deque()
         for log in journal.restored:
@@ -70,30 +70,30 @@ class App:
 
     @asynccontextmanager
     async def open(self, start: StartCommand, *, source: str) -> AsyncGenerator[Session]:
-        """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` past a limit."""
+        """Begin a session. Raises a ``PipelineError``, or a ``Disconnect`` past a limit."""
         if self.trouble is not None:
-            raise Goodbye(f"no new sessions: {self.trouble}", code=CloseCode.LATER)
+            raise Disconnect(f"no new sessions: {self.trouble}", code=CloseCode.LATER)
         if len(self._live) >= self._settings.serve.max_sessions:
-            raise Goodbye(
+            raise Disconnect(
                 f"{len(self._live)} sessions are open, the most that serve.max_sessions allows",
                 code=CloseCode.LIMIT,
             )
         try:
             self._allowance.check_day(_today())
         except Exhausted as exhausted:
-            raise Goodbye(f"no new sessions: {exhausted}", code=CloseCode.LIMIT) from exhausted
+            raise Disconnect(f"no new sessions: {exhausted}", code=CloseCode.LIMIT) from exhausted
         self._forget()
         session_id = start.session_id or f"s_{token_hex(8)}"
         if self.topics.get(session_id) is not None:
-            raise Goodbye(f"there is a session {session_id} already", code=CloseCode.TAKEN)
+            raise Disconnect(f"there is a session {session_id} already", code=CloseCode.TAKEN)
         audio = format_of(start.audio or AudioFormat(), self._settings.stt.speakers)
         prompts = self._choose(start.prompts)
         log = self._journal.open(session_id)
         topic = self.topics.open(log)
         if self._on_frame is not None:
             log.listen(self._on_frame)
-        equipment = self.equipment if start.audio else _without_audio(self.equipment)
-        session = Session(topic, log.append, prompts, equipment, audio)
+        dependencies = self.dependencies if start.audio else _without_audio(self.dependencies)
+        session = Session(topic, log.append, prompts, dependencies, audio)
         started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         info = SessionInfo(
             id=session_id, source=source, started=started, status="live", head=0, subscribers=0
@@ -104,7 +104,7 @@ class App:
                 async with open_session(session, source):
                     yield session
         except JournalError as error:
-            raise Goodbye(str(error), code=CloseCode.LATER) from error
+            raise Disconnect(str(error), code=CloseCode.LATER) from error
         finally:
             del self._live[session_id]
             self._allowance.note(session_id, session.spent, _today())
@@ -122,9 +122,9 @@ class App:
         await session.command(command)
 
     async def erase(self, session_id: str) -> None:
-        """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""
+        """Remove all that is kept of an ended session. Raises ``Disconnect`` where it cannot be."""
         if session_id in self._live:
-            raise Goodbye(f"session {session_id} goes on: end it first", code=CloseCode.TAKEN)
+            raise Disconnect(f"session {session_id} goes on: end it first", code=CloseCode.TAKEN)
         self._forget()
         kept = next((each for each in self._ended if each[1].session_id == session_id), None)
         if kept is not None:
@@ -136,9 +136,9 @@ class App:
             stored = await self._journal.erase(session_id)
             heard = self._recorder is not None and await self._recorder.erase(session_id)
         except (JournalError, RecordingError) as error:
-            raise Goodbye(str(error), code=CloseCode.LATER) from error
+            raise Disconnect(str(error), code=CloseCode.LATER) from error
         if kept is None and not (stored or heard):
-            raise Goodbye(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+            raise Disconnect(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
 
     async def recording(self, session_id: str) -> Download | None:
         """Return the newest recording of a session, as far as it has come."""
@@ -147,7 +147,7 @@ class App:
         try:
             found = await self._recorder.find(session_id)
         except RecordingError as error:
-            raise Goodbye(str(error), code=CloseCode.LATER) from error
+            raise Disconnect(str(error), code=CloseCode.LATER) from error
         if found is None:
             return None
         return Download(
@@ -257,10 +257,10 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _without_audio(equipment: Equipment) -> Equipment:
+def _without_audio(dependencies: SessionDependencies) -> SessionDependencies:
     """Return the equipment of a session whose turns come as text."""
     stt, listen = without_speech()
-    return replace(equipment, stt=stt, listen=listen)
+    return replace(dependencies, stt=stt, listen=listen)
 
 
 async def feed(

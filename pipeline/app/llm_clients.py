@@ -12,18 +12,18 @@ from pipeline.config.settings import Prompt, Settings
 from pipeline.embedded.process import Engines
 from pipeline.errors import EngineError, GatewayError, GatewayRefused
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log, region_of
+from pipeline.gateway.call_log import CallLog, region_of
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.catalog_gate import CatalogGate
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.fallback import Chain
-from pipeline.gateway.in_stream import InStream, Means
-from pipeline.gateway.retry import Policy
+from pipeline.gateway.fallback import FallbackGateway
+from pipeline.gateway.in_stream import InStreamConfig, InStreamGateway
+from pipeline.gateway.retry import RetryPolicy
 from pipeline.gateway.structured_output import JsonForm, Structured, best_mode
 from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Prices
 from pipeline.protocol.events import Engine
 from pipeline.runtime.hosts import leads_to_assemblyai
-from pipeline.session.in_stream import Ordered
+from pipeline.session.in_stream import InStreamSetup
 
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
 CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
@@ -44,7 +44,7 @@ class LanguageModel:
         settings: Settings,
         planned: Plan,
         engines: Engines | None,
-        log: Log,
+        log: CallLog,
         tell: Callable[[str], None],
     ) -> None:
         """``tell`` is given a line about each prompt that its model cannot serve."""
@@ -63,18 +63,18 @@ class LanguageModel:
         for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
             with_key = key if not other.engine else (secret.reveal() if secret else "")
             targets.append(self._target(self._client(other.engine or url, with_key), other.model))
-        policy = Policy(
+        policy = RetryPolicy(
             attempts=settings.llm.attempts,
             first_token=settings.llm.late_after,
             hedge_after=0.0 if in_stream else settings.llm.hedge_after,
         )
-        self.gateway = Chain(targets, policy, log=log)
-        self.in_stream: Ordered | None = None
+        self.gateway = FallbackGateway(targets, policy, log=log)
+        self.in_stream: InStreamSetup | None = None
         if in_stream:
             price = None if self._first is None else partial(_price, self._first)
-            means = Means(targets, policy, log, settings.llm.in_stream_after, price)
+            means = InStreamConfig(targets, policy, log, settings.llm.in_stream_after, price)
             behind = self._engine_of(targets[0]) if targets else None
-            self.in_stream = Ordered(partial(InStream, means), behind)
+            self.in_stream = InStreamSetup(partial(InStreamGateway, means), behind)
 
     def _engine_of(self, target: Target) -> Engine:
         url = next(

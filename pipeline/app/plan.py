@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.default_prompts import ASSEMBLYAI_PROMPTS, IN_STREAM_PROMPTS, LOCAL_PROMPTS
-from pipeline.config.engine_choice import Choice, choose
+from pipeline.config.engine_choice import EngineChoice, choose
 from pipeline.config.loading import Secret, find_key
 from pipeline.config.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.errors import SettingsError
@@ -15,7 +15,7 @@ from pipeline.gateway import parameters
 from pipeline.responses import in_stream_prompt
 from pipeline.responses import prompt as templates
 from pipeline.runtime.hosts import is_loopback, leads_to_assemblyai
-from pipeline.tools.toolset import Box
+from pipeline.tools.toolset import Toolset
 
 DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
     "local": LOCAL_PROMPTS,
@@ -26,14 +26,14 @@ DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
 class Plan(Struct, frozen=True):
     """Which engines a run will use, and why; decided before anything is started."""
 
-    stt: Choice
-    llm: Choice
+    stt: EngineChoice
+    llm: EngineChoice
     stt_key: Secret | None
     llm_key: Secret | None
     prompts: Mapping[str, Prompt]
     fallback_keys: tuple[Secret | None, ...] = ()
     stt_token: Secret | None = None  #: goes to speech-to-text in place of the key
-    tools: Box | None = None  #: none, if no prompt offers any
+    tools: Toolset | None = None  #: none, if no prompt offers any
 
 
 def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
@@ -85,7 +85,9 @@ def _token(settings: SttSettings, env: Mapping[str, str]) -> Secret | None:
     return token
 
 
-def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, str]) -> Box | None:
+def _tools(
+    settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, str]
+) -> Toolset | None:
     def secret(source: str) -> str:
         found = find_key(source, env)
         if found is None and source:
@@ -93,7 +95,7 @@ def _tools(settings: Settings, prompts: Mapping[str, Prompt], env: Mapping[str, 
         return found.reveal() if found else ""
 
     offering = any(prompt.tools for prompt in prompts.values())
-    return Box(prompts, settings.tools, secret, settings.mcp) if offering else None
+    return Toolset(prompts, settings.tools, secret, settings.mcp) if offering else None
 
 
 def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Prompt]:
@@ -112,7 +114,7 @@ def _gathered(name: str, prompt: Prompt) -> Prompt:
         raise SettingsError(f"prompts.{name}.{error}") from error
 
 
-def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
+def _check(name: str, prompt: Prompt, settings: Settings, llm: EngineChoice) -> None:
     templates.check(name, prompt)
     if prompt.tools and llm.name == "in-stream":
         raise SettingsError(f"prompts.{name}.tools: in-stream answers cannot call tools")
@@ -132,7 +134,7 @@ def _check(name: str, prompt: Prompt, settings: Settings, llm: Choice) -> None:
         )
 
 
-def _knows_transcripts(llm: Choice, settings: Settings) -> bool:
+def _knows_transcripts(llm: EngineChoice, settings: Settings) -> bool:
     """Whether the language model's server puts stored transcripts in.
 
     Of a server of somebody's own we believe it where ``stored.url`` says whose they are.
@@ -154,6 +156,6 @@ def _one_layer_retries(prompt: Prompt) -> Prompt:
     return replace(prompt, extra={**prompt.extra, "fallback_config": config})
 
 
-def _is_foreign(choice: Choice) -> bool:
+def _is_foreign(choice: EngineChoice) -> bool:
     """Whether AssemblyAI's key, which is the default, has no business there."""
     return choice.name == "custom" and not leads_to_assemblyai(choice.address)

@@ -16,24 +16,24 @@ from pipeline.app.llm_clients import LanguageModel, forms
 from pipeline.app.plan import Plan
 from pipeline.app.stt_clients import speech_to_text
 from pipeline.config.settings import JournalSettings, Settings
+from pipeline.embedded.process import EngineMessage as EngineMessage
 from pipeline.embedded.process import Engines, start_engines
-from pipeline.embedded.process import Message as EngineMessage
-from pipeline.gateway.call_log import Log as CallLog
+from pipeline.gateway.call_log import CallLog as CallLog
 from pipeline.gateway.call_log import Sink
 from pipeline.hub.fanout import Topics
 from pipeline.interfaces.request_log import CallReport, ResponseEnded, Trace
-from pipeline.interfaces.tools import Kit
-from pipeline.journal.durable import Keeping, wall_clock
+from pipeline.interfaces.tools import OfferedTools
+from pipeline.journal.durable import JournalRetention, wall_clock
 from pipeline.journal.opening import open_journal
 from pipeline.journal.request_log import CallsInMemory, RequestLog
 from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, encode
-from pipeline.responses.prompt import Scene, messages
+from pipeline.responses.prompt import TemplateContext, messages
 from pipeline.responses.rate_limit import Budget
 from pipeline.runtime.tasks import plain_errors
-from pipeline.session.dependencies import Equipment, Observe, OnEvent
+from pipeline.session.dependencies import Observe, OnEvent, SessionDependencies
 from pipeline.session.recording import recorder_of
 from pipeline.webhooks.client import Client
-from pipeline.webhooks.delivery import OnTry, Postman, delivering, unnoticed
+from pipeline.webhooks.delivery import DeliveryWorker, OnTry, delivering, unnoticed
 from pipeline.webhooks.subscriptions import Hook, Subscriptions
 
 Tell = Callable[[str], None]  #: is given a line of progress
@@ -71,11 +71,13 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
                 on_removed=None if recorder is None else recorder.forget,
             )
         )
-        postman: Postman | None = None
+        worker: DeliveryWorker | None = None
         if journal.outbox is not None:
             client = await stack.enter_async_context(Client(webhooks, wall_clock))
-            postman = Postman(webhooks, subscriptions, journal.outbox, client, wall_clock, on_try)
-            await stack.enter_async_context(delivering(postman))
+            worker = DeliveryWorker(
+                webhooks, subscriptions, journal.outbox, client, wall_clock, on_try
+            )
+            await stack.enter_async_context(delivering(worker))
         engines: Engines | None = None
         if "local" in (planned.stt.name, planned.llm.name):
             beginning = _opening(planned) if planned.llm.name == "local" else ()
@@ -88,12 +90,12 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         log = CallLog(sinks, text=settings.journal.request_text, trace=trace)
         llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
-        kits: Mapping[str, Kit] = {}
+        kits: Mapping[str, OfferedTools] = {}
         if planned.tools is not None:
             kits = await stack.enter_async_context(planned.tools.open())
         stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
-        equipment = Equipment(
+        dependencies = SessionDependencies(
             stt=stt,
             llm=llm.engine,
             listen=listen,
@@ -114,8 +116,8 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         tasks.start_soon(llm.keep_ready)
         quiet_collector()
         settings = replace(settings, prompts=dict(planned.prompts))
-        app = App(settings, equipment, journal, topics, calls, on_frame, recorder)
-        app.postman = postman
+        app = App(settings, dependencies, journal, topics, calls, on_frame, recorder)
+        app.worker = worker
         tasks.start_soon(app.watch_limits)
         yield app
 
@@ -123,7 +125,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
 def _opening(planned: Plan) -> tuple[EngineMessage, ...]:
     """Return how the first prompt's conversations begin, for the model to read beforehand."""
     first = next(iter(planned.prompts.values()))
-    nothing_yet = Scene((), lambda: "", first.vars)
+    nothing_yet = TemplateContext((), lambda: "", first.vars)
     beginning = messages(first, nothing_yet, ())[:-1]  # the last is the turn
     return convert(beginning, tuple[EngineMessage, ...], from_attributes=True)
 
@@ -143,9 +145,9 @@ def _response_id() -> str:
     return f"r_{token_hex(8)}"
 
 
-def keeping(settings: JournalSettings) -> Keeping:
+def keeping(settings: JournalSettings) -> JournalRetention:
     """Return how much the journal is to keep."""
-    return Keeping(
+    return JournalRetention(
         events=settings.keep_events,
         readable=settings.keep_ended,
         seconds=settings.keep_days * 86400,

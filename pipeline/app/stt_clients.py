@@ -17,12 +17,12 @@ from pipeline.protocol.events import Engine
 from pipeline.responses import in_stream_prompt
 from pipeline.runtime.hosts import leads_to_assemblyai
 from pipeline.session.channels import Channels
-from pipeline.session.resampling import Resampled, spoken_at
-from pipeline.stt.assemblyai.endpoint import connection_for
+from pipeline.session.resampling import ResampledStt, spoken_at
+from pipeline.stt.assemblyai.endpoint import endpoint_for
 from pipeline.stt.assemblyai.stored_transcripts import Transcripts
-from pipeline.stt.assemblyai.token_client import Mint
-from pipeline.stt.client import SpeechToText as SttClient
-from pipeline.stt.no_audio import Silence
+from pipeline.stt.assemblyai.token_client import TokenClient
+from pipeline.stt.client import SttClient as SttClient
+from pipeline.stt.no_audio import NoAudio
 
 
 def transcripts(settings: Settings, planned: Plan) -> Transcripts:
@@ -38,7 +38,7 @@ def without_speech() -> tuple[Engine, Callable[[Format, Hear], SpeechToText]]:
     """Return what stands for speech-to-text where the turns come as text, or not at all."""
 
     def listen(audio: Format, hear: Hear) -> SpeechToText:
-        return Silence()
+        return NoAudio()
 
     return Engine(name="none", url=""), listen
 
@@ -69,16 +69,16 @@ def speech_to_text(
         given = spoken_at(audio)
         sound = {"sample_rate": given.sample_rate, "encoding": given.encoding}
         heard_as = replace(stt, parameters={**stt.parameters, **sound, **ordered})
-        connection = connection_for(heard_as, key, override)
+        connection = endpoint_for(heard_as, key, override)
 
         def client(channel: int) -> SpeechToText:
             one = SttClient(connection, partial(hear, channel=channel))
-            return one if given == audio else Resampled(audio, one)
+            return one if given == audio else ResampledStt(audio, one)
 
         clients = [client(channel) for channel in range(audio.channels)]
         return clients[0] if len(clients) == 1 else Channels(audio, clients, hear)
 
-    connection = connection_for(stt, key, override)  # what is wrong shows now
+    connection = endpoint_for(stt, key, override)  # what is wrong shows now
     model = engines.stt_model if override and engines else connection.model
     url = connection.url.partition("?")[0]  # the rest may hold a token
     return Engine(name=planned.stt.name, url=url, model=model), listen
@@ -91,7 +91,7 @@ def _opened_by(token: Secret | None, settings: SttSettings) -> SttSettings:
     return replace(settings, parameters={**settings.parameters, "token": token.reveal()})
 
 
-def mint(settings: Settings, planned: Plan) -> Mint:
+def mint(settings: Settings, planned: Plan) -> TokenClient:
     """Return what makes temporary tokens. Raises ``SettingsError`` where none can be had."""
     if planned.stt.name not in ("assemblyai", "custom"):
         raise SettingsError(
@@ -101,7 +101,7 @@ def mint(settings: Settings, planned: Plan) -> Mint:
     if planned.stt_key is None:
         raise SettingsError("temporary tokens are made with a key, and stt.key leads to none")
     override = planned.stt.address or None
-    return Mint(connection_for(settings.stt, None, override), planned.stt_key.reveal())
+    return TokenClient(endpoint_for(settings.stt, None, override), planned.stt_key.reveal())
 
 
 def _ordered(settings: Settings, planned: Plan) -> Mapping[str, Any]:

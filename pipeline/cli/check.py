@@ -176,7 +176,7 @@ def _servers(planned: Plan) -> list[Finding]:
 
 async def _listens(app: App) -> str:
     """Open a session, send a second of silence and end it. Raises a ``SttError``."""
-    client = app.equipment.listen(Format(), _ignore)
+    client = app.dependencies.listen(Format(), _ignore)
     began = anyio.current_time()
     with anyio.fail_after(LIVE):
         async with plain_errors(), anyio.create_task_group() as tasks:
@@ -184,7 +184,7 @@ async def _listens(app: App) -> str:
             for _ in range(FRAMES):
                 await client.send(bytes(1600))
             await client.finish()
-    return f"{app.equipment.stt.url} took a second of silence in {_ms(began)} ms"
+    return f"{app.dependencies.stt.url} took a second of silence in {_ms(began)} ms"
 
 
 def _ignore(heard: Heard, channel: int = 0) -> None:
@@ -193,16 +193,16 @@ def _ignore(heard: Heard, channel: int = 0) -> None:
 
 async def _answers(app: App) -> str:
     """Ask for a word. Raises a ``GatewayError``."""
-    model = app.equipment.llm.model or ""
+    model = app.dependencies.llm.model or ""
     request = CompletionRequest(
         model=model, messages=(Message(role="user", content="Say yes."),), max_tokens=16
     )
     began = anyio.current_time()
     with anyio.fail_after(LIVE):
-        async with app.equipment.gateway.open(request) as reply:
+        async with app.dependencies.gateway.open(request) as reply:
             while await reply.receive():
                 pass
-    return f"{model} at {app.equipment.llm.url} answered in {_ms(began)} ms"
+    return f"{model} at {app.dependencies.llm.url} answered in {_ms(began)} ms"
 
 
 def _ms(began: float) -> int:

@@ -14,7 +14,14 @@ from pipeline.app.startup import open_app
 from pipeline.audio.sources import FileSource
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.variants import Variant, check_names, spelled_out, variants_of
-from pipeline.cli.views.comparison import TIMES, Run, Tally, as_json, lines, middle_and_high
+from pipeline.cli.views.comparison import (
+    TIMES,
+    Tally,
+    VariantResult,
+    as_json,
+    lines,
+    middle_and_high,
+)
 from pipeline.cli.views.output import progress
 from pipeline.cli.views.wording import took
 from pipeline.config.loading import load
@@ -83,7 +90,7 @@ async def compare(
     chosen = variants_of(variant or [], models or [])
     told = [_settings_of(each, overrides, prompts, config) for each in chosen]
     await (await FileSource.open(file)).aclose()  # what cannot be read is told before anything runs
-    runs: list[Run] = []
+    runs: list[VariantResult] = []
     for number, (name, note, settings) in enumerate(told, 1):
         progress(f"{number} of {len(told)}: {name}{note}")
         run = await _ran(name, settings, file, speed)
@@ -120,7 +127,7 @@ def _settings_of(
     return variant.name, f" ({note})" if note else "", replace(settings, prompts=mine)
 
 
-async def _ran(name: str, settings: Settings, file: str, speed: float) -> Run:
+async def _ran(name: str, settings: Settings, file: str, speed: float) -> VariantResult:
     """Run one variant to its end; what stops it is its result."""
     tally = Tally(name)
     try:
@@ -147,7 +154,7 @@ async def _play(settings: Settings, file: str, speed: float, tally: Tally) -> No
             await source.aclose()
 
 
-def _outcome(run: Run) -> str:
+def _outcome(run: VariantResult) -> str:
     """Return how a variant went, in a few words, while the others still run."""
     if run.failed is not None:
         return f"failed: {run.failed}"

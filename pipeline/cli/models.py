@@ -19,7 +19,7 @@ from pipeline.config.loading import load
 from pipeline.config.settings import Settings
 from pipeline.embedded.process import Engines, start_engines
 from pipeline.errors import EngineError, GatewayError
-from pipeline.gateway.call_log import Log
+from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.catalog import Catalog, Model
 
 PATIENCE = 15.0  #: seconds for the list
@@ -55,7 +55,7 @@ async def _catalog(settings: Settings) -> Catalog:
     named = replace(settings.llm, model=settings.llm.model or ANY)
     planned = plan(replace(settings, llm=named, prompts={}), os.environ)
     async with _engines(settings, wanted=planned.llm.name == "local") as engines:
-        server = LanguageModel(settings, planned, engines, Log(), progress)
+        server = LanguageModel(settings, planned, engines, CallLog(), progress)
         try:
             with anyio.fail_after(PATIENCE):
                 return await server.catalog()

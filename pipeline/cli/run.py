@@ -20,7 +20,7 @@ from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
 from pipeline.cli.interrupt import interrupt_ends
-from pipeline.cli.source import Wish, open_source
+from pipeline.cli.source import AudioSelection, open_source
 from pipeline.cli.stored import NOT_YET, ask, planned_over
 from pipeline.cli.views.output import Item, printer, printing, progress
 from pipeline.cli.views.timeline import Discarded
@@ -140,7 +140,7 @@ async def run(
         return await ask(settings, planned, file, json=json)
     planned = plan(settings, os.environ)
     source = await open_source(
-        Wish(
+        AudioSelection(
             file=file,
             device=device,
             channels=channels,

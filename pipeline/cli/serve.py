@@ -21,7 +21,7 @@ from pipeline.cli.webhook_settings import heads, hooks_of
 from pipeline.config.loading import find_key, load
 from pipeline.config.settings import Settings
 from pipeline.errors import JournalError
-from pipeline.hub.http_requests import Page, text_page
+from pipeline.hub.http_requests import HttpAnswer, text_page
 from pipeline.hub.listening import check_host
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
@@ -99,8 +99,8 @@ async def serve(
                     "/metrics": lambda: looking_on.page(app),
                     "/v1/requests": lambda: requests_of(app),
                 },
-                inquiries={"/v1/token": make_token},
-                errands={"/v1/webhooks/retry": lambda _: retry_webhooks(app)},
+                get_handlers={"/v1/token": make_token},
+                post_handlers={"/v1/webhooks/retry": lambda _: retry_webhooks(app)},
                 guards=guards_of(settings, os.environ),
                 access=access,
                 onlooker=looking_on.metrics,
@@ -115,13 +115,13 @@ async def serve(
                     await hub.drain(settings.serve.drain)
 
 
-async def retry_webhooks(app: App) -> Page:
+async def retry_webhooks(app: App) -> HttpAnswer:
     """Have deliveries that were given up tried again."""
-    if app.postman is None:
+    if app.worker is None:
         return text_page(404, "there are no webhooks in the settings")
     try:
         with anyio.fail_after(RETRY):
-            await app.postman.retry()
+            await app.worker.retry()
     except (JournalError, TimeoutError) as error:
         return text_page(503, f"the journal takes nothing at the moment: {error}".rstrip(": "))
     return text_page(200, "what was given up is tried again")

@@ -15,7 +15,7 @@ from pipeline.protocol.commands import AudioFormat, Encoding
 SAMPLE_RATES = range(8000, 96001)  #: hertz, that speech-to-text takes
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class AudioSelection(Struct, frozen=True, kw_only=True):
     """What the command line says of the audio; None where it does not."""
 
     file: str | None = None  #: none: a microphone
@@ -27,7 +27,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     separate: bool = False  #: unless the command line says otherwise
 
 
-async def open_source(wish: Wish) -> Source:
+async def open_source(wish: AudioSelection) -> Source:
     """Open what is wished for. Raises ``SettingsError``, or ``InputError`` if it cannot be used."""
     if wish.channels not in (None, "mixed", "separate", "1", "2"):
         raise SettingsError(
@@ -42,7 +42,7 @@ async def open_source(wish: Wish) -> Source:
     return await FileSource.open(wish.file, separate=separate, speakers=wish.speakers)
 
 
-def _check_raw(wish: Wish) -> None:
+def _check_raw(wish: AudioSelection) -> None:
     number = wish.channels if wish.channels in ("1", "2") else None
     raw = {"sample-rate": wish.sample_rate, "encoding": wish.encoding, "channels": number}
     for name, value in raw.items():
@@ -51,7 +51,7 @@ def _check_raw(wish: Wish) -> None:
             raise SettingsError(f"--{name} {value}: only for raw PCM on -; {what} has its own")
 
 
-def _pipe(wish: Wish, *, separate: bool) -> PipeSource:
+def _pipe(wish: AudioSelection, *, separate: bool) -> PipeSource:
     stereo = wish.channels in ("separate", "2")
     rate, encoding = wish.sample_rate or SAMPLE_RATE, wish.encoding or "pcm_s16le"
     if rate not in SAMPLE_RATES:

@@ -16,7 +16,7 @@ from pipeline.app.stt_clients import transcripts
 from pipeline.audio.sources import FileSource
 from pipeline.cli.views.output import printer, printing, progress
 from pipeline.cli.views.wording import took
-from pipeline.config.engine_choice import Choice
+from pipeline.config.engine_choice import EngineChoice
 from pipeline.config.settings import Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.protocol.commands import ResponseCreateCommand, StartCommand
@@ -26,7 +26,7 @@ from pipeline.stt.assemblyai.stored_transcripts import Uploading, Waiting
 #: stands for the id of a transcript that is still to be made, so that all else is checked before
 NOT_YET = "not-yet"
 
-NOTHING_TO_HEAR = Choice("none", "a stored transcript is asked about")
+NOTHING_TO_HEAR = EngineChoice("none", "a stored transcript is asked about")
 
 
 def planned_over(settings: Settings) -> Plan:

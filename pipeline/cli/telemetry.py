@@ -19,10 +19,10 @@ from pipeline.session.dependencies import Observe, OnEvent
 from pipeline.telemetry.logs import set_up
 from pipeline.telemetry.loop_lag import watch_lag
 from pipeline.telemetry.prometheus import Metrics, Now
-from pipeline.telemetry.session_log import Narrator
+from pipeline.telemetry.session_log import SessionLogger
 
 
-class Onlookers(Struct, frozen=True, kw_only=True):
+class Observers(Struct, frozen=True, kw_only=True):
     """Whom ``open_app`` is to tell, and of what."""
 
     metrics: Metrics
@@ -42,19 +42,19 @@ class Onlookers(Struct, frozen=True, kw_only=True):
                 tasks=len(anyio.get_running_tasks()),
                 waiting=app.waiting,
                 well=app.trouble is None,
-                budget=app.equipment.budget.left(app.equipment.clock()),
-                webhooks={} if app.postman is None else app.postman.left,
+                budget=app.dependencies.budget.left(app.dependencies.clock()),
+                webhooks={} if app.worker is None else app.worker.left,
             )
         )
 
 
 @asynccontextmanager
-async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerator[Onlookers]:
+async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerator[Observers]:
     """Begin to log, and to trace where that is asked for. Raises ``SettingsError``."""
     start_log(settings, env)
-    metrics, narrator = Metrics(), Narrator(said=settings.serve.log_text)
-    observe: tuple[Observe, ...] = (metrics.call_ended, narrator.answered)
-    on_event: tuple[OnEvent, ...] = (metrics.event, narrator.event)
+    metrics, session_logger = Metrics(), SessionLogger(said=settings.serve.log_text)
+    observe: tuple[Observe, ...] = (metrics.call_ended, session_logger.answered)
+    on_event: tuple[OnEvent, ...] = (metrics.event, session_logger.event)
     trace: Trace | None = None
     async with (
         plain_errors(),
@@ -73,11 +73,11 @@ async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerato
             traces = await stack.enter_async_context(open_telemetry(env))
             observe, on_event = (*observe, traces.answered), (*on_event, traces.event)
             trace = traces.call
-        yield Onlookers(
+        yield Observers(
             metrics=metrics,
             observe=observe,
             on_event=on_event,
-            on_call=(metrics.called, narrator.called),
+            on_call=(metrics.called, session_logger.called),
             trace=trace,
         )
 

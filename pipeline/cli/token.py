@@ -10,7 +10,7 @@ from pipeline.cli.credentials import signing_of
 from pipeline.config.loading import load
 from pipeline.errors import SettingsError
 from pipeline.hub.auth.grants import EVERY, Grant
-from pipeline.hub.auth.token_endpoint import EXPIRES, Wish, checked, narrowed
+from pipeline.hub.auth.token_endpoint import EXPIRES, IssueRequest, checked, narrowed
 
 
 async def token(
@@ -51,7 +51,7 @@ async def token(
         )
     scopes = frozenset(",".join(scope or ["subscribe"]).split(","))
     wish = checked(
-        Wish(
+        IssueRequest(
             scopes=scopes,
             session_id=session,
             expires=expires,

@@ -7,22 +7,22 @@ from pipeline.app.plan import Plan
 from pipeline.app.stt_clients import mint
 from pipeline.config.settings import Settings
 from pipeline.errors import InputError, SettingsError, SttBusy, SttError
-from pipeline.hub.endpoints import Inquiry
-from pipeline.hub.http_requests import Page, text_page
+from pipeline.hub.endpoints import RequestHandler
+from pipeline.hub.http_requests import HttpAnswer, text_page
 from pipeline.protocol.events import encode
-from pipeline.stt.assemblyai.token_client import Mint
+from pipeline.stt.assemblyai.token_client import TokenClient
 from pipeline.stt.assemblyai.token_request import wish_of
 
 
 @asynccontextmanager
-async def minting(settings: Settings, planned: Plan) -> AsyncGenerator[Inquiry]:
+async def minting(settings: Settings, planned: Plan) -> AsyncGenerator[RequestHandler]:
     """Give what answers with a temporary token, or says why there is none."""
     try:
         made = mint(settings, planned)
     except SettingsError as none:
         missing = text_page(501, str(none))
 
-        async def refuse(fields: Mapping[str, str]) -> Page:
+        async def refuse(fields: Mapping[str, str]) -> HttpAnswer:
             return missing
 
         yield refuse
@@ -30,13 +30,13 @@ async def minting(settings: Settings, planned: Plan) -> AsyncGenerator[Inquiry]:
 
     async with aclosing(made):
 
-        async def make(fields: Mapping[str, str]) -> Page:
+        async def make(fields: Mapping[str, str]) -> HttpAnswer:
             return await page_of(made, fields)
 
         yield make
 
 
-async def page_of(made: Mint, fields: Mapping[str, str]) -> Page:
+async def page_of(made: TokenClient, fields: Mapping[str, str]) -> HttpAnswer:
     """Return the token that ``fields`` ask for. Raises ``InputError`` for what cannot be."""
     try:
         token = await made.token(wish_of(fields))
@@ -46,7 +46,7 @@ async def page_of(made: Mint, fields: Mapping[str, str]) -> Page:
         return text_page(501, str(error))
     except SttError as error:
         return text_page(_status(error), str(error))
-    return Page(200, "application/json", encode(token))
+    return HttpAnswer(200, "application/json", encode(token))
 
 
 def _status(error: SttError) -> int:

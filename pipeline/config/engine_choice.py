@@ -9,7 +9,7 @@ from pipeline.errors import SettingsError
 Name = Literal["assemblyai", "local", "in-stream", "custom", "none"]
 
 
-class Choice(Struct, frozen=True):
+class EngineChoice(Struct, frozen=True):
     """An engine, and the words that tell a person why it is this one."""
 
     name: Name
@@ -17,7 +17,7 @@ class Choice(Struct, frozen=True):
     address: str = ""  #: where a custom engine is
 
 
-def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> Choice:
+def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> EngineChoice:
     """Return the engine of ``part`` (``stt`` or ``llm``) for the setting ``engine``.
 
     ``has_key`` says whether ``key_source`` led to a key. Raises ``SettingsError`` when
@@ -26,17 +26,17 @@ def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> Choice:
     name = key_source.partition(":")[2] or "key"
     if engine == "auto":
         if has_key:
-            return Choice("assemblyai", f"{name} is set, so assemblyai")
-        return Choice("local", f"no {name}, so local")
+            return EngineChoice("assemblyai", f"{name} is set, so assemblyai")
+        return EngineChoice("local", f"no {name}, so local")
     if engine == "assemblyai":
         if not has_key:
             raise SettingsError(
                 f"{part}: assemblyai needs a key, and {key_source or 'the empty key setting'} "
                 f"leads to none: set {name}, or use --{part} local"
             )
-        return Choice("assemblyai", "as asked")
+        return EngineChoice("assemblyai", "as asked")
     if engine == "local":
-        return Choice("local", "as asked")
+        return EngineChoice("local", "as asked")
     if engine == "in-stream":
-        return Choice("in-stream", "as asked")
-    return Choice("custom", "as asked", engine)
+        return EngineChoice("in-stream", "as asked")
+    return EngineChoice("custom", "as asked", engine)

@@ -12,7 +12,7 @@ from pipeline.embedded.recogniser import VAD_SAMPLES
 Pcm = NDArray[np.int16]
 
 
-class Intake:
+class AudioInput:
     """One stream's audio: bytes in, samples out. Blocking: resampling takes a millisecond."""
 
     def __init__(self, sample_rate: int, *, mulaw: bool) -> None:
@@ -59,7 +59,7 @@ class Intake:
         return samples[:whole]
 
 
-class Tape:
+class AudioBuffer:
     """The audio that may still be asked for, addressed by chunk."""
 
     def __init__(self) -> None:

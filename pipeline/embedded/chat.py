@@ -42,7 +42,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Ask(Struct, frozen=True):
+class ChatRequest(Struct, frozen=True):
     """A request, checked: what the engine is asked, and how the answer is to look."""
 
     body: dict[str, Any]
@@ -61,7 +61,7 @@ class Ask(Struct, frozen=True):
         said = self.body["messages"][-1]["content"]
         return tool_calls.question(self.tools, self.may_decline, said)
 
-    def settled(self, text: str) -> "Ask":
+    def settled(self, text: str) -> "ChatRequest":
         """Return what is asked once ``question`` was answered with ``text``."""
         instead = () if self.may_decline else self.tools[:1]
         tools = tool_calls.picked(text, self.tools) or instead
@@ -72,7 +72,7 @@ class Ask(Struct, frozen=True):
         return tool_calls.forced(self.body, self.tools[0]) if self.tools else self.body
 
 
-def parse(raw: bytes, model: str) -> Ask:
+def parse(raw: bytes, model: str) -> ChatRequest:
     """Check a request for this model."""
     try:
         decoded: object = msgspec.json.decode(raw)
@@ -94,7 +94,7 @@ def parse(raw: bytes, model: str) -> Ask:
         tools, may_decline = tool_calls.offered(fields)
     except ValueError as error:
         raise Refused(400, str(error)) from None
-    return Ask(body, fields.get("stream") is True, wanted, tools, may_decline)
+    return ChatRequest(body, fields.get("stream") is True, wanted, tools, may_decline)
 
 
 def _check(fields: dict[str, Any], model: str) -> None:
@@ -186,7 +186,7 @@ def _max_tokens(fields: dict[str, Any]) -> int:
 class Shape:
     """How one answer is written: as text, or as the call of a tool."""
 
-    def __init__(self, ask: Ask, request_id: str) -> None:
+    def __init__(self, ask: ChatRequest, request_id: str) -> None:
         self._tool = ask.tools[0] if ask.tools else None
         self._call_id = f"call_{request_id.replace('-', '')[:24]}"
         self._begun = False

@@ -173,7 +173,7 @@ class _Generation:
 
 
 async def _stream(
-    request: web.Request, generation: _Generation, ask: chat.Ask, shape: chat.Shape
+    request: web.Request, generation: _Generation, ask: chat.ChatRequest, shape: chat.Shape
 ) -> web.StreamResponse:
     """Nothing is sent before the first piece: until then a refusal can have its own status."""
     first = await generation.first()

@@ -35,7 +35,7 @@ class Engines(Struct, frozen=True):
     pid: int
 
 
-class Message(Struct, frozen=True):
+class EngineMessage(Struct, frozen=True):
     """A chat message."""
 
     role: Literal["system", "user", "assistant"]
@@ -47,7 +47,7 @@ class Orders(Struct, frozen=True):
 
     settings: LocalSettings
     llm_key: str = ""
-    prefill: tuple[Message, ...] = ()
+    prefill: tuple[EngineMessage, ...] = ()
 
 
 @asynccontextmanager
@@ -56,7 +56,7 @@ async def start_engines(
     on_progress: OnProgress,
     *,
     llm_key: str = "",
-    prefill: tuple[Message, ...] = (),
+    prefill: tuple[EngineMessage, ...] = (),
 ) -> AsyncGenerator[Engines]:
     """Run the engines while the context is open.
 

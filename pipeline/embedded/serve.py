@@ -11,7 +11,7 @@ from pipeline.config.settings import LocalSettings
 from pipeline.embedded import weights
 from pipeline.embedded.llama import Llama
 from pipeline.embedded.llm_server import ChatServer
-from pipeline.embedded.process import Engines, Message
+from pipeline.embedded.process import EngineMessage, Engines
 from pipeline.embedded.recogniser import Recogniser
 from pipeline.embedded.stt_server import PATH, SpeechServer
 from pipeline.embedded.turn_detection import Tuning
@@ -27,7 +27,7 @@ async def serve_local(  # noqa: PLR0913 - what the command takes, and two callba
     stt_port: int = 0,
     llm_port: int = 0,
     llm_key: str = "",
-    prefill: tuple[Message, ...] = (),
+    prefill: tuple[EngineMessage, ...] = (),
     on_progress: Callable[[str], None],
     on_ready: Callable[[Engines], None],
 ) -> None:
@@ -75,7 +75,7 @@ def _load_speech(settings: LocalSettings) -> Recogniser:
     return recogniser
 
 
-def _load_language(settings: LocalSettings, prefill: tuple[Message, ...]) -> Llama:
+def _load_language(settings: LocalSettings, prefill: tuple[EngineMessage, ...]) -> Llama:
     llama = Llama(
         weights.gguf_file(settings.gguf),
         threads=settings.threads,

@@ -17,18 +17,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from pipeline.embedded import stt_wire as wire
-from pipeline.embedded.audio_input import Intake, Pcm, Tape
+from pipeline.embedded.audio_input import AudioBuffer, AudioInput, Pcm
 from pipeline.embedded.mel import Samples
 from pipeline.embedded.recogniser import VAD_SAMPLES, Recogniser, VoiceDetector
 from pipeline.embedded.turn_detection import (
     CHUNK,
-    Began,
-    Ended,
-    Hearing,
     Job,
     Partial,
     Said,
     Tuning,
+    TurnBegan,
+    TurnDetector,
+    TurnOver,
 )
 from pipeline.errors import ServeError
 from pipeline.interfaces.stt import Word
@@ -104,10 +104,10 @@ class _Session:
     ) -> None:
         self._server, self._socket, self._asked = server, socket, asked
         self._tunable = asked.tunable
-        self._hearing = Hearing(_tuned(server.tuning, asked.tunable))
-        self._intake = Intake(asked.sample_rate, mulaw=asked.encoding == "pcm_mulaw")
+        self._hearing = TurnDetector(_tuned(server.tuning, asked.tunable))
+        self._intake = AudioInput(asked.sample_rate, mulaw=asked.encoding == "pcm_mulaw")
         self._detector = VoiceDetector()
-        self._tape = Tape()
+        self._tape = AudioBuffer()
         self._begun = anyio.current_time()
         self._received = 0
         self._short_frames = 0
@@ -240,14 +240,14 @@ class _Session:
 
     def _frame(self, said: Said) -> bytes | None:
         match said:
-            case Began(at):
+            case TurnBegan(at):
                 return wire.speech_started(at)
             case Partial(order, words, paused):
                 if not self._asked.include_partial_turns:
                     return None
                 confidence = _PAUSED_CONFIDENCE if paused else 0.0
                 return wire.turn(order, words, ended=False, confidence=confidence)
-            case Ended(order, words):
+            case TurnOver(order, words):
                 return wire.turn(order, words, ended=True, confidence=1.0)
 
     async def _send(self, frame: bytes) -> None:

@@ -55,7 +55,7 @@ class Job(Struct, frozen=True):
     voice_end: int
 
 
-class Began(Struct, frozen=True):
+class TurnBegan(Struct, frozen=True):
     """A turn's first words are known; it began ``at`` seconds."""
 
     at: float
@@ -69,14 +69,14 @@ class Partial(Struct, frozen=True):
     paused: bool = False
 
 
-class Ended(Struct, frozen=True):
+class TurnOver(Struct, frozen=True):
     """A turn is over, and reads so."""
 
     order: int
     words: tuple[Word, ...]
 
 
-Said = Began | Partial | Ended
+Said = TurnBegan | Partial | TurnOver
 
 
 class _Segment:
@@ -104,7 +104,7 @@ class _Span(Struct, frozen=True):
     empty: bool = False
 
 
-class Hearing:
+class TurnDetector:
     """Feed ``chunk``; do what ``next_job`` asks, tell ``decoded``; send what ``take`` gives."""
 
     def __init__(self, tuning: Tuning) -> None:
@@ -305,13 +305,13 @@ class Hearing:
         if said:
             self._begin(said)
             final = tuple(msgspec.structs.replace(word, final=True) for word in said)
-            self._out.append(Ended(self._order, final))
+            self._out.append(TurnOver(self._order, final))
             self._order += 1
         self._parts, self._shown = (), ()
 
     def _begin(self, words: tuple[Word, ...]) -> None:
         if not self._shown:
-            self._out.append(Began(words[0].start))
+            self._out.append(TurnBegan(words[0].start))
 
 
 def _texts(words: tuple[Word, ...]) -> list[str]:

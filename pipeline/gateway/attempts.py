@@ -8,14 +8,14 @@ import anyio
 import msgspec
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayRefused, GatewayTimeout
-from pipeline.gateway.call_log import Errand, Log, PriceOf, Recording
+from pipeline.gateway.call_log import CallInfo, CallLog, CallRecorder, PriceOf
 from pipeline.gateway.retry import (
-    Again,
-    Allowance,
     Breaker,
-    Next,
-    Policy,
-    Situation,
+    FailedAttempt,
+    Retry,
+    RetryBudget,
+    RetryPolicy,
+    UseFallback,
     after_failure,
     counts_against,
 )
@@ -71,15 +71,15 @@ def fit(targets: Sequence[Target], request: CompletionRequest) -> list[Target]:
     ]
 
 
-class Standing:
+class ProviderState:
     """What a chain knows of its models from earlier calls, and what trouble may still cost."""
 
-    def __init__(self, policy: Policy, log: Log, dice: Callable[[], float]) -> None:
+    def __init__(self, policy: RetryPolicy, log: CallLog, jitter: Callable[[], float]) -> None:
         self.policy = policy
         self.log = log
-        self.dice = dice
-        self.hedges = Allowance(policy.hedge_share)
-        self._retries: dict[str, Allowance] = {}  # per model asked for
+        self.jitter = jitter
+        self.hedges = RetryBudget(policy.hedge_share)
+        self._retries: dict[str, RetryBudget] = {}  # per model asked for
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
     def breaker(self, target: Target, model: str) -> Breaker:
@@ -89,10 +89,10 @@ class Standing:
             found = self._breakers[key] = Breaker()
         return found
 
-    def retries(self, model: str) -> Allowance:
+    def retries(self, model: str) -> RetryBudget:
         found = self._retries.get(model)
         if found is None:
-            found = self._retries[model] = Allowance(self.policy.retry_share)
+            found = self._retries[model] = RetryBudget(self.policy.retry_share)
         return found
 
 
@@ -101,14 +101,14 @@ class Attempts:
 
     def __init__(
         self,
-        standing: Standing,
+        provider_state: ProviderState,
         request: CompletionRequest,
         targets: Sequence[Target],
         *,
         speculative: bool,
         why: str = "first",
     ) -> None:
-        self._standing = standing
+        self._provider_state = provider_state
         self._request = request
         self._left = list(targets)
         self._tries = 0
@@ -118,11 +118,11 @@ class Attempts:
         self._begun: Reply | GatewayError | None = None  # the first attempt, made beforehand
         self.speculative = speculative
         self.reply: Reply | None = None
-        self.record: Recording | None = None
+        self.record: CallRecorder | None = None
 
     @property
     def breaker(self) -> Breaker:
-        return self._standing.breaker(self._left[0], self._request.model)
+        return self._provider_state.breaker(self._left[0], self._request.model)
 
     def at_once(self) -> None:
         """Make the first attempt there and then, as far as that needs no waiting."""
@@ -240,10 +240,10 @@ class Attempts:
         self.record.saw(pieces, anyio.current_time)
         return self.record.priced(pieces)
 
-    def _recording(self, request: CompletionRequest, target: Target, now: float) -> Recording:
+    def _recording(self, request: CompletionRequest, target: Target, now: float) -> CallRecorder:
         self._made += 1
-        return Recording(
-            Errand(
+        return CallRecorder(
+            CallInfo(
                 request=request,
                 host=target.name,
                 speculative=self.speculative,
@@ -253,7 +253,7 @@ class Attempts:
                 sent_at=datetime.now(UTC).timestamp(),
                 price=target.price,
             ),
-            self._standing.log,
+            self._provider_state.log,
         )
 
     async def _after(self, failure: GatewayError) -> None:
@@ -268,25 +268,25 @@ class Attempts:
             return  # it had given way as a guess, and was adopted since: ask again, as any other
         again = self._was_asked and not self._left[0].once
         step = after_failure(
-            self._standing.policy,
+            self._provider_state.policy,
             failure,
-            Situation(
-                tries=self._tries if again else self._standing.policy.attempts,
+            FailedAttempt(
+                tries=self._tries if again else self._provider_state.policy.attempts,
                 has_next=self._has_next(),
                 remaining=anyio.current_effective_deadline() - now,
-                dice=self._standing.dice(),
+                jitter=self._provider_state.jitter(),
             ),
         )
         await self._carry_out(step, failure)
 
     async def _carry_out(self, step: object, failure: GatewayError) -> None:
-        allowance = self._standing.retries(self._request.model)
-        if isinstance(step, Again) and not allowance.spend():
-            step = Next() if self._has_next() else None
-        if isinstance(step, Again):
+        allowance = self._provider_state.retries(self._request.model)
+        if isinstance(step, Retry) and not allowance.spend():
+            step = UseFallback() if self._has_next() else None
+        if isinstance(step, Retry):
             self._why = "retry"
             await anyio.sleep(step.wait)
-        elif isinstance(step, Next):
+        elif isinstance(step, UseFallback):
             self._why = "fallback"
             self._left.pop(0)
             self._tries = 0
@@ -296,7 +296,7 @@ class Attempts:
     def _patience(self) -> float | None:
         """How long this attempt may take to say something; for ever, if it is the last."""
         target = self._left[0]
-        seconds = self._standing.policy.first_token
+        seconds = self._provider_state.policy.first_token
         if target.first_token is not None:
             seconds = target.first_token
         return seconds if seconds and self._has_next() else None

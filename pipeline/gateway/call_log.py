@@ -27,7 +27,7 @@ Sink = Callable[[CallRecord], object]
 PriceOf = Callable[[CompletionRequest, str | None], Prices | None]
 
 
-class Log(Struct, frozen=True):
+class CallLog(Struct, frozen=True):
     """Where records go, and whether they hold what was said."""
 
     sinks: tuple[Sink, ...] = ()
@@ -35,7 +35,7 @@ class Log(Struct, frozen=True):
     trace: Trace | None = None  #: follows each call
 
 
-class Errand(Struct, frozen=True, kw_only=True):
+class CallInfo(Struct, frozen=True, kw_only=True):
     """One call before it is made."""
 
     request: CompletionRequest
@@ -48,10 +48,10 @@ class Errand(Struct, frozen=True, kw_only=True):
     price: PriceOf | None = None
 
 
-class Recording:
+class CallRecorder:
     """Collects one call while it runs; ``end`` hands it to the log, once."""
 
-    def __init__(self, errand: Errand, log: Log) -> None:
+    def __init__(self, errand: CallInfo, log: CallLog) -> None:
         self._errand = errand
         self._log = log
         self._trace = log.trace(errand.request, errand.host) if log.trace else None

@@ -14,7 +14,7 @@ _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\\x00-\x1f]|\\.)*")')
 _text = msgspec.json.Decoder(str).decode
 
 
-class Alike:
+class ChunkTemplate:
     """Knows the bytes around the text of the last chunk that was read whole."""
 
     __slots__ = ("_head", "_lessons", "_tail")

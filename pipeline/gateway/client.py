@@ -12,11 +12,11 @@ from pipeline.errors import GatewayError, GatewayLost, SettingsError
 from pipeline.gateway import error_responses, wire
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.catalog import parse as parse_catalog
-from pipeline.gateway.http.httpx_exchange import ForeignAnswer
+from pipeline.gateway.http.httpx_exchange import HttpxExchange
 from pipeline.gateway.http.transport import WarmTransport, origin_of, serialised
 from pipeline.gateway.model_quirks import adapted
-from pipeline.gateway.reply import Answer, GatewayReply, decoded, refusal_body
-from pipeline.gateway.slot_queue import Places
+from pipeline.gateway.reply import GatewayReply, HttpExchange, decoded, refusal_body
+from pipeline.gateway.slot_queue import SlotQueue
 from pipeline.gateway.slots import Slots, Ticket
 from pipeline.gateway.stream import MAX_BODY, ReplyReader
 from pipeline.interfaces.llm import CompletionRequest
@@ -50,7 +50,7 @@ class GatewayClient:
         self.stall_timeout = settings.stall_timeout  #: seconds
         self.transport = transport or WarmTransport(connect_timeout=settings.connect_timeout)
         self.slots = Slots(settings.connections)
-        self.places = Places(self.slots)
+        self.places = SlotQueue(self.slots)
         self._key = key.strip()
         self.headers = _headers(self.url, self._key)
         self._head = serialised(httpx.Request("POST", self.url, headers=self.headers))
@@ -114,11 +114,11 @@ class GatewayClient:
     async def _get(self, path: str) -> bytes:
         url = self.url.copy_with(path=self.url.path.removesuffix("/chat/completions") + path)
         message = httpx.Request("GET", url, headers=self.headers)
-        answer: Answer
+        answer: HttpExchange
         if isinstance(self.transport, WarmTransport):
             answer = await self.transport.send(serialised(message), self._origin)
         else:
-            answer = ForeignAnswer(self.transport, message)
+            answer = HttpxExchange(self.transport, message)
         try:
             await answer.head()
             if answer.status != 200:
@@ -134,7 +134,7 @@ class GatewayClient:
             answer.close(is_over=False)
             await answer.aclose()
 
-    async def send(self, request: CompletionRequest) -> Answer:
+    async def send(self, request: CompletionRequest) -> HttpExchange:
         """Write ``request``; raises a GatewayError."""
         body = self._encoded(request)
         self._expected = max(0, self._expected - 1)
@@ -142,9 +142,9 @@ class GatewayClient:
             return await self.transport.send(self._whole(request, body), self._origin)
         headers = {**self.headers, **request.headers}
         message = httpx.Request("POST", self.url, headers=headers, content=body)
-        return ForeignAnswer(self.transport, message)
+        return HttpxExchange(self.transport, message)
 
-    def send_now(self, request: CompletionRequest) -> Answer | None:
+    def send_now(self, request: CompletionRequest) -> HttpExchange | None:
         """Write ``request`` if a connection is ready; raises a GatewayError."""
         if not isinstance(self.transport, WarmTransport):
             return None

@@ -10,44 +10,46 @@ from types import TracebackType
 import anyio
 
 from pipeline.errors import GatewayError
-from pipeline.gateway.attempts import Attempts, Standing, Target, fit
-from pipeline.gateway.call_log import Log
-from pipeline.gateway.retry import Policy, counts_against
+from pipeline.gateway.attempts import Attempts, ProviderState, Target, fit
+from pipeline.gateway.call_log import CallLog
+from pipeline.gateway.retry import RetryPolicy, counts_against
 from pipeline.interfaces.llm import CompletionRequest, Finished, Piece
 
 
-class Chain:
+class FallbackGateway:
     """Asks the first target, and the others when it fails. Satisfies ``interfaces.llm.Gateway``."""
 
     def __init__(
         self,
         targets: Sequence[Target],
-        policy: Policy | None = None,
+        policy: RetryPolicy | None = None,
         *,
-        log: Log | None = None,
-        dice: Callable[[], float] = random.random,
+        log: CallLog | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.targets = tuple(targets)
-        self.standing = Standing(policy or Policy(), log or Log(), dice)
+        self.provider_state = ProviderState(policy or RetryPolicy(), log or CallLog(), jitter)
 
     @property
-    def policy(self) -> Policy:
-        return self.standing.policy
+    def policy(self) -> RetryPolicy:
+        return self.provider_state.policy
 
-    def open(self, request: CompletionRequest, *, speculative: bool = False) -> "ChainReply":
-        return ChainReply(self, request, speculative=speculative)
+    def open(self, request: CompletionRequest, *, speculative: bool = False) -> "FallbackReply":
+        return FallbackReply(self, request, speculative=speculative)
 
     async def warm(self) -> None:
         await self.targets[0].gateway.warm()
 
 
-class ChainReply:
+class FallbackReply:
     """The reply of whoever answered. Once it has begun, nobody else is asked."""
 
-    def __init__(self, chain: Chain, request: CompletionRequest, *, speculative: bool) -> None:
+    def __init__(
+        self, chain: FallbackGateway, request: CompletionRequest, *, speculative: bool
+    ) -> None:
         self._chain = chain
         self._request = request
-        self._lane = Attempts(chain.standing, request, chain.targets, speculative=speculative)
+        self._lane = Attempts(chain.provider_state, request, chain.targets, speculative=speculative)
         self._beside: Attempts | None = None  # asked because the first one is late
         self._began = False
         self._earned = False
@@ -67,10 +69,10 @@ class ChainReply:
     def _earn(self) -> None:
         if not self._earned:
             self._earned = True
-            self._chain.standing.retries(self._request.model).earn()
-            self._chain.standing.hedges.earn()
+            self._chain.provider_state.retries(self._request.model).earn()
+            self._chain.provider_state.hedges.earn()
 
-    async def __aenter__(self) -> "ChainReply":
+    async def __aenter__(self) -> "FallbackReply":
         self._earn()
         await self._lane.begin()
         return self
@@ -126,9 +128,13 @@ class ChainReply:
             with anyio.move_on_after(policy.hedge_after):
                 await race.settled.wait()
             others = [] if race.settled.is_set() else fit(targets[1:], self._request)
-            if others and self._chain.standing.hedges.spend():
+            if others and self._chain.provider_state.hedges.spend():
                 self._beside = Attempts(
-                    self._chain.standing, self._request, others, speculative=False, why="hedge"
+                    self._chain.provider_state,
+                    self._request,
+                    others,
+                    speculative=False,
+                    why="hedge",
                 )
                 race.running += 1
                 tasks.start_soon(race.run, self._beside, tasks.cancel_scope)

@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from pipeline.errors import GatewayTimeout
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log, PriceOf
-from pipeline.gateway.fallback import Chain, ChainReply
-from pipeline.gateway.in_stream_health import Misses
-from pipeline.gateway.retry import Policy
+from pipeline.gateway.call_log import CallLog, PriceOf
+from pipeline.gateway.fallback import FallbackGateway, FallbackReply
+from pipeline.gateway.in_stream_health import InStreamHealth
+from pipeline.gateway.retry import RetryPolicy
 from pipeline.gateway.stream import ReplyReader
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Piece
 
@@ -25,17 +25,17 @@ MOST_SLOTS = 64  #: turns whose answers are kept for somebody to ask for
 Tell = Callable[[str], None]
 
 
-class Means(Struct, frozen=True):
+class InStreamConfig(Struct, frozen=True):
     """What the sessions of a process share."""
 
     others: Sequence[Target]  #: asked in order where no answer comes
-    policy: Policy
-    log: Log
+    policy: RetryPolicy
+    log: CallLog
     patience: float  #: seconds to wait for an answer, from the end of its turn
     price: PriceOf | None = None
 
 
-class Slot:
+class ReplySlot:
     """Where the answer to one turn will be."""
 
     def __init__(self) -> None:
@@ -48,22 +48,24 @@ class Slot:
         self.settled.set()
 
 
-class InStream:
+class InStreamGateway:
     """The answers of one session, and whom to ask without one. Satisfies ``llm.Gateway``.
 
     ``expect`` a turn when it has ended and before it is asked about; ``answer`` and ``lose`` say
     what came of it. ``tell`` is given what a person should know.
     """
 
-    def __init__(self, means: Means, tell: Tell) -> None:
+    def __init__(self, means: InStreamConfig, tell: Tell) -> None:
         own = Target(_Slots(self), HOST, first_token=0.0, price=means.price, once=True)
-        self._chain = Chain([own, *means.others], means.policy, log=means.log)
+        self._chain = FallbackGateway([own, *means.others], means.policy, log=means.log)
         #: whom to ask at once where no answer is due
-        self._behind = Chain(means.others, means.policy, log=means.log) if means.others else None
-        self._watch = Misses(means.patience)
+        self._behind = (
+            FallbackGateway(means.others, means.policy, log=means.log) if means.others else None
+        )
+        self._watch = InStreamHealth(means.patience)
         self._patience = means.patience
         self._tell = tell
-        self._slots: dict[int, Slot] = {}
+        self._slots: dict[int, ReplySlot] = {}
         self._missed: deque[int] = deque(maxlen=MOST_SLOTS)
 
     def __repr__(self) -> str:
@@ -74,7 +76,7 @@ class InStream:
         """Answers have stopped coming, or never came, and somebody else is asked at once."""
         return self._watch.state == "silent" and self._behind is not None
 
-    def open(self, request: CompletionRequest, *, speculative: bool = False) -> ChainReply:
+    def open(self, request: CompletionRequest, *, speculative: bool = False) -> FallbackReply:
         if self._behind is not None and self.slot_of(request) is None:
             return self._behind.open(request, speculative=speculative)
         return self._chain.open(request, speculative=speculative)
@@ -88,7 +90,7 @@ class InStream:
     def expect(self, turn: int) -> None:
         """A spoken turn has ended, so that its answer is on the way."""
         if not self.silent:
-            self._slots.setdefault(turn, Slot())
+            self._slots.setdefault(turn, ReplySlot())
             self._forget()
 
     def answer(self, turn: int, body: bytes) -> None:
@@ -96,7 +98,7 @@ class InStream:
         late = self.silent or turn in self._missed
         self._say(self._watch.came(turn, late=late))
         if not late:
-            self._slots.setdefault(turn, Slot()).settle(body)
+            self._slots.setdefault(turn, ReplySlot()).settle(body)
             self._forget()
 
     def lose(self, why: str) -> None:
@@ -107,11 +109,11 @@ class InStream:
 
     # --- what a reply asks -------------------------------------------------------------------
 
-    def slot_of(self, request: CompletionRequest) -> Slot | None:
+    def slot_of(self, request: CompletionRequest) -> ReplySlot | None:
         """Return the slot of the turn that ``request`` is about, if an answer is still due."""
         return self._slots.get(request.turns[-1]) if request.turns else None
 
-    async def wait(self, turn: int, slot: Slot) -> bytes:
+    async def wait(self, turn: int, slot: ReplySlot) -> bytes:
         """Return the answer; raises GatewayTimeout when none comes."""
         with anyio.move_on_after(self._patience):
             await slot.settled.wait()
@@ -138,7 +140,7 @@ class InStream:
 class _Slots:
     """The session's slots as a gateway."""
 
-    def __init__(self, answers: InStream) -> None:
+    def __init__(self, answers: InStreamGateway) -> None:
         self._answers = answers
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> "_SlotReply":
@@ -154,7 +156,7 @@ class _SlotReply:
     sent = True  # the service has the turn: it made it
     streams = False
 
-    def __init__(self, answers: InStream, request: CompletionRequest) -> None:
+    def __init__(self, answers: InStreamGateway, request: CompletionRequest) -> None:
         self._answers = answers
         self._slot = answers.slot_of(request)
         self._turn = request.turns[-1] if request.turns else 0

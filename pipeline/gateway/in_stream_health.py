@@ -21,7 +21,7 @@ MOST_MISSES = 3  #: turns in a row
 State = Literal["hoping", "coming", "silent"]
 
 
-class Misses:
+class InStreamHealth:
     """Follows one session's turns; its methods return what is to be said, if anything is."""
 
     def __init__(self, patience: float) -> None:

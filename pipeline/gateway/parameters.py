@@ -40,17 +40,17 @@ class Tool(_Part):
     function: Function
 
 
-class Chosen(_Part):
+class ForcedFunction(_Part):
     """The name in a forced tool choice."""
 
     name: Name
 
 
-class Choice(_Part):
+class ForcedToolChoice(_Part):
     """A tool choice that forces one tool."""
 
     type: Literal["function"]
-    function: Chosen
+    function: ForcedFunction
 
 
 class JsonSchema(_Part):
@@ -117,7 +117,7 @@ RULES: Mapping[str, Any] = {
     "presence_penalty": Annotated[float, Meta(ge=-2, le=2)],
     "seed": int,
     "tools": list[Tool],
-    "tool_choice": Literal["none", "auto", "required"] | Choice,
+    "tool_choice": Literal["none", "auto", "required"] | ForcedToolChoice,
     "response_format": ResponseFormat,
     "fallbacks": Annotated[list[Fallback], Meta(min_length=1)],
     "fallback_config": FallbackConfig,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from pipeline.runtime.json_values import sayable
+from pipeline.runtime.json_values import encodable
 
 WHITESPACE = " \t\r\n"
 MAX_DEPTH = 64
@@ -130,7 +130,7 @@ class PartialJson:
             self._token.append(char)
             return
         try:
-            self._put(sayable(_literal("".join(self._token))))
+            self._put(encodable(_literal("".join(self._token))))
         except msgspec.DecodeError:
             self.frozen = True
             return

@@ -10,7 +10,7 @@ import anyio.lowlevel
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
 from pipeline.gateway import error_responses
-from pipeline.gateway.slot_queue import Places
+from pipeline.gateway.slot_queue import SlotQueue
 from pipeline.gateway.slots import Ticket
 from pipeline.gateway.stream import ReplyReader
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Finished, Piece
@@ -21,7 +21,7 @@ REFUSAL_PATIENCE = 1.0
 LAST_WORDS = 2.0
 
 
-class Answer(Protocol):
+class HttpExchange(Protocol):
     """A request on its way and what comes back; ``transport.Exchange`` is one."""
 
     @property
@@ -37,7 +37,7 @@ class Answer(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Server(Protocol):
+class LlmServer(Protocol):
     """Who is called; ``client.GatewayClient`` is one."""
 
     @property
@@ -53,9 +53,9 @@ class Server(Protocol):
         ...
 
     @property
-    def places(self) -> Places: ...
-    async def send(self, request: CompletionRequest) -> Answer: ...
-    def send_now(self, request: CompletionRequest) -> Answer | None: ...
+    def places(self) -> SlotQueue: ...
+    async def send(self, request: CompletionRequest) -> HttpExchange: ...
+    def send_now(self, request: CompletionRequest) -> HttpExchange | None: ...
     def reader(self, headers: Mapping[str, str]) -> ReplyReader: ...
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
 
@@ -63,11 +63,11 @@ class Server(Protocol):
 class GatewayReply:
     """One reply, received while it is entered. Leaving it early drops its connection."""
 
-    def __init__(self, server: Server, request: CompletionRequest, ticket: Ticket) -> None:
+    def __init__(self, server: LlmServer, request: CompletionRequest, ticket: Ticket) -> None:
         self._server = server
         self._request = request
         self._ticket = ticket
-        self._answer: Answer | None = None
+        self._answer: HttpExchange | None = None
         self._reader: ReplyReader | None = None
         self._quiet = 0.0  # seconds waited in receive since the last content
         self._is_over = False
@@ -138,7 +138,7 @@ class GatewayReply:
                 raise gave_way() from None
             raise
 
-    async def _accept(self, answer: Answer) -> Accepted:
+    async def _accept(self, answer: HttpExchange) -> Accepted:
         await answer.head()
         headers = decoded(answer.headers)
         if not 200 <= answer.status < 300:
@@ -155,7 +155,7 @@ class GatewayReply:
             host=self._server.place,
         )
 
-    async def _more(self, answer: Answer, reader: ReplyReader) -> Sequence[Piece]:
+    async def _more(self, answer: HttpExchange, reader: ReplyReader) -> Sequence[Piece]:
         if reader.failure is not None:  # it came along with the last pieces
             raise reader.failure
         loop = asyncio.get_running_loop()
@@ -227,7 +227,7 @@ def gave_way() -> GatewayBusy:
     return GatewayBusy("a speculative request gave its connection to a committed one")
 
 
-async def refusal_body(answer: Answer) -> bytes:
+async def refusal_body(answer: HttpExchange) -> bytes:
     """Return the body of a refusal, as much of it as comes in time."""
     body = b""
     with anyio.move_on_after(REFUSAL_PATIENCE):

@@ -11,7 +11,7 @@ from msgspec import Struct
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """What may be spent on a call that fails."""
 
     attempts: int = 2  #: of one model
@@ -27,14 +27,14 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Again:
+class Retry:
     """Ask the same model once more, after ``wait`` seconds."""
 
     wait: float
 
 
 @dataclass(frozen=True)
-class Next:
+class UseFallback:
     """Ask the next one of the chain."""
 
 
@@ -43,34 +43,34 @@ class GiveUp:
     """The failure is the answer."""
 
 
-Step = Again | Next | GiveUp
+Step = Retry | UseFallback | GiveUp
 
 
-class Situation(Struct, frozen=True, kw_only=True):
+class FailedAttempt(Struct, frozen=True, kw_only=True):
     """Where a failed call stands."""
 
     tries: int  #: of this model
     has_next: bool  #: somebody else could be asked
     remaining: float  #: seconds until the caller loses patience
-    dice: float  #: between 0 and 1, so that many callers do not come back at once
+    jitter: float  #: between 0 and 1, so that many callers do not come back at once
 
 
-def after_failure(policy: Policy, failure: GatewayError, at: Situation) -> Step:
+def after_failure(policy: RetryPolicy, failure: GatewayError, at: FailedAttempt) -> Step:
     """Decide what follows a failure. The retry budget is asked afterwards."""
     if not is_passing(failure):
         return GiveUp()
-    otherwise = Next() if at.has_next else GiveUp()
+    otherwise = UseFallback() if at.has_next else GiveUp()
     if at.tries >= policy.attempts or failure.retryable is False:
         return otherwise
     if isinstance(failure, GatewayTimeout):
         return otherwise  # one that was too late once will be late again
-    wait = at.dice * min(policy.longest_backoff, policy.backoff * 2 ** (at.tries - 1))
+    wait = at.jitter * min(policy.longest_backoff, policy.backoff * 2 ** (at.tries - 1))
     asked = failure.retry_after if isinstance(failure, GatewayBusy) else None
     if asked is not None:
         if asked > policy.longest_wait:
             return otherwise
         wait = max(asked, 0.0)
-    return Again(wait) if wait < at.remaining else otherwise
+    return Retry(wait) if wait < at.remaining else otherwise
 
 
 def is_passing(failure: GatewayError) -> bool:
@@ -83,7 +83,7 @@ def is_passing(failure: GatewayError) -> bool:
 
 
 @dataclass
-class Allowance:
+class RetryBudget:
     """Lets a share of the requests through, so that trouble cannot multiply itself.
 
     Each request earns ``share``; each retry costs 1. ``most`` bounds what is saved up.

@@ -7,8 +7,8 @@ import msgspec
 
 from pipeline.errors import GatewayError, GatewayLost
 from pipeline.gateway import error_responses, wire
-from pipeline.gateway.chunk_template import Alike
-from pipeline.gateway.wire import Call, Choice, Chunk
+from pipeline.gateway.chunk_template import ChunkTemplate
+from pipeline.gateway.wire import Chunk, ChunkChoice, ToolCallChunk
 from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta
 
 MAX_EVENT = 1024 * 1024  #: bytes of one event of a stream
@@ -105,11 +105,11 @@ class ReplyReader:
     def __init__(self, host: str, headers: Mapping[str, str], key: str = "") -> None:
         self._host, self._headers, self._key = host, headers, key
         self._events: EventStream | None = None
-        self._alike = Alike()
+        self._alike = ChunkTemplate()
         self._body: list[bytes] = []  # of an answer in one piece
         self._size = 0  # bytes so far
         self._calls = _Calls()
-        self._counts: wire.Counts | None = None
+        self._counts: wire.UsageCounts | None = None
         self._model: str | None = None
         self._id: str | None = error_responses.request_id_of(headers)
         self._chunk_id: str | None = None
@@ -255,7 +255,7 @@ class ReplyReader:
             pieces += self._choice(choice, place, chunk.id or "")
         return pieces
 
-    def _choice(self, choice: Choice, place: int, chunk_id: str) -> list[Piece]:
+    def _choice(self, choice: ChunkChoice, place: int, chunk_id: str) -> list[Piece]:
         self.reason = choice.finish_reason or self.reason
         number = place if choice.index is None else choice.index
         pieces: list[Piece] = []
@@ -293,7 +293,7 @@ class _Calls:
         self._numbers: dict[tuple[int, int], int] = {}
         self._ids: list[str] = []
 
-    def delta(self, call: Call, choice: int, nth: int, chunk_id: str) -> ToolCallDelta:
+    def delta(self, call: ToolCallChunk, choice: int, nth: int, chunk_id: str) -> ToolCallDelta:
         key = (choice, call.index if call.index is not None else self._guess(call, choice, nth))
         number = self._numbers.get(key)
         # Some servers give every call the index 0: another id and a name begin another call.
@@ -312,7 +312,7 @@ class _Calls:
             arguments=call.arguments,
         )
 
-    def _guess(self, call: Call, choice: int, nth: int) -> int:
+    def _guess(self, call: ToolCallChunk, choice: int, nth: int) -> int:
         """A call without an index: a named one is new, a nameless one goes on with the last."""
         known = [index for held, index in self._numbers if held == choice]
         if call.name is None and known:

@@ -15,7 +15,7 @@ from pipeline.errors import SettingsError
 from pipeline.gateway.partial_json import MAX_TEXT, PartialJson, overlaid
 from pipeline.gateway.strict_schema import closed
 from pipeline.interfaces.llm import CompletionRequest, JsonMode, JsonReader, Message, Verdict
-from pipeline.runtime.json_values import sayable
+from pipeline.runtime.json_values import encodable
 
 TOOL = "answer"  #: the tool that a model without response_format is made to call
 
@@ -117,7 +117,7 @@ class Structured:
     def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
         """The value as written; else the first one inside the text; else the text repaired."""
         with suppress(ValueError, RecursionError):
-            yield sayable(msgspec.json.decode(text)), False
+            yield encodable(msgspec.json.decode(text)), False
         reader = self.reader()
         reader.feed(text)
         if reader.done:
@@ -126,7 +126,7 @@ class Structured:
         if start < 0:
             return
         try:
-            repaired = sayable(json_repair.loads(text[start:]))
+            repaired = encodable(json_repair.loads(text[start:]))
         except (ValueError, RecursionError):
             return
         yield repaired, True

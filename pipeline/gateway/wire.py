@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from pipeline.errors import GatewayRefused
 from pipeline.interfaces.llm import CompletionRequest, Usage
-from pipeline.runtime.json_values import sayable
+from pipeline.runtime.json_values import encodable
 
 #: what ``CompletionRequest`` has fields for, so ``extra`` may not say it again
 RESERVED = ("model", "messages", "stream")
@@ -50,7 +50,7 @@ class Function(Struct):
     id: str | None = None  #: seen on Claude streams, AssemblyAI CLI, 2026-06
 
 
-class Call(Struct):
+class ToolCallChunk(Struct):
     """One tool call, whole or a fragment of one."""
 
     index: int | None = None
@@ -84,22 +84,24 @@ class Call(Struct):
         return not (self.call_id or self.name or self.arguments)
 
 
-class Said(Struct):
+class ChunkMessage(Struct):
     """A ``delta`` or a ``message``."""
 
     content: str | None = None
     refusal: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[ToolCallChunk] | None = None
 
 
-class Choice(Struct):
+class ChunkChoice(Struct):
     """One of the choices; there is one, but tool calls may be spread over several."""
 
     index: int | None = None
-    delta: Said | None = None
-    message: Said | None = None
+    delta: ChunkMessage | None = None
+    message: ChunkMessage | None = None
     finish_reason: str | None = None
-    tool_calls: list[Call] | None = None  #: AssemblyAI API spec, 2026-03; later in the message
+    tool_calls: list[ToolCallChunk] | None = (
+        None  #: AssemblyAI API spec, 2026-03; later in the message
+    )
 
     @property
     def text(self) -> str:
@@ -107,7 +109,7 @@ class Choice(Struct):
         return (said.content or said.refusal or "") if said else ""
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[ToolCallChunk]:
         said = self.delta or self.message
         found = (said.tool_calls if said else None) or self.tool_calls
         if not found:
@@ -115,21 +117,21 @@ class Choice(Struct):
         return [call for call in found if not call.is_blank]
 
 
-class Details(Struct):
+class UsageDetails(Struct):
     """The part of the counts that we use."""
 
     cached_tokens: int | None = None
 
 
-class Counts(Struct):
+class UsageCounts(Struct):
     """Token counts, under either of the two namings."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
-    prompt_tokens_details: Details | None = None
-    input_tokens_details: Details | None = None
+    prompt_tokens_details: UsageDetails | None = None
+    input_tokens_details: UsageDetails | None = None
 
     def usage(self) -> Usage:
         details = self.prompt_tokens_details or self.input_tokens_details
@@ -146,8 +148,8 @@ class Chunk(Struct):
     id: str | None = None
     request_id: str | None = None
     model: str | None = None
-    choices: list[Choice] | None = None
-    usage: Counts | None = None
+    choices: list[ChunkChoice] | None = None
+    usage: UsageCounts | None = None
     error: Raw = Raw()
     message: str | None = None  #: of an error in the gateway's newer shape
     code: int | str | None = None
@@ -188,7 +190,7 @@ def _first(*numbers: int | None) -> int:
 
 
 def _lenient_json(payload: bytes) -> Any:
-    return sayable(json.loads(payload.decode("utf-8", "replace"), strict=False))
+    return encodable(json.loads(payload.decode("utf-8", "replace"), strict=False))
 
 
 def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:
@@ -206,8 +208,8 @@ def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:
     )
 
 
-def _lenient_choice(found: Mapping[str, Any]) -> Choice:
-    return Choice(
+def _lenient_choice(found: Mapping[str, Any]) -> ChunkChoice:
+    return ChunkChoice(
         index=_number(found.get("index")),
         delta=_lenient_said(found.get("delta")),
         message=_lenient_said(found.get("message")),
@@ -216,22 +218,22 @@ def _lenient_choice(found: Mapping[str, Any]) -> Choice:
     )
 
 
-def _lenient_said(found: Any) -> Said | None:
+def _lenient_said(found: Any) -> ChunkMessage | None:
     if isinstance(found, str):
-        return Said(content=found)
+        return ChunkMessage(content=found)
     if not isinstance(found, dict):
         return None
     fields = cast("dict[str, Any]", found)
-    return Said(
+    return ChunkMessage(
         content=_content(fields.get("content")),
         refusal=_text(fields.get("refusal")),
         tool_calls=[_lenient_call(call) for call in _objects(fields.get("tool_calls"))],
     )
 
 
-def _lenient_call(found: Mapping[str, Any]) -> Call:
+def _lenient_call(found: Mapping[str, Any]) -> ToolCallChunk:
     function = next(_objects([found.get("function")]), None)
-    return Call(
+    return ToolCallChunk(
         index=_number(found.get("index")),
         id=_text(found.get("id")),
         function=None
@@ -244,16 +246,16 @@ def _lenient_call(found: Mapping[str, Any]) -> Call:
     )
 
 
-def _lenient_counts(found: Any) -> Counts | None:
+def _lenient_counts(found: Any) -> UsageCounts | None:
     if not isinstance(found, dict):
         return None
     fields = cast("dict[str, Any]", found)
 
-    def details(name: str) -> Details | None:
+    def details(name: str) -> UsageDetails | None:
         inner = next(_objects([fields.get(name)]), None)
-        return Details(_number(inner.get("cached_tokens"))) if inner else None
+        return UsageDetails(_number(inner.get("cached_tokens"))) if inner else None
 
-    return Counts(
+    return UsageCounts(
         prompt_tokens=_number(fields.get("prompt_tokens")),
         completion_tokens=_number(fields.get("completion_tokens")),
         input_tokens=_number(fields.get("input_tokens")),

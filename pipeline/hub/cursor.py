@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.hub.frames import covering
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.events import (
     Frame,
     Heartbeat,
@@ -36,7 +36,7 @@ class Filter:
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         if len(globs) > 32 or any(len(glob) > 64 for glob in globs):
-            raise Goodbye(
+            raise Disconnect(
                 "events: at most 32 patterns of 64 characters", code=CloseCode.BAD_REQUEST
             )
         self.globs = tuple(globs)
@@ -123,7 +123,7 @@ def _without_replaced(frames: Sequence[Frame]) -> list[Frame]:
 # --- one subscription's place ----------------------------------------------------------------
 
 
-class Log(Protocol):
+class EventLog(Protocol):
     """What is needed of a session's log; ``journal.log.SessionLog`` satisfies it."""
 
     session_id: str
@@ -145,7 +145,7 @@ class Log(Protocol):
     def state(self) -> SessionState: ...
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class CursorLimits(Struct, frozen=True, kw_only=True):
     """How far a subscriber may fall behind before it gets the state instead of the events."""
 
     events: int = 1000
@@ -157,7 +157,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     batch_size: int = 1 << 16  #: bytes of JSON written at a time
 
 
-LIMITS = Limits()
+LIMITS = CursorLimits()
 
 
 class Cursor:
@@ -165,7 +165,7 @@ class Cursor:
 
     Begins with an exact replay up to the head of that moment, then is live. Once live and
     behind, ``take`` merges; past a limit it gives the state; past that again and again it
-    raises ``Goodbye``. A replay that takes so long that the head has run away goes on, as long
+    raises ``Disconnect``. A replay that takes so long that the head has run away goes on, as long
     as what is left of it shrinks.
     """
 
@@ -174,12 +174,12 @@ class Cursor:
 
     def __init__(
         self,
-        log: Log,
+        log: EventLog,
         *,
         after_seq: int | None = None,
         epoch: int | None = None,
         wants: Filter | None = None,
-        limits: Limits = LIMITS,
+        limits: CursorLimits = LIMITS,
     ) -> None:
         head = log.visible
         self._log = log
@@ -237,7 +237,7 @@ class Cursor:
     def take(self, now: float) -> list[bytes]:
         """Return the JSON texts to send now, and count them as sent; more while ``behind``.
 
-        Raises ``Goodbye`` when the subscriber is to be closed as too slow.
+        Raises ``Disconnect`` when the subscriber is to be closed as too slow.
         """
         reason = self._reason_to_resync(now)
         if reason is not None:
@@ -305,7 +305,7 @@ class Cursor:
         while times and now - times[0] > self._limits.window:
             times.popleft()
         if len(times) >= self._limits.resyncs:
-            raise Goodbye(
+            raise Disconnect(
                 f"too slow: behind again after {len(times)} resyncs in {self._limits.window:g} s",
                 code=CloseCode.SLOW,
             )

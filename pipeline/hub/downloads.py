@@ -9,8 +9,8 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from pipeline.hub.service import Download
-from pipeline.hub.socket import Connection
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.hub.socket import WatchedConnection
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 AT_ONCE = 8  #: downloads; each has a thread
 STALL = 10.0  #: seconds in which a reader takes nothing, then it is cut
@@ -26,15 +26,15 @@ class Downloads:
         self._threads = anyio.CapacityLimiter(AT_ONCE)
         self._under_way = 0
 
-    async def begin(self, connection: Connection, file: Download) -> None:
+    async def begin(self, connection: WatchedConnection, file: Download) -> None:
         """Answer with ``file``, and return once the connection is not the server's any more.
 
         ``websockets`` gives a plain answer a few seconds, and holds all of it in memory; so the
         socket is taken from it, which works as long as we speak no TLS by ourselves. Raises
-        ``Goodbye`` when there are too many.
+        ``Disconnect`` when there are too many.
         """
         if self._under_way >= AT_ONCE:
-            raise Goodbye(
+            raise Disconnect(
                 f"{self._under_way} downloads are under way: try later", code=CloseCode.LATER
             )
         lent = connection.transport.get_extra_info("socket")

@@ -8,9 +8,9 @@ from weakref import WeakMethod
 import anyio
 import anyio.lowlevel
 
-from pipeline.hub.cursor import LIMITS, Cursor, Filter, Limits, Log
+from pipeline.hub.cursor import LIMITS, Cursor, CursorLimits, EventLog, Filter
 from pipeline.hub.frames import covering, text_frame
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.events import Frame
 
 DIRECT = 32  #: so many caught-up subscribers are written to at once; more, once per loop turn
@@ -24,11 +24,11 @@ class Sink(Protocol):
         ...
 
     async def ready(self) -> None:
-        """Return once ``write`` will take more. Raises ``Goodbye`` when it never will."""
+        """Return once ``write`` will take more. Raises ``Disconnect`` when it never will."""
         ...
 
 
-class LiveLog(Log, Protocol):
+class LiveLog(EventLog, Protocol):
     """A log that says what becomes visible."""
 
     def listen(self, show: Callable[[Frame], object]) -> None: ...
@@ -60,7 +60,9 @@ class Topic:
     in it: a write costs the kernel some 7 µs each, whatever its length.
     """
 
-    def __init__(self, log: Log, *, later: Callable[[Callable[[], None]], object] = soon) -> None:
+    def __init__(
+        self, log: EventLog, *, later: Callable[[Callable[[], None]], object] = soon
+    ) -> None:
         self._later = later  # calls something once, in the next turn of the event loop
         self.log = log
         self.ended = anyio.Event()  #: set once ``session.ended`` is visible
@@ -218,7 +220,7 @@ class Topics:
 class Subscriber:
     """One socket: its subscriptions, and the one task that serves those that lag."""
 
-    def __init__(self, sink: Sink, *, limits: Limits = LIMITS, most: int = 1000) -> None:
+    def __init__(self, sink: Sink, *, limits: CursorLimits = LIMITS, most: int = 1000) -> None:
         self.sink = sink
         self._limits = limits
         self._most = most  # subscriptions on one socket
@@ -239,12 +241,12 @@ class Subscriber:
         """Follow ``topic`` behind ``after_seq``: 0 from the start, None from now on.
 
         Subscribing again starts over. A heartbeat answers when there is nothing to replay, so
-        that the other side knows from where on it is served. Raises ``Goodbye`` past a limit.
+        that the other side knows from where on it is served. Raises ``Disconnect`` past a limit.
         """
         wants = Filter(events)
         self.unsubscribe(topic)
         if len(self._subscriptions) >= self._most:
-            raise Goodbye(f"at most {self._most} sessions on a socket", code=CloseCode.LIMIT)
+            raise Disconnect(f"at most {self._most} sessions on a socket", code=CloseCode.LIMIT)
         cursor = Cursor(
             topic.log, after_seq=after_seq, epoch=epoch, wants=wants, limits=self._limits
         )
@@ -296,7 +298,7 @@ class Subscriber:
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Serve what lags, until cancelled. Raises ``Goodbye`` when the socket is to be closed."""
+        """Serve what lags, until cancelled. Raises ``Disconnect`` if the socket must be closed."""
         try:
             while True:
                 await self._wake.wait()
@@ -319,7 +321,7 @@ class Subscriber:
             cursor.remember(await log.recall(cursor.seen) if log.recall else ())
 
     def step(self, now: float) -> None:
-        """Write the next batch of one session that lags, if any. Raises ``Goodbye``."""
+        """Write the next batch of one session that lags, if any. Raises ``Disconnect``."""
         if not self._behind:
             return
         subscription = next(iter(self._behind))
@@ -327,7 +329,7 @@ class Subscriber:
         cursor = subscription.cursor
         texts = cursor.take(now)
         if texts and not self.sink.write(b"".join(map(text_frame, texts))):
-            raise Goodbye("the connection is closing", code=CloseCode.SLOW)
+            raise Disconnect("the connection is closing", code=CloseCode.SLOW)
         if cursor.behind:
             self._behind[subscription] = None  # to the end: the others first
         else:

@@ -5,12 +5,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import SubscribeCommand
 from pipeline.runtime.hosts import is_loopback
 
 
-class Page(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer to a plain GET."""
 
     status: int
@@ -19,10 +19,12 @@ class Page(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
 
 
-def text_page(status: int, text: str, **headers: str) -> Page:
+def text_page(status: int, text: str, **headers: str) -> HttpAnswer:
     """Return a line of text; ``headers`` are further ones."""
     body = f"{text}\n".encode()
-    return Page(status, "text/plain; charset=utf-8", body, {"Cache-Control": "no-store", **headers})
+    return HttpAnswer(
+        status, "text/plain; charset=utf-8", body, {"Cache-Control": "no-store", **headers}
+    )
 
 
 #: as which status a refusal is said before there is a websocket
@@ -37,12 +39,12 @@ _STATUSES: Mapping[int, int] = {
 }
 
 
-def refusal_page(goodbye: Goodbye) -> Page:
+def refusal_page(goodbye: Disconnect) -> HttpAnswer:
     more = {"Retry-After": "1"} if goodbye.code == CloseCode.LATER else {}
     return text_page(_STATUSES[goodbye.code], str(goodbye), **more)
 
 
-class Gate:
+class HostCheck:
     """Who may talk to us, by the names in the request.
 
     Bound to loopback we answer to loopback names only: a page of another site that had its
@@ -56,7 +58,7 @@ class Gate:
         self._origins = {origin.lower() for origin in origins}
         self._local = is_loopback(host)
 
-    def refusal(self, headers: Mapping[str, str]) -> Page | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpAnswer | None:
         """Return why the request is refused, or None."""
         host = name_of(headers.get("Host", ""))
         if self._local and not (is_loopback(host) or host in self._names):
@@ -85,11 +87,11 @@ def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:
 
 
 def fields_of(query: str) -> dict[str, str]:
-    """Return the last value of each field of a query. Raises ``Goodbye`` when there are many."""
+    """Return the last value of each field of a query. Raises ``Disconnect`` when there are many."""
     try:
         fields = parse_qs(query, max_num_fields=32)
     except ValueError as error:
-        raise Goodbye("at most 32 fields in a query", code=CloseCode.BAD_REQUEST) from error
+        raise Disconnect("at most 32 fields in a query", code=CloseCode.BAD_REQUEST) from error
     return {name: values[-1] for name, values in fields.items()}
 
 
@@ -102,7 +104,7 @@ def globs_of(query: str) -> tuple[str, ...]:
 def subscription_of(query: str) -> SubscribeCommand | None:
     """Return what ``?session_id=&after_seq=&epoch=&events=`` asks for; None without a session.
 
-    Raises ``Goodbye`` when a number is none.
+    Raises ``Disconnect`` when a number is none.
     """
     fields = fields_of(query)
     session_id = fields.get("session_id")
@@ -121,5 +123,7 @@ def _number(fields: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise Goodbye(f"{name} is {text[:20]!r}; it must be a number", code=CloseCode.BAD_REQUEST)
+        raise Disconnect(
+            f"{name} is {text[:20]!r}; it must be a number", code=CloseCode.BAD_REQUEST
+        )
     return int(text)

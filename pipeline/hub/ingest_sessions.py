@@ -8,11 +8,11 @@ import anyio
 
 from pipeline.errors import InputError
 from pipeline.hub.service import LiveSession
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import StartCommand
 
 
-class Stay:
+class IngestSession:
     """One session and the source that feeds it: one at a time, it may be one after another."""
 
     def __init__(self, session: LiveSession, start: StartCommand) -> None:
@@ -67,24 +67,24 @@ class Stay:
         self._news = anyio.Event()
 
 
-class Stays:
+class IngestSessions:
     """Every session that is fed from outside, so that all can be ended at once."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Stay] = {}
+        self._open: dict[str, IngestSession] = {}
         self._guests = 0
         self._none = anyio.Event()
         self._none.set()
         self.refusing = False
 
     def check(self) -> None:
-        """Raise ``Goodbye`` when no new source is taken."""
+        """Raise ``Disconnect`` when no new source is taken."""
         if self.refusing:
-            raise Goodbye("no new sessions: the server is about to stop", code=CloseCode.LATER)
+            raise Disconnect("no new sessions: the server is about to stop", code=CloseCode.LATER)
 
     @contextmanager
-    def guest(self) -> Generator[None]:
-        """Be waited for by ``drain``. Raises ``Goodbye`` when no new source is taken."""
+    def track(self) -> Generator[None]:
+        """Be waited for by ``drain``. Raises ``Disconnect`` when no new source is taken."""
         self.check()
         if not self._guests:
             self._none = anyio.Event()
@@ -97,27 +97,27 @@ class Stays:
                 self._none.set()
 
     @contextmanager
-    def begin(self, session: LiveSession, start: StartCommand) -> Generator[Stay]:
+    def begin(self, session: LiveSession, start: StartCommand) -> Generator[IngestSession]:
         """Let a new session be fed."""
-        stay = self._open[session.id] = Stay(session, start)
+        stay = self._open[session.id] = IngestSession(session, start)
         stay.over = self.refusing
         try:
             yield stay
         finally:
             del self._open[session.id]
 
-    def find(self, start: StartCommand) -> Stay | None:
+    def find(self, start: StartCommand) -> IngestSession | None:
         """Return the session that ``start`` goes on with, if it does not begin one.
 
         It does with one that its source has left without a goodbye, by its ``session_id``; from
-        a source that still feeds it only ``resume`` takes it. Raises ``Goodbye`` or
+        a source that still feeds it only ``resume`` takes it. Raises ``Disconnect`` or
         ``InputError`` for what is not to be had.
         """
         stay = self._open.get(start.session_id or "")
         if stay is None or stay.over:
             if start.resume:
                 name = start.session_id or "without a session_id"
-                raise Goodbye(f"no session {name} goes on here", code=CloseCode.NO_SESSION)
+                raise Disconnect(f"no session {name} goes on here", code=CloseCode.NO_SESSION)
             return None
         if stay.is_fed and not start.resume:
             return None
@@ -133,6 +133,6 @@ class Stays:
         await self._none.wait()
 
 
-def _described(stay: Stay) -> str:
+def _described(stay: IngestSession) -> str:
     audio = stay.audio
     return "none" if audio is None else f"{audio.encoding}, {audio.sample_rate} Hz"

@@ -33,7 +33,7 @@ class Signs(NamedTuple):
         return self.sent - self.waiting
 
 
-class Pulse:
+class Liveness:
     """What is known of one peer; asked a few times a second."""
 
     __slots__ = ("_arrived", "_best", "_busy", "_last", "_moved", "_pinged", "_pongs", "_sent")

@@ -15,14 +15,14 @@ from websockets.typing import Subprotocol
 
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import InputError
-from pipeline.hub.auth.admission import STRANGERS, Reception
+from pipeline.hub.auth.admission import STRANGERS, Admission
 from pipeline.hub.auth.grants import NOBODY, Grant
 from pipeline.hub.auth.tokens import SUBPROTOCOL, Access, is_audio, session_in
 from pipeline.hub.downloads import Downloads
-from pipeline.hub.endpoints import DRAINING, Inquiry, Pages, Route, wall_clock
+from pipeline.hub.endpoints import DRAINING, Endpoints, RequestHandler, Route, wall_clock
 from pipeline.hub.http_requests import (
-    Gate,
-    Page,
+    HostCheck,
+    HttpAnswer,
     fields_of,
     globs_of,
     refusal_page,
@@ -31,13 +31,13 @@ from pipeline.hub.http_requests import (
     trace_of,
 )
 from pipeline.hub.listening import BACKLOG, check_host, listen
-from pipeline.hub.peers import House, introduction
-from pipeline.hub.service import Blind, Onlooker, Service
-from pipeline.hub.socket import SEND, Connection, Socket, remembering
+from pipeline.hub.peers import HubState, read_token
+from pipeline.hub.service import ConnectionObserver, NullObserver, Service
+from pipeline.hub.socket import SEND, Socket, WatchedConnection, remembering
 from pipeline.hub.sources import ingest
 from pipeline.hub.subscribers import subscribe
 from pipeline.interfaces.ingest import Guard, MakeAdapter
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.runtime.context import TRACE
 from pipeline.runtime.tcp import reset
 
@@ -70,19 +70,21 @@ class Hub:
         guards: Mapping[str, Guard],
         access: Access | None,
     ) -> None:
-        self.onlooker: Onlooker = Blind()
+        self.onlooker: ConnectionObserver = NullObserver()
         self.downloads: Downloads | None = None  #: while it runs
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
         self._guards = {_path_of(name): guard for name, guard in guards.items()}
-        self._gate = Gate(settings.host, settings.hosts, settings.origins)
+        self._gate = HostCheck(settings.host, settings.hosts, settings.origins)
         sockets = {EVENTS, *self._adapters}
-        self._reception = Reception(access, sockets, self._guards.keys(), settings)
+        self._admission = Admission(access, sockets, self._guards.keys(), settings)
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
-        self._house = House(service, settings)
-        self.pages = Pages(service, self._house.stays, self._reception.signing, routes)
+        self._hub_state = HubState(service, settings)
+        self.pages = Endpoints(
+            service, self._hub_state.ingest_sessions, self._admission.signing, routes
+        )
         self._empty = anyio.Event()
         self.port = 0
 
@@ -97,13 +99,13 @@ class Hub:
         Returns whether all of them did, in ``seconds``. Subscribers stay.
         """
         with anyio.move_on_after(seconds) as patience:
-            await self._house.stays.drain()
+            await self._hub_state.ingest_sessions.drain()
         return not patience.cancelled_caught
 
-    def connections(self) -> type[Connection]:
+    def connections(self) -> type[WatchedConnection]:
         """Return the class of the connections that are taken."""
         most = self._settings.max_subscribers + STRANGERS
-        return remembering(self.transports, most, self._reception.arrive)
+        return remembering(self.transports, most, self._admission.count_connection)
 
     # --- plain requests ---
 
@@ -111,7 +113,7 @@ class Hub:
         """Answer a plain request, or return None to let the websocket handshake go on."""
         try:
             page = await self._answer(connection, request)
-        except Goodbye as refusal:
+        except Disconnect as refusal:
             page = refusal_page(refusal)
         except InputError as error:
             page = text_page(400, str(error))
@@ -128,27 +130,27 @@ class Hub:
         body = b"" if request.method == "HEAD" else page.body
         return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
 
-    async def _answer(self, connection: ServerConnection, request: Request) -> Page | None:
-        """Return the page asked for, or None for a websocket. Raises ``Goodbye``."""
+    async def _answer(self, connection: ServerConnection, request: Request) -> HttpAnswer | None:
+        """Return the page asked for, or None for a websocket. Raises ``Disconnect``."""
         path, _, query = request.path.partition("?")
         page = self._gate.refusal(request.headers) or self.pages.wrong_method(path, request.method)
         if page is not None:
             return page
-        self._reception.knock(path, anyio.current_time())
+        self._admission.check_rate(path, anyio.current_time())
         now = wall_clock()
-        grant = self._reception.grant(path, query, request.headers, now=now)
+        grant = self._admission.grant(path, query, request.headers, now=now)
         if is_audio(path):
             return await self._download(connection, request, session_in(path), grant)
         page = await self.pages.find(path, request, grant) or self._refusal(path, request)
         if page is None:
-            assert isinstance(connection, Connection)
+            assert isinstance(connection, WatchedConnection)
             forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
-            connection.count(self._reception.enter(grant, connection.peer, forwarded, now=now))
+            connection.count(self._admission.enter(grant, connection.peer, forwarded, now=now))
             connection.grant = grant
             connection.protocol.max_message_size = _limit(path, grant)
         return page
 
-    def _refusal(self, path: str, request: Request) -> Page | None:
+    def _refusal(self, path: str, request: Request) -> HttpAnswer | None:
         """Return why there is no websocket to be had there."""
         if path != EVENTS and path not in self._adapters:
             return text_page(404, "there is nothing here")
@@ -157,7 +159,7 @@ class Hub:
         guard = self._guards.get(path)
         if guard is not None and not guard(request.path, request.headers):
             return text_page(403, "the signature is missing or wrong")
-        if path != EVENTS and self._house.stays.refusing:
+        if path != EVENTS and self._hub_state.ingest_sessions.refusing:
             return text_page(503, DRAINING, **{"Retry-After": "1"})
         if len(self._sockets) >= self._settings.max_subscribers:
             return text_page(503, f"{len(self._sockets)} connections are open: try later")
@@ -165,7 +167,7 @@ class Hub:
 
     async def _download(
         self, connection: ServerConnection, request: Request, session_id: str, grant: Grant
-    ) -> Page | None:
+    ) -> HttpAnswer | None:
         """Send a session's recording; None once somebody else answers."""
         grant.check(session_id)
         file = await self._service.recording(session_id)
@@ -173,8 +175,8 @@ class Hub:
             return text_page(404, f"there is no recording of session {session_id[:64]!r}")
         if request.method == "HEAD":
             length = {"Content-Length": str(len(file.head) + file.size)}
-            return Page(200, file.content_type, b"", length)
-        assert isinstance(connection, Connection)
+            return HttpAnswer(200, file.content_type, b"", length)
+        assert isinstance(connection, WatchedConnection)
         assert self.downloads is not None
         await self.downloads.begin(connection, file)
         return None
@@ -183,17 +185,17 @@ class Hub:
 
     async def converse(self, connection: ServerConnection) -> None:
         """Serve one websocket from the handshake's end to its own."""
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, WatchedConnection)
         peer = Socket(connection)
         self._sockets.add(peer)
         try:
             with peer.scope:
                 await self._talk(peer)
-        except Goodbye as goodbye:
+        except Disconnect as goodbye:
             peer.goodbye = goodbye.alone()
         except Exception:
             logger.exception("a conversation failed")
-            peer.goodbye = Goodbye("internal error", code=1011)
+            peer.goodbye = Disconnect("internal error", code=1011)
         finally:
             await peer.close()
             self.onlooker.closed(peer.goodbye.code)
@@ -208,21 +210,21 @@ class Hub:
             await self._introduce(peer, path)
         peer.limit_time()
         if path == EVENTS:
-            await subscribe(peer, self._house, subscription_of(query))
+            await subscribe(peer, self._hub_state, subscription_of(query))
             return
         peer.is_source = True
         TRACE.set(trace_of(peer.connection.request.headers))
         adapter = self._adapters[path](fields_of(query))
         source = path.removeprefix(INGEST).removeprefix(VERSION)
-        await ingest(peer, self._house, adapter, source=source, events=globs_of(query))
+        await ingest(peer, self._hub_state, adapter, source=source, events=globs_of(query))
 
     async def _introduce(self, peer: Socket, path: str) -> None:
-        """Have a peer say who it is, and let it do what that allows. Raises ``Goodbye``."""
+        """Have a peer say who it is, and let it do what that allows. Raises ``Disconnect``."""
         connection = peer.connection
-        with self._reception.strangers.place("stranger"):
-            token = await introduction(peer)
+        with self._admission.unauthenticated.place("stranger"):
+            token = await read_token(peer)
         now = wall_clock()
-        connection.grant = self._reception.introduced(path, token, connection.stay, now=now)
+        connection.grant = self._admission.authenticated(path, token, connection.stay, now=now)
         connection.protocol.max_message_size = _limit(path, connection.grant)
 
     async def tick(self) -> None:
@@ -240,7 +242,7 @@ class Hub:
             peer.watch(now)
 
     def _beat(self) -> None:
-        for subscriber in self._house.circle:
+        for subscriber in self._hub_state.heartbeat_subscribers:
             subscriber.beat()
 
     async def stop(self, server: Server) -> None:
@@ -265,7 +267,7 @@ class Hub:
 
     def _dismiss(self, peers: Iterable[Socket]) -> None:
         for peer in peers:
-            peer.leave(Goodbye("the server stops", code=CloseCode.RESTART))
+            peer.leave(Disconnect("the server stops", code=CloseCode.RESTART))
 
 
 def _path_of(name: str) -> str:
@@ -283,26 +285,27 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     *,
     adapters: Mapping[str, MakeAdapter],
     routes: Mapping[str, Route] | None = None,
-    inquiries: Mapping[str, Inquiry] | None = None,
-    errands: Mapping[str, Inquiry] | None = None,
+    get_handlers: Mapping[str, RequestHandler] | None = None,
+    post_handlers: Mapping[str, RequestHandler] | None = None,
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
-    onlooker: Onlooker | None = None,
+    onlooker: ConnectionObserver | None = None,
 ) -> AsyncGenerator[Hub]:
     """Serve until left; leaving closes every socket, in bounded time.
 
     ``adapters`` are the ingest formats by name, or by path where that is another than
     ``/v1/ingest/``; ``guards``, by the same keys, turn handshakes away. ``routes`` are further
-    pages by path: each returns a content type and a body; ``inquiries`` are such that wait for
-    others, less than ``OPEN``, and ``errands`` are asked by POST. ``access`` holds the tokens;
-    without any we listen on this machine only. Raises ``ServeError`` when the port cannot be had.
+    pages by path: each returns a content type and a body; ``get_handlers`` are such that wait for
+    others, less than ``OPEN``, and ``post_handlers`` are asked by POST. ``access`` holds the
+    tokens; without any the server listens on this machine only. Raises ``ServeError`` when the
+    port cannot be had.
     """
     if access is None:
         check_host(settings.host)
     hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
-    hub.pages.inquiries = inquiries or {}
-    hub.pages.errands = errands or {}
-    hub.onlooker = onlooker or Blind()
+    hub.pages.get_handlers = get_handlers or {}
+    hub.pages.post_handlers = post_handlers or {}
+    hub.onlooker = onlooker or NullObserver()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.converse,

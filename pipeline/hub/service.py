@@ -91,7 +91,7 @@ class Service(Protocol):
         ...
 
 
-class Onlooker(Protocol):
+class ConnectionObserver(Protocol):
     """Counts how sockets end."""
 
     def closed(self, code: int) -> None:
@@ -103,7 +103,7 @@ class Onlooker(Protocol):
         ...
 
 
-class Blind:
+class NullObserver:
     """Looks at nothing."""
 
     def closed(self, code: int) -> None: ...

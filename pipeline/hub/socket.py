@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from pipeline.hub.auth.grants import ANYBODY, Grant
-from pipeline.hub.liveness import Pulse, Signs
-from pipeline.protocol.close_codes import LOST, CloseCode, Goodbye
+from pipeline.hub.liveness import Liveness, Signs
+from pipeline.protocol.close_codes import LOST, CloseCode, Disconnect
 from pipeline.runtime.tcp import reset
 
 if sys.platform == "linux":
@@ -27,7 +27,7 @@ ANSWERS = 1 << 18  #: bytes of pongs and events that may wait, then nothing more
 PING = b"\x89\x00"  #: a whole frame (RFC 6455 section 5.5.2)
 
 
-class Connection(ServerConnection):
+class WatchedConnection(ServerConnection):
     """A websocket that counts signs of life, and does not listen to one who does not read."""
 
     paused: bool
@@ -87,24 +87,26 @@ class Connection(ServerConnection):
 
 
 def remembering(
-    transports: set[asyncio.Transport], most: int, arrive: Callable[[str], Callable[[], None]]
-) -> type[Connection]:
-    """Return a ``Connection`` that keeps its transport in ``transports`` while it lives.
+    transports: set[asyncio.Transport],
+    most: int,
+    count_connection: Callable[[str], Callable[[], None]],
+) -> type[WatchedConnection]:
+    """Return a ``WatchedConnection`` that keeps its transport in ``transports`` while it lives.
 
     So that one whose handshake never ends is cut at the end, too; and past ``most``, at once.
-    So is one for whose address ``arrive`` raises ``Goodbye``; else what it returns is called at
-    its end.
+    So is one for whose address ``count_connection`` raises ``Disconnect``; else what it returns
+    is called at its end.
     """
 
-    class Remembered(Connection):
+    class Remembered(WatchedConnection):
         _depart: Callable[[], None] | None = None
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             transports.add(self.transport)
             try:
-                self._depart = arrive(self.peer)
-            except Goodbye:
+                self._depart = count_connection(self.peer)
+            except Disconnect:
                 self.transport.abort()
             if len(transports) > most:
                 reset(self.transport)
@@ -126,12 +128,12 @@ class Socket:
     transport's own high-water mark, it must not.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: WatchedConnection) -> None:
         self.connection = connection
         self.scope = anyio.CancelScope()
         self.is_source = False
-        self.goodbye = Goodbye("", code=CloseCode.ENDED)
-        self._pulse = Pulse(anyio.current_time())
+        self.goodbye = Disconnect("", code=CloseCode.ENDED)
+        self._pulse = Liveness(anyio.current_time())
         self._sent = 0  # bytes
         self._until = math.inf
 
@@ -170,7 +172,7 @@ class Socket:
             if patience.cancelled_caught:
                 reset(connection.transport)
         if not self._open:
-            raise Goodbye("the connection is gone", code=CloseCode.SLOW)
+            raise Disconnect("the connection is gone", code=CloseCode.SLOW)
 
     async def _drained(self) -> None:
         with suppress(OSError):  # the connection broke: it is not open any more
@@ -183,7 +185,7 @@ class Socket:
         if anyio.current_time() < self._until:
             with anyio.CancelScope(deadline=self._until):
                 return await self._next()
-        raise Goodbye("the token's time is over: come with another one", code=CloseCode.EXPIRED)
+        raise Disconnect("the token's time is over: come with another one", code=CloseCode.EXPIRED)
 
     async def _next(self) -> bytes | str:
         try:
@@ -191,7 +193,7 @@ class Socket:
         except ConnectionClosed as closed:
             meant = closed.rcvd is not None and closed.rcvd.code in _GOODBYES
             code = CloseCode.ENDED if meant else LOST
-            raise Goodbye("the other side left", code=code) from closed
+            raise Disconnect("the other side left", code=code) from closed
 
     async def send(self, text: bytes) -> None:
         await self.ready()
@@ -199,16 +201,16 @@ class Socket:
             try:
                 await self.connection.send(text, text=True)
             except ConnectionClosed as closed:
-                raise Goodbye("the connection is gone", code=CloseCode.SLOW) from closed
+                raise Disconnect("the connection is gone", code=CloseCode.SLOW) from closed
         if patience.cancelled_caught:
             reset(self.connection.transport)
 
-    def leave(self, goodbye: Goodbye) -> None:
+    def leave(self, goodbye: Disconnect) -> None:
         """Have the conversation stop and the socket closed with ``goodbye``."""
         self.goodbye = goodbye
         self.scope.cancel()
 
-    async def dismiss(self, goodbye: Goodbye) -> None:
+    async def close_now(self, goodbye: Disconnect) -> None:
         self.goodbye = goodbye
         await self.close()
 
@@ -224,7 +226,7 @@ class Socket:
             reset(self.connection.transport)
 
     def watch(self, now: float) -> None:
-        """Cut the connection when the other side does not read; see ``Pulse``.
+        """Cut the connection when the other side does not read; see ``Liveness``.
 
         Or when it should have closed: a peer that goes on sending is listened to for ever.
         """
@@ -241,7 +243,7 @@ class Socket:
                 pass
 
 
-def _unacknowledged(connection: Connection) -> int:
+def _unacknowledged(connection: WatchedConnection) -> int:
     """Return how many bytes the kernel holds that the other machine has not acknowledged.
 
     Linux answers this to TIOCOUTQ on a TCP socket (tcp(7), SIOCOUTQ).

@@ -11,10 +11,18 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.hub.frames import error_text, text_frame
-from pipeline.hub.ingest_sessions import Stay
-from pipeline.hub.peers import FIRST_MESSAGE, Commands, Errors, House, Peer, Replies, push
+from pipeline.hub.ingest_sessions import IngestSession
+from pipeline.hub.peers import (
+    FIRST_MESSAGE,
+    CommandCounter,
+    ErrorReplies,
+    HubState,
+    Peer,
+    Replies,
+    push,
+)
 from pipeline.interfaces.ingest import Adapter, Order
-from pipeline.protocol.close_codes import CloseCode, Goodbye, may_reconnect
+from pipeline.protocol.close_codes import CloseCode, Disconnect, may_reconnect
 from pipeline.protocol.commands import SessionEndCommand, StartCommand
 from pipeline.protocol.events import Frame
 from pipeline.runtime.tasks import Helpers, plain_errors
@@ -26,61 +34,61 @@ logger = logging.getLogger(__name__)
 
 
 async def ingest(
-    peer: Peer, house: House, adapter: Adapter, *, source: str, events: Sequence[str]
+    peer: Peer, hub_state: HubState, adapter: Adapter, *, source: str, events: Sequence[str]
 ) -> None:
     """Serve one source until its session has ended, or it is gone.
 
-    Raises ``Goodbye`` at the end.
+    Raises ``Disconnect`` at the end.
     """
-    farewell: Goodbye | None = None
+    disconnect: Disconnect | None = None
     try:
-        house.stays.check()
+        hub_state.ingest_sessions.check()
         start, rest = await _opening(peer, adapter)
         start = _within(peer.grant, start)
-        with house.stays.guest():
-            feeding = _Source(peer, adapter, start, events, house.commands())
-            stay = house.stays.find(start)
+        with hub_state.ingest_sessions.track():
+            feeding = _Source(peer, adapter, start, events, hub_state.commands())
+            stay = hub_state.ingest_sessions.find(start)
             if stay is None:
-                farewell = await _host(feeding, rest, house, source)
+                disconnect = await _host(feeding, rest, hub_state, source)
             else:
-                farewell = await feeding.attend(stay, rest, house)
+                disconnect = await feeding.attend(stay, rest, hub_state)
     except PipelineError as error:
         if adapter.takes_events:
-            code = error.code if isinstance(error, Goodbye) else None
+            code = error.code if isinstance(error, Disconnect) else None
             await peer.send(error_text(str(error), code=code))
         else:
             logger.warning("a source of %s was sent away: %s", source, error)
-        if isinstance(error, Goodbye):
+        if isinstance(error, Disconnect):
             raise
-        raise Goodbye(str(error), code=CloseCode.BAD_REQUEST) from error
-    raise farewell or Goodbye("the session has ended", code=CloseCode.ENDED)
+        raise Disconnect(str(error), code=CloseCode.BAD_REQUEST) from error
+    raise disconnect or Disconnect("the session has ended", code=CloseCode.ENDED)
 
 
 async def _host(
-    feeding: "_Source", orders: Iterable[Order], house: House, source: str
-) -> Goodbye | None:
+    feeding: "_Source", orders: Iterable[Order], hub_state: HubState, source: str
+) -> Disconnect | None:
     """Begin a session, and stay with it to its end, whoever feeds it then."""
-    farewell: Goodbye | None = None
-    with house.hosts.place(feeding.holder):
-        async with house.service.open(feeding.start, source=source) as session:
-            with house.stays.begin(session, feeding.start) as stay:
+    disconnect: Disconnect | None = None
+    with hub_state.hosts.place(feeding.holder):
+        async with hub_state.service.open(feeding.start, source=source) as session:
+            with hub_state.ingest_sessions.begin(session, feeding.start) as stay:
                 async with plain_errors(), anyio.create_task_group() as tasks:
                     helpers = Helpers(tasks)
-                    helpers.start(_see_out, stay, house.patience)
-                    farewell = await feeding.attend(stay, orders, house)
+                    helpers.start(_see_out, stay, hub_state.patience)
+                    disconnect = await feeding.attend(stay, orders, hub_state)
                     await session.topic.ended.wait()
                     await helpers.call_off()
-    return farewell
+    return disconnect
 
 
-async def _see_out(stay: Stay, patience: float) -> None:
+async def _see_out(stay: IngestSession, patience: float) -> None:
     await stay.until_over(patience)
     if not stay.session.topic.ended.is_set():
         await stay.session.finish(stay.reason)
 
 
 def _within(grant: Grant, start: StartCommand) -> StartCommand:
-    """Return ``start`` for the session the grant is for. Raises ``Goodbye`` for another one."""
+    """Return ``start`` for the session the grant is for. Raises ``Disconnect`` for another one."""
     if start.session_id is None and grant.session_id != "*":
         return replace(start, session_id=grant.session_id)
     grant.check(start.session_id or "*")
@@ -96,16 +104,16 @@ async def _opening(peer: Peer, adapter: Adapter) -> tuple[StartCommand, Sequence
                 start, *rest = orders
                 assert isinstance(start, StartCommand), "nothing comes before the start"
                 return start, rest
-    raise Goodbye(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
+    raise Disconnect(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
 
 
-class Answers:
+class SourceReplies:
     """Tells a source what its own format has to say of its session's events.
 
     It is its own subscriber's sink: bytes that come are the sign that there is news in the log.
     """
 
-    def __init__(self, peer: Peer, stay: Stay, adapter: Adapter) -> None:
+    def __init__(self, peer: Peer, stay: IngestSession, adapter: Adapter) -> None:
         topic = stay.session.topic
         self._peer = peer
         self._log = topic.log
@@ -151,7 +159,7 @@ class Answers:
             if wire:
                 await self._peer.ready()
                 if not self._peer.write(wire):
-                    raise Goodbye("the connection is closing", code=CloseCode.SLOW)
+                    raise Disconnect("the connection is closing", code=CloseCode.SLOW)
             self._stay.answered = frame.seq
 
 
@@ -164,7 +172,7 @@ class _Source:
         adapter: Adapter,
         start: StartCommand,
         events: Sequence[str],
-        commands: Commands,
+        commands: CommandCounter,
     ) -> None:
         self.start = start
         self.holder = peer.grant.holder
@@ -172,13 +180,15 @@ class _Source:
         self._peer = peer
         self._adapter = adapter
         self._events = events
-        self._errors = Errors(peer if adapter.takes_events else None)
+        self._errors = ErrorReplies(peer if adapter.takes_events else None)
         self._reading = anyio.CancelScope()
-        self._farewell: list[Goodbye] = []
-        self._idle: Goodbye | None = None  # it said nothing for too long
+        self._disconnect: list[Disconnect] = []
+        self._idle: Disconnect | None = None  # it said nothing for too long
         self._active = anyio.current_time()  # when it last said something
 
-    async def attend(self, stay: Stay, orders: Iterable[Order], house: House) -> Goodbye | None:
+    async def attend(
+        self, stay: IngestSession, orders: Iterable[Order], hub_state: HubState
+    ) -> Disconnect | None:
         """Feed the session and send back what comes of it, until the source is over or gone.
 
         Returns why it is gone, when the session goes on without it or did not like it.
@@ -186,14 +196,14 @@ class _Source:
         replies = self._replies(stay)
         topic = stay.session.topic
         if isinstance(replies, Subscriber):
-            house.circle.add(replies)
+            hub_state.heartbeat_subscribers.add(replies)
         try:
             async with anyio.create_task_group() as tasks:
                 helpers = Helpers(tasks)
-                helpers.start(push, replies, self._reading, self._farewell)
+                helpers.start(push, replies, self._reading, self._disconnect)
                 helpers.start(_until_ended, topic, self._reading)
-                if house.idle:
-                    helpers.start(self._until_idle, stay, house.idle)
+                if hub_state.idle:
+                    helpers.start(self._until_idle, stay, hub_state.idle)
                 await self._feed(stay, orders)
                 if stay.over:
                     await topic.ended.wait()
@@ -202,15 +212,15 @@ class _Source:
                 await helpers.call_off()
         finally:
             if isinstance(replies, Subscriber):
-                house.circle.discard(replies)
-        farewell = self._farewell[0] if self._farewell else None
-        if farewell is not None and not stay.over:
-            await self._peer.dismiss(farewell)
-        if farewell is None or farewell.code == CloseCode.ENDED:
+                hub_state.heartbeat_subscribers.discard(replies)
+        disconnect = self._disconnect[0] if self._disconnect else None
+        if disconnect is not None and not stay.over:
+            await self._peer.close_now(disconnect)
+        if disconnect is None or disconnect.code == CloseCode.ENDED:
             return self._idle
-        return farewell
+        return disconnect
 
-    async def _until_idle(self, stay: Stay, patience: float) -> None:
+    async def _until_idle(self, stay: IngestSession, patience: float) -> None:
         """End the session when its source is there and silent: speech-to-text bills meanwhile."""
         left = patience
         while left > 0:
@@ -218,39 +228,39 @@ class _Source:
             left = self._active + patience - anyio.current_time()
         if stay.is_of(self._reading):
             text = f"nothing came for {patience:g} s (serve.idle): the session has ended"
-            self._idle = Goodbye(text, code=CloseCode.ENDED)
+            self._idle = Disconnect(text, code=CloseCode.ENDED)
             stay.reason = "idle"
             stay.end()
 
-    def _replies(self, stay: Stay) -> Replies:
+    def _replies(self, stay: IngestSession) -> Replies:
         """Return what goes back over the source's own socket."""
         if not self._adapter.takes_events:
-            return Answers(self._peer, stay, self._adapter)
+            return SourceReplies(self._peer, stay, self._adapter)
         subscriber = Subscriber(self._peer)
         after = self.start.after_seq or 0
         subscriber.subscribe(stay.session.topic, after_seq=after, events=self._events)
         return subscriber
 
-    async def _feed(self, stay: Stay, orders: Iterable[Order]) -> None:
+    async def _feed(self, stay: IngestSession, orders: Iterable[Order]) -> None:
         stay.enter(self._reading)
         try:
             with self._reading:
                 await self._pass_on(stay, orders)
-        except Goodbye as goodbye:
-            self._farewell.append(goodbye.alone())
+        except Disconnect as goodbye:
+            self._disconnect.append(goodbye.alone())
         finally:
             if stay.is_of(self._reading):
                 stay.leave(for_good=not self._is_lost)
             else:
-                taken = Goodbye("another source feeds this session", code=CloseCode.TAKEN)
-                self._farewell.insert(0, taken)
+                taken = Disconnect("another source feeds this session", code=CloseCode.TAKEN)
+                self._disconnect.insert(0, taken)
 
     @property
     def _is_lost(self) -> bool:
         """Whether it went without a goodbye, so that it may come back."""
-        return bool(self._farewell) and may_reconnect(self._farewell[0].code)
+        return bool(self._disconnect) and may_reconnect(self._disconnect[0].code)
 
-    async def _pass_on(self, stay: Stay, orders: Iterable[Order]) -> None:
+    async def _pass_on(self, stay: IngestSession, orders: Iterable[Order]) -> None:
         """Pass on what the peer sends, until the source is over."""
         if await self._carry_out(stay, orders):
             return
@@ -266,7 +276,7 @@ class _Source:
             if await self._carry_out(stay, orders):
                 return
 
-    async def _carry_out(self, stay: Stay, orders: Iterable[Order]) -> bool:
+    async def _carry_out(self, stay: IngestSession, orders: Iterable[Order]) -> bool:
         session = stay.session
         for order in orders:
             self._active = anyio.current_time()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline import __version__
-from pipeline.hub.http_requests import Page
+from pipeline.hub.http_requests import HttpAnswer
 from pipeline.protocol.asyncapi import document
 
 INDEX = "index.html"
@@ -63,15 +63,15 @@ class File(NamedTuple):
     body: bytes
     etag: str
 
-    def page(self, headers: Mapping[str, str]) -> Page:
+    def page(self, headers: Mapping[str, str]) -> HttpAnswer:
         """Return the answer to a request with ``headers``: 304 to whoever has the file."""
         more = {**HEADERS, "ETag": self.etag}
         known = [
             tag.strip().removeprefix("W/") for tag in headers.get("If-None-Match", "").split(",")
         ]
         if self.etag in known:
-            return Page(304, self.content_type, b"", more)
-        return Page(200, self.content_type, self.body, more)
+            return HttpAnswer(304, self.content_type, b"", more)
+        return HttpAnswer(200, self.content_type, self.body, more)
 
 
 def load() -> Mapping[str, File]:

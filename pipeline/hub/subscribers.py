@@ -9,14 +9,14 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.hub.auth.grants import ANYBODY, EVERY, Grant
 from pipeline.hub.fanout import Subscriber, Topic, Topics
 from pipeline.hub.frames import INVALID, REFUSED
-from pipeline.hub.peers import Errors, House, Peer, first_message, push
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.hub.peers import ErrorReplies, HubState, Peer, first_message, push
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import ControlCommand, SubscribeCommand, decode_command
 from pipeline.protocol.events import type_of
 from pipeline.runtime.tasks import Helpers
 
 
-class Following:
+class SubscriptionSet:
     """What one socket subscribes to."""
 
     def __init__(self, subscriber: Subscriber, topics: Topics, grant: Grant = ANYBODY) -> None:
@@ -27,9 +27,9 @@ class Following:
         self._asked: set[str] = set()  # the sessions named in subscriptions, or *
 
     def follow(self, command: SubscribeCommand) -> None:
-        """Carry ``command`` out. Raises ``Goodbye`` when it cannot be."""
+        """Carry ``command`` out. Raises ``Disconnect`` when it cannot be."""
         if command.after_seq is not None and command.after_seq < 0:
-            raise Goodbye("after_seq is negative", code=CloseCode.BAD_REQUEST)
+            raise Disconnect("after_seq is negative", code=CloseCode.BAD_REQUEST)
         self._grant.check(command.session_id)
         self._asked.add(command.session_id)
         if command.session_id == "*":
@@ -38,7 +38,7 @@ class Following:
         topic = self._topics.get(command.session_id)
         if topic is None:
             name = command.session_id[:64]
-            raise Goodbye(f"there is no session {name!r}", code=CloseCode.NO_SESSION)
+            raise Disconnect(f"there is no session {name!r}", code=CloseCode.NO_SESSION)
         self._subscriber.subscribe(
             topic, after_seq=command.after_seq, epoch=command.epoch, events=command.events
         )
@@ -60,7 +60,7 @@ class Following:
     def _follow_all(self, command: SubscribeCommand) -> None:
         """Follow every session not followed yet, and those to come, these from the start."""
         if command.after_seq:
-            raise Goodbye(
+            raise Disconnect(
                 "after_seq of every session is 0 or absent; resume each by its session_id",
                 code=CloseCode.BAD_REQUEST,
             )
@@ -73,38 +73,40 @@ class Following:
         self._topics.watch(self._follow_new)
 
     def _follow_new(self, topic: Topic) -> None:
-        with suppress(Goodbye):  # its limit of sessions: the new one is left out
+        with suppress(Disconnect):  # its limit of sessions: the new one is left out
             self._subscriber.subscribe(topic, after_seq=0, events=self._events)
 
 
-async def subscribe(peer: Peer, house: House, command: SubscribeCommand | None) -> None:
-    """Serve one subscriber until it leaves or must: then a ``Goodbye`` is raised.
+async def subscribe(peer: Peer, hub_state: HubState, command: SubscribeCommand | None) -> None:
+    """Serve one subscriber until it leaves or must: then a ``Disconnect`` is raised.
 
     ``command`` is what its address asks for already.
     """
     subscriber = Subscriber(peer)
-    following = Following(subscriber, house.service.topics, peer.grant)
-    farewell: list[Goodbye] = []
-    house.circle.add(subscriber)
+    following = SubscriptionSet(subscriber, hub_state.service.topics, peer.grant)
+    disconnect: list[Disconnect] = []
+    hub_state.heartbeat_subscribers.add(subscriber)
     try:
         if command is not None:
             following.follow(command)
         async with anyio.create_task_group() as tasks:
             helpers = Helpers(tasks)
-            helpers.start(push, subscriber, tasks.cancel_scope, farewell)
+            helpers.start(push, subscriber, tasks.cancel_scope, disconnect)
             try:
-                await _take_commands(peer, following, house, asked=command is not None)
-            except Goodbye as goodbye:
-                farewell.append(goodbye.alone())
+                await _take_commands(peer, following, hub_state, asked=command is not None)
+            except Disconnect as goodbye:
+                disconnect.append(goodbye.alone())
             await helpers.call_off()
     finally:
-        house.circle.discard(subscriber)
+        hub_state.heartbeat_subscribers.discard(subscriber)
         following.close()
-    raise farewell[0]
+    raise disconnect[0]
 
 
-async def _take_commands(peer: Peer, following: Following, house: House, *, asked: bool) -> None:
-    errors, commands = Errors(peer), house.commands()
+async def _take_commands(
+    peer: Peer, following: SubscriptionSet, hub_state: HubState, *, asked: bool
+) -> None:
+    errors, commands = ErrorReplies(peer), hub_state.commands()
     while True:
         message = await (peer.receive() if asked else first_message(peer))
         commands.count()
@@ -118,7 +120,7 @@ async def _take_commands(peer: Peer, following: Following, house: House, *, aske
             else:
                 kind = REFUSED  # what is followed stays so
                 session_id = following.meant(command)
-                await house.service.steer(session_id, command)
+                await hub_state.service.steer(session_id, command)
         except PipelineError as error:
             await errors.tell(error, session_id=session_id, kind=kind)
 

@@ -20,14 +20,14 @@ class Delivery(Struct, frozen=True):
     tries: int  #: so far
 
 
-class Look(Struct, frozen=True):
+class Due(Struct, frozen=True):
     """What there is to do for one webhook."""
 
     due: Sequence[Delivery]  #: the longest due first
     next: float | None  #: Unix seconds of the first that is due later
 
 
-class Left(Struct, frozen=True):
+class Remaining(Struct, frozen=True):
     """How many deliveries of one webhook there are."""
 
     pending: int = 0
@@ -55,7 +55,7 @@ class Outbox(Protocol):
         """Have ``wake`` called whenever something new is due."""
         ...
 
-    async def look(self, hook: str, now: float, limit: int) -> Look:
+    async def look(self, hook: str, now: float, limit: int) -> Due:
         """Return at most ``limit`` deliveries that are due at ``now``, in Unix seconds."""
         ...
 
@@ -79,6 +79,6 @@ class Outbox(Protocol):
         """Have whatever was given up tried again, from the start."""
         ...
 
-    async def left(self) -> Mapping[str, Left]:
+    async def left(self) -> Mapping[str, Remaining]:
         """Return how many deliveries there are, by webhook."""
         ...

@@ -41,7 +41,7 @@ class ToolRun(Struct, frozen=True, kw_only=True):
         return f"{self.response_id}.{self.call_id}"
 
 
-class Kit(Protocol):
+class OfferedTools(Protocol):
     """The tools of one prompt."""
 
     def offer(self, request: CompletionRequest, *, again: bool = False) -> CompletionRequest:

@@ -51,7 +51,7 @@ def wall_clock() -> float:
     return datetime.now(UTC).timestamp()
 
 
-class Keeping(Struct, frozen=True, kw_only=True):
+class JournalRetention(Struct, frozen=True, kw_only=True):
     """How much is kept, and how safely."""
 
     events: int = KEEP  #: of a session, in memory
@@ -93,7 +93,7 @@ class DurableJournal:
         self,
         store: Store,
         archive: Archive,
-        keeping: Keeping,
+        keeping: JournalRetention,
         clock: Callable[[], float],
         on_trouble: OnTrouble,
     ) -> None:

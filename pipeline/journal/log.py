@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
-from pipeline.journal.snapshot import Picture
+from pipeline.journal.snapshot import SnapshotBuilder
 from pipeline.protocol.events import Event, Frame, SessionState, encode, type_of
 
 KEEP = 100_000  #: events a session's log holds by default
@@ -50,7 +50,7 @@ class SessionLog:
         self._frames: list[Frame] = []
         self._ends: list[int] = []  # bytes shown since the log began, after each frame
         self._bytes = 0
-        self._picture = Picture()
+        self._picture = SnapshotBuilder()
 
     def __repr__(self) -> str:
         return (
@@ -125,7 +125,7 @@ class SessionLog:
         return self._picture.state()
 
     @property
-    def picture(self) -> Picture:
+    def picture(self) -> SnapshotBuilder:
         return self._picture
 
     def _before(self) -> int:

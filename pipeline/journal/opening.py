@@ -10,7 +10,13 @@ import anyio.to_thread
 
 from pipeline.interfaces.outbox import Wanted
 from pipeline.journal.archive import Archive
-from pipeline.journal.durable import DurableJournal, Keeping, OnRemoved, OnTrouble, wall_clock
+from pipeline.journal.durable import (
+    DurableJournal,
+    JournalRetention,
+    OnRemoved,
+    OnTrouble,
+    wall_clock,
+)
 from pipeline.journal.loading import frame_of, load
 from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.outbox_sqlite import OutboxInFile, Rows
@@ -21,7 +27,7 @@ from pipeline.protocol.events import Frame
 @asynccontextmanager
 async def open_journal(  # noqa: PLR0913 - what the others want to know of it
     where: str,
-    keeping: Keeping | None = None,
+    keeping: JournalRetention | None = None,
     *,
     on_trouble: OnTrouble = lambda _: None,
     wanted: Wanted | None = None,
@@ -35,7 +41,7 @@ async def open_journal(  # noqa: PLR0913 - what the others want to know of it
     an outbox then. ``on_removed`` is told, on the event loop, of sessions that are kept no longer.
     Raises ``JournalError`` when the file cannot be used.
     """
-    keeping = keeping or Keeping()
+    keeping = keeping or JournalRetention()
     if where == "memory":
         yield MemoryJournal(keep=keeping.events, wanted=wanted)
         return

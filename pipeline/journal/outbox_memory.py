@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from secrets import token_hex
 
-from pipeline.interfaces.outbox import Delivery, Left, Look, Wanted
+from pipeline.interfaces.outbox import Delivery, Due, Remaining, Wanted
 from pipeline.protocol.events import Frame
 
 MOST = 1000  #: of one webhook; past that the oldest goes
@@ -50,14 +50,14 @@ class OutboxInMemory:
         if hooks:
             self._wake()
 
-    async def look(self, hook: str, now: float, limit: int) -> Look:
+    async def look(self, hook: str, now: float, limit: int) -> Due:
         waiting = self._hooks.get(hook, {})
         open_ones = sorted(
             ((each.due, delivery_id) for delivery_id, each in waiting.items() if not each.failed),
             key=lambda pair: pair[0],
         )
         due = [delivery_id for at, delivery_id in open_ones if at <= now]
-        return Look(
+        return Due(
             [_delivery(delivery_id, waiting[delivery_id]) for delivery_id in due[:limit]],
             next((at for at, _ in open_ones if at > now), None),
         )
@@ -89,9 +89,9 @@ class OutboxInMemory:
                     each.failed, each.tries, each.due = False, 0, now
         self._wake()
 
-    async def left(self) -> Mapping[str, Left]:
+    async def left(self) -> Mapping[str, Remaining]:
         return {
-            hook: Left(
+            hook: Remaining(
                 pending=sum(not each.failed for each in waiting.values()),
                 failed=sum(each.failed for each in waiting.values()),
             )

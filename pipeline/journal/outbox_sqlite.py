@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 
-from pipeline.interfaces.outbox import Delivery, Left, Look, StoredDelivery, Wanted
+from pipeline.interfaces.outbox import Delivery, Due, Remaining, StoredDelivery, Wanted
 from pipeline.journal.outbox_memory import new_id
 from pipeline.journal.sqlite import DELETE_ROWS, Reader, Statement, Store, reading
 from pipeline.protocol.events import Frame
@@ -87,7 +87,7 @@ class OutboxInFile:
     def listen(self, wake: Callable[[], object]) -> None:
         self.wake = wake
 
-    async def look(self, hook: str, now: float, limit: int) -> Look:
+    async def look(self, hook: str, now: float, limit: int) -> Due:
         due = await self._read(
             "SELECT id, type, data, tries FROM outbox JOIN event USING (key, seq)"
             " WHERE hook = ? AND failed = 0 AND due <= ? ORDER BY due, key, seq LIMIT ?",
@@ -96,7 +96,7 @@ class OutboxInFile:
         later = await self._read(
             "SELECT MIN(due) FROM outbox WHERE hook = ? AND failed = 0 AND due > ?", (hook, now)
         )
-        return Look([Delivery(row[0], row[1], bytes(row[2]), row[3]) for row in due], later[0][0])
+        return Due([Delivery(row[0], row[1], bytes(row[2]), row[3]) for row in due], later[0][0])
 
     async def made(self, delivery_id: str) -> None:
         await self._change(Statement("DELETE FROM outbox WHERE id = ?", (delivery_id,)))
@@ -117,11 +117,11 @@ class OutboxInFile:
         await self._change(Statement(RETRY, (now,)))
         self.wake()
 
-    async def left(self) -> Mapping[str, Left]:
+    async def left(self) -> Mapping[str, Remaining]:
         rows = await self._read(
             "SELECT hook, SUM(failed = 0), SUM(failed) FROM outbox GROUP BY hook", ()
         )
-        return {hook: Left(pending, failed) for hook, pending, failed in rows}
+        return {hook: Remaining(pending, failed) for hook, pending, failed in rows}
 
 
 def removal(*, before: float) -> Statement:

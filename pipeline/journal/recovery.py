@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.journal.snapshot import Picture
+from pipeline.journal.snapshot import SnapshotBuilder
 from pipeline.protocol.events import (
     ErrorDetail,
     Event,
@@ -18,7 +18,7 @@ from pipeline.protocol.events import (
 LOST = "owner_lost"
 
 
-def endings(picture: Picture) -> Sequence[Event]:
+def endings(picture: SnapshotBuilder) -> Sequence[Event]:
     """Return the ``response.done`` of every open response: its process is gone."""
     return [_lost(created, text) for created, text in picture.open_responses]
 

@@ -25,7 +25,7 @@ TURNS = 500  #: newest ended turns in a picture; an export holds them all
 RESPONSES = 100  #: newest ended responses in a picture, beside every open one
 
 
-class Picture:
+class SnapshotBuilder:
     """What one session looks like after the events it was shown, in order."""
 
     def __init__(self, *, turns: int = TURNS, responses: int = RESPONSES) -> None:

@@ -36,14 +36,14 @@ def may_reconnect(code: int) -> bool:
     return code not in _FINAL and not 4400 <= code < 4500
 
 
-class Goodbye(PipelineError):
+class Disconnect(PipelineError):
     """The socket must be closed with ``code``; the message is the reason given."""
 
     def __init__(self, message: str, *, code: int) -> None:
         super().__init__(message)
         self.code = code
 
-    def alone(self) -> "Goodbye":
+    def alone(self) -> "Disconnect":
         """Return this without the frames that it went through, which hold whoever keeps it."""
         self.__traceback__ = self.__cause__ = self.__context__ = None
         return self

@@ -15,7 +15,7 @@ PIECE = 1 << 20  #: bytes read at once
 _PRIVATE = 0o600  # voices: for the service's own user
 
 
-class Recording(Struct, frozen=True):
+class StoredRecording(Struct, frozen=True):
     """A recording as far as it was written when we looked."""
 
     path: Path
@@ -24,7 +24,7 @@ class Recording(Struct, frozen=True):
     size: int  #: bytes of them
 
 
-def pieces(recording: Recording) -> Iterator[bytes]:
+def pieces(recording: StoredRecording) -> Iterator[bytes]:
     """Yield a WAV file of what was recorded. Raises ``OSError``."""
     yield recording.head
     with recording.path.open("rb") as file:
@@ -35,7 +35,7 @@ def pieces(recording: Recording) -> Iterator[bytes]:
             yield piece
 
 
-class Reel:
+class RecordingFile:
     """One recording that is being written. Blocks.
 
     The samples go first, then the lengths in the head: so whenever we are killed, the file is
@@ -89,7 +89,7 @@ def prepare(folder: Path) -> None:
         raise RecordingError(f"journal.record: {folder} cannot be written to")
 
 
-def find(folder: Path, session_id: str) -> Recording | None:
+def find(folder: Path, session_id: str) -> StoredRecording | None:
     """Return the newest recording of a session. Raises ``RecordingError``."""
     try:
         names = of_session(session_id, os.listdir(folder)) if folder.is_dir() else ()
@@ -105,7 +105,7 @@ def find(folder: Path, session_id: str) -> Recording | None:
         raise RecordingError(f"{path} is no recording of ours any more")
     whole = min(size, LONGEST)
     whole -= whole % shape.block
-    return Recording(path, head_of(shape, whole), HEAD, whole)
+    return StoredRecording(path, head_of(shape, whole), HEAD, whole)
 
 
 def erase(folder: Path, session_id: str, in_use: Collection[str] = ()) -> int:

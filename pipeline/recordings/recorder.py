@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from pipeline.errors import RecordingError
 from pipeline.recordings import files
-from pipeline.recordings.files import Recording, Reel
+from pipeline.recordings.files import RecordingFile, StoredRecording
 from pipeline.recordings.wav import Shape
 from pipeline.runtime.tasks import plain_errors
 
@@ -30,14 +30,14 @@ Tell = Callable[[str], object]  #: is told why a recording stopped
 logger = logging.getLogger(__name__)
 
 
-class Keeping(Struct, frozen=True, kw_only=True):
+class RecordingRetention(Struct, frozen=True, kw_only=True):
     """How much is kept."""
 
     seconds: float  #: since the last sample of a recording
     size: int  #: bytes of all of them
 
 
-class Tape:
+class RecordingTrack:
     """What a session gives its audio to; after a failure it takes it for nothing."""
 
     def __init__(
@@ -78,36 +78,42 @@ class _Errand(NamedTuple):
 class Recorder:
     """Tapes over one directory and its writer thread; ``recording`` makes one."""
 
-    def __init__(self, folder: Path, keeping: Keeping, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: Path, keeping: RecordingRetention, clock: Callable[[], float]
+    ) -> None:
         """``clock`` returns Unix seconds."""
         self.waiting = 0  #: bytes that are not written yet
         self._folder = folder
         self._keeping = keeping
         self._clock = clock
         self._loop = get_running_loop()
-        self._put: SimpleQueue[tuple[Tape, bytes] | _Errand | None] = SimpleQueue()
+        self._put: SimpleQueue[tuple[RecordingTrack, bytes] | _Errand | None] = SimpleQueue()
         self._stopping = ThreadEvent()
         # Of the writer thread:
-        self._reels: dict[Tape, Reel | None] = {}  # None: what comes now would be out of place
+        self._reels: dict[
+            RecordingTrack, RecordingFile | None
+        ] = {}  # None: what comes now would be out of place
         self._tidied = -TIDY
 
     # --- on the event loop ---
 
-    def open(self, session_id: str, shape: Shape, decode: Decode | None, tell: Tell) -> Tape:
+    def open(
+        self, session_id: str, shape: Shape, decode: Decode | None, tell: Tell
+    ) -> RecordingTrack:
         """Begin a recording: with its first frame there is a file.
 
         ``decode`` makes 16-bit samples of frames that are none; ``tell`` is told if it stops.
         """
-        return Tape(self, session_id, shape, decode, tell)
+        return RecordingTrack(self, session_id, shape, decode, tell)
 
-    def put(self, tape: Tape, frame: bytes) -> None:
+    def put(self, tape: RecordingTrack, frame: bytes) -> None:
         if self.waiting + len(frame) > MOST:
             tape.fail(f"the disk is too slow: {self.waiting >> 20} MiB wait for it")
             return
         self.waiting += len(frame)
         self._put.put((tape, frame))
 
-    async def find(self, session_id: str) -> Recording | None:
+    async def find(self, session_id: str) -> StoredRecording | None:
         """Return the newest recording of a session, with all that was taken until now.
 
         Raises ``RecordingError``.
@@ -165,7 +171,7 @@ class Recorder:
         except Empty:
             return True
         self._stopping.wait(GATHER)
-        frames: dict[Tape, list[bytes]] = {}
+        frames: dict[RecordingTrack, list[bytes]] = {}
         task = first
         while task is not None:
             if isinstance(task, _Errand):  # behind what was put before it
@@ -182,7 +188,7 @@ class Recorder:
         self._write(frames)
         return False
 
-    def _write(self, frames: dict[Tape, list[bytes]]) -> None:
+    def _write(self, frames: dict[RecordingTrack, list[bytes]]) -> None:
         for tape, parts in frames.items():
             data = b"".join(parts)
             try:
@@ -195,14 +201,16 @@ class Recorder:
                 self._end(tape)
             self._loop.call_soon_threadsafe(self._written, len(data))
 
-    def _append(self, tape: Tape, data: bytes) -> None:
+    def _append(self, tape: RecordingTrack, data: bytes) -> None:
         if data and tape not in self._reels:
-            self._reels[tape] = Reel(self._folder, tape.session_id, tape.shape, self._clock())
+            self._reels[tape] = RecordingFile(
+                self._folder, tape.session_id, tape.shape, self._clock()
+            )
         reel = self._reels.get(tape)
         if reel is not None:
             reel.write(data if tape.decode is None else tape.decode(data))
 
-    def _end(self, tape: Tape) -> None:
+    def _end(self, tape: RecordingTrack) -> None:
         reel = self._reels.pop(tape, None)
         if reel is not None:
             reel.close()
@@ -242,7 +250,7 @@ def _only_log(error: RecordingError | None) -> None:
 
 @asynccontextmanager
 async def recording(
-    folder: Path, keeping: Keeping, clock: Callable[[], float]
+    folder: Path, keeping: RecordingRetention, clock: Callable[[], float]
 ) -> AsyncGenerator[Recorder]:
     """Record into ``folder`` while the block lasts; what waits is written when it is left.
 

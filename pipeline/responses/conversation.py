@@ -7,14 +7,14 @@ from msgspec import UNSET, Struct, UnsetType
 
 from pipeline.interfaces.request_log import CallReport
 from pipeline.protocol.events import Totals
-from pipeline.responses.prompt import Asked
+from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.rate_limit import Budget
 
 CALL_IDS = 4096  #: of tools, that are not given again
 TRANSCRIPT_TURNS = 2000  #: turns kept for {{transcript}}; the oldest go first
 
 
-class Counts(Struct):
+class TotalsCounter(Struct):
     """Totals in the making; field for field as in ``events.Totals``."""
 
     turns: int = 0
@@ -46,7 +46,7 @@ class Counts(Struct):
             self.cost = round(before + usage.cost, 9)
 
 
-class Desk:
+class ConversationState:
     """One per session; every prompt's lane works at it."""
 
     def __init__(
@@ -57,9 +57,9 @@ class Desk:
         self.new_id = new_id
         self.session_id = session_id  #: for the request log
         self.vars: dict[str, str] = {}
-        self.counts = Counts()
+        self.counts = TotalsCounter()
         self.open_turns: set[int] = set()  #: several only where channels are heard apart
-        self._transcript: deque[Asked] = deque(maxlen=TRANSCRIPT_TURNS)
+        self._transcript: deque[FinishedTurn] = deque(maxlen=TRANSCRIPT_TURNS)
         self._last = 0  # the turn that ended last
         self._call_ids: dict[str, None] = {}
         self._calls = 0
@@ -75,12 +75,12 @@ class Desk:
             del self._call_ids[next(iter(self._call_ids))]
         return call_id
 
-    def hear(self, asked: Asked) -> None:
+    def hear(self, asked: FinishedTurn) -> None:
         """A turn has ended; one that began later may have ended before it."""
         self.counts.turns += 1
         self.open_turns.discard(asked.turn)
         self._last = asked.turn
-        later: list[Asked] = []
+        later: list[FinishedTurn] = []
         while self._transcript and self._transcript[-1].turn > asked.turn:
             later.append(self._transcript.pop())
         self._transcript.append(asked)
@@ -89,16 +89,16 @@ class Desk:
     def revise(self, turn: int, text: str | None, speaker: str | None) -> None:
         for at, asked in enumerate(self._transcript):
             if asked.turn == turn:
-                self._transcript[at] = Asked(
+                self._transcript[at] = FinishedTurn(
                     turn, text or asked.text, speaker or asked.speaker, asked.language
                 )
 
-    def transcript(self, guessed: Asked | None = None) -> str:
+    def transcript(self, guessed: FinishedTurn | None = None) -> str:
         """Return all turns, a line each; ``guessed`` stands for the one that has its number.
 
         They are in the order of their numbers, which is that of their beginnings.
         """
-        turns: list[Asked] = list(self._transcript)
+        turns: list[FinishedTurn] = list(self._transcript)
         if guessed is not None:
             turns = [*(asked for asked in turns if asked.turn != guessed.turn), guessed]
             turns.sort(key=lambda asked: asked.turn)
@@ -106,11 +106,11 @@ class Desk:
             f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text for asked in turns
         )
 
-    def last_turn(self) -> Asked | None:
+    def last_turn(self) -> FinishedTurn | None:
         """Return the turn that ended last."""
         newest_first = reversed(self._transcript)
         return next((asked for asked in newest_first if asked.turn == self._last), None)
 
     def totals(self, audio_seconds: float) -> Totals:
-        counts = {name: getattr(self.counts, name) for name in Counts.__struct_fields__}
+        counts = {name: getattr(self.counts, name) for name in TotalsCounter.__struct_fields__}
         return Totals(**counts, audio_seconds=round(audio_seconds, 3))

@@ -12,15 +12,15 @@ from pipeline.interfaces.llm import Gateway, Piece, Reply, TextDelta, ToolCallDe
 from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.tools import Runner, ToolRun, failure
 from pipeline.protocol.events import Event, ResponseCreated
-from pipeline.responses.scheduler import Ledger
-from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from pipeline.responses.scheduler import ResponseScheduler
+from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
 from pipeline.runtime.context import RESPONSE, SESSION
 
 #: seconds, of the clock that anyio's deadlines are of; finer than an event loop's own may be
 Clock = Callable[[], float]
 
 
-class Audience(Protocol):
+class Publisher(Protocol):
     """Who is told: ``publish`` gives an event its place, ``report`` logs a call."""
 
     def publish(self, event: Event) -> None: ...
@@ -37,13 +37,13 @@ class Dispatch:
 
     def __init__(
         self,
-        ledger: Ledger,
+        scheduler: ResponseScheduler,
         gateway: Gateway,
-        audience: Audience,
+        audience: Publisher,
         clock: Clock,
         runner: Runner | None = None,
     ) -> None:
-        self.ledger = ledger
+        self.scheduler = scheduler
         self._gateway = gateway
         self._audience = audience
         self._clock = clock
@@ -74,7 +74,7 @@ class Dispatch:
             self._alarm = anyio.Event()
             if wait.cancelled_caught:
                 self._due = float("inf")
-                self.do(self.ledger.tick(self._clock()))
+                self.do(self.scheduler.tick(self._clock()))
 
     def close(self) -> None:
         """Keep no deadlines any more: the last response has ended."""
@@ -83,7 +83,7 @@ class Dispatch:
 
     async def settled(self) -> None:
         """Return once every response has ended and no turn waits for one."""
-        while not self.ledger.idle:
+        while not self.scheduler.idle:
             if self._idle.is_set():
                 self._idle = anyio.Event()
             await self._idle.wait()
@@ -100,9 +100,9 @@ class Dispatch:
         """
         for step in steps:
             match step:
-                case Start():
+                case StartCall():
                     self._start(step)
-                case Cancel(response_id):
+                case CancelCall(response_id):
                     self._cancel(response_id)
                 case RunTool(run):
                     self._start_tool(run)
@@ -124,7 +124,7 @@ class Dispatch:
                 case _:
                     pass
         self._rearm()
-        if self.ledger.idle:
+        if self.scheduler.idle:
             self._idle.set()
 
     def _cancel(self, response_id: str) -> None:
@@ -136,20 +136,20 @@ class Dispatch:
 
     def tool_result(self, call_id: str, value: Any) -> bool:
         """A client tells how a call went; return whether anybody waited for it."""
-        if not self.ledger.waits_for_client(call_id):
+        if not self.scheduler.waits_for_client(call_id):
             return False
         self._tools.pop(call_id).cancel()
-        self.do(self.ledger.tool_done(call_id, value, self._clock()))
+        self.do(self.scheduler.tool_done(call_id, value, self._clock()))
         return True
 
     def _rearm(self) -> None:
         """Wake the alarm's task for an earlier deadline; a later one it finds by itself."""
-        due = self.ledger.deadline
+        due = self.scheduler.deadline
         if due < self._due:
             self._alarm.set()
         self._due = due
 
-    def _start(self, start: Start) -> None:
+    def _start(self, start: StartCall) -> None:
         assert self._tasks is not None, "run() must have begun before anything is asked"
         key, scope = start.response_id, anyio.CancelScope()
         reply = self._gateway.open(start.request, speculative=start.speculative)
@@ -158,10 +158,10 @@ class Dispatch:
         self._calls[key] = scope, reply
         reply.begin()
         if reply.sent:
-            self.ledger.sent(key, self._clock())
+            self.scheduler.sent(key, self._clock())
         self._tasks.start_soon(self._call, start, reply, scope, name=f"response {key}")
 
-    async def _call(self, start: Start, reply: Reply, scope: anyio.CancelScope) -> None:
+    async def _call(self, start: StartCall, reply: Reply, scope: anyio.CancelScope) -> None:
         key = start.response_id
         SESSION.set(start.request.session_id)
         RESPONSE.set(key)
@@ -171,7 +171,7 @@ class Dispatch:
                 if self._is_current(key, reply):  # else it is being asked for again
                     raise GatewayLost(f"{start.request.model} broke off")
             except GatewayError as error:
-                self.do(self.ledger.failed(key, error, self._clock()))
+                self.do(self.scheduler.failed(key, error, self._clock()))
         if self._is_current(key, reply):
             del self._calls[key]
         self._guesses.pop(key, None)
@@ -181,9 +181,9 @@ class Dispatch:
         call = self._calls.get(key)
         return call is not None and call[1] is reply
 
-    async def _exchange(self, start: Start, reply: Reply) -> None:
+    async def _exchange(self, start: StartCall, reply: Reply) -> None:
         """Ask, and hand every piece to the ledger as it comes."""
-        key, ledger, model = start.response_id, self.ledger, start.request.model
+        key, scheduler, model = start.response_id, self.scheduler, start.request.model
         began = self._clock()
         last = began + start.total_timeout
         sent, spoke = reply.sent, False
@@ -192,12 +192,12 @@ class Dispatch:
             async with reply:
                 await anyio.lowlevel.checkpoint_if_cancelled()  # it may have been dropped
                 if not sent:
-                    ledger.sent(key, self._clock())
+                    scheduler.sent(key, self._clock())
                 while pieces := await reply.receive():
                     if not spoke and _has_content(pieces):
                         spoke = True
                         patience.deadline = last
-                    self.do(ledger.received(key, pieces, self._clock()))
+                    self.do(scheduler.received(key, pieces, self._clock()))
         if patience.cancelled_caught and first < last and not spoke:
             raise GatewayTimeout(
                 f"{model} sent no first token within {start.first_token_timeout:g} s"
@@ -221,7 +221,7 @@ class Dispatch:
         with scope:
             value = await self._carried_out(run)
             self._tools.pop(run.call_id, None)
-            self.do(self.ledger.tool_done(run.call_id, value, self._clock()))
+            self.do(self.scheduler.tool_done(run.call_id, value, self._clock()))
 
     async def _carried_out(self, run: ToolRun) -> Any:
         """Return what the tool says, or that it took too long.

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Collection
 
 from pipeline.interfaces.llm import Message
-from pipeline.responses.prompt import Asked
-from pipeline.responses.tool_calls import Round
+from pipeline.responses.prompt import FinishedTurn
+from pipeline.responses.tool_calls import ToolRound
 
 NOTHING = "…"  #: what an assistant says who said nothing: no provider takes an empty message
 MOST_UNANSWERED = 64  #: turns carried along; the oldest go first
@@ -20,11 +20,13 @@ MOST_UNANSWERED = 64  #: turns carried along; the oldest go first
 class _Exchange:
     __slots__ = ("answer", "closed", "interrupted", "played", "question", "rounds", "turns")
 
-    def __init__(self, turns: tuple[Asked, ...], question: str) -> None:
+    def __init__(self, turns: tuple[FinishedTurn, ...], question: str) -> None:
         self.turns = turns
         self.question = question
         self.answer = ""
-        self.rounds: list[tuple[int, Round]] = []  # each with the length of the answer before it
+        self.rounds: list[
+            tuple[int, ToolRound]
+        ] = []  # each with the length of the answer before it
         self.played: int | None = None  # characters, once the client has told
         self.interrupted = False
         self.closed = False
@@ -59,9 +61,9 @@ class History:
         self._window = window
         self._mark = interrupted_mark
         self._exchanges: dict[str, _Exchange] = {}
-        self._unanswered: deque[Asked] = deque(maxlen=MOST_UNANSWERED)
+        self._unanswered: deque[FinishedTurn] = deque(maxlen=MOST_UNANSWERED)
 
-    def ask(self, response_id: str, turns: tuple[Asked, ...], question: str) -> None:
+    def ask(self, response_id: str, turns: tuple[FinishedTurn, ...], question: str) -> None:
         """A response to ``turns`` was made known; they are no longer unanswered."""
         numbers = {asked.turn for asked in turns}
         left = [asked for asked in self._unanswered if asked.turn not in numbers]
@@ -78,7 +80,7 @@ class History:
         if response_id in self._exchanges:
             self._exchanges[response_id].answer += text
 
-    def called(self, response_id: str, asked: Round) -> None:
+    def called(self, response_id: str, asked: ToolRound) -> None:
         """The response called tools; their results are told as they come, also after its end."""
         exchange = self._exchanges.get(response_id)
         if exchange is not None:
@@ -105,7 +107,7 @@ class History:
         exchange.played = max(0, min(characters or 0, len(exchange.answer)))
         return True
 
-    def unanswered(self, if_closed: Collection[str] = ()) -> tuple[Asked, ...]:
+    def unanswered(self, if_closed: Collection[str] = ()) -> tuple[FinishedTurn, ...]:
         """Return the turns nobody answered, oldest first; as if ``if_closed`` were closed."""
         unheard = [
             asked

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from pipeline.config.default_prompts import ASSEMBLYAI_MODEL
-from pipeline.config.engine_choice import Choice
+from pipeline.config.engine_choice import EngineChoice
 from pipeline.config.settings import Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
-from pipeline.responses.prompt import TAG, Scene, fill
+from pipeline.responses.prompt import TAG, TemplateContext, fill
 
 #: the service's own tag, without spaces
 TURN = "{{turn}}"
@@ -52,7 +52,7 @@ LEFT_OUT = ("temperature", "extra", "siblings", "speculate", "interrupt")
 LONGEST = 5000
 
 
-def check(settings: Settings, stt: Choice, prompts: Mapping[str, Prompt]) -> None:
+def check(settings: Settings, stt: EngineChoice, prompts: Mapping[str, Prompt]) -> None:
     """Refuse what cannot run there. Raises ``SettingsError`` that says what to change."""
     if stt.name == "local":
         raise SettingsError(
@@ -119,7 +119,7 @@ def _filled(template: str, prompt: Prompt) -> str:
     parts = re.split(r"(\{\{\s*turn\s*\}\})", template)
     alone = [part for part in parts if part.strip()]
     turn = TURN if len(alone) == 1 else f"<turn>\n{TURN}\n</turn>"
-    nothing = Scene((), str, values)
+    nothing = TemplateContext((), str, values)
     return "".join(turn if at % 2 else fill(part, nothing) for at, part in enumerate(parts))
 
 

@@ -35,7 +35,7 @@ from pipeline.interfaces.llm import (
     ToolCallDelta,
 )
 from pipeline.interfaces.request_log import CallReport
-from pipeline.interfaces.tools import Kit
+from pipeline.interfaces.tools import OfferedTools
 from pipeline.protocol.events import (
     ErrorDetail,
     ResponseCreated,
@@ -45,18 +45,18 @@ from pipeline.protocol.events import (
     ResponseSentence,
     Status,
 )
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
 from pipeline.responses.response import Response
-from pipeline.responses.steps import Cancel, Publish, Report, Start, Step
-from pipeline.responses.tool_calls import Gathered
+from pipeline.responses.steps import CancelCall, Publish, Report, StartCall, Step
+from pipeline.responses.tool_calls import ToolCallAssembler
 from pipeline.responses.tool_loop import ToolLoop
 
 #: finish reasons that mean the answer ran into ``max_tokens`` (Claude's and OpenAI's words)
 AT_LIMIT = frozenset({"length", "max_tokens"})
 
 
-class Ending(Struct, frozen=True):
+class ResponseOutcome(Struct, frozen=True):
     """How a response ends, as its ``response.done`` will say."""
 
     status: Status
@@ -66,28 +66,28 @@ class Ending(Struct, frozen=True):
     json: Any = None
 
 
-COMPLETED = Ending("completed")
+COMPLETED = ResponseOutcome("completed")
 
 
-class Answers:
+class ResponseLifecycle:
     """At most one guess, any number of live responses, and the history they leave."""
 
     def __init__(
         self,
         name: str,
         prompt: Prompt,
-        desk: Desk,
+        conversation: ConversationState,
         form: Form | None = None,
-        kit: Kit | None = None,
+        kit: OfferedTools | None = None,
     ) -> None:
         self.history = History(prompt.history, prompt.interrupted_mark)
         self.live: dict[str, Response] = {}
         self.guess: Response | None = None
         self._name = name
         self._prompt = prompt
-        self._desk = desk
+        self._conversation = conversation
         self._form = form
-        self.tools = ToolLoop(prompt, desk, kit, self.history) if kit is not None else None
+        self.tools = ToolLoop(prompt, conversation, kit, self.history) if kit is not None else None
 
     def find(self, response_id: str) -> Response | None:
         if self.guess is not None and self.guess.id == response_id:
@@ -104,15 +104,15 @@ class Answers:
         """Start a call whose reply is held until its turn has ended."""
         response.speculative = True
         self.guess = response
-        self._desk.counts.speculative += 1
+        self._conversation.counts.speculative += 1
         return [self._start(response)]
 
     def adopt(self, now: float) -> list[Step]:
         """Announce the guess, publish what it holds, and end it if its reply is over."""
         response, self.guess = self.guess, None
         assert response is not None
-        self._desk.counts.adopted += 1
-        self._desk.budget.of(response.request.model).learn(adopted=True)
+        self._conversation.counts.adopted += 1
+        self._conversation.budget.of(response.request.model).learn(adopted=True)
         steps = self._announce(response)
         if response.text:
             steps += self._say(response, response.text, now)
@@ -126,10 +126,10 @@ class Answers:
         if response is None:
             return []
         if learn:
-            self._desk.budget.of(response.request.model).learn(adopted=False)
+            self._conversation.budget.of(response.request.model).learn(adopted=False)
         if response.ended_at is None:
             response.ended_at = now
-        steps: list[Step] = [] if response.over else [Cancel(response.id)]
+        steps: list[Step] = [] if response.over else [CancelCall(response.id)]
         return [*steps, self._report(response, "discarded", reason)]
 
     # --- what the call brings ----------------------------------------------------------------
@@ -177,7 +177,7 @@ class Answers:
                 if response.first_at is None:
                     response.first_at = now
                 if response.gathered is None:
-                    response.gathered = Gathered()
+                    response.gathered = ToolCallAssembler()
                 response.gathered.add(piece)
 
     def tool_done(self, call_id: str, value: Any, now: float) -> list[Step]:
@@ -190,7 +190,7 @@ class Answers:
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
         has_no_room = isinstance(error, GatewayBusy) and error.status is not None  # not our own
         if isinstance(error, GatewayBusy) and has_no_room:
-            self._desk.budget.of(response.request.model).refuse(error.retry_after, now)
+            self._conversation.budget.of(response.request.model).refuse(error.retry_after, now)
         response.over = True
         response.ended_at = now
         response.request_id = error.request_id or response.request_id
@@ -200,17 +200,17 @@ class Answers:
         if has_no_room and self._turns_to_sibling(response, now):
             return [self._start(response)]
         detail = ErrorDetail(type=error.kind, message=str(error), code=error.status)
-        return self.end(response, Ending("failed", error.kind, error=detail), now)
+        return self.end(response, ResponseOutcome("failed", error.kind, error=detail), now)
 
     def _turns_to_sibling(self, response: Response, now: float) -> bool:
         """Have the next sibling with quota asked, if the model had no room and said nothing.
 
         No model gets the same request twice, so this ends.
         """
-        models, asked = models_of(self._prompt, self._desk), response.request.model
+        models, asked = models_of(self._prompt, self._conversation), response.request.model
         if response.has_begun or asked not in models:
             return False
-        model = self._desk.budget.admit(models[models.index(asked) + 1 :], now)
+        model = self._conversation.budget.admit(models[models.index(asked) + 1 :], now)
         if model is None:
             return False
         response.model, response.request = model, replace(response.request, model=model)
@@ -219,7 +219,7 @@ class Answers:
 
     # --- endings -----------------------------------------------------------------------------
 
-    def end(self, response: Response, ending: Ending, now: float) -> list[Step]:
+    def end(self, response: Response, ending: ResponseOutcome, now: float) -> list[Step]:
         """Publish the one ``response.done`` of a live response and forget it."""
         del self.live[response.id]
         if response.ended_at is None:
@@ -244,7 +244,7 @@ class Answers:
             json=ending.json,
         )
         if not response.over:
-            steps.append(Cancel(response.id))
+            steps.append(CancelCall(response.id))
         return [
             *steps,
             *stopped,
@@ -254,10 +254,10 @@ class Answers:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _start(self, response: Response) -> Start:
-        return Start(
+    def _start(self, response: Response) -> StartCall:
+        return StartCall(
             response.id,
-            replace(response.request, id=response.id, session_id=self._desk.session_id),
+            replace(response.request, id=response.id, session_id=self._conversation.session_id),
             response is self.guess,
             self._prompt.first_token_timeout,
             self._prompt.total_timeout,
@@ -265,7 +265,7 @@ class Answers:
 
     def _announce(self, response: Response) -> list[Step]:
         self.live[response.id] = response
-        self._desk.counts.responses += 1
+        self._conversation.counts.responses += 1
         question = response.request.messages[-1].content or ""
         self.history.ask(response.id, response.turns, question)
         created = ResponseCreated(
@@ -305,9 +305,9 @@ class Answers:
 
     def _finish(self, response: Response, finished: Finished, now: float) -> list[Step]:
         if not finished.complete:
-            return self.end(response, Ending("incomplete", "cut"), now)
+            return self.end(response, ResponseOutcome("incomplete", "cut"), now)
         if finished.reason in AT_LIMIT:
-            return self.end(response, Ending("incomplete", "max_tokens"), now)
+            return self.end(response, ResponseOutcome("incomplete", "max_tokens"), now)
         if self.tools is not None and response.gathered is not None:
             return self._call_tools(response, self.tools, now)
         if self._form is not None:
@@ -316,7 +316,7 @@ class Answers:
 
     def _call_tools(self, response: Response, tools: ToolLoop, now: float) -> list[Step]:
         if not tools.may_call(response):
-            return self.end(response, Ending("incomplete", "tool_steps"), now)
+            return self.end(response, ResponseOutcome("incomplete", "tool_steps"), now)
         # what was said on the way is not held back until the tools have answered
         steps = self._sentences(response, response.splitter.finish(), now)
         return [*steps, *tools.begin(response), *self._ask_on(response, now)]
@@ -328,7 +328,7 @@ class Answers:
         self.tools.ask_on(response)
         if self._form is not None:  # words on the way to JSON are no part of it
             response.text, response.asked_on_at = "", 0
-        self._desk.budget.of(response.request.model).take(now)  # it goes on without waiting
+        self._conversation.budget.of(response.request.model).take(now)  # it goes on without waiting
         return [self._start(response)]
 
     def _read(self, response: Response, text: str, now: float) -> list[Step]:
@@ -353,12 +353,14 @@ class Answers:
             # as it was understood: without prose around it, mistakes, or the model's own layout
             response.text = msgspec.json.encode(verdict.value).decode()
             self.history.said(response.id, response.text)
-            return self.end(response, Ending("completed", json=verdict.value), now)
+            return self.end(response, ResponseOutcome("completed", json=verdict.value), now)
         response.replies += 1
         again = form.ask_again(response.request, response.text, verdict.error, response.replies)
         if again is None:
             detail = ErrorDetail(type="invalid_output", message=verdict.error)
-            return self.end(response, Ending("failed", "invalid_output", error=detail), now)
+            return self.end(
+                response, ResponseOutcome("failed", "invalid_output", error=detail), now
+            )
         response.spent = response.usage()
         response.request, response.text, response.finished = again, "", None
         response.over, response.ended_at = False, None
@@ -371,7 +373,7 @@ class Answers:
         rate: RateLimit | None = accepted.rate
         if rate is not None:
             sent_at = now if response.sent_at is None else response.sent_at
-            self._desk.budget.of(response.request.model).observe(rate, sent_at, now)
+            self._conversation.budget.of(response.request.model).observe(rate, sent_at, now)
 
     def _report(self, response: Response, outcome: str, reason: str | None) -> Report:
         call = CallReport(
@@ -387,13 +389,13 @@ class Answers:
             times=response.times(),
             request=response.info(),
         )
-        self._desk.counts.add(call)
+        self._conversation.counts.add(call)
         return Report(call)
 
 
-def models_of(prompt: Prompt, desk: Desk) -> tuple[str, ...]:
+def models_of(prompt: Prompt, conversation: ConversationState) -> tuple[str, ...]:
     """Return the models that may be asked for ``prompt``, the best first."""
-    return (prompt.model or desk.model, *prompt.siblings)
+    return (prompt.model or conversation.model, *prompt.siblings)
 
 
 def _apart(response: Response, text: str) -> str:

@@ -19,7 +19,7 @@ STORED_TRANSCRIPT = "{{ transcript }}"
 TOLD_ABOVE = "(the transcript above)"
 
 
-class Asked(Struct, frozen=True):
+class FinishedTurn(Struct, frozen=True):
     """A turn, as a request sees it."""
 
     turn: int
@@ -28,10 +28,10 @@ class Asked(Struct, frozen=True):
     language: str | None = None
 
 
-class Scene(Struct, frozen=True):
+class TemplateContext(Struct, frozen=True):
     """What the tags stand for in one request."""
 
-    turns: tuple[Asked, ...]
+    turns: tuple[FinishedTurn, ...]
     transcript: Callable[[], str]  #: made only where a template asks for it
     vars: Mapping[str, str]
 
@@ -86,7 +86,7 @@ def fenced(tag: str, value: str) -> str:
     return f"<{tag}>\n{value.replace('</', '< /')}\n</{tag}>"
 
 
-def fill(template: str, scene: Scene, *, stored: bool = False) -> str:
+def fill(template: str, scene: TemplateContext, *, stored: bool = False) -> str:
     """Fill in the tags, once: a value that looks like a tag stays as it is.
 
     With ``stored`` the gateway's own transcript tag is left for the gateway, and no value
@@ -106,7 +106,7 @@ def fill(template: str, scene: Scene, *, stored: bool = False) -> str:
     return TAG.sub(filled, template)
 
 
-def _value(tag: str, scene: Scene, *, alone: bool) -> str:
+def _value(tag: str, scene: TemplateContext, *, alone: bool) -> str:
     if tag == "turn":
         return scene.text if alone else fenced("turn", scene.text)
     if tag == "transcript":
@@ -119,7 +119,9 @@ def _value(tag: str, scene: Scene, *, alone: bool) -> str:
     return scene.vars.get(tag.removeprefix("vars."), "")
 
 
-def messages(prompt: Prompt, scene: Scene, history: Sequence[Message]) -> tuple[Message, ...]:
+def messages(
+    prompt: Prompt, scene: TemplateContext, history: Sequence[Message]
+) -> tuple[Message, ...]:
     """Return the messages of one request: system, examples, history, then the turn."""
     stored = bool(prompt.transcript_id)
     opening: list[Message] = []

@@ -10,12 +10,12 @@ from msgspec import Struct
 from pipeline.config.settings import Prompt
 from pipeline.errors import GatewayError
 from pipeline.interfaces.llm import CompletionRequest, Form, Piece
-from pipeline.interfaces.tools import Kit
+from pipeline.interfaces.tools import OfferedTools
 from pipeline.interfaces.turns import TurnChanged, TurnPaused
-from pipeline.responses.conversation import Desk
-from pipeline.responses.lifecycle import Answers, Ending, models_of
+from pipeline.responses.conversation import ConversationState
+from pipeline.responses.lifecycle import ResponseLifecycle, ResponseOutcome, models_of
 from pipeline.responses.policies import POLICIES
-from pipeline.responses.prompt import Asked, Scene, messages, speaks_of_turns
+from pipeline.responses.prompt import FinishedTurn, TemplateContext, messages, speaks_of_turns
 from pipeline.responses.response import Response
 from pipeline.responses.steps import Step
 from pipeline.responses.text_match import count_words, same_words, says
@@ -26,28 +26,28 @@ MOST_WAITING = 64  #: batches; past it the newest are asked together
 LOOK_AGAIN = 1.0
 
 
-class Moment(Struct, frozen=True):
+class TurnTiming(Struct, frozen=True):
     """When a turn was over: for us, and for the one who spoke."""
 
     turn_at: float  #: end of turn received, seconds
     spoken_at: float | None  #: end of speech, seconds; none for a text turn
 
 
-class Batch(Struct, frozen=True):
+class TurnBatch(Struct, frozen=True):
     """Turns that wait to be asked together."""
 
-    turns: tuple[Asked, ...]
-    moment: Moment
+    turns: tuple[FinishedTurn, ...]
+    moment: TurnTiming
     response_id: str | None = None  #: given early when something was superseded for it
 
 
-def merged(batches: Sequence[Batch]) -> Batch:
+def merged(batches: Sequence[TurnBatch]) -> TurnBatch:
     ids = [batch.response_id for batch in batches if batch.response_id]
     turns = {asked.turn: asked for batch in batches for asked in batch.turns}  # each once
-    return Batch(tuple(turns.values()), batches[-1].moment, ids[0] if ids else None)
+    return TurnBatch(tuple(turns.values()), batches[-1].moment, ids[0] if ids else None)
 
 
-class Lane:
+class PromptScheduler:
     """Scheduling of one prompt's responses: policy, triggers, gates and speculation.
 
     ``policies.POLICIES`` holds what each policy does.
@@ -57,21 +57,21 @@ class Lane:
         self,
         name: str,
         prompt: Prompt,
-        desk: Desk,
+        conversation: ConversationState,
         form: Form | None = None,
-        kit: Kit | None = None,
+        kit: OfferedTools | None = None,
     ) -> None:
-        self.answers = Answers(name, prompt, desk, form, kit)
+        self.answers = ResponseLifecycle(name, prompt, conversation, form, kit)
         self._kit = kit
         self._form = form
         self._prompt = prompt
         self._rules = POLICIES[prompt.policy]
         stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
         self._extra = {**prompt.extra, **stored}
-        self._desk = desk
-        self._pending: deque[Asked] = deque(maxlen=MOST_PENDING)
-        self._pending_moment: Moment | None = None
-        self._waiting: deque[Batch] = deque()
+        self._conversation = conversation
+        self._pending: deque[FinishedTurn] = deque(maxlen=MOST_PENDING)
+        self._pending_moment: TurnTiming | None = None
+        self._waiting: deque[TurnBatch] = deque()
         self._silent_at = inf
         self._admitted_at = inf  # when the budget lets the next batch go
         self._superseded: str | None = None  # what the next response takes the place of
@@ -127,7 +127,7 @@ class Lane:
 
     def paused(self, event: TurnPaused, now: float) -> list[Step]:
         """The open turn fell silent: guess that it is over, if this prompt does so."""
-        asked = Asked(event.turn, event.text, event.speaker)
+        asked = FinishedTurn(event.turn, event.text, event.speaker)
         guess = self.answers.guess
         if guess is not None and self._still_says(guess, event.turn, event.text):
             return []
@@ -136,15 +136,15 @@ class Lane:
         steps = self.answers.discard("speech resumed", now)
         if not self._may_guess(asked):
             return steps
-        model = self._prompt.model or self._desk.model
-        if not self._desk.budget.speculate(model, now):
+        model = self._prompt.model or self._conversation.model
+        if not self._conversation.budget.speculate(model, now):
             return steps
         turns = self._with_unanswered((asked,))
         request = self._request(turns, model, guessed=asked)
-        response = Response(self._desk.new_id(), turns, request)
+        response = Response(self._conversation.new_id(), turns, request)
         return steps + self.answers.speculate(response)
 
-    def ended(self, asked: Asked, moment: Moment, now: float) -> list[Step]:
+    def ended(self, asked: FinishedTurn, moment: TurnTiming, now: float) -> list[Step]:
         """A turn is over: adopt the guess, or gather the turn and perhaps ask."""
         steps: list[Step] = []
         wanted = self._wants(asked)
@@ -173,7 +173,7 @@ class Lane:
         steps: list[Step] = []
         for response in list(self.answers.live.values()):
             if response_id in (None, response.id):
-                steps += self.answers.end(response, Ending("cancelled", "client"), now)
+                steps += self.answers.end(response, ResponseOutcome("cancelled", "client"), now)
         return steps + self._advance(now)
 
     def create(self, now: float) -> list[Step]:
@@ -181,12 +181,12 @@ class Lane:
 
         Before the first turn only a prompt over a stored transcript has something to ask.
         """
-        last = self._desk.last_turn()
+        last = self._conversation.last_turn()
         if not self._pending and last is not None:
             self._pending.append(last)
         if not self._pending and not self._asks_of_stored():
             return []
-        self._pending_moment = Moment(now, None)
+        self._pending_moment = TurnTiming(now, None)
         return self._fire(now)
 
     def abort(self, reason: str, now: float) -> list[Step]:
@@ -196,7 +196,7 @@ class Lane:
         self._silent_at = self._admitted_at = inf
         steps = self.answers.discard(reason, now, learn=False)
         for response in list(self.answers.live.values()):
-            steps += self.answers.end(response, Ending("cancelled", reason), now)
+            steps += self.answers.end(response, ResponseOutcome("cancelled", reason), now)
         return steps
 
     def _asks_of_stored(self) -> bool:
@@ -208,7 +208,7 @@ class Lane:
         """Whether it is for this speaker to interrupt: whom the prompt answers, or nobody knows."""
         return not self._prompt.speaker or speaker in (None, self._prompt.speaker)
 
-    def _wants(self, asked: Asked) -> bool:
+    def _wants(self, asked: FinishedTurn) -> bool:
         prompt = self._prompt
         if prompt.speaker and asked.speaker != prompt.speaker:
             return False
@@ -221,7 +221,7 @@ class Lane:
         if self._prompt.at_end or len(self._pending) < self._prompt.every_turns:
             return []
         if self._prompt.after_silence:
-            talking = bool(self._desk.open_turns)  # on another channel
+            talking = bool(self._conversation.open_turns)  # on another channel
             self._silent_at = inf if talking else now + self._prompt.after_silence
             return []
         return self._fire(now)
@@ -229,8 +229,8 @@ class Lane:
     def _fire(self, now: float) -> list[Step]:
         """What was gathered becomes one batch."""
         self._silent_at = inf
-        moment = self._pending_moment or Moment(now, None)
-        self._waiting.append(Batch(tuple(self._pending), moment))
+        moment = self._pending_moment or TurnTiming(now, None)
+        self._waiting.append(TurnBatch(tuple(self._pending), moment))
         self._pending.clear()
         if len(self._waiting) > MOST_WAITING:
             last = merged([self._waiting.pop(), self._waiting.pop()][::-1])
@@ -249,9 +249,9 @@ class Lane:
             if not self._has_room():
                 return steps
             steps += self._make_way(now)
-            model = self._desk.budget.admit(self._models(), now)
+            model = self._conversation.budget.admit(self._models(), now)
             if model is None:
-                free_at = self._desk.budget.free_at(self._models(), now)
+                free_at = self._conversation.budget.free_at(self._models(), now)
                 self._admitted_at = min(free_at, now + LOOK_AGAIN)
                 return steps
             steps += self._ask(self._waiting.popleft(), model)
@@ -269,21 +269,21 @@ class Lane:
         if not self._rules.replaces_live or not self.answers.live:
             return []
         batch = self._waiting[0]
-        new_id = batch.response_id or self._desk.new_id()
-        self._waiting[0] = Batch(batch.turns, batch.moment, new_id)
+        new_id = batch.response_id or self._conversation.new_id()
+        self._waiting[0] = TurnBatch(batch.turns, batch.moment, new_id)
         return self._supersede(new_id, now)
 
     def _supersede(self, new_id: str, now: float) -> list[Step]:
         steps: list[Step] = []
         for old in list(self.answers.live.values()):
             self._superseded = old.id
-            steps += self.answers.end(old, Ending("cancelled", "superseded", new_id), now)
+            steps += self.answers.end(old, ResponseOutcome("cancelled", "superseded", new_id), now)
         return steps
 
-    def _ask(self, batch: Batch, model: str) -> list[Step]:
+    def _ask(self, batch: TurnBatch, model: str) -> list[Step]:
         turns = self._with_unanswered(batch.turns)
         response = Response(
-            batch.response_id or self._desk.new_id(), turns, self._request(turns, model)
+            batch.response_id or self._conversation.new_id(), turns, self._request(turns, model)
         )
         response.turn_at, response.spoken_at = batch.moment.turn_at, batch.moment.spoken_at
         if batch.response_id:
@@ -291,11 +291,11 @@ class Lane:
         return self.answers.ask(response)
 
     def _models(self) -> tuple[str, ...]:
-        return models_of(self._prompt, self._desk)
+        return models_of(self._prompt, self._conversation)
 
     def _short_until(self, now: float) -> float:
         """Return when quota is there again; ``now`` or earlier while some is left."""
-        return self._desk.budget.free_at(self._models(), now)
+        return self._conversation.budget.free_at(self._models(), now)
 
     def _interrupt(self, now: float) -> list[Step]:
         """End what is live. What waits is told together, for each may be interrupted in turn."""
@@ -303,7 +303,7 @@ class Lane:
         if self.answers.live and self._waiting and self._rules.merges_unanswered:
             self._waiting = deque([merged(self._waiting)])
         for response in list(self.answers.live.values()):
-            steps += self.answers.end(response, Ending("cancelled", "interrupted"), now)
+            steps += self.answers.end(response, ResponseOutcome("cancelled", "interrupted"), now)
         return steps + self._advance(now) if steps else []
 
     # --- speculation -------------------------------------------------------------------------
@@ -315,23 +315,23 @@ class Lane:
         """Whether the turn that was guessed reads differently; another turn says nothing of it."""
         return guess.turns[-1].turn == turn and not same_words(guess.asked_text, text)
 
-    def _may_guess(self, asked: Asked) -> bool:
+    def _may_guess(self, asked: FinishedTurn) -> bool:
         prompt = self._prompt
         one_turn = prompt.every_turns == 1 and not prompt.after_silence and not prompt.at_end
         nothing_first = not self._waiting and not self._pending and self._has_room()
         return prompt.speculate and one_turn and nothing_first and self._wants(asked)
 
-    def _fits(self, guess: Response, asked: Asked) -> bool:
+    def _fits(self, guess: Response, asked: FinishedTurn) -> bool:
         """Return whether the guess asked just what would be asked now (law 5)."""
         if not self._still_says(guess, asked.turn, asked.text) or not self._may_guess(asked):
             return False
-        as_guessed = Asked(asked.turn, guess.asked_text, asked.speaker, asked.language)
+        as_guessed = FinishedTurn(asked.turn, guess.asked_text, asked.speaker, asked.language)
         turns = self._with_unanswered((as_guessed,))
         if [t.turn for t in turns] != [t.turn for t in guess.turns]:
             return False
         return self._request(turns, guess.request.model, guessed=as_guessed) == guess.request
 
-    def _adopt(self, guess: Response, moment: Moment, now: float) -> list[Step]:
+    def _adopt(self, guess: Response, moment: TurnTiming, now: float) -> list[Step]:
         guess.turn_at, guess.spoken_at = moment.turn_at, moment.spoken_at
         steps: list[Step] = []
         if self._rules.replaces_live:
@@ -345,7 +345,7 @@ class Lane:
         """The live responses that will have ended when the next one begins."""
         return tuple(self.answers.live) if self._rules.replaces_live else ()
 
-    def _with_unanswered(self, turns: tuple[Asked, ...]) -> tuple[Asked, ...]:
+    def _with_unanswered(self, turns: tuple[FinishedTurn, ...]) -> tuple[FinishedTurn, ...]:
         if not self._rules.merges_unanswered:
             return turns
         asked = {one.turn for one in turns}
@@ -353,11 +353,11 @@ class Lane:
         return (*(one for one in before if one.turn not in asked), *turns)
 
     def _request(
-        self, turns: tuple[Asked, ...], model: str, guessed: Asked | None = None
+        self, turns: tuple[FinishedTurn, ...], model: str, guessed: FinishedTurn | None = None
     ) -> CompletionRequest:
         prompt = self._prompt
-        transcript = partial(self._desk.transcript, guessed)
-        scene = Scene(turns, transcript, {**prompt.vars, **self._desk.vars})
+        transcript = partial(self._conversation.transcript, guessed)
+        scene = TemplateContext(turns, transcript, {**prompt.vars, **self._conversation.vars})
         history = self.answers.history.messages(self._in_the_way())
         request = CompletionRequest(
             model=model,

@@ -2,9 +2,9 @@
 
 from pipeline.interfaces.llm import CompletionRequest, Finished, JsonReader, Prices, Usage, estimate
 from pipeline.protocol.events import RequestInfo, Times, TokenUsage
-from pipeline.responses.prompt import Asked
+from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.sentences import SentenceSplitter
-from pipeline.responses.tool_calls import Gathered, Round
+from pipeline.responses.tool_calls import ToolCallAssembler, ToolRound
 
 
 class Response:
@@ -43,7 +43,7 @@ class Response:
     )
 
     def __init__(
-        self, response_id: str, turns: tuple[Asked, ...], request: CompletionRequest
+        self, response_id: str, turns: tuple[FinishedTurn, ...], request: CompletionRequest
     ) -> None:
         self.id = response_id
         self.turns = turns
@@ -70,8 +70,8 @@ class Response:
         self.reader: JsonReader | None = None  # of a reply that must be JSON
         self.replies = 0  # whole ones that came
         self.spent: TokenUsage | None = None  # on the replies before this one
-        self.gathered: Gathered | None = None  # tool calls of the reply that is coming
-        self.round: Round | None = None  # tool calls under way
+        self.gathered: ToolCallAssembler | None = None  # tool calls of the reply that is coming
+        self.round: ToolRound | None = None  # tool calls under way
         self.rounds = 0  # of tool calls so far
         self.asked_on_at = 0  # characters of text that were there when it was asked on
 

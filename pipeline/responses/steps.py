@@ -14,7 +14,7 @@ class Publish(Struct, frozen=True):
     event: Event
 
 
-class Start(Struct, frozen=True):
+class StartCall(Struct, frozen=True):
     """Begin the call."""
 
     response_id: str
@@ -24,7 +24,7 @@ class Start(Struct, frozen=True):
     total_timeout: float  #: seconds
 
 
-class Cancel(Struct, frozen=True):
+class CancelCall(Struct, frozen=True):
     """Stop the call; the ledger has already ended the response."""
 
     response_id: str
@@ -48,4 +48,4 @@ class Report(Struct, frozen=True):
     call: CallReport
 
 
-Step = Publish | Start | Cancel | RunTool | StopTool | Report
+Step = Publish | StartCall | CancelCall | RunTool | StopTool | Report

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.interfaces.llm import FunctionCall, Message, ToolCall, ToolCallDelta
-from pipeline.interfaces.tools import Kit, Tool, ToolRun, failure
-from pipeline.runtime.json_values import sayable
+from pipeline.interfaces.tools import OfferedTools, Tool, ToolRun, failure
+from pipeline.runtime.json_values import encodable
 
 MOST_CALLS = 32  #: of one reply; the others are refused
 MAX_RESULT = 64 * 1024  #: characters of one result that a model is told
@@ -23,7 +23,7 @@ STILL_RUNNING = "It was begun and has not ended yet. Do not begin it again."
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Gathered:
+class ToolCallAssembler:
     """The calls of a reply, while it comes in pieces."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Written:
         self.size = 0
 
 
-class Call(Struct):
+class PendingToolCall(Struct):
     """One call, from the model's wish to its result."""
 
     id: str
@@ -76,10 +76,10 @@ class Call(Struct):
         return self.result is not None or self.lasts
 
 
-class Round:
+class ToolRound:
     """The calls of one reply."""
 
-    def __init__(self, response_id: str, calls: list[Call], parallel: int) -> None:
+    def __init__(self, response_id: str, calls: list[PendingToolCall], parallel: int) -> None:
         self.response_id = response_id
         self.calls = calls
         self._parallel = parallel
@@ -106,10 +106,10 @@ class Round:
             )
         return runs
 
-    def find(self, call_id: str) -> Call | None:
+    def find(self, call_id: str) -> PendingToolCall | None:
         return next((call for call in self.calls if call.id == call_id), None)
 
-    def told(self) -> list[Call]:
+    def told(self) -> list[PendingToolCall]:
         return [call for call in self.calls if call.is_told]
 
     def messages(self, text: str) -> list[Message]:
@@ -125,8 +125,8 @@ class Round:
 
 
 def read(
-    written: Iterable[tuple[str, str, str]], kit: Kit, new_id: Callable[[str], str]
-) -> list[Call]:
+    written: Iterable[tuple[str, str, str]], kit: OfferedTools, new_id: Callable[[str], str]
+) -> list[PendingToolCall]:
     """Judge what a model wrote. ``new_id`` takes its id for a call and returns one of its own."""
     return [
         _call(at, name, text, kit, new_id(id_ if PLAIN.fullmatch(id_) else ""))
@@ -134,10 +134,10 @@ def read(
     ]
 
 
-def _call(at: int, name: str, text: str, kit: Kit, call_id: str) -> Call:
-    def refused(error: str) -> Call:
+def _call(at: int, name: str, text: str, kit: OfferedTools, call_id: str) -> PendingToolCall:
+    def refused(error: str) -> PendingToolCall:
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "unnamed"
-        return Call(call_id, plain, "{}", {}, None, error)
+        return PendingToolCall(call_id, plain, "{}", {}, None, error)
 
     tool = kit.find(name)
     if tool is None:
@@ -150,13 +150,13 @@ def _call(at: int, name: str, text: str, kit: Kit, call_id: str) -> Call:
     if arguments.error is not None:
         return refused(f"{arguments.error}; nothing was called")
     written = msgspec.json.encode(arguments.value).decode()
-    return Call(call_id, name, written, arguments.value, tool)
+    return PendingToolCall(call_id, name, written, arguments.value, tool)
 
 
 def as_told(value: Any) -> tuple[str, Any]:
     """Return a result as the model is told it, and as subscribers are; both within bounds."""
     try:
-        value = sayable(value)
+        value = encodable(value)
     except (TypeError, ValueError) as error:
         value = failure(f"the result cannot be written as JSON: {error}")
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -19,24 +19,26 @@ from typing import Any
 from msgspec.structs import replace
 
 from pipeline.config.settings import Prompt
-from pipeline.interfaces.tools import Kit, failure
+from pipeline.interfaces.tools import OfferedTools, failure
 from pipeline.protocol.events import ResponseToolCall, ResponseToolResult
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
 from pipeline.responses.response import Response
 from pipeline.responses.steps import Publish, RunTool, Step, StopTool
-from pipeline.responses.tool_calls import Call, Round, as_told, read
+from pipeline.responses.tool_calls import PendingToolCall, ToolRound, as_told, read
 
 
 class ToolLoop:
     """The rounds of one prompt's responses."""
 
-    def __init__(self, prompt: Prompt, desk: Desk, kit: Kit, history: History) -> None:
+    def __init__(
+        self, prompt: Prompt, conversation: ConversationState, kit: OfferedTools, history: History
+    ) -> None:
         self._prompt = prompt
-        self._desk = desk
+        self._conversation = conversation
         self._kit = kit
         self._history = history
-        self._under_way: dict[str, tuple[Response, Round]] = {}  # by call id, until its result
+        self._under_way: dict[str, tuple[Response, ToolRound]] = {}  # by call id, until its result
 
     def may_call(self, response: Response) -> bool:
         """Return whether the prompt allows one more round."""
@@ -45,8 +47,8 @@ class ToolLoop:
     def begin(self, response: Response) -> list[Step]:
         """Carry out what a whole reply asks for; ``ask_on`` when ``is_over`` afterwards."""
         assert response.gathered is not None
-        calls = read(response.gathered.calls(), self._kit, self._desk.new_call_id)
-        current = Round(response.id, calls, self._prompt.tool_parallel)
+        calls = read(response.gathered.calls(), self._kit, self._conversation.new_call_id)
+        current = ToolRound(response.id, calls, self._prompt.tool_parallel)
         response.round, response.gathered = current, None
         response.rounds += 1
         self._history.called(response.id, current)
@@ -107,10 +109,10 @@ class ToolLoop:
                     steps.append(StopTool(call.id))
         return steps
 
-    def _begin(self, current: Round) -> list[Step]:
+    def _begin(self, current: ToolRound) -> list[Step]:
         return [RunTool(run) for run in current.begin()]
 
-    def _result(self, response: Response, call: Call, value: Any) -> Step:
+    def _result(self, response: Response, call: PendingToolCall, value: Any) -> Step:
         call.result, shown = as_told(value)
         return Publish(
             ResponseToolResult(
@@ -119,7 +121,7 @@ class ToolLoop:
         )
 
 
-def _told(response: Response, call: Call) -> ResponseToolCall:
+def _told(response: Response, call: PendingToolCall) -> ResponseToolCall:
     assert call.tool is not None
     return ResponseToolCall(
         response_id=response.id,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 
-def sayable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """Return ``value`` as JSON has it: half a surrogate pair is "?", what is no number null.
 
     Python's parsers let both in (``"\\ud800"``, ``1e999``), and no encoder lets them out. Raises

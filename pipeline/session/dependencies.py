@@ -11,18 +11,18 @@ from pipeline.audio.pcm import Format
 from pipeline.interfaces.llm import Form, Gateway
 from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.stt_client import Hear, SpeechToText
-from pipeline.interfaces.tools import Kit, Runner
+from pipeline.interfaces.tools import OfferedTools, Runner
 from pipeline.protocol.events import Engine, Event
 from pipeline.responses.dispatch import Clock
 from pipeline.responses.rate_limit import Budget
 from pipeline.session import timestamps
-from pipeline.session.in_stream import Ordered
+from pipeline.session.in_stream import InStreamSetup
 
 Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
 OnEvent = Callable[[str, Event], None]  #: is told of every event but deltas, likewise
 
 
-class Tape(Protocol):
+class AudioSink(Protocol):
     """Keeps the audio of a session; ``recordings.recorder`` has one."""
 
     def write(self, frame: bytes) -> None:
@@ -30,7 +30,7 @@ class Tape(Protocol):
         ...
 
 
-class Equipment(Struct, frozen=True):
+class SessionDependencies(Struct, frozen=True):
     """What every session of a process shares."""
 
     stt: Engine
@@ -39,9 +39,9 @@ class Equipment(Struct, frozen=True):
     gateway: Gateway
     budget: Budget
     new_id: Callable[[], str]
-    in_stream: Ordered | None = None  #: answers come with what is heard
+    in_stream: InStreamSetup | None = None  #: answers come with what is heard
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
-    kits: Mapping[str, Kit] = {}  #: by prompt, of those that offer tools
+    kits: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
     runner: Runner | None = None  #: carries the tools' calls out
     observe: tuple[Observe, ...] = ()
     on_event: tuple[OnEvent, ...] = ()

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 Tell = Callable[[str], None]
 
 
-class InStream(Gateway, Protocol):
+class InStreamReceiver(Gateway, Protocol):
     """A session's gateway where answers come in-stream; ``gateway.in_stream`` satisfies it."""
 
     @property
@@ -35,10 +35,10 @@ class InStream(Gateway, Protocol):
     def lose(self, why: str) -> None: ...
 
 
-class Ordered(Struct, frozen=True):
+class InStreamSetup(Struct, frozen=True):
     """How answers were ordered."""
 
-    make: Callable[[Tell], InStream]
+    make: Callable[[Tell], InStreamReceiver]
     behind: Engine | None  #: who is asked where none comes
 
 
@@ -48,10 +48,10 @@ class Turns(Protocol):
     def turn_of(self, order: int) -> int | None: ...
 
 
-class Unasked:
+class InStreamReplies:
     """Follows what a session hears, for the answers in it."""
 
-    def __init__(self, ordered: Ordered, name: str, publish: Callable[[Event], None]) -> None:
+    def __init__(self, ordered: InStreamSetup, name: str, publish: Callable[[Event], None]) -> None:
         self._behind = ordered.behind
         self._name = name
         self._publish = publish

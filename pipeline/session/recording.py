@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.audio.pcm import Format, mulaw_to_pcm
 from pipeline.config.settings import JournalSettings
 from pipeline.protocol.events import ErrorDetail, ErrorEvent
-from pipeline.recordings.recorder import Keeping, Recorder, recording
+from pipeline.recordings.recorder import Recorder, RecordingRetention, recording
 from pipeline.recordings.wav import Shape
 from pipeline.session.session import Session
 
@@ -23,7 +23,7 @@ async def recorder_of(
     if not settings.record:
         yield None
         return
-    keeping = Keeping(seconds=settings.keep_days * 86400, size=settings.record_bytes)
+    keeping = RecordingRetention(seconds=settings.keep_days * 86400, size=settings.record_bytes)
     async with recording(folder_of(settings), keeping, clock) as recorder:
         yield recorder
 

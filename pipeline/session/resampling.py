@@ -24,7 +24,7 @@ def spoken_at(audio: Format) -> Format:
     return replace(audio, encoding="pcm_s16le", sample_rate=SAMPLE_RATE)
 
 
-class Resampled:
+class ResampledStt:
     """Brings one channel to 16 kHz. Satisfies ``interfaces.stt_client.SpeechToText``."""
 
     def __init__(self, audio: Format, client: SpeechToText) -> None:

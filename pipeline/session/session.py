@@ -35,15 +35,15 @@ from pipeline.protocol.events import (
     SessionEnded,
     type_of,
 )
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.dispatch import Dispatch
-from pipeline.responses.scheduler import Ledger
+from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session import turn_events
-from pipeline.session.dependencies import Equipment, Tape
-from pipeline.session.in_stream import Unasked
-from pipeline.session.timestamps import Stamps
-from pipeline.session.usage_limits import Exhausted, Spent
+from pipeline.session.dependencies import AudioSink, SessionDependencies
+from pipeline.session.in_stream import InStreamReplies
+from pipeline.session.timestamps import Timestamps
+from pipeline.session.usage_limits import Exhausted, SessionUsage
 from pipeline.turns.tracker import Numbers, TurnTracker
 
 #: seconds for the first words of a last turn to come; after its onset it takes up to 1.2
@@ -63,36 +63,42 @@ class Session:
         topic: Topic,
         append: Callable[..., object],
         prompts: Mapping[str, Prompt],
-        equipment: Equipment,
+        dependencies: SessionDependencies,
         audio: Format,
     ) -> None:
         self.topic = topic
         self.failure: PipelineError | None = None  #: why speech-to-text ended it
         self.failed_responses = 0
         self.begun = False  #: its first event has its place in the log
-        self.tape: Tape | None = None  #: records its audio, sample 0 at 0 of the audio clock
+        self.tape: AudioSink | None = None  #: records its audio, sample 0 at 0 of the audio clock
         self._append = append
-        self._equipment = equipment
+        self._dependencies = dependencies
         self._format = audio
         self._framer = Framer(audio)
-        self._now = equipment.clock
-        self._stamp = Stamps(equipment.wall)
+        self._now = dependencies.clock
+        self._stamp = Timestamps(dependencies.wall)
         self._clock = AudioClock()
         numbers = Numbers()
         speakers = audio.speakers or (None,)
         self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
-        desk = Desk(equipment.budget, equipment.llm.model or "", equipment.new_id, topic.id)
-        self._ledger = Ledger(prompts, desk, equipment.forms, equipment.kits)
+        conversation = ConversationState(
+            dependencies.budget, dependencies.llm.model or "", dependencies.new_id, topic.id
+        )
+        self._scheduler = ResponseScheduler(
+            prompts, conversation, dependencies.forms, dependencies.kits
+        )
         me: Session = weakref.proxy(self)  # what it holds may not hold it: circles are kept long
-        self._unasked: Unasked | None = None
-        self._gateway = equipment.gateway
-        if equipment.in_stream is not None:
+        self._unasked: InStreamReplies | None = None
+        self._gateway = dependencies.gateway
+        if dependencies.in_stream is not None:
             publish = partial(Session.publish, me)
-            self._unasked = Unasked(equipment.in_stream, topic.id, publish)
+            self._unasked = InStreamReplies(dependencies.in_stream, topic.id, publish)
             self._gateway = self._unasked.gateway
-        self._dispatch = Dispatch(self._ledger, self._gateway, me, self._now, equipment.runner)
+        self._dispatch = Dispatch(
+            self._scheduler, self._gateway, me, self._now, dependencies.runner
+        )
         self._prompts = prompts
-        self._stt = equipment.listen(audio, partial(Session.hear, me))
+        self._stt = dependencies.listen(audio, partial(Session.hear, me))
         self._tasks: TaskGroup | None = None
         self._typing = False  # a turn that comes as text is open
         self._typed_turns = 0  # so many of those have ended
@@ -114,10 +120,10 @@ class Session:
         return self._dispatch.in_flight
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> SessionUsage:
         """What it has cost so far."""
-        totals = self._ledger.totals(self._clock.position * len(self._trackers))
-        return Spent(totals.audio_seconds, totals.input_tokens + totals.output_tokens)
+        totals = self._scheduler.totals(self._clock.position * len(self._trackers))
+        return SessionUsage(totals.audio_seconds, totals.input_tokens + totals.output_tokens)
 
     # --- what clients do -----------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Session:
                 self._unasked.over()
             for tracker in self._trackers:
                 self._turn_events(tracker.finish())
-            self._dispatch.do(self._ledger.finish(self._now()))
+            self._dispatch.do(self._scheduler.finish(self._now()))
             await self._dispatch.settled()
             self._end(reason)
         with anyio.move_on_after(WRITTEN) as patience:
@@ -228,13 +234,13 @@ class Session:
             return
         self._append(event, t=round(self._clock.position * 1000), ts=self._stamp())
         if type(event) is not ResponseDelta:
-            for on_event in self._equipment.on_event:
+            for on_event in self._dependencies.on_event:
                 on_event(self.id, event)
 
     def report(self, call: CallReport) -> None:
         if call.outcome == "failed" or call.reason == "cut":
             self.failed_responses += 1
-        for observe in self._equipment.observe:
+        for observe in self._dependencies.observe:
             observe(self.id, call)
 
     # --- its life ------------------------------------------------------------------------------
@@ -250,8 +256,8 @@ class Session:
             self.publish(
                 SessionCreated(
                     source=source,
-                    stt=self._equipment.stt,
-                    llm=self._equipment.llm,
+                    stt=self._dependencies.stt,
+                    llm=self._dependencies.llm,
                     prompts=tuple(self._prompts),
                 )
             )
@@ -259,7 +265,7 @@ class Session:
     def cut_short(self, reason: str) -> None:
         """End every response and the session, now."""
         if not self._ended:
-            self._dispatch.do(self._ledger.abort(reason, self._now()))
+            self._dispatch.do(self._scheduler.abort(reason, self._now()))
             self._end(reason)
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
@@ -290,7 +296,7 @@ class Session:
             spoken_at = None
             if isinstance(event, TurnEnded) and event.end is not None:
                 spoken_at = self._clock.heard_at(event.end)
-            steps = self._ledger.heard(event, now, spoken_at)
+            steps = self._scheduler.heard(event, now, spoken_at)
             self._dispatch.call(steps)
             told = turn_events.of_turn(event, now, spoken_at)
             if told is not None:
@@ -317,29 +323,31 @@ class Session:
     def _responses(self, command: ResponseCancelCommand | ResponseCreateCommand) -> None:
         now = self._now()
         if isinstance(command, ResponseCancelCommand):
-            self._dispatch.do(self._ledger.cancel(command.response_id, now))
+            self._dispatch.do(self._scheduler.cancel(command.response_id, now))
             return
         prompt = command.prompt
         if prompt is not None and prompt not in self._prompts:
             known = ", ".join(self._prompts)
             raise InputError(f"response.create: no prompt {prompt!r}; there is {known}")
-        self._dispatch.do(self._ledger.create(prompt, now))
+        self._dispatch.do(self._scheduler.create(prompt, now))
 
     async def _update(self, command: SessionUpdateCommand) -> None:
         if command.stt:
             await self._stt.update(command.stt)
         if command.vars and self._unasked is not None:
             raise InputError("session.update: vars cannot change in-stream, where they went along")
-        self._ledger.set_vars(command.vars)
+        self._scheduler.set_vars(command.vars)
 
     def _played(self, command: PlaybackReportCommand) -> None:
         if command.text is None and command.characters is None:
             raise InputError("playback.report: text or characters is needed")
-        self._ledger.played(command.response_id, text=command.text, characters=command.characters)
+        self._scheduler.played(
+            command.response_id, text=command.text, characters=command.characters
+        )
 
     def _end(self, reason: str) -> None:
         if not self._ended:
-            totals = self._ledger.totals(self._clock.position)
+            totals = self._scheduler.totals(self._clock.position)
             self.publish(SessionEnded(reason=reason, totals=totals))
             self._ended = True
             self._dispatch.close()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 Clock = Callable[[], int]  #: nanoseconds since 1970, as ``time.time_ns``
 
 
-class Stamps:
+class Timestamps:
     """Writes the time down for every event; formats the date once a second only."""
 
     __slots__ = ("_clock", "_second", "_text")

@@ -8,7 +8,7 @@ from pipeline.config.settings import LimitSettings
 from pipeline.errors import PipelineError
 
 
-class Spent(Struct, frozen=True):
+class SessionUsage(Struct, frozen=True):
     """What a session has cost so far."""
 
     seconds: float  #: of audio that speech-to-text heard, every channel of it
@@ -23,20 +23,20 @@ class Exhausted(PipelineError):
         self.limit = limit
 
 
-class Allowance:
+class UsageLimits:
     """Adds up what is spent, by session and by day; 0 is no limit. A day begins at 0:00 UTC."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
-        self._sessions: dict[str, Spent] = {}
+        self._sessions: dict[str, SessionUsage] = {}
         self._day: date = date.min
-        self._today = Spent(0.0, 0)
+        self._today = SessionUsage(0.0, 0)
 
-    def note(self, session_id: str, spent: Spent, today: date) -> None:
+    def note(self, session_id: str, spent: SessionUsage, today: date) -> None:
         """Note what a session has spent since it began."""
-        before = self._sessions.get(session_id, Spent(0.0, 0))
+        before = self._sessions.get(session_id, SessionUsage(0.0, 0))
         self._begin(today)
-        self._today = Spent(
+        self._today = SessionUsage(
             self._today.seconds + spent.seconds - before.seconds,
             self._today.tokens + spent.tokens - before.tokens,
         )
@@ -47,7 +47,7 @@ class Allowance:
 
     def check(self, session_id: str) -> None:
         """Raise ``Exhausted`` when a session has used up its own allowance."""
-        limits, spent = self._limits, self._sessions.get(session_id, Spent(0.0, 0))
+        limits, spent = self._limits, self._sessions.get(session_id, SessionUsage(0.0, 0))
         _check("limits.session_minutes", limits.session_minutes, spent.seconds / 60)
         _check("limits.session_tokens", limits.session_tokens, spent.tokens)
 
@@ -60,7 +60,7 @@ class Allowance:
 
     def _begin(self, today: date) -> None:
         if today != self._day:
-            self._day, self._today = today, Spent(0.0, 0)
+            self._day, self._today = today, SessionUsage(0.0, 0)
 
 
 def _check(limit: str, most: float, spent: float) -> None:

@@ -37,7 +37,7 @@ TAG = "{{ transcript }}"
 GATED = ("tools", "tool_choice", "response_format")
 
 
-class Answer(Struct, frozen=True):
+class ScriptedReply(Struct, frozen=True):
     """What to send for one request, and how to leave the connection."""
 
     status: int  #: 0: no head is sent
@@ -52,7 +52,7 @@ class Answer(Struct, frozen=True):
     line: AnyAnswer | None = None  #: what of the scenario answered; None: defaults and refusals
 
 
-class Asked(Struct, frozen=True):
+class ParsedRequest(Struct, frozen=True):
     """A request, as far as answering it goes."""
 
     method: str
@@ -62,7 +62,7 @@ class Asked(Struct, frozen=True):
     number: int  #: from 1
 
 
-class Answers:
+class LlmScript:
     """Every answer of one scenario. It counts uses and rates, and nothing else."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -77,7 +77,7 @@ class Answers:
         self._key = keys[-1] if keys else None
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def answer(self, asked: Asked, now: float) -> Answer:
+    def answer(self, asked: ParsedRequest, now: float) -> ScriptedReply:
         """Decide the answer to a request that arrived at ``now``, in seconds."""
         path = asked.path.split("?")[0]
         if path.startswith("/v2/"):
@@ -100,7 +100,7 @@ class Answers:
         model, line = self._choose(body)
         return _answer(asked, body, model, line, rate)
 
-    def _stored(self, asked: Asked, path: str, now: float) -> Answer:
+    def _stored(self, asked: ParsedRequest, path: str, now: float) -> ScriptedReply:
         """Answer as the API for whole recordings does."""
         if refused := self._unauthorized(asked):
             return refused
@@ -109,7 +109,7 @@ class Answers:
 
     # --- refusals --------------------------------------------------------------------------
 
-    def _unauthorized(self, asked: Asked) -> Answer | None:
+    def _unauthorized(self, asked: ParsedRequest) -> ScriptedReply | None:
         given = asked.headers.get("authorization", "").removeprefix("Bearer ")
         if self._key is None or compare_digest(given.encode(), self._key.encode()):
             return None
@@ -152,7 +152,9 @@ class Answers:
                 return 400, f"model {model} does not support {name}"
         return None
 
-    def _rate(self, asked: Asked, model: str, now: float) -> tuple[dict[str, str], Answer | None]:
+    def _rate(
+        self, asked: ParsedRequest, model: str, now: float
+    ) -> tuple[dict[str, str], ScriptedReply | None]:
         """Count the request; return the rate headers, and a refusal when it was one too many."""
         limit = next((line for line in self._limits if line.model in (None, model)), None)
         if limit is None:
@@ -213,7 +215,7 @@ class Answers:
                 break
         return {**body, "messages": messages}
 
-    def _catalog(self) -> Answer:
+    def _catalog(self) -> ScriptedReply:
         def entry(model: ModelLine) -> Tree:
             parameters = model.supported_parameters
             return {
@@ -246,7 +248,9 @@ def request_id(number: int) -> str:
     return str(UUID(int=number))
 
 
-def _answer(asked: Asked, body: Tree, model: str, line: AnyAnswer, rate: dict[str, str]) -> Answer:
+def _answer(
+    asked: ParsedRequest, body: Tree, model: str, line: AnyAnswer, rate: dict[str, str]
+) -> ScriptedReply:
     headers = {**rate, **line.headers}
     head_at = line.headers_ms / 1000
     match line:
@@ -266,7 +270,7 @@ def _answer(asked: Asked, body: Tree, model: str, line: AnyAnswer, rate: dict[st
                 Piece(head_at + i * step, text.encode(), True) for i, text in enumerate(texts)
             ]
             return _cut(
-                Answer(
+                ScriptedReply(
                     line.status,
                     pieces,
                     headers={"content-type": line.content_type, **headers},
@@ -277,14 +281,14 @@ def _answer(asked: Asked, body: Tree, model: str, line: AnyAnswer, rate: dict[st
                 )
             )
         case HangLine():
-            return Answer(0, ending="hang", line=line)
+            return ScriptedReply(0, ending="hang", line=line)
         case DropLine():
-            return Answer(0, head_at=head_at, ending=line.by, line=line)
+            return ScriptedReply(0, head_at=head_at, ending=line.by, line=line)
 
 
 def _reply(
-    asked: Asked, body: Tree, model: str, line: ReplyLine, headers: dict[str, str]
-) -> Answer:
+    asked: ParsedRequest, body: Tree, model: str, line: ReplyLine, headers: dict[str, str]
+) -> ScriptedReply:
     text = line.text
     if text is None:
         text = "" if line.tool_calls or line.tokens else f"You said: {last_user_text(body)}"
@@ -294,7 +298,7 @@ def _reply(
     kind = "text/event-stream" if stream else "application/json"
     framing = line.framing if stream or line.framing != "chunked" else "length"
     return _cut(
-        Answer(
+        ScriptedReply(
             200,
             pieces,
             headers={"content-type": kind, **headers},
@@ -306,7 +310,7 @@ def _reply(
     )
 
 
-def _cut(answer: Answer) -> Answer:
+def _cut(answer: ScriptedReply) -> ScriptedReply:
     """Measure the whole body, then let it stop where the line says."""
     if answer.framing == "length":
         answer = _measured(answer)
@@ -317,7 +321,7 @@ def _cut(answer: Answer) -> Answer:
     return replace(answer, pieces=pieces, ending=line.cut.by, after_bytes=line.cut.after_bytes)
 
 
-def _measured(answer: Answer) -> Answer:
+def _measured(answer: ScriptedReply) -> ScriptedReply:
     pieces = tuple(answer.pieces)
     return replace(answer, pieces=pieces, length=sum(len(piece.data) for piece in pieces))
 
@@ -331,19 +335,19 @@ def _up_to(tokens: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
         left -= piece.is_token
 
 
-def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Answer:
+def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> ScriptedReply:
     kind = {"content-type": "application/json", **(headers or {})}
     pieces = (Piece(0.0, msgspec.json.encode(value)),)
-    return _measured(Answer(status, pieces, headers=kind, framing="length"))
+    return _measured(ScriptedReply(status, pieces, headers=kind, framing="length"))
 
 
 def _refuse(
-    asked: Asked,
+    asked: ParsedRequest,
     status: int,
     text: str,
     shape: str = "business",
     headers: Mapping[str, str] | None = None,
-) -> Answer:
+) -> ScriptedReply:
     kind, body = refusal(shape, status, text, request_id(asked.number))
     head = {"content-type": kind, **(headers or {})}
-    return _measured(Answer(status, (Piece(0.0, body),), headers=head, framing="length"))
+    return _measured(ScriptedReply(status, (Piece(0.0, body),), headers=head, framing="length"))

@@ -19,7 +19,7 @@ from pipeline.config.validation import Tree, is_table
 from pipeline.errors import EngineError
 from pipeline.runtime.tcp import reset
 from pipeline.simulator.completion_bodies import Piece
-from pipeline.simulator.llm_script import Answer, Answers, Asked, last_user_text
+from pipeline.simulator.llm_script import LlmScript, ParsedRequest, ScriptedReply, last_user_text
 from pipeline.simulator.wait import Watch
 
 TRICKLE = 0.05  #: seconds between two comments of an endless keep-alive
@@ -31,7 +31,7 @@ Report = Callable[[Mapping[str, Any]], None]
 class LlmRequest:
     """One request as the server saw it. Times are seconds of ``time.monotonic``."""
 
-    def __init__(self, asked: Asked, connection: int) -> None:
+    def __init__(self, asked: ParsedRequest, connection: int) -> None:
         self.at = monotonic()  #: its last byte was read
         self.number = asked.number  #: from 1
         self.connection = connection  #: number of its connection, from 1
@@ -67,7 +67,7 @@ class LlmRequest:
 class ScriptedLlm:
     """What the server saw, and waiting for it."""
 
-    def __init__(self, answers: Answers, report: Report | None = None) -> None:
+    def __init__(self, answers: LlmScript, report: Report | None = None) -> None:
         self.requests: list[LlmRequest] = []
         self.connections_opened = 0
         self.connections_open = 0
@@ -140,13 +140,15 @@ class ScriptedLlm:
             self._tell("llm.closed", request, cancelled=request.was_cancelled)
         self._watch.notify()
 
-    def asked(self, connection: int, head: "_Head", body: bytes) -> tuple[LlmRequest, Answer]:
+    def asked(
+        self, connection: int, head: "_Head", body: bytes
+    ) -> tuple[LlmRequest, ScriptedReply]:
         value: Any = None
         with suppress(msgspec.DecodeError):
             value = msgspec.json.decode(body)
         is_call = head.method != "GET"  # who asks for the list of models asks no model
         number = len(self.requests) + 1 if is_call else 0
-        asked = Asked(head.method, head.path, head.headers, value, number)
+        asked = ParsedRequest(head.method, head.path, head.headers, value, number)
         request = LlmRequest(asked, connection)
         if is_call:
             self.requests.append(request)
@@ -257,7 +259,9 @@ class _Connection(asyncio.Protocol):
 
     # --- answers ---------------------------------------------------------------------------
 
-    async def _answer(self, request: LlmRequest, answer: Answer, scope: anyio.CancelScope) -> None:
+    async def _answer(
+        self, request: LlmRequest, answer: ScriptedReply, scope: anyio.CancelScope
+    ) -> None:
         with scope:
             await _sleep_until(request.at + answer.head_at)
             if answer.status:
@@ -271,7 +275,7 @@ class _Connection(asyncio.Protocol):
         if not self._gone and answer.ending == "keep":
             self._next_request()
 
-    async def _body(self, request: LlmRequest, answer: Answer) -> None:
+    async def _body(self, request: LlmRequest, answer: ScriptedReply) -> None:
         left = answer.after_bytes
         for piece in answer.pieces:
             await _sleep_until(request.at + piece.at)
@@ -285,7 +289,7 @@ class _Connection(asyncio.Protocol):
             if left is not None and left <= 0:
                 return
 
-    async def _end(self, request: LlmRequest, answer: Answer) -> None:
+    async def _end(self, request: LlmRequest, answer: ScriptedReply) -> None:
         if answer.ending == "keep":
             if answer.framing == "chunked" and answer.status:
                 await self._write(b"0\r\n\r\n")
@@ -298,7 +302,7 @@ class _Connection(asyncio.Protocol):
         else:
             await self._linger(answer)
 
-    async def _linger(self, answer: Answer) -> None:
+    async def _linger(self, answer: ScriptedReply) -> None:
         """Hold the connection until the client gives up."""
         while answer.ending == "keepalive":
             await self._write(_framed(answer, Piece(0.0, b": keep-alive\n\n")))
@@ -311,7 +315,7 @@ class _Connection(asyncio.Protocol):
         await anyio.lowlevel.checkpoint()
 
 
-def _head(answer: Answer) -> bytes:
+def _head(answer: ScriptedReply) -> bytes:
     headers = dict(answer.headers)
     if answer.framing == "length":
         headers["content-length"] = str(answer.length)
@@ -325,7 +329,7 @@ def _head(answer: Answer) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _framed(answer: Answer, piece: Piece) -> bytes:
+def _framed(answer: ScriptedReply, piece: Piece) -> bytes:
     if answer.framing != "chunked" or not piece.data:
         return piece.data
     return b"%x\r\n%s\r\n" % (len(piece.data), piece.data)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from pipeline.runtime.tasks import plain_errors
-from pipeline.simulator.llm_script import Answers
+from pipeline.simulator.llm_script import LlmScript
 from pipeline.simulator.llm_server import Report, ScriptedLlm
 from pipeline.simulator.scenario import Line, Scenario, parse, read
 from pipeline.simulator.stt_server import ScriptedStt
@@ -19,7 +19,7 @@ class Simulation:
 
     def __init__(self, scenario: Scenario, report: Report | None) -> None:
         self.stt = ScriptedStt(scenario, report)
-        self.llm = ScriptedLlm(Answers(scenario), report)
+        self.llm = ScriptedLlm(LlmScript(scenario), report)
         self.stt_url = ""  #: ws://HOST:PORT/v3/ws
         self.llm_url = ""  #: http://HOST:PORT/v1
         self.stored_url = ""  #: http://HOST:PORT, of the API for whole recordings

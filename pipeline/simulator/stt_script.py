@@ -31,27 +31,27 @@ from pipeline.simulator.scenario import (
 from pipeline.simulator.stt_turns import Say, SpokenTurn, say
 
 
-class Leave(Struct, frozen=True):
+class CloseConnection(Struct, frozen=True):
     """Close the websocket."""
 
     code: int
     reason: str
 
 
-class Sever(Struct, frozen=True):
+class ResetConnection(Struct, frozen=True):
     """End the TCP connection without a close frame."""
 
     by: str
 
 
-class StandStill(Struct, frozen=True):
+class PauseReading(Struct, frozen=True):
     """Read no more."""
 
 
-Action = Say | Leave | Sever | StandStill
+Action = Say | CloseConnection | ResetConnection | PauseReading
 
 
-class Play:
+class SttPlayer:
     """One connection. Times that come in are seconds on any clock that does not go back.
 
     Tell it what arrives (``audio``, ``control``), then carry out ``due(now)``, and ask again
@@ -222,11 +222,11 @@ class Play:
         self._quiet = True
         match line:
             case Close():
-                return [Leave(line.code, line.reason)]
+                return [CloseConnection(line.code, line.reason)]
             case Drop():
-                return [Sever(line.by)]
+                return [ResetConnection(line.by)]
             case StopReading():
-                return [StandStill()]
+                return [PauseReading()]
             case Silent():
                 return []
             case _:
@@ -274,13 +274,13 @@ class Play:
 
     def _farewell(self, now: float) -> list[Action]:
         if self._how.on_terminate == "close":
-            return [Leave(1000, "")]
+            return [CloseConnection(1000, "")]
         termination = say(
             type="Termination",
             audio_duration_seconds=int(self.audio_ms / 1000),
             session_duration_seconds=int(now - self._opened),
         )
-        return [termination, Leave(1000, "")]
+        return [termination, CloseConnection(1000, "")]
 
     def _shortness(self, size: int) -> str:
         length = size / self._rate
@@ -313,4 +313,4 @@ def _error(line: ErrorFrame) -> list[Action]:
         if line.typed
         else say(error=line.error)
     )
-    return [frame, Leave(code, line.reason)] if code else [frame]
+    return [frame, CloseConnection(code, line.reason)] if code else [frame]

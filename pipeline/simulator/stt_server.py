@@ -18,7 +18,13 @@ from pipeline.config.validation import is_table
 from pipeline.errors import EngineError
 from pipeline.runtime.tcp import reset
 from pipeline.simulator.scenario import Scenario
-from pipeline.simulator.stt_script import Action, Leave, Play, Sever, StandStill
+from pipeline.simulator.stt_script import (
+    Action,
+    CloseConnection,
+    PauseReading,
+    ResetConnection,
+    SttPlayer,
+)
 from pipeline.simulator.stt_tokens import Tokens
 from pipeline.simulator.stt_turns import Say
 from pipeline.simulator.wait import Watch
@@ -31,7 +37,7 @@ TOKEN = "/v3/token"
 Report = Callable[[Mapping[str, Any]], None]
 
 
-class SttConnection:
+class ScriptedConnection:
     """One connection as the server saw it. Times are seconds of ``time.monotonic``."""
 
     def __init__(self, number: int, path: str, headers: Mapping[str, str]) -> None:
@@ -72,7 +78,7 @@ class ScriptedStt:
     """What the server saw, and waiting for it."""
 
     def __init__(self, scenario: Scenario, report: Report | None = None) -> None:
-        self.connections: list[SttConnection] = []
+        self.connections: list[ScriptedConnection] = []
         self.token_requests: list[Mapping[str, str]] = []  #: their queries
         self._scenario = scenario
         self._report = report
@@ -80,25 +86,25 @@ class ScriptedStt:
         self._tokens = Tokens(scenario.tokens)
         self._live: dict[int, ServerConnection] = {}
 
-    async def connected(self, n: int) -> SttConnection:
+    async def connected(self, n: int) -> ScriptedConnection:
         """Wait for the n-th connection, from 1."""
         await self._watch.until(lambda: len(self.connections) >= n)
         return self.connections[n - 1]
 
-    async def closed(self, n: int) -> SttConnection:
+    async def closed(self, n: int) -> ScriptedConnection:
         """Wait until the n-th connection is closed."""
         await self._watch.until(
             lambda: len(self.connections) >= n and self.connections[n - 1].closed_at is not None
         )
         return self.connections[n - 1]
 
-    async def heard(self, n: int, milliseconds: float) -> SttConnection:
+    async def heard(self, n: int, milliseconds: float) -> ScriptedConnection:
         """Wait until the n-th connection has brought so much audio."""
         connection = await self.connected(n)
         await self._watch.until(lambda: connection.audio_ms >= milliseconds)
         return connection
 
-    async def told(self, n: int, kind: str) -> SttConnection:
+    async def told(self, n: int, kind: str) -> ScriptedConnection:
         """Wait for a control message of this type on the n-th connection."""
         connection = await self.connected(n)
         await self._watch.until(lambda: kind in connection.said)
@@ -158,9 +164,9 @@ class ScriptedStt:
         response.headers["Content-Type"] = "application/json"
         return response
 
-    def _note(self, request: Request) -> SttConnection:
+    def _note(self, request: Request) -> ScriptedConnection:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        connection = SttConnection(len(self.connections) + 1, request.path, headers)
+        connection = ScriptedConnection(len(self.connections) + 1, request.path, headers)
         self.connections.append(connection)
         self._tell("stt.opened", connection, query=connection.query)
         return connection
@@ -177,7 +183,7 @@ class ScriptedStt:
             script = script.lasting(token.duration)
         self._live[connection.number] = socket
         self._watch.notify()
-        play = Play(
+        play = SttPlayer(
             script,
             now=monotonic(),
             session_id=f"00000000-0000-4000-8000-{connection.number:012d}",
@@ -197,7 +203,11 @@ class ScriptedStt:
             self._watch.notify()
 
     async def _perform(
-        self, socket: ServerConnection, connection: SttConnection, play: Play, refusal: str | None
+        self,
+        socket: ServerConnection,
+        connection: ScriptedConnection,
+        play: SttPlayer,
+        refusal: str | None,
     ) -> None:
         if refusal is not None:
             for action in play.refuse(1008, refusal):
@@ -213,7 +223,7 @@ class ScriptedStt:
             if message is not None:
                 self._hear(message, connection, play)
 
-    def _hear(self, message: str | bytes, connection: SttConnection, play: Play) -> None:
+    def _hear(self, message: str | bytes, connection: ScriptedConnection, play: SttPlayer) -> None:
         now = monotonic()
         if isinstance(message, bytes):
             connection.audio += message
@@ -229,27 +239,29 @@ class ScriptedStt:
         self._watch.notify()
 
     async def _carry_out(
-        self, action: Action, socket: ServerConnection, connection: SttConnection
+        self, action: Action, socket: ServerConnection, connection: ScriptedConnection
     ) -> bool:
         """Return whether the conversation goes on."""
         match action:
             case Say(text):
                 await self._send(socket, connection, text)
                 return True
-            case Leave(code, reason):
+            case CloseConnection(code, reason):
                 with anyio.move_on_after(PATIENCE) as scope:
                     await socket.close(code, reason)
                 if scope.cancelled_caught:
                     socket.transport.abort()
                 return False
-            case Sever(by):
+            case ResetConnection(by):
                 _sever(socket, by)
                 return False
-            case StandStill():
+            case PauseReading():
                 socket.transport.pause_reading()
                 return False
 
-    async def _send(self, socket: ServerConnection, connection: SttConnection, text: str) -> None:
+    async def _send(
+        self, socket: ServerConnection, connection: ScriptedConnection, text: str
+    ) -> None:
         with anyio.move_on_after(PATIENCE) as scope:
             await socket.send(text)
         if scope.cancelled_caught:
@@ -257,7 +269,7 @@ class ScriptedStt:
         connection.sent.append((monotonic(), text))
         self._tell("stt.sent", connection, message=text)
 
-    def _tell(self, kind: str, connection: SttConnection, **fields: Any) -> None:
+    def _tell(self, kind: str, connection: ScriptedConnection, **fields: Any) -> None:
         if self._report is not None:
             number = connection.number
             self._report({"type": kind, "at": monotonic(), "connection": number, **fields})

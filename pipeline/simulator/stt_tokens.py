@@ -15,7 +15,7 @@ from pipeline.simulator.scenario import Token
 _RANGES = {"expires_in_seconds": (1, 600), "max_session_duration_seconds": (60, 10_800)}
 
 
-class Answer(NamedTuple):
+class TokenResponse(NamedTuple):
     """What ``GET /v3/token`` is answered."""
 
     status: int
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     delay: float = 0.0  #: seconds
 
 
-class Made(NamedTuple):
+class MintedToken(NamedTuple):
     """A token that was given out."""
 
     until: float  #: it opens sessions, on the clock that ``make`` was told
@@ -35,28 +35,30 @@ class Tokens:
 
     def __init__(self, lines: Sequence[Token]) -> None:
         self._lines = list(lines)
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, MintedToken] = {}
 
-    def make(self, query: Mapping[str, str], given: str, key: str | None, now: float) -> Answer:
+    def make(
+        self, query: Mapping[str, str], given: str, key: str | None, now: float
+    ) -> TokenResponse:
         """Answer a request that brought ``given`` as its key."""
         line = self._lines[0] if self._lines else Token()
         del self._lines[: len(self._lines) > 1]  # the last one serves the rest
         delay = line.delay_ms / 1000
         if line.body is not None or line.status != 200:
-            return Answer(line.status, line.body or "", delay)
+            return TokenResponse(line.status, line.body or "", delay)
         if key is not None and not _is(given.removeprefix("Bearer "), key):
-            return Answer(401, '{"error":"Invalid API key"}', delay)
+            return TokenResponse(401, '{"error":"Invalid API key"}', delay)
         wrong = next((name for name in _RANGES if not _fits(query, name)), None)
         if wrong is not None:
-            return Answer(422, _detail(wrong), delay)
+            return TokenResponse(422, _detail(wrong), delay)
         token = f"temporary-{len(self._made) + 1}"
         seconds = int(query["expires_in_seconds"])
         longest = query.get("max_session_duration_seconds")
-        self._made[token] = Made(now + seconds, None if longest is None else int(longest))
+        self._made[token] = MintedToken(now + seconds, None if longest is None else int(longest))
         body = {"token": token, "expires_in_seconds": seconds}
-        return Answer(200, msgspec.json.encode(body).decode(), delay)
+        return TokenResponse(200, msgspec.json.encode(body).decode(), delay)
 
-    def made(self, token: str | None) -> Made | None:
+    def made(self, token: str | None) -> MintedToken | None:
         """Return what is known of a token."""
         return self._made.get(token or "")
 

@@ -13,12 +13,12 @@ from pipeline.errors import SttError
 from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamResumed
 from pipeline.runtime.tasks import Helpers
 from pipeline.stt.assemblyai import wire
-from pipeline.stt.assemblyai.endpoint import Connection, changed
+from pipeline.stt.assemblyai.endpoint import SttEndpoint, changed
 from pipeline.stt.assemblyai.parameters import check_changes
-from pipeline.stt.connection import Call, Dial, ring_up
+from pipeline.stt.connection import Dial, SttConnection, open_connection
 from pipeline.stt.loudness import level, quiet, speech_share
 from pipeline.stt.pacing import Bucket, slower
-from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, Course, lifetime
+from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, ReconnectPolicy, lifetime
 from pipeline.stt.replay import Replay
 from pipeline.stt.spool import FileSpool
 from pipeline.stt.stitch import Stitch
@@ -42,7 +42,7 @@ CHOICE = 0.5  #: seconds of told audio among which the quietest moment is looked
 MUTE = 2.0  #: seconds without audio after which an open turn is ended by force
 
 
-class SpeechToText:
+class SttClient:
     """Sends one stream of audio to a Streaming v3 server and passes on what it hears.
 
     ``hear`` is called for each value, in order, from inside ``run``: it must not wait. A
@@ -52,7 +52,7 @@ class SpeechToText:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: SttEndpoint,
         hear: Callable[[Heard], None],
         *,
         dial: Dial = dial_websocket,
@@ -71,8 +71,10 @@ class SpeechToText:
         self._watchdog = Watchdog(partials=partials)
         self._pace = connection.pace
         self._entrance = Bucket(connection.pace, HURRY)
-        self._call: Call | None = None  # where audio goes; none while there is no connection
-        self._next: Call | None = None  # takes over when the present one is over
+        self._call: SttConnection | None = (
+            None  # where audio goes; none while there is no connection
+        )
+        self._next: SttConnection | None = None  # takes over when the present one is over
         self._more = anyio.Event()  # audio is waiting, or the end
         self._came = 0.0  # when audio came last
         self._finishing = False
@@ -91,10 +93,12 @@ class SpeechToText:
         it ends, the server is told to end its session, for it bills until then.
         """
         connection, now = self._connection, anyio.current_time()
-        course = Course(first=connection.connect_timeout, patience=connection.patience, now=now)
+        course = ReconnectPolicy(
+            first=connection.connect_timeout, patience=connection.patience, now=now
+        )
         self._started = True
         try:
-            call: Call | None = await self._reach(course)
+            call: SttConnection | None = await self._reach(course)
             task_status.started()
             while call is not None:
                 call = await self._follow(call, course)
@@ -152,11 +156,11 @@ class SpeechToText:
 
     # --- getting a connection --------------------------------------------------------------
 
-    async def _reach(self, course: Course) -> Call:
+    async def _reach(self, course: ReconnectPolicy) -> SttConnection:
         """Open a connection that hears all audio from the first byte that is still needed."""
         while True:
             try:
-                call = await ring_up(
+                call = await open_connection(
                     self._connection, self._dial, self._audio, self._needed, self._pace
                 )
             except SttError as error:
@@ -183,7 +187,7 @@ class SpeechToText:
             default=first,
         )
 
-    async def _reach_again(self, error: SttError, course: Course) -> Call:
+    async def _reach_again(self, error: SttError, course: ReconnectPolicy) -> SttConnection:
         delay = course.after(error, anyio.current_time(), random.random())
         self._hear(StreamLost(str(error)))
         await anyio.sleep(delay)
@@ -197,7 +201,7 @@ class SpeechToText:
 
     # --- one connection --------------------------------------------------------------------
 
-    async def _follow(self, call: Call, course: Course) -> Call | None:
+    async def _follow(self, call: SttConnection, course: ReconnectPolicy) -> SttConnection | None:
         """Stay with a connection to its end; return the one that comes after it, if any."""
         failure: SttError | None = None
         try:
@@ -219,7 +223,9 @@ class SpeechToText:
             await call.leave()
         return await self._after(call, failure, course)
 
-    async def _after(self, call: Call, failure: SttError | None, course: Course) -> Call | None:
+    async def _after(
+        self, call: SttConnection, failure: SttError | None, course: ReconnectPolicy
+    ) -> SttConnection | None:
         if self._next is not None:
             call, self._next = self._next, None
             course.opened(anyio.current_time())
@@ -228,7 +234,7 @@ class SpeechToText:
         if failure is None and not call.moving:
             return None
         self._call = None
-        ending = call.link.ending
+        ending = call.protocol.ending
         if ending is not None and ending.too_fast:
             self._pace = self._entrance.rate = slower(self._pace, CATCH_UP)
         self._settle(call)
@@ -236,15 +242,15 @@ class SpeechToText:
             return await self._reach(course)
         return await self._reach_again(failure, course)
 
-    async def _listen(self, call: Call) -> None:
-        while call.link.state != "over":
+    async def _listen(self, call: SttConnection) -> None:
+        while call.protocol.state != "over":
             for heard in await call.heard():
                 fresh = self._stitch.accept(heard, call.sent)
                 goes_on = self._next is not None or call.moving
                 if fresh is not None and not (goes_on and isinstance(fresh, StreamClosed)):
                     self._hear(fresh)
 
-    async def _push(self, call: Call) -> None:
+    async def _push(self, call: SttConnection) -> None:
         """Send what is waiting; at the end of the stream, ask for the end of the session."""
         while call is self._call:
             self._more = anyio.Event()
@@ -258,28 +264,28 @@ class SpeechToText:
                 return
             await self._more.wait()
 
-    async def _end(self, call: Call) -> None:
+    async def _end(self, call: SttConnection) -> None:
         """Ask for the end; a server that does not answer is not waited for."""
         await call.terminate()
         await anyio.sleep(self._connection.close_timeout)
         log.warning("no Termination from %s in time", self._connection.host)
         if self._next is None and not call.moving:
-            for heard in call.link.give_up():
+            for heard in call.protocol.give_up():
                 self._hear(heard)
         call.give_up("no Termination in time")
 
     # --- watching --------------------------------------------------------------------------
 
-    async def _watch(self, call: Call, tasks: TaskGroup) -> None:
+    async def _watch(self, call: SttConnection, tasks: TaskGroup) -> None:
         """Find out what no message tells: a dead connection, a mute source, time to move on."""
-        left = lifetime(call.link.expires_at, datetime.now(UTC).timestamp())
+        left = lifetime(call.protocol.expires_at, datetime.now(UTC).timestamp())
         roll_at, roll_by = call.opened + ROLL_AT * left, call.opened + ROLL_BY * left
         while True:
             now = anyio.current_time()
             await anyio.sleep(ROLL_TICK if now >= roll_at else min(TICK, roll_at - now))
             now = anyio.current_time()
             self._settle(call)
-            reason = self._watchdog.verdict(call.link, now, call.opened, self._speech)
+            reason = self._watchdog.verdict(call.protocol, now, call.opened, self._speech)
             if reason is not None:
                 return call.give_up(reason)
             if now >= roll_by:
@@ -290,10 +296,10 @@ class SpeechToText:
                 if await self._roll(call, tasks):
                     return None
 
-    def _settle(self, call: Call) -> None:
+    def _settle(self, call: SttConnection) -> None:
         """Forget the audio that is not needed any more."""
-        link = call.link
-        received = None if link.received is None else link.origin + link.received
+        protocol = call.protocol
+        received = None if protocol.received is None else protocol.origin + protocol.received
         grid = self._align(GRID)
         self._audio.release(self._align(self._stitch.floor(call.sent, received)) // grid * grid)
 
@@ -310,7 +316,7 @@ class SpeechToText:
     def _speech(self, seconds: float) -> float:
         return speech_share(self._latest(seconds), self._connection.encoding)
 
-    async def _end_mute_turn(self, call: Call, now: float) -> None:
+    async def _end_mute_turn(self, call: SttConnection, now: float) -> None:
         """End an open turn when the source has stopped sending: no silence ends it then.
 
         Where nobody sees turns open there may be one; to force an end without one is harmless.
@@ -323,14 +329,14 @@ class SpeechToText:
 
     # --- moving on to the next session -----------------------------------------------------
 
-    def _pause(self, call: Call) -> bool:
+    def _pause(self, call: SttConnection) -> bool:
         """Tell whether nobody is speaking, so that a session can end here."""
         if self._stitch.open_from is not None or not call.caught_up or self._finishing:
             return False
         latest = self._latest(ROLL_PAUSE)
         return all(quiet(latest[: n + 1], self._connection.encoding) for n in range(1, len(latest)))
 
-    async def _move(self, call: Call) -> None:
+    async def _move(self, call: SttConnection) -> None:
         """End this session before its time is over although somebody is speaking.
 
         That ends the open turn; what it did not cover, the next session hears again.
@@ -338,7 +344,7 @@ class SpeechToText:
         call.moving, self._call = True, None
         await self._end(call)
 
-    async def _roll(self, call: Call, tasks: TaskGroup) -> bool:
+    async def _roll(self, call: SttConnection, tasks: TaskGroup) -> bool:
         """Open the next session before this one ends; return whether that came off."""
         here = self._audio.end / self._second
 
@@ -346,11 +352,13 @@ class SpeechToText:
             return max(self._align(max(here, self._stitch.ended)), self._audio.start)
 
         try:
-            following = await ring_up(self._connection, self._dial, self._audio, place, self._pace)
+            following = await open_connection(
+                self._connection, self._dial, self._audio, place, self._pace
+            )
         except SttError as error:
             log.warning("the next session is not to be had yet: %s", error)
             return False
-        self._stitch.retire(following.link.origin)
+        self._stitch.retire(following.protocol.origin)
         self._next = self._call = following
         tasks.start_soon(self._push, following)
         tasks.start_soon(self._end, call)

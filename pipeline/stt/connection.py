@@ -8,8 +8,8 @@ import anyio
 
 from pipeline.interfaces.stt import Heard
 from pipeline.stt.assemblyai import wire
-from pipeline.stt.assemblyai.endpoint import Connection
-from pipeline.stt.assemblyai.protocol import Link
+from pipeline.stt.assemblyai.endpoint import SttEndpoint
+from pipeline.stt.assemblyai.protocol import StreamProtocol
 from pipeline.stt.pacing import Bucket
 from pipeline.stt.replay import Replay
 
@@ -19,7 +19,7 @@ CLOSE_AFTER_ERROR = 0.2  #: seconds an Error may be ahead of the close that foll
 BURST = 1.0  #: seconds of audio that may go at once
 
 
-class Socket(Protocol):
+class SttSocket(Protocol):
     """What a call needs of a connection; ``stt.websocket`` satisfies it."""
 
     @property
@@ -36,16 +36,16 @@ class Socket(Protocol):
     async def leave(self, last: str | None) -> None: ...
 
 
-Dial = Callable[[Connection], Awaitable[Socket]]
+Dial = Callable[[SttEndpoint], Awaitable[SttSocket]]
 
 
-class Call:
+class SttConnection:
     """Sends audio from a replay buffer and reads what comes back."""
 
     def __init__(
-        self, connection: Connection, socket: Socket, audio: Replay, *, pace: float
+        self, connection: SttEndpoint, socket: SttSocket, audio: Replay, *, pace: float
     ) -> None:
-        self.link = Link(connection)
+        self.protocol = StreamProtocol(connection)
         self.opened = anyio.current_time()
         self.cursor = 0  #: bytes of the session's audio; the next to be sent
         self.forced: int | None = None  #: bytes; where the open turn is to be ended
@@ -66,7 +66,7 @@ class Call:
     @property
     def sent(self) -> float:
         """Seconds on the session's clock up to which audio has been sent."""
-        return self.link.origin + self.link.sent
+        return self.protocol.origin + self.protocol.sent
 
     # --- opening ---------------------------------------------------------------------------
 
@@ -76,14 +76,14 @@ class Call:
         Raises a ``SttError`` when there is none within ``connect_timeout``.
         """
         with anyio.move_on_after(self._connection.connect_timeout) as waiting:
-            while self.link.state == "opening":
+            while self.protocol.state == "opening":
                 self.said += await self._step(place)
         if waiting.cancelled_caught:
-            raise self.link.silent(self._connection.connect_timeout)
+            raise self.protocol.silent(self._connection.connect_timeout)
 
     def _place(self, position: int) -> None:
         self.cursor = position
-        self.link.origin = position / self._second
+        self.protocol.origin = position / self._second
 
     # --- audio out -------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Call:
     async def _send(self, piece: bytes) -> None:
         # Counted first: a send that is cancelled has been written all the same.
         self.cursor += len(piece)
-        self.link.send(piece)
+        self.protocol.send(piece)
         await self._socket.send(piece)
 
     async def _force(self, *, rest: bool = False) -> None:
@@ -147,8 +147,8 @@ class Call:
         await self._socket.send(message)
 
     async def terminate(self) -> None:
-        if self.link.state == "open":
-            await self._socket.send(self.link.terminate())
+        if self.protocol.state == "open":
+            await self._socket.send(self.protocol.terminate())
 
     async def heard(self) -> Sequence[Heard]:
         """Return what the next message says.
@@ -162,16 +162,16 @@ class Call:
 
     async def _step(self, place: Callable[[], int] | None = None) -> Sequence[Heard]:
         try:
-            data = await (self._last() if self.link.failed else self._socket.receive())
+            data = await (self._last() if self.protocol.failed else self._socket.receive())
         except wire.Closed as closed:
-            return self.link.close(closed.code, closed.reason)
+            return self.protocol.close(closed.code, closed.reason)
         except TimeoutError:
-            return self.link.close(1006)
+            return self.protocol.close(1006)
         if place is not None:
             self._place(place())
-        heard = self.link.receive(data, anyio.current_time())
-        if self.link.note:
-            log.debug("speech-to-text at %s: %s", self._connection.host, self.link.note)
+        heard = self.protocol.receive(data, anyio.current_time())
+        if self.protocol.note:
+            log.debug("speech-to-text at %s: %s", self._connection.host, self.protocol.note)
         return heard
 
     async def _last(self) -> bytes:
@@ -187,22 +187,22 @@ class Call:
 
     async def leave(self) -> None:
         """Say goodbye: the server bills until it is told to end."""
-        last = wire.TERMINATE if self.link.state in ("opening", "open") else None
+        last = wire.TERMINATE if self.protocol.state in ("opening", "open") else None
         await self._socket.leave(last)
 
 
-async def ring_up(
-    connection: Connection,
+async def open_connection(
+    connection: SttEndpoint,
     dial: Dial,
     audio: Replay,
     place: Callable[[], int],
     pace: float,
-) -> Call:
+) -> SttConnection:
     """Open a connection and wait until the server has begun.
 
     Raises ``SttRefused``, ``SttBusy`` or ``SttLost``.
     """
-    call = Call(connection, await dial(connection), audio, pace=pace)
+    call = SttConnection(connection, await dial(connection), audio, pace=pace)
     try:
         await call.begin(place)
     except BaseException:

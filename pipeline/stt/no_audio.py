@@ -9,7 +9,7 @@ from anyio.abc import TaskStatus
 from pipeline.errors import InputError
 
 
-class Silence:
+class NoAudio:
     """Hears nothing until it is told to finish."""
 
     def __init__(self) -> None:

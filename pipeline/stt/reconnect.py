@@ -11,7 +11,7 @@ ROLL_AT = 0.8  #: of the session's longest duration, at a pause
 ROLL_BY = 0.95  #: of it, in any case
 
 
-class Course:
+class ReconnectPolicy:
     """Judges each loss of a connection.
 
     =======  ==========================================================================

@@ -6,7 +6,7 @@ of them, for it is not reliable when the peer stops reading.
 
 from collections.abc import Callable
 
-from pipeline.stt.assemblyai.protocol import Link
+from pipeline.stt.assemblyai.protocol import StreamProtocol
 
 QUIET = 10.0  #: seconds without a Heartbeat, where they come every 5 s
 BEHIND = 5.0  #: seconds of audio sent and not received
@@ -24,25 +24,27 @@ class Watchdog:
         self._deaf: float | None = None  # when we last gave up for it
 
     def verdict(
-        self, link: Link, now: float, opened: float, share: Callable[[float], float]
+        self, protocol: StreamProtocol, now: float, opened: float, share: Callable[[float], float]
     ) -> str | None:
         """Return why to give the connection up, or None; ``share(seconds)`` is how much speech
         there was lately, 0 to 1, and is asked only when it matters."""
-        self._beats = self._beats or link.heartbeat is not None
+        self._beats = self._beats or protocol.heartbeat is not None
         if self._beats:
-            since = opened if link.heartbeat is None else link.heartbeat
-            if now - since > QUIET and link.sent - link.sent_at_heartbeat > QUIET / 2:
+            since = opened if protocol.heartbeat is None else protocol.heartbeat
+            if now - since > QUIET and protocol.sent - protocol.sent_at_heartbeat > QUIET / 2:
                 return f"no Heartbeat for {now - since:.0f} s"
-            if link.behind > BEHIND:
-                return f"{link.behind:.0f} s of audio did not arrive"
+            if protocol.behind > BEHIND:
+                return f"{protocol.behind:.0f} s of audio did not arrive"
             return None
-        return self._deafness(link, now, opened, share)
+        return self._deafness(protocol, now, opened, share)
 
     def _deafness(
-        self, link: Link, now: float, opened: float, share: Callable[[float], float]
+        self, protocol: StreamProtocol, now: float, opened: float, share: Callable[[float], float]
     ) -> str | None:
-        spoke = opened if link.spoke is None else link.spoke
-        unanswered = link.sent - link.sent_when_spoke  # a source that stalls is not answered either
+        spoke = opened if protocol.spoke is None else protocol.spoke
+        unanswered = (
+            protocol.sent - protocol.sent_when_spoke
+        )  # a source that stalls is not answered either
         if not self._partials or now - spoke <= DEAF or unanswered < DEAF:
             return None
         if self._deaf is not None and now - self._deaf < DEAF_EVERY:

@@ -16,7 +16,7 @@ from websockets.exceptions import (
 
 from pipeline.errors import SttError, SttLost, SttRefused
 from pipeline.stt.assemblyai.close_codes import of_handshake
-from pipeline.stt.assemblyai.endpoint import Connection
+from pipeline.stt.assemblyai.endpoint import SttEndpoint
 from pipeline.stt.assemblyai.wire import Closed
 
 USER_AGENT = "pipeline (anyio, websockets)"
@@ -84,7 +84,7 @@ class Websocket:
         self._socket.transport.abort()
 
 
-async def dial(connection: Connection) -> Websocket:
+async def dial(connection: SttEndpoint) -> Websocket:
     """Open a websocket, within ``connect_timeout``.
 
     Raises ``SttRefused``, ``SttBusy`` or ``SttLost``, saying which host and what to do.
@@ -105,7 +105,7 @@ async def dial(connection: Connection) -> Websocket:
         raise SttLost(f"speech-to-text at {host} is out of reach: {_words(error)}") from error
 
 
-async def _connect(connection: Connection) -> ClientConnection:
+async def _connect(connection: SttEndpoint) -> ClientConnection:
     return await connect(
         connection.url,
         additional_headers=connection.headers,
@@ -121,7 +121,7 @@ async def _connect(connection: Connection) -> ClientConnection:
 
 
 def _refusal(
-    error: InvalidHandshake | InvalidProxy | InvalidURI, connection: Connection
+    error: InvalidHandshake | InvalidProxy | InvalidURI, connection: SttEndpoint
 ) -> SttError:
     """Judge a server that answered, but not with a websocket."""
     host = connection.host

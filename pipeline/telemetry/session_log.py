@@ -46,7 +46,7 @@ class Answer(Protocol):
     def times(self) -> Times: ...
 
 
-class Narrator:
+class SessionLogger:
     """Is told of events and calls, and tells the log."""
 
     def __init__(self, *, said: bool) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.errors import SettingsError
 from pipeline.interfaces.tools import Arguments
-from pipeline.runtime.json_values import sayable
+from pipeline.runtime.json_values import encodable
 
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -46,7 +46,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         found = _repaired(text)
     try:
-        found = sayable(found)
+        found = encodable(found)
     except ValueError:
         return None
     return cast("dict[str, Any]", found) if isinstance(found, dict) else None

@@ -15,7 +15,7 @@ from pipeline.tools.arguments import Reader
 FREE = ("auto", "none")
 
 
-class Offer(Struct, frozen=True):
+class ToolDescription(Struct, frozen=True):
     """One tool, as a model is told of it."""
 
     tool: Tool
@@ -23,10 +23,10 @@ class Offer(Struct, frozen=True):
     schema: dict[str, Any]
 
 
-class PromptKit:
+class PromptTools:
     """What one prompt offers. Satisfies ``interfaces.tools.Kit``."""
 
-    def __init__(self, prompt: str, offers: Sequence[Offer], choice: str) -> None:
+    def __init__(self, prompt: str, offers: Sequence[ToolDescription], choice: str) -> None:
         """Raises SettingsError for a schema that is none, or a choice of what is not offered."""
         self._tools = {offer.tool.name: offer.tool for offer in offers}
         self._readers = {o.tool.name: Reader(o.tool.name, o.schema) for o in offers}
@@ -58,7 +58,7 @@ def _choice(choice: str) -> Any:
     return {"type": "function", "function": {"name": choice}}
 
 
-def _definition(offer: Offer) -> dict[str, Any]:
+def _definition(offer: ToolDescription) -> dict[str, Any]:
     function = {
         "name": offer.tool.name,
         "description": offer.description,

@@ -16,7 +16,7 @@ from pipeline.runtime.tasks import plain_errors
 from pipeline.tools.arguments import NOTHING
 from pipeline.tools.http import HttpTool
 from pipeline.tools.mcp import INSTALL, Listed, McpServer
-from pipeline.tools.prompt_tools import Offer, PromptKit
+from pipeline.tools.prompt_tools import PromptTools, ToolDescription
 from pipeline.tools.python import PythonTool
 
 MCP = "mcp:"  #: before a server's name, where tools are listed
@@ -25,7 +25,7 @@ LONGEST_NAME = 64  #: characters of a tool's name that models take
 logger = logging.getLogger(__name__)
 
 
-class Carrier(Protocol):
+class RunnableTool(Protocol):
     """One tool that can be carried out here."""
 
     async def run(self, call: ToolRun) -> Any: ...
@@ -42,7 +42,7 @@ class McpTool:
         return await self._server.call(self._name, call)
 
 
-class Box:
+class Toolset:
     """The tools of all prompts. Satisfies ``interfaces.tools.Runner``."""
 
     def __init__(
@@ -57,20 +57,20 @@ class Box:
         self._secret = secret
         self._configured = servers or {}
         self._servers: dict[str, McpServer] = {}
-        self._offers: dict[str, Offer] = {}
-        self._carriers: dict[str, Carrier] = {}
+        self._offers: dict[str, ToolDescription] = {}
+        self._carriers: dict[str, RunnableTool] = {}
         self._sources: dict[str, str] = {}  # where the tool of each name is from
         self._prompts = {name: prompt for name, prompt in prompts.items() if prompt.tools}
-        self._kits: dict[str, PromptKit] = {}
+        self._kits: dict[str, PromptTools] = {}
         for name, prompt in self._prompts.items():
             ours = [self._offer(name, tool) for tool in prompt.tools if not _is_mcp(tool)]
             if len(ours) == len(prompt.tools):  # else the servers have to be asked first
-                self._kits[name] = PromptKit(name, ours, prompt.tool_choice)
+                self._kits[name] = PromptTools(name, ours, prompt.tool_choice)
             for listed in filter(_is_mcp, prompt.tools):
                 self._serving(name, listed)
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Mapping[str, PromptKit]]:
+    async def open(self) -> AsyncGenerator[Mapping[str, PromptTools]]:
         """Reach every MCP server, and give the kit of each prompt that offers tools.
 
         Raises ToolsError for a server that is out of reach, SettingsError for a tool that is not
@@ -85,7 +85,7 @@ class Box:
                     if name not in self._kits:
                         offers = [o for tool in prompt.tools for o in self._offered(name, tool)]
                         once = {offer.tool.name: offer for offer in offers}
-                        self._kits[name] = PromptKit(name, [*once.values()], prompt.tool_choice)
+                        self._kits[name] = PromptTools(name, [*once.values()], prompt.tool_choice)
                 yield self._kits
             finally:
                 tasks.cancel_scope.cancel()
@@ -124,7 +124,7 @@ class Box:
             self._servers[name] = McpServer(name, settings, headers, env)
         return self._servers[name], tool
 
-    def _offered(self, prompt: str, listed: str) -> list[Offer]:
+    def _offered(self, prompt: str, listed: str) -> list[ToolDescription]:
         if not _is_mcp(listed):
             return [self._offer(prompt, listed)]
         server, wanted = self._serving(prompt, listed)
@@ -134,7 +134,7 @@ class Box:
             raise SettingsError(f"prompts.{prompt}.tools: {listed}: no such tool; there is {known}")
         return [self._of_server(prompt, server, tool) for tool in found]
 
-    def _of_server(self, prompt: str, server: McpServer, listed: Listed) -> Offer:
+    def _of_server(self, prompt: str, server: McpServer, listed: Listed) -> ToolDescription:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", listed.name)[:LONGEST_NAME]
         source = f"{server.name}/{listed.name}"
         if self._sources.setdefault(name, source) != source:
@@ -151,12 +151,12 @@ class Box:
                 or (effects == "by_hint" and not listed.reads_only),
             )
             self._carriers[name] = McpTool(server, listed.name)
-            self._offers[name] = Offer(tool, listed.description, listed.schema or NOTHING)
+            self._offers[name] = ToolDescription(tool, listed.description, listed.schema or NOTHING)
         return self._offers[name]
 
     # --- tools of our own ----------------------------------------------------------------------
 
-    def _offer(self, prompt: str, listed: str) -> Offer:
+    def _offer(self, prompt: str, listed: str) -> ToolDescription:
         settings = self._tools.get(listed)
         if settings is None and ":" not in listed:
             known = ", ".join(self._tools) or "none"
@@ -175,7 +175,7 @@ class Box:
                 raise SettingsError(f"prompts.{prompt}.tools: {error}") from error
         return self._offers[name]
 
-    def _made(self, name: str, settings: ToolSettings) -> Offer:
+    def _made(self, name: str, settings: ToolSettings) -> ToolDescription:
         tool = Tool(
             name=name,
             deadline=settings.deadline,
@@ -190,7 +190,7 @@ class Box:
         elif settings.kind == "http":
             headers = {key: self._secret(source) for key, source in settings.headers.items()}
             self._carriers[name] = HttpTool(settings.url, headers)
-        return Offer(tool, description, schema or NOTHING)
+        return ToolDescription(tool, description, schema or NOTHING)
 
 
 def _is_mcp(listed: str) -> bool:

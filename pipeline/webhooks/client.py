@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from pipeline import __version__
-from pipeline.webhooks.retry import Answer
+from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.signing import signatures
 from pipeline.webhooks.subscriptions import Hook
 
@@ -56,7 +56,7 @@ class Client:
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
 
-    async def post(self, hook: Hook, message_id: str, body: bytes) -> Answer:
+    async def post(self, hook: Hook, message_id: str, body: bytes) -> DeliveryResponse:
         """Post ``body`` and return how it was taken; does not raise."""
         timestamp = int(self._clock())
         headers = {
@@ -70,10 +70,12 @@ class Client:
                     "POST", hook.url, content=body, headers=headers
                 ) as response:
                     said = await _beginning(response)
-                    return Answer(response.status_code, said, _retry_after(response.headers))
+                    return DeliveryResponse(
+                        response.status_code, said, _retry_after(response.headers)
+                    )
             except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-                return Answer(None, f"{type(error).__name__}: {error}".rstrip(": "))
-        return Answer(None, f"no answer in {hook.timeout:g} s")
+                return DeliveryResponse(None, f"{type(error).__name__}: {error}".rstrip(": "))
+        return DeliveryResponse(None, f"no answer in {hook.timeout:g} s")
 
 
 async def _beginning(response: httpx.Response) -> str:

@@ -11,9 +11,17 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from pipeline.errors import JournalError
-from pipeline.interfaces.outbox import Delivery, Left, Outbox
+from pipeline.interfaces.outbox import Delivery, Outbox, Remaining
 from pipeline.runtime.tasks import plain_errors
-from pipeline.webhooks.retry import Again, Answer, GiveUp, Gone, Made, after, told
+from pipeline.webhooks.retry import (
+    Delivered,
+    DeliveryResponse,
+    GiveUp,
+    RetryLater,
+    Unsubscribed,
+    after,
+    told,
+)
 from pipeline.webhooks.subscriptions import Hook, Subscriptions
 
 AT_ONCE = 4  #: tries of one webhook under way
@@ -28,7 +36,7 @@ logger = logging.getLogger(__name__)
 class Post(Protocol):
     """Posts to receivers; ``client.Client`` satisfies it."""
 
-    async def post(self, hook: Hook, message_id: str, body: bytes) -> Answer: ...
+    async def post(self, hook: Hook, message_id: str, body: bytes) -> DeliveryResponse: ...
 
 
 OnTry = Callable[[str, str], object]  #: is told of each try: webhook; delivered, retried, failed
@@ -54,7 +62,7 @@ def body_of(delivery: Delivery) -> bytes:
     })  # fmt: skip
 
 
-class Postman:
+class DeliveryWorker:
     """Posts what is due, to each webhook by itself; ``delivering`` runs one."""
 
     def __init__(  # noqa: PLR0913 - what it is joined to
@@ -67,7 +75,7 @@ class Postman:
         on_try: OnTry,
     ) -> None:
         """``clock`` returns Unix seconds."""
-        self.left: Mapping[str, Left] = {}  #: by webhook, as last counted
+        self.left: Mapping[str, Remaining] = {}  #: by webhook, as last counted
         self.disabled: set[str] = set()  #: webhooks that answered 410
         self._hooks = hooks
         self._subscriptions = subscriptions
@@ -163,13 +171,13 @@ class Postman:
             self._under_way[hook.name].discard(delivery.id)
             self._news[hook.name].set()
 
-    async def _settle(self, hook: Hook, delivery: Delivery, answer: Answer) -> None:
+    async def _settle(self, hook: Hook, delivery: Delivery, answer: DeliveryResponse) -> None:
         tries, now, why = delivery.tries + 1, self._clock(), told(answer)
         match after(answer, tries, hook.retries, random.random()):
-            case Made():
+            case Delivered():
                 self._on_try(hook.name, "delivered")
                 await self._outbox.made(delivery.id)
-            case Again(wait, hold):
+            case RetryLater(wait, hold):
                 self._on_try(hook.name, "retried")
                 logger.info("webhook %s: %s goes to %s again in %.0f s: %s", hook.name,
                             delivery.id, hook.host, wait, why)  # fmt: skip
@@ -180,7 +188,7 @@ class Postman:
                 logger.error("webhook %s: %s of type %s is given up after %d tries: %s", hook.name,
                              delivery.id, delivery.type, tries, why)  # fmt: skip
                 await self._outbox.give_up(delivery.id, now, why)
-            case Gone():
+            case Unsubscribed():
                 self._on_try(hook.name, "failed")
                 await self._disable(hook, why)
 
@@ -196,13 +204,13 @@ class Postman:
 
 
 @asynccontextmanager
-async def delivering(postman: Postman) -> AsyncGenerator[Postman]:
+async def delivering(worker: DeliveryWorker) -> AsyncGenerator[DeliveryWorker]:
     """Deliver while the block lasts, and for a moment what is due when it is left."""
     async with plain_errors(), anyio.create_task_group() as tasks:
-        tasks.start_soon(postman.run)
+        tasks.start_soon(worker.run)
         try:
-            yield postman
+            yield worker
         finally:
             with anyio.move_on_after(GOODBYE, shield=True):
-                await postman.finish()
+                await worker.finish()
             tasks.cancel_scope.cancel()

@@ -9,7 +9,7 @@ JITTER = 0.1  #: of a wait is added at random, so that what failed together does
 LONGEST_ASKED = 86400.0  #: seconds that a receiver may have us wait
 
 
-class Answer(Struct, frozen=True):
+class DeliveryResponse(Struct, frozen=True):
     """How a receiver took one POST."""
 
     status: int | None  #: None: there was no answer
@@ -18,12 +18,12 @@ class Answer(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Made:
+class Delivered:
     """It was taken."""
 
 
 @dataclass(frozen=True)
-class Again:
+class RetryLater:
     """Try again after ``wait`` seconds."""
 
     wait: float
@@ -36,26 +36,26 @@ class GiveUp:
 
 
 @dataclass(frozen=True)
-class Gone:
+class Unsubscribed:
     """The receiver wants nothing any more."""
 
 
-Step = Made | Again | GiveUp | Gone
+Step = Delivered | RetryLater | GiveUp | Unsubscribed
 
 
-def after(answer: Answer, tries: int, retries: Sequence[float], dice: float) -> Step:
-    """Decide what follows the try number ``tries``, from 1; ``dice`` is between 0 and 1."""
+def after(answer: DeliveryResponse, tries: int, retries: Sequence[float], jitter: float) -> Step:
+    """Decide what follows the try number ``tries``, from 1; ``jitter`` is between 0 and 1."""
     if answer.status is not None and 200 <= answer.status < 300:
-        return Made()
+        return Delivered()
     if answer.status == 410:
-        return Gone()
+        return Unsubscribed()
     if tries > len(retries):
         return GiveUp()
     asked = min(answer.retry_after or 0.0, LONGEST_ASKED)
-    return Again(max(retries[tries - 1] * (1 + JITTER * dice), asked), hold=asked)
+    return RetryLater(max(retries[tries - 1] * (1 + JITTER * jitter), asked), hold=asked)
 
 
-def told(answer: Answer) -> str:
+def told(answer: DeliveryResponse) -> str:
     """Return a failure in words."""
     if answer.status is None:
         return answer.said

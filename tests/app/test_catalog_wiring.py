@@ -9,7 +9,7 @@ from pipeline.app.llm_clients import LanguageModel
 from pipeline.app.plan import plan
 from pipeline.config.settings import LlmSettings, Settings
 from pipeline.errors import GatewayRefused
-from pipeline.gateway.call_log import Log
+from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.catalog import parse
 from pipeline.gateway.client import GatewayClient
 from pipeline.interfaces.llm import CompletionRequest
@@ -38,7 +38,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 def vendor(told: list[str], **settings: Any) -> LanguageModel:
     made = Settings(llm=LlmSettings(engine="assemblyai", model="m", **settings))
     planned = plan(made, {"ASSEMBLYAI_API_KEY": "secret"})
-    return LanguageModel(made, planned, None, Log(), told.append)
+    return LanguageModel(made, planned, None, CallLog(), told.append)
 
 
 def request(model: str, **extra: Any) -> CompletionRequest:

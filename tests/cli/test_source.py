@@ -4,12 +4,12 @@ import pytest
 
 from pipeline.audio.pcm import Format
 from pipeline.cli.commands import STANDARD_INPUT
-from pipeline.cli.source import Wish, open_source
+from pipeline.cli.source import AudioSelection, open_source
 from pipeline.errors import SettingsError
 
 
 async def opened(**wish: object) -> Format:
-    source = await open_source(Wish(file=STANDARD_INPUT, **wish))  # type: ignore[arg-type]
+    source = await open_source(AudioSelection(file=STANDARD_INPUT, **wish))  # type: ignore[arg-type]
     return source.format
 
 
@@ -47,4 +47,4 @@ async def test_what_cannot_be_is_refused(wish: dict[str, object], says: str) -> 
 
 async def test_flags_for_raw_pcm_mean_nothing_for_a_file() -> None:
     with pytest.raises(SettingsError, match=r"--sample-rate 8000: only for raw PCM on -; a\.wav"):
-        await open_source(Wish(file="a.wav", sample_rate=8000))
+        await open_source(AudioSelection(file="a.wav", sample_rate=8000))

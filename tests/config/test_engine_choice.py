@@ -2,20 +2,20 @@
 
 import pytest
 
-from pipeline.config.engine_choice import Choice, choose
+from pipeline.config.engine_choice import EngineChoice, choose
 from pipeline.errors import SettingsError
 
 KEY = "env:ASSEMBLYAI_API_KEY"
 
 
 def test_auto_is_local_without_a_key() -> None:
-    assert choose("stt", "auto", KEY, has_key=False) == Choice(
+    assert choose("stt", "auto", KEY, has_key=False) == EngineChoice(
         "local", "no ASSEMBLYAI_API_KEY, so local"
     )
 
 
 def test_auto_is_assemblyai_with_a_key() -> None:
-    assert choose("stt", "auto", KEY, has_key=True) == Choice(
+    assert choose("stt", "auto", KEY, has_key=True) == EngineChoice(
         "assemblyai", "ASSEMBLYAI_API_KEY is set, so assemblyai"
     )
 

@@ -7,10 +7,12 @@ from pipeline.embedded.stt_wire import Parameters
 
 pytest.importorskip("ctranslate2", reason="the embedded engines are not installed")
 
-from pipeline.embedded.audio_input import Intake, Tape
+from pipeline.embedded.audio_input import AudioBuffer, AudioInput
 
 
-def heard(intake: Intake, audio: bytes, size: int) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+def heard(
+    intake: AudioInput, audio: bytes, size: int
+) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     frames = [intake.chunks(audio[at : at + size]) for at in range(0, len(audio), size)]
     return np.concatenate([*frames, intake.flush()])
 
@@ -19,7 +21,7 @@ def heard(intake: Intake, audio: bytes, size: int) -> np.ndarray[tuple[int], np.
 def test_a_second_stays_a_second_and_keeps_its_tone(rate: int) -> None:
     tone = (np.sin(2 * np.pi * 440 * np.arange(rate) / rate) * 10_000).astype("<i2")
 
-    samples = heard(Intake(rate, mulaw=False), tone.tobytes(), 1001)
+    samples = heard(AudioInput(rate, mulaw=False), tone.tobytes(), 1001)
 
     assert 16_000 <= samples.size < 16_000 + 512
     assert samples.size % 512 == 0
@@ -31,23 +33,23 @@ def test_a_second_stays_a_second_and_keeps_its_tone(rate: int) -> None:
 def test_the_size_of_the_frames_changes_no_sample(rate: int) -> None:
     audio = np.random.default_rng(1).normal(0, 3000, rate).astype("<i2").tobytes()
 
-    whole = heard(Intake(rate, mulaw=False), audio, len(audio))
+    whole = heard(AudioInput(rate, mulaw=False), audio, len(audio))
 
     for size in (rate // 10, 1234, 321):
-        np.testing.assert_array_equal(heard(Intake(rate, mulaw=False), audio, size), whole)
+        np.testing.assert_array_equal(heard(AudioInput(rate, mulaw=False), audio, size), whole)
 
 
 def test_mulaw_is_expanded() -> None:
     # G.711: both zeros, the quietest and the loudest of either sign
     codes = bytes([0xFF, 0x7F, 0xFE, 0x80, 0x00])
 
-    samples = Intake(16_000, mulaw=True).chunks(codes + bytes([0xFF]) * 507)
+    samples = AudioInput(16_000, mulaw=True).chunks(codes + bytes([0xFF]) * 507)
 
     assert samples[:5].tolist() == [0, 0, 8, 32124, -32124]
 
 
 def test_a_sample_split_over_two_frames_is_not_lost() -> None:
-    intake = Intake(16_000, mulaw=False)
+    intake = AudioInput(16_000, mulaw=False)
     audio = np.arange(512, dtype="<i2").tobytes()
 
     assert intake.chunks(audio[:333]).size == 0
@@ -55,7 +57,7 @@ def test_a_sample_split_over_two_frames_is_not_lost() -> None:
 
 
 def test_the_tape_forgets_without_moving_what_it_keeps() -> None:
-    tape = Tape()
+    tape = AudioBuffer()
     for chunk in range(100):
         tape.append(np.full(512, chunk, np.int16))
         tape.forget(chunk - 10)

@@ -12,7 +12,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
 
 
-def parse(**fields: Any) -> chat.Ask:
+def parse(**fields: Any) -> chat.ChatRequest:
     return chat.parse(json.dumps({"model": MODEL, "messages": HELLO, **fields}).encode(), MODEL)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.embedded import chat
-from pipeline.embedded.chat import Ask, Shape
+from pipeline.embedded.chat import ChatRequest, Shape
 
 MODEL = "small"
 NUMBER: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -21,7 +21,7 @@ CALLS = {
 RESULT = {"role": "tool", "tool_call_id": "a", "content": "on its way"}
 
 
-def parse(*messages: dict[str, Any], **fields: Any) -> Ask:
+def parse(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
     body = {"model": MODEL, "messages": list(messages) or [ASKS], "tools": [LOOK_UP, STOP]}
     return chat.parse(json.dumps({**body, **fields}).encode(), MODEL)
 

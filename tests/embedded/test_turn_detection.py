@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 
 from pipeline.embedded.turn_detection import (
     CHUNK,
-    Began,
-    Ended,
-    Hearing,
     Job,
     Partial,
     Said,
     Tuning,
+    TurnBegan,
+    TurnDetector,
+    TurnOver,
 )
 from pipeline.interfaces.stt import Word
 
@@ -20,7 +20,7 @@ class Listener:
     """A hearing whose decodes take no time unless they are held back."""
 
     def __init__(self, tuning: Tuning | None = None, *, text: str = "some words") -> None:
-        self.hearing = Hearing(tuning or Tuning())
+        self.hearing = TurnDetector(tuning or Tuning())
         self.text = text
         self.said: list[Said] = []
         self.jobs: list[Job] = []
@@ -44,8 +44,8 @@ class Listener:
         self.said += self.hearing.take()
 
     @property
-    def ended(self) -> list[Ended]:
-        return [said for said in self.said if isinstance(said, Ended)]
+    def ended(self) -> list[TurnOver]:
+        return [said for said in self.said if isinstance(said, TurnOver)]
 
     @property
     def partials(self) -> list[Partial]:
@@ -56,7 +56,7 @@ def words(text: str, job: Job) -> tuple[Word, ...]:
     return tuple(Word(word, job.start * CHUNK, job.voice_end * CHUNK) for word in text.split())
 
 
-def text_of(said: Partial | Ended) -> str:
+def text_of(said: Partial | TurnOver) -> str:
     return " ".join(word.text for word in said.words)
 
 
@@ -82,7 +82,7 @@ def test_a_turn_begins_is_shown_pauses_and_ends_once() -> None:
     listener.speak(1.0)
     listener.silence(1.0)
 
-    assert isinstance(listener.said[0], Began)
+    assert isinstance(listener.said[0], TurnBegan)
     assert [partial.paused for partial in listener.partials] == [False, True]
     assert [(end.order, text_of(end)) for end in listener.ended] == [(0, "some words")]
     assert all(word.final for word in listener.ended[0].words)
@@ -116,7 +116,7 @@ def test_a_partial_comes_only_once_the_last_is_decoded() -> None:
     listener = Listener()
     listener.speak(0.4)
     job = listener.jobs[-1]
-    listener.hearing = Hearing(Tuning())
+    listener.hearing = TurnDetector(Tuning())
     listener.holding = True
     listener.speak(0.5)
     first = listener.hearing.next_job()
@@ -130,7 +130,7 @@ def test_a_partial_comes_only_once_the_last_is_decoded() -> None:
 
 def test_a_slow_decode_thins_the_partials_out() -> None:
     def jobs_of(took: float) -> int:
-        hearing, count = Hearing(Tuning()), 0
+        hearing, count = TurnDetector(Tuning()), 0
         for _ in range(round(6.0 / CHUNK)):
             hearing.chunk(0.9)
             if job := hearing.next_job():
@@ -151,7 +151,7 @@ def test_a_closed_segment_is_decoded_before_the_next_one_is_shown() -> None:
     listener.speak(0.5)
 
     assert [job.kind for job in listener.jobs] == ["final", "partial"]
-    assert [type(said) for said in listener.said] == [Began, Ended, Began, Partial]
+    assert [type(said) for said in listener.said] == [TurnBegan, TurnOver, TurnBegan, Partial]
 
 
 def test_an_endpoint_asked_for_ends_the_turn_and_speech_after_it_is_the_next() -> None:
@@ -261,9 +261,9 @@ def test_whatever_is_heard_every_turn_shown_ends_exactly_once(
         listener.work()
     listener.work()
 
-    orders = [said.order for said in listener.said if not isinstance(said, Began)]
+    orders = [said.order for said in listener.said if not isinstance(said, TurnBegan)]
     assert orders == sorted(orders)
     assert [end.order for end in listener.ended] == list(range(len(listener.ended)))
     assert {*orders} == {*range(len(listener.ended))}
-    assert len(listener.ended) == sum(isinstance(said, Began) for said in listener.said)
+    assert len(listener.ended) == sum(isinstance(said, TurnBegan) for said in listener.said)
     assert 0 <= listener.hearing.keep_from <= listener.hearing.now

@@ -3,7 +3,7 @@
 from functools import partial
 
 from pipeline.errors import GatewayError, GatewayLost
-from pipeline.gateway.call_log import MAX_TEXT, Errand, Log, Recording, bounded
+from pipeline.gateway.call_log import MAX_TEXT, CallInfo, CallLog, CallRecorder, bounded
 from pipeline.interfaces.llm import (
     Accepted,
     CompletionRequest,
@@ -23,14 +23,14 @@ REQUEST = CompletionRequest(
 
 def recorded(*pieces: Piece, failure: GatewayError | None = None, text: bool = False) -> CallRecord:
     log: list[CallRecord] = []
-    errand = Errand(
+    errand = CallInfo(
         request=REQUEST,
         host="h",
         sent=5.0,
         sent_at=1e9,
         price=lambda _, model: Prices(1.0, 2.0) if model == "m" else Prices(10.0, 10.0),
     )
-    recording = Recording(errand, Log((log.append,), text=text))
+    recording = CallRecorder(errand, CallLog((log.append,), text=text))
     for at, piece in enumerate(pieces, start=1):
         recording.saw([piece], partial(float, 5.0 + at))
     recording.end(failure, 9.0)

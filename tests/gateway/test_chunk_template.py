@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import GatewayError
-from pipeline.gateway.chunk_template import LESSONS, Alike
+from pipeline.gateway.chunk_template import LESSONS, ChunkTemplate
 from pipeline.gateway.stream import EventStream, ReplyReader, merged
 from pipeline.interfaces.llm import Piece, TextDelta
 
@@ -19,7 +19,7 @@ def chunk(content: Any, finish: str | None = None, **more: Any) -> bytes:
 
 
 def test_a_chunk_like_the_last_is_read_by_its_text() -> None:
-    alike = Alike()
+    alike = ChunkTemplate()
     assert alike.read(chunk("a")) is None
     alike.learn(chunk("a"), "a")
     assert alike.read(chunk('b "quoted"\n')) == 'b "quoted"\n'
@@ -43,7 +43,7 @@ def test_a_chunk_like_the_last_is_read_by_its_text() -> None:
     ],
 )
 def test_anything_else_is_left_to_be_read_whole(other: bytes) -> None:
-    alike = Alike()
+    alike = ChunkTemplate()
     alike.learn(chunk("a"), "a")
     assert alike.read(other) is None
 
@@ -52,13 +52,13 @@ def test_nothing_is_learned_where_the_text_is_not_sure() -> None:
     twice = chunk("a", message={"content": "a"})
     elsewhere = chunk(None, note={"content": "x"})
     for data, text in ((twice, "a"), (elsewhere, "a"), (b"data: {}\n\n", "a")):
-        alike = Alike()
+        alike = ChunkTemplate()
         alike.learn(data, text)
         assert alike.read(data) is None
 
 
 def test_a_stream_that_never_repeats_is_not_studied_for_ever() -> None:
-    alike = Alike()
+    alike = ChunkTemplate()
     for number in range(LESSONS):
         alike.learn(chunk("a", created=number), "a")
     alike.learn(chunk("a", created=99), "a")
@@ -86,7 +86,7 @@ def told(reader: ReplyReader, parts: list[bytes]) -> tuple[list[Piece], str | No
     return merged(pieces), None
 
 
-class Ignorant(Alike):
+class Ignorant(ChunkTemplate):
     def learn(self, data: bytes, text: str) -> None:
         pass
 

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log
-from pipeline.gateway.fallback import Chain
-from pipeline.gateway.retry import Policy
+from pipeline.gateway.call_log import CallLog
+from pipeline.gateway.fallback import FallbackGateway
+from pipeline.gateway.retry import RetryPolicy
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Finished, Message, Piece, TextDelta
 from pipeline.interfaces.request_log import CallRecord
 
@@ -89,17 +89,19 @@ class ScriptedReply:
         return [said]
 
 
-def chain(*gateways: Scripted, log: list[CallRecord] | None = None, **policy: float) -> Chain:
+def chain(
+    *gateways: Scripted, log: list[CallRecord] | None = None, **policy: float
+) -> FallbackGateway:
     targets = [
         Target(gateway, name=f"host{n}", model=f"m{n}" if n else "")
         for n, gateway in enumerate(gateways)
     ]
     kept: list[CallRecord] = [] if log is None else log
-    settings = Policy(**({"first_token": 0.0} | policy))  # type: ignore[arg-type]
-    return Chain(targets, settings, log=Log((kept.append,)), dice=lambda: 0.5)
+    settings = RetryPolicy(**({"first_token": 0.0} | policy))  # type: ignore[arg-type]
+    return FallbackGateway(targets, settings, log=CallLog((kept.append,)), jitter=lambda: 0.5)
 
 
-async def ask(gateway: Chain, *, speculative: bool = False) -> tuple[str, list[Piece]]:
+async def ask(gateway: FallbackGateway, *, speculative: bool = False) -> tuple[str, list[Piece]]:
     pieces: list[Piece] = []
     async with gateway.open(REQUEST, speculative=speculative) as reply:
         while batch := await reply.receive():
@@ -116,7 +118,7 @@ async def test_a_call_that_succeeds_is_passed_through() -> None:
 async def test_a_failure_before_the_first_token_is_never_seen() -> None:
     one = Scripted(fails(LOST), [(0, Accepted()), (0, LOST)], says("hello"))
     gateway = chain(one, attempts=3)
-    gateway.standing.retries("m").saved = 5
+    gateway.provider_state.retries("m").saved = 5
     text, pieces = await ask(gateway)
     assert text == "hello"
     assert pieces.count(Accepted(host="h")) == len([p for p in pieces if isinstance(p, Accepted)])
@@ -143,7 +145,7 @@ async def test_what_the_gate_stops_is_not_sent_and_not_asked_of_others() -> None
     one, two = Scripted(says("never")), Scripted(says("never"))
     targets = [Target(one, "host", refuses=lambda _: "no such model"), Target(two, "other")]
     with pytest.raises(GatewayRefused, match="not sent to host: no such model"):
-        await ask(Chain(targets))
+        await ask(FallbackGateway(targets))
     assert not one.asked
     assert not two.asked
 
@@ -255,7 +257,7 @@ async def test_a_caller_that_loses_patience_counts_against_the_model() -> None:
     for _ in range(10):
         with anyio.move_on_after(1.0):
             await ask(gateway)
-    assert gateway.standing.breaker(gateway.targets[0], "m").is_open
+    assert gateway.provider_state.breaker(gateway.targets[0], "m").is_open
 
 
 async def test_a_call_that_is_called_off_does_not() -> None:
@@ -266,7 +268,7 @@ async def test_a_call_that_is_called_off_does_not() -> None:
             tasks.start_soon(ask, gateway)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
-    assert not gateway.standing.breaker(gateway.targets[0], "m").is_open
+    assert not gateway.provider_state.breaker(gateway.targets[0], "m").is_open
 
 
 def stopped(_: CompletionRequest) -> str:
@@ -276,24 +278,24 @@ def stopped(_: CompletionRequest) -> str:
 async def test_who_would_refuse_is_passed_over() -> None:
     one, two, three = Scripted(fails(LOST)), Scripted(says("never")), Scripted(says("hello"))
     targets = [Target(one, "a"), Target(two, "b", refuses=stopped), Target(three, "c")]
-    assert (await ask(Chain(targets, Policy(attempts=1))))[0] == "hello"
+    assert (await ask(FallbackGateway(targets, RetryPolicy(attempts=1))))[0] == "hello"
     assert not two.asked
 
 
 async def test_the_last_that_can_has_all_the_time_of_the_caller() -> None:
     one, two = Scripted(says("late", after=30.0)), Scripted(says("never"))
     targets = [Target(one, "a"), Target(two, "b", refuses=stopped)]
-    assert (await ask(Chain(targets, Policy(first_token=1.0))))[0] == "late"
+    assert (await ask(FallbackGateway(targets, RetryPolicy(first_token=1.0))))[0] == "late"
 
 
 async def test_no_share_of_hedges_is_spent_on_who_would_refuse() -> None:
     one, two = Scripted(says("slow", after=5.0)), Scripted(says("never"))
     targets = [Target(one, "a"), Target(two, "b", refuses=stopped)]
-    gateway = Chain(targets, Policy(first_token=0.0, hedge_after=1.0))
-    left = gateway.standing.hedges.saved
+    gateway = FallbackGateway(targets, RetryPolicy(first_token=0.0, hedge_after=1.0))
+    left = gateway.provider_state.hedges.saved
     assert (await ask(gateway))[0] == "slow"
     assert not two.asked
-    assert gateway.standing.hedges.saved >= left
+    assert gateway.provider_state.hedges.saved >= left
 
 
 # --- hedging ---------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
 from pipeline.gateway.retry import (
-    Again,
-    Allowance,
     Breaker,
+    FailedAttempt,
     GiveUp,
-    Next,
-    Policy,
-    Situation,
+    Retry,
+    RetryBudget,
+    RetryPolicy,
     Step,
+    UseFallback,
     after_failure,
     counts_against,
 )
@@ -25,20 +25,20 @@ BUSY = GatewayBusy("slow down", status=503)
 def decide(
     failure: GatewayError, *, tries: int = 1, has_next: bool = True, remaining: float = 10.0
 ) -> Step:
-    at = Situation(tries=tries, has_next=has_next, remaining=remaining, dice=0.5)
-    return after_failure(Policy(attempts=2), failure, at)
+    at = FailedAttempt(tries=tries, has_next=has_next, remaining=remaining, jitter=0.5)
+    return after_failure(RetryPolicy(attempts=2), failure, at)
 
 
 @pytest.mark.parametrize(
     ("failure", "step"),
     [
-        (LOST, Again(0.1)),
-        (BUSY, Again(0.1)),
-        (GatewayLost("500", status=500), Again(0.1)),
-        (GatewayBusy("429", status=429, retry_after=1), Again(1.0)),
-        (GatewayBusy("429", status=429, retry_after=3), Next()),
-        (GatewayBusy("429", status=429, retry_after=60), Next()),
-        (GatewayTimeout("no token"), Next()),
+        (LOST, Retry(0.1)),
+        (BUSY, Retry(0.1)),
+        (GatewayLost("500", status=500), Retry(0.1)),
+        (GatewayBusy("429", status=429, retry_after=1), Retry(1.0)),
+        (GatewayBusy("429", status=429, retry_after=3), UseFallback()),
+        (GatewayBusy("429", status=429, retry_after=60), UseFallback()),
+        (GatewayTimeout("no token"), UseFallback()),
         (GatewayRefused("400", status=400), GiveUp()),
         (GatewayRefused("401", status=401), GiveUp()),
         (GatewayBusy("gave way to a committed call"), GiveUp()),
@@ -52,9 +52,9 @@ def test_what_follows_a_first_failure(failure: GatewayError, step: Step) -> None
 @pytest.mark.parametrize(
     ("failure", "retryable", "step"),
     [
-        (GatewayLost("500", status=500), False, Next()),
-        (GatewayBusy("429", status=429, retry_after=1), False, Next()),
-        (GatewayRefused("400", status=400), True, Again(0.1)),
+        (GatewayLost("500", status=500), False, UseFallback()),
+        (GatewayBusy("429", status=429, retry_after=1), False, UseFallback()),
+        (GatewayRefused("400", status=400), True, Retry(0.1)),
         (GatewayRefused("400", status=400), False, GiveUp()),
     ],
 )
@@ -66,19 +66,19 @@ def test_the_servers_own_word_on_asking_again_is_obeyed(
 
 
 def test_after_the_last_attempt_the_next_model_is_asked() -> None:
-    assert decide(LOST, tries=2) == Next()
+    assert decide(LOST, tries=2) == UseFallback()
     assert decide(LOST, tries=2, has_next=False) == GiveUp()
 
 
 def test_nobody_waits_beyond_the_caller_s_patience() -> None:
     failure = GatewayBusy("429", status=429, retry_after=1.5)
-    assert decide(failure, remaining=1.0) == Next()
+    assert decide(failure, remaining=1.0) == UseFallback()
     assert decide(failure, remaining=1.0, has_next=False) == GiveUp()
 
 
 @given(st.integers(1, 1_000))
 def test_retries_stay_a_tenth_of_the_requests(requests: int) -> None:
-    allowance, retries = Allowance(share=0.1), 0
+    allowance, retries = RetryBudget(share=0.1), 0
     for _ in range(requests):
         allowance.earn()
         retries += allowance.spend()
@@ -86,7 +86,7 @@ def test_retries_stay_a_tenth_of_the_requests(requests: int) -> None:
 
 
 def test_a_quiet_time_does_not_save_up_a_storm() -> None:
-    allowance = Allowance(share=0.1, most=10)
+    allowance = RetryBudget(share=0.1, most=10)
     for _ in range(100_000):
         allowance.earn()
     assert sum(allowance.spend() for _ in range(100)) == 10

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from pipeline.hub import fanout
-from pipeline.hub.cursor import Limits
+from pipeline.hub.cursor import CursorLimits
 from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.journal.log import SessionLog
 from pipeline.journal.recovery import endings
-from pipeline.protocol.close_codes import Goodbye
+from pipeline.protocol.close_codes import Disconnect
 from pipeline.protocol.events import (
     Event,
     Frame,
@@ -29,7 +29,7 @@ from pipeline.protocol.events import (
 )
 from tests.support.oracle import Client, Model, parse
 
-LIMITS = Limits(events=8, size=20_000, seconds=5.0, resyncs=2, window=20.0, batch=5)
+LIMITS = CursorLimits(events=8, size=20_000, seconds=5.0, resyncs=2, window=20.0, batch=5)
 KEEP = 14  #: events that can still be read
 CLIENTS = 3
 GLOBS = ((), (), ("turn.*",), ("response.*",), ("response.done", "speech.*"), ("none",))
@@ -292,7 +292,7 @@ class PushMachine(RuleBasedStateMachine):
         at_once(seat.subscriber.recall())
         try:
             seat.subscriber.step(self.now)
-        except Goodbye:
+        except Disconnect:
             self._disconnect(seat)
             return False
         return seat.subscriber.lagging

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.hub.cursor import Cursor, Filter, Limits, merged
+from pipeline.hub.cursor import Cursor, CursorLimits, Filter, merged
 from pipeline.hub.frames import covering, text_frame
 from pipeline.journal.log import SessionLog
-from pipeline.protocol.close_codes import CloseCode, Goodbye, may_reconnect
+from pipeline.protocol.close_codes import CloseCode, Disconnect, may_reconnect
 from pipeline.protocol.events import (
     Event,
     Heartbeat,
@@ -109,7 +109,7 @@ def test_a_filter_takes_globs() -> None:
 
 
 def test_a_filter_has_its_limits() -> None:
-    with pytest.raises(Goodbye) as refused:
+    with pytest.raises(Disconnect) as refused:
         Filter(("x",) * 33)
     assert refused.value.code == CloseCode.BAD_REQUEST
 
@@ -198,7 +198,7 @@ def test_who_knows_more_than_we_do_starts_over(
     assert (event.from_seq, event.seq, event.reason) == (1, 2, reason)
 
 
-LIMITS = Limits(events=10, size=10_000, seconds=5.0, resyncs=2, window=60.0, batch=4)
+LIMITS = CursorLimits(events=10, size=10_000, seconds=5.0, resyncs=2, window=60.0, batch=4)
 
 
 def live_cursor(log: SessionLog) -> Cursor:
@@ -244,7 +244,7 @@ def test_too_slow_too_often_is_goodbye() -> None:
         add(log, *(SpeechStartedEvent() for _ in range(11)))
         assert [e.type for e in map(kind_of, cursor.take(now))] == ["session.resync"]
     add(log, *(SpeechStartedEvent() for _ in range(11)))
-    with pytest.raises(Goodbye) as goodbye:
+    with pytest.raises(Disconnect) as goodbye:
         cursor.take(59.0)
     assert goodbye.value.code == CloseCode.SLOW
 
@@ -291,7 +291,7 @@ def test_ranges_are_adjacent_and_text_is_whole(
 ) -> None:
     log = log_of(*before)
     start = min(start, log.visible)
-    cursor = Cursor(log, after_seq=start, wants=Filter(globs), limits=Limits(batch=batch))
+    cursor = Cursor(log, after_seq=start, wants=Filter(globs), limits=CursorLimits(batch=batch))
     got: list[ServerEvent | Unknown] = []
     for events in after:
         got += map(decode_event, cursor.take(0.0))

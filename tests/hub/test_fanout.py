@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from pipeline.hub.cursor import Limits
+from pipeline.hub.cursor import CursorLimits
 from pipeline.hub.fanout import DIRECT, Subscriber, Topic, Topics
 from pipeline.journal.log import SessionLog
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.events import (
     Event,
     Heartbeat,
@@ -23,7 +23,7 @@ from pipeline.protocol.events import (
     decode_event,
 )
 
-LIMITS = Limits(events=20, resyncs=1, batch=8)
+LIMITS = CursorLimits(events=20, resyncs=1, batch=8)
 
 
 class FakeSink:
@@ -130,7 +130,7 @@ async def test_who_lags_too_far_gets_the_state_and_then_goodbye() -> None:
     subscriber.subscribe(stage.topic, after_seq=0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lag_twice, stage, sink)
-        with pytest.raises(Goodbye) as goodbye:
+        with pytest.raises(Disconnect) as goodbye:
             await subscriber.run()
         assert goodbye.value.code == CloseCode.SLOW
     assert [type(event) for event in sink.events] == [SessionResync]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.hub.liveness import Pulse, Signs, Verdict
+from pipeline.hub.liveness import Liveness, Signs, Verdict
 
 TICK = 0.25  #: seconds between two looks
 
@@ -12,7 +12,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.pulse = Pulse(self.now)
+        self.pulse = Liveness(self.now)
         self.sent = self.delivered = self.pongs = self.flushes = 0
         self.full = False
         self.answers = True

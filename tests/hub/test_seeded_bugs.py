@@ -14,7 +14,7 @@ from pipeline.hub.fanout import Subscriber, Subscription, Topic
 from pipeline.hub.frames import text_frame
 from pipeline.journal.log import SessionLog
 from pipeline.journal.recovery import endings
-from pipeline.journal.snapshot import Picture
+from pipeline.journal.snapshot import SnapshotBuilder
 from pipeline.protocol.events import (
     Event,
     Frame,
@@ -183,14 +183,14 @@ def a_delta_comes_after_the_end(patch: Patch) -> None:
 
 
 def a_crash_ends_a_response_twice(patch: Patch) -> None:
-    def twice(picture: Picture) -> list[Event]:
+    def twice(picture: SnapshotBuilder) -> list[Event]:
         return [*endings(picture), *endings(picture)]
 
     patch.setattr(push_model, "endings", twice)
 
 
 def a_crash_leaves_a_response_open(patch: Patch) -> None:
-    def none(_: Picture) -> list[Event]:
+    def none(_: SnapshotBuilder) -> list[Event]:
         return []
 
     patch.setattr(push_model, "endings", none)

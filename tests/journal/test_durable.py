@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import JournalError
-from pipeline.journal.durable import DurableJournal, Keeping
+from pipeline.journal.durable import DurableJournal, JournalRetention
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import MemoryJournal
 from pipeline.journal.opening import open_journal
@@ -141,7 +141,7 @@ async def test_an_id_used_again_goes_on_behind_its_old_events(path: Path) -> Non
         journal.forget(log)
         again = journal.open("s1")
         assert (again.epoch, say(again, delta("b"))[0].seq) == (2, 3)
-    async with open_journal(str(path), Keeping(readable=-1.0)) as journal:
+    async with open_journal(str(path), JournalRetention(readable=-1.0)) as journal:
         (lost,) = journal.restored
         assert (lost.epoch, lost.head) == (3, 4)
 
@@ -233,7 +233,7 @@ async def test_a_failure_inside_comes_out_as_it_is(path: Path) -> None:
 
 async def test_old_sessions_are_removed_and_open_ones_are_not(path: Path) -> None:
     now = [1000.0]
-    keeping = Keeping(seconds=100.0)
+    keeping = JournalRetention(seconds=100.0)
     async with open_journal(str(path), keeping, clock=lambda: now[0]) as journal:
         old, live = journal.open("old"), journal.open("live")
         say(old, delta("a"), END)
@@ -248,7 +248,7 @@ async def test_old_sessions_are_removed_and_open_ones_are_not(path: Path) -> Non
 async def test_the_oldest_sessions_make_room(path: Path) -> None:
     now = [1000.0]
     told: list[str] = []
-    keeping = Keeping(size=250_000)  # bytes; a session here takes some 150,000
+    keeping = JournalRetention(size=250_000)  # bytes; a session here takes some 150,000
     async with open_journal(
         str(path), keeping, clock=lambda: now[0], on_removed=told.append
     ) as journal:
@@ -265,7 +265,7 @@ async def test_the_oldest_sessions_make_room(path: Path) -> None:
 
 async def test_what_is_known_of_sessions_goes_with_them(path: Path) -> None:
     now = [1000.0]
-    keeping = Keeping(seconds=100.0)
+    keeping = JournalRetention(seconds=100.0)
     async with open_journal(str(path), keeping, clock=lambda: now[0]) as journal:
         assert isinstance(journal, DurableJournal)
         for month in range(2):

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from pipeline.errors import JournalError
-from pipeline.interfaces.outbox import Left, Outbox
-from pipeline.journal.durable import Keeping
+from pipeline.interfaces.outbox import Outbox, Remaining
+from pipeline.journal.durable import JournalRetention
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
 from pipeline.journal.opening import open_journal
@@ -41,7 +41,7 @@ def wanted(kind: str) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def opened(
-    where: object, clock: Wall | None = None, keeping: Keeping | None = None
+    where: object, clock: Wall | None = None, keeping: JournalRetention | None = None
 ) -> AsyncGenerator[tuple[Journal, Outbox]]:
     async with open_journal(str(where), keeping, wanted=wanted, clock=clock or Wall()) as journal:
         assert journal.outbox is not None
@@ -77,7 +77,7 @@ async def test_each_hook_finds_what_it_wants_oldest_first_until_it_was_delivered
         assert len({first.id, second.id, other.id}) == 3
         await outbox.made(first.id)
         assert (await outbox.look("crm", 1000.0, 9)).due == [second]
-        assert await outbox.left() == {"crm": Left(1, 0), "audit": Left(1, 0)}
+        assert await outbox.left() == {"crm": Remaining(1, 0), "audit": Remaining(1, 0)}
 
 
 async def test_what_is_put_off_is_due_later_and_what_is_given_up_never(where: str) -> None:
@@ -93,7 +93,7 @@ async def test_what_is_put_off_is_due_later_and_what_is_given_up_never(where: st
         await outbox.give_up_all("crm", 1005.0, "gone")
         look = await outbox.look("crm", 2000.0, 9)
         assert (look.due, look.next) == ([], None)
-        assert (await outbox.left())["crm"] == Left(0, 2)
+        assert (await outbox.left())["crm"] == Remaining(0, 2)
         await outbox.retry(3000.0)
         assert [each.tries for each in (await outbox.look("crm", 3000.0, 9)).due] == [0, 0]
 
@@ -158,7 +158,7 @@ async def test_what_was_given_up_long_ago_is_let_go_of(
     monkeypatch.setattr("pipeline.journal.durable.QUIET", 0.01)
     monkeypatch.setattr("pipeline.journal.durable.TIDY", 10.0)
     clock = Wall()
-    keeping = Keeping(seconds=100.0)
+    keeping = JournalRetention(seconds=100.0)
     async with opened(tmp_path / "journal.db", clock, keeping) as (journal, outbox):
         log = journal.open("s1")
         log.append(TURN, t=0, ts="now")  # it goes on, so it stays

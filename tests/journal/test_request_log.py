@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.interfaces.llm import Message, Usage
 from pipeline.interfaces.request_log import CallRecord, CallTimes, ResponseEnded, Selection
-from pipeline.journal.durable import Keeping
+from pipeline.journal.durable import JournalRetention
 from pipeline.journal.opening import open_journal
 from pipeline.journal.request_log import CallsInMemory, RequestLog
 from pipeline.journal.request_log_sqlite import stored_calls
@@ -46,7 +46,7 @@ def in_memory() -> tuple[RequestLog, Select]:
 
 @asynccontextmanager
 async def in_file(path: Path, **keeping: float) -> AsyncGenerator[RequestLog]:
-    kept = Keeping(**keeping)  # type: ignore[arg-type]
+    kept = JournalRetention(**keeping)  # type: ignore[arg-type]
     async with open_journal(str(path), kept, clock=lambda: 1000.0) as journal:
         assert journal.requests is not None
         yield journal.requests

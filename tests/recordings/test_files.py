@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import RecordingError
 from pipeline.recordings import files
-from pipeline.recordings.files import Reel, erase, find, pieces, tidy
+from pipeline.recordings.files import RecordingFile, erase, find, pieces, tidy
 from pipeline.recordings.wav import HEAD, Shape
 
 NOON = 1_795_435_200.0  # Unix seconds
@@ -16,14 +16,14 @@ SOUND = bytes(range(100))
 
 
 def recorded(folder: Path, session_id: str, sound: bytes = SOUND, now: float = NOON) -> Path:
-    reel = Reel(folder, session_id, Shape(8_000), now)
+    reel = RecordingFile(folder, session_id, Shape(8_000), now)
     reel.write(sound)
     reel.close()
     return folder / reel.name
 
 
 def test_between_any_two_writes_the_file_is_whole(tmp_path: Path) -> None:
-    reel = Reel(tmp_path, "s1", Shape(8_000, 2), NOON)
+    reel = RecordingFile(tmp_path, "s1", Shape(8_000, 2), NOON)
     for count in range(3):
         with wave.open(str(tmp_path / reel.name)) as found:
             assert found.readframes(1000) == SOUND * count

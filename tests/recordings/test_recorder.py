@@ -9,12 +9,12 @@ import pytest
 from pipeline.audio.pcm import mulaw_to_pcm
 from pipeline.errors import RecordingError
 from pipeline.recordings import files, recorder
-from pipeline.recordings.files import Recording, find
-from pipeline.recordings.recorder import Keeping, Recorder, recording
+from pipeline.recordings.files import StoredRecording, find
+from pipeline.recordings.recorder import Recorder, RecordingRetention, recording
 from pipeline.recordings.wav import Shape
 
 NOON = 1_795_435_200.0  # Unix seconds
-KEEPING = Keeping(seconds=1000.0, size=1 << 30)
+KEEPING = RecordingRetention(seconds=1000.0, size=1 << 30)
 MONO = Shape(16_000)
 FRAME = b"\x01\x02" * 800
 
@@ -23,7 +23,7 @@ def clock() -> float:
     return NOON
 
 
-def samples(found: Recording | None) -> bytes:
+def samples(found: StoredRecording | None) -> bytes:
     assert found is not None
     return found.path.read_bytes()[found.start :][: found.size]
 
@@ -126,7 +126,7 @@ async def test_what_is_removed_was_written_before(tmp_path: Path) -> None:
 async def test_old_recordings_go_when_it_starts(tmp_path: Path) -> None:
     async with recording(tmp_path, KEEPING, clock) as tapes:
         tapes.open("old", MONO, None, print).write(FRAME)
-    async with recording(tmp_path, Keeping(seconds=0, size=1), lambda: NOON * 2):
+    async with recording(tmp_path, RecordingRetention(seconds=0, size=1), lambda: NOON * 2):
         pass
     assert await _names(tmp_path) == []
 

@@ -16,7 +16,7 @@ from pipeline.protocol.events import (
     ResponseSentence,
 )
 from pipeline.responses.rate_limit import WINDOW
-from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
 
 MERGING = ("supersede", "queue", "conflate")
 
@@ -50,7 +50,7 @@ class Told:
 class Guess:
     """A call before the end of its turn; nobody outside knows of it."""
 
-    def __init__(self, start: Start, turn: int, text: str) -> None:
+    def __init__(self, start: StartCall, turn: int, text: str) -> None:
         self.id = start.response_id
         self.request = start.request
         self.turn = turn
@@ -107,7 +107,7 @@ class Oracle:
     """Checks each step against laws 1 to 7, the budget, and what calls are running."""
 
     def __init__(self, prompts: dict[str, Prompt], limit: int) -> None:
-        self.lanes = {name: Watched(name, prompt) for name, prompt in prompts.items()}
+        self.prompt_schedulers = {name: Watched(name, prompt) for name, prompt in prompts.items()}
         self.limit = limit
         self.now = 0.0
         self.vars: dict[str, str] = {}
@@ -132,9 +132,9 @@ class Oracle:
             match step:
                 case Publish(event):
                     self._published(event)
-                case Start():
+                case StartCall():
                     self._started(step)
-                case Cancel(response_id):
+                case CancelCall(response_id):
                     assert response_id in self.running, "called off what was not running"
                     self.running.discard(response_id)
                 case Report(call):
@@ -164,40 +164,51 @@ class Oracle:
     def _open(self, key: str) -> Told:
         """Laws 1 and 2: an event names a response between its creation and its end."""
         told = self.owner[key].told.get(key) if key in self.owner else None
-        for lane in self.lanes.values():
-            told = told or lane.told.get(key)
+        for prompt_scheduler in self.prompt_schedulers.values():
+            told = told or prompt_scheduler.told.get(key)
         assert told is not None, f"{key} was never created"
         assert told.done is None, f"{key} was done already"
         return told
 
     def _created(self, event: ResponseCreated) -> None:
-        lane, key = self.lanes[event.prompt], event.response_id
-        assert all(key not in other.told for other in self.lanes.values()), "created twice"
+        prompt_scheduler, key = self.prompt_schedulers[event.prompt], event.response_id
+        assert all(key not in other.told for other in self.prompt_schedulers.values()), (
+            "created twice"
+        )
         assert len(set(event.turns)) == len(event.turns) > 0
         assert all(turn in self.transcript for turn in event.turns), "law 4: a turn not ended"
-        before = lane.unanswered(supersedes=False)
-        if lane.prompt.policy in MERGING:
+        before = prompt_scheduler.unanswered(supersedes=False)
+        if prompt_scheduler.prompt.policy in MERGING:
             assert set(before) <= set(event.turns), "law 7: an unanswered turn was left out"
         for turn in event.turns:
-            once = turn in before or not lane.asked(turn) or turn in lane.again
+            once = (
+                turn in before or not prompt_scheduler.asked(turn) or turn in prompt_scheduler.again
+            )
             assert once, f"law 7: turn {turn} asked again"
-        if lane.prompt.policy in ("supersede", "conflate") and lane.plain_trigger:
-            assert set(lane.waiting()) <= set(event.turns), "a waiting turn was left out"
-        self._check_succession(lane, event)
-        lane.told[key] = Told(event)
-        most = lane.prompt.parallel if lane.prompt.policy == "parallel" else 1
-        assert len(lane.live) <= most, "law 3: too many live"
-        if lane.guess is not None and lane.guess.id == key:
-            self._was_adopted(lane, lane.guess, event)
+        if (
+            prompt_scheduler.prompt.policy in ("supersede", "conflate")
+            and prompt_scheduler.plain_trigger
+        ):
+            assert set(prompt_scheduler.waiting()) <= set(event.turns), (
+                "a waiting turn was left out"
+            )
+        self._check_succession(prompt_scheduler, event)
+        prompt_scheduler.told[key] = Told(event)
+        most = (
+            prompt_scheduler.prompt.parallel if prompt_scheduler.prompt.policy == "parallel" else 1
+        )
+        assert len(prompt_scheduler.live) <= most, "law 3: too many live"
+        if prompt_scheduler.guess is not None and prompt_scheduler.guess.id == key:
+            self._was_adopted(prompt_scheduler, prompt_scheduler.guess, event)
         else:
             assert not event.speculative
 
-    def _check_succession(self, lane: Watched, event: ResponseCreated) -> None:
+    def _check_succession(self, prompt_scheduler: Watched, event: ResponseCreated) -> None:
         """Law 3, from the successor's side and from that of the one before."""
-        last = lane.last_done
-        lane.last_done = None
+        last = prompt_scheduler.last_done
+        prompt_scheduler.last_done = None
         if event.supersedes is not None:
-            assert lane.prompt.policy == "supersede"
+            assert prompt_scheduler.prompt.policy == "supersede"
             assert last is not None
             assert last.response_id == event.supersedes
             assert (last.status, last.reason) == ("cancelled", "superseded")
@@ -205,103 +216,127 @@ class Oracle:
         elif last is not None:
             assert last.superseded_by is None, "law 3: another was promised"
 
-    def _was_adopted(self, lane: Watched, guess: Guess, event: ResponseCreated) -> None:
+    def _was_adopted(self, prompt_scheduler: Watched, guess: Guess, event: ResponseCreated) -> None:
         assert event.speculative
         assert event.turns[-1] == guess.turn
-        lane.told[guess.id].question = guess.request.messages[-1].content or ""
-        lane.texts[guess.turn] = guess.text
-        lane.guess = None
+        prompt_scheduler.told[guess.id].question = guess.request.messages[-1].content or ""
+        prompt_scheduler.texts[guess.turn] = guess.text
+        prompt_scheduler.guess = None
         self.adopted += 1
 
     def _done(self, event: ResponseDone) -> None:
         told = self._open(event.response_id)
         assert event.text == told.text, "the deltas are not the text"
         told.done = event
-        lane = next(lane for lane in self.lanes.values() if event.response_id in lane.told)
-        if lane.last_done is None or lane.last_done.superseded_by is None:
-            lane.last_done = event
+        prompt_scheduler = next(
+            prompt_scheduler
+            for prompt_scheduler in self.prompt_schedulers.values()
+            if event.response_id in prompt_scheduler.told
+        )
+        if prompt_scheduler.last_done is None or prompt_scheduler.last_done.superseded_by is None:
+            prompt_scheduler.last_done = event
         assert (event.error is not None) == (event.status == "failed")
         if event.error is not None and event.error.code == 429 and not told.text:
-            free = [each for each in self.later(lane, event.response_id) if self.may_send(each)]
+            free = [
+                each
+                for each in self.later(prompt_scheduler, event.response_id)
+                if self.may_send(each)
+            ]
             assert not free, f"law 9: {free} could have been asked"
         assert event.usage.output_tokens >= 0
 
-    def _started(self, start: Start) -> None:
-        lane = self.lanes[start.request.extra["lane"]]
+    def _started(self, start: StartCall) -> None:
+        prompt_scheduler = self.prompt_schedulers[start.request.extra["lane"]]
         key, model = start.response_id, start.request.model
         before = self.asked.get(key)
         if before is not None:
-            self._asked_instead(lane, key, model)
+            self._asked_instead(prompt_scheduler, key, model)
         self.asked[key] = start.request
-        self.owner[key] = lane
+        self.owner[key] = prompt_scheduler
         self.running.add(key)
         self.models[key] = model
         self.sent.setdefault(model, []).append(self.now)
         if start.speculative:
-            self._guessed(lane, start)
+            self._guessed(prompt_scheduler, start)
         elif before is not None:
             assert replace(before, model=model) == start.request
         else:
-            turns = lane.told[key].turns
+            turns = prompt_scheduler.told[key].turns
             last = turns[-1]
-            scene = [lane.texts[turn] for turn in turns], self.speakers[last]
-            assert self.fits(lane, start.request, *scene, supersedes=False), (
-                f"law 7: {lane.name} asks {start.request.messages}"
+            scene = [prompt_scheduler.texts[turn] for turn in turns], self.speakers[last]
+            assert self.fits(prompt_scheduler, start.request, *scene, supersedes=False), (
+                f"law 7: {prompt_scheduler.name} asks {start.request.messages}"
             )
-            lane.told[key].question = start.request.messages[-1].content or ""
+            prompt_scheduler.told[key].question = start.request.messages[-1].content or ""
         if self.limit:
             used = self.used(model)
             assert used <= self.limit, "over the limit"
             if start.speculative:
                 assert used <= self.limit - ceil(self.limit * 0.3), "a guess in the reserve"
 
-    def _asked_instead(self, lane: Watched, key: str, model: str) -> None:
+    def _asked_instead(self, prompt_scheduler: Watched, key: str, model: str) -> None:
         """A call was refused for want of room: only a sibling may be asked, with nothing said."""
         assert key not in self.running, "started twice"
         assert not self.may_send(self.models[key]), "asked again of another without need"
-        assert model in self.later(lane, key)
-        assert lane.told[key].done is None
-        assert not lane.told[key].text
+        assert model in self.later(prompt_scheduler, key)
+        assert prompt_scheduler.told[key].done is None
+        assert not prompt_scheduler.told[key].text
 
-    def later(self, lane: Watched, key: str) -> Sequence[str]:
-        models = (lane.prompt.model, *lane.prompt.siblings)
+    def later(self, prompt_scheduler: Watched, key: str) -> Sequence[str]:
+        models = (prompt_scheduler.prompt.model, *prompt_scheduler.prompt.siblings)
         return models[models.index(self.models[key]) + 1 :]
 
-    def _guessed(self, lane: Watched, start: Start) -> None:
-        assert lane.guess is None
+    def _guessed(self, prompt_scheduler: Watched, start: StartCall) -> None:
+        assert prompt_scheduler.guess is None
         assert self.pausing is not None, "a guess without a pause"
         turn, text, speaker = self.pausing
-        before = lane.unanswered(supersedes=lane.prompt.policy == "supersede")
-        texts = [lane.texts[one] for one in before] + [text]
-        scene = texts, speaker, (turn, speaker, text)
-        assert self.fits(lane, start.request, *scene, supersedes=True), (
-            f"law 7: {lane.name} guesses {start.request.messages}"
+        before = prompt_scheduler.unanswered(
+            supersedes=prompt_scheduler.prompt.policy == "supersede"
         )
-        lane.guess = Guess(start, turn, text)
+        texts = [prompt_scheduler.texts[one] for one in before] + [text]
+        scene = texts, speaker, (turn, speaker, text)
+        assert self.fits(prompt_scheduler, start.request, *scene, supersedes=True), (
+            f"law 7: {prompt_scheduler.name} guesses {start.request.messages}"
+        )
+        prompt_scheduler.guess = Guess(start, turn, text)
         self.guesses += 1
 
     def _was_discarded(self, key: str) -> None:
-        lane = self.owner[key]
-        assert key not in lane.told, "law 4: a discarded guess was published"
-        assert lane.guess is not None
-        assert lane.guess.id == key
-        lane.guess = None
+        prompt_scheduler = self.owner[key]
+        assert key not in prompt_scheduler.told, "law 4: a discarded guess was published"
+        assert prompt_scheduler.guess is not None
+        assert prompt_scheduler.guess.id == key
+        prompt_scheduler.guess = None
         self.discarded += 1
 
     # --- what is running, and what may not wait -----------------------------------------------
 
     def _check_calls(self) -> None:
-        known = {key for lane in self.lanes.values() for key in lane.live}
-        known |= {lane.guess.id for lane in self.lanes.values() if lane.guess}
+        known = {
+            key
+            for prompt_scheduler in self.prompt_schedulers.values()
+            for key in prompt_scheduler.live
+        }
+        known |= {
+            prompt_scheduler.guess.id
+            for prompt_scheduler in self.prompt_schedulers.values()
+            if prompt_scheduler.guess
+        }
         assert self.running <= known, "a call of a response that is over still runs"
 
     def check_waiting(self) -> None:
         """No turn waits that may be asked: neither for room nor for quota."""
-        for lane in self.lanes.values():
-            if lane.plain_trigger and lane.waiting() and lane.has_room():
-                models = (lane.prompt.model, *lane.prompt.siblings)
+        for prompt_scheduler in self.prompt_schedulers.values():
+            if (
+                prompt_scheduler.plain_trigger
+                and prompt_scheduler.waiting()
+                and prompt_scheduler.has_room()
+            ):
+                models = (prompt_scheduler.prompt.model, *prompt_scheduler.prompt.siblings)
                 free = [model for model in models if self.may_send(model)]
-                assert not free, f"{lane.name}: turn {lane.waiting()} waits, {free} is free"
+                assert not free, (
+                    f"{prompt_scheduler.name}: {prompt_scheduler.waiting()} waits, {free} is free"
+                )
 
     def used(self, model: str) -> int:
         return sum(at + WINDOW > self.now for at in self.sent.get(model, []))
@@ -313,8 +348,9 @@ class Oracle:
 
     def is_idle(self) -> bool:
         return all(
-            not lane.live and not (lane.plain_trigger and lane.waiting())
-            for lane in self.lanes.values()
+            not prompt_scheduler.live
+            and not (prompt_scheduler.plain_trigger and prompt_scheduler.waiting())
+            for prompt_scheduler in self.prompt_schedulers.values()
         )
 
     # --- what a request must say ---------------------------------------------------------------
@@ -327,31 +363,31 @@ class Oracle:
             and (not prompt.keyword or prompt.keyword in words)
         )
 
-    def must_adopt(self, lane: Watched, event: TurnEnded) -> bool | None:
+    def must_adopt(self, prompt_scheduler: Watched, event: TurnEnded) -> bool | None:
         """Law 5: whether the guess must be adopted; none where it cannot be told from outside."""
-        guess = lane.guess
+        guess = prompt_scheduler.guess
         if guess is None:
             return False
         if guess.turn != event.turn or plain(guess.text) != plain(event.text):
             return False
-        if not self.wants(lane.prompt, event.text, event.speaker):
+        if not self.wants(prompt_scheduler.prompt, event.text, event.speaker):
             return False
-        supersedes = lane.prompt.policy == "supersede"
-        before = lane.unanswered(supersedes=supersedes)
-        texts = [lane.texts[one] for one in before] + [guess.text]
+        supersedes = prompt_scheduler.prompt.policy == "supersede"
+        before = prompt_scheduler.unanswered(supersedes=supersedes)
+        texts = [prompt_scheduler.texts[one] for one in before] + [guess.text]
         as_guessed = (guess.turn, event.speaker, guess.text)
         if not self.fits(
-            lane, guess.request, texts, event.speaker, as_guessed, supersedes=supersedes
+            prompt_scheduler, guess.request, texts, event.speaker, as_guessed, supersedes=supersedes
         ):
             return False
-        ahead = [turn for turn in lane.waiting() if turn != event.turn]
-        if not lane.has_room() or ahead:
+        ahead = [turn for turn in prompt_scheduler.waiting() if turn != event.turn]
+        if not prompt_scheduler.has_room() or ahead:
             return False
-        return None if self.zeroed or lane.again else True
+        return None if self.zeroed or prompt_scheduler.again else True
 
     def fits(
         self,
-        lane: Watched,
+        prompt_scheduler: Watched,
         request: CompletionRequest,
         texts: list[str],
         speaker: str | None,
@@ -360,7 +396,7 @@ class Oracle:
         supersedes: bool,
     ) -> bool:
         """Return whether ``request`` is what must be asked now for ``texts``."""
-        prompt = lane.prompt
+        prompt = prompt_scheduler.prompt
         messages = list(request.messages)
         if prompt.system:
             expected = self._fill(prompt.system, texts, speaker, guessed)
@@ -371,7 +407,7 @@ class Oracle:
         roles = [message.role for message in messages]
         if roles != ["user", "assistant"] * (len(roles) // 2):
             return False
-        over = lane.past(supersedes=supersedes and prompt.policy == "supersede")
+        over = prompt_scheduler.past(supersedes=supersedes and prompt.policy == "supersede")
         heard = [told for told in over if told.heard]
         history: list[Message] = []
         for told in heard[-prompt.history :] if prompt.history else ():

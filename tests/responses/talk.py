@@ -8,10 +8,10 @@ from pipeline.errors import GatewayError, GatewayLost
 from pipeline.interfaces.llm import CompletionRequest, Finished, TextDelta
 from pipeline.interfaces.turns import SpeechStarted, TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from pipeline.protocol.events import ResponseDone
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.rate_limit import Budget
-from pipeline.responses.scheduler import Ledger
-from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from pipeline.responses.scheduler import ResponseScheduler
+from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
 from tests.responses.scripted import short
 
 
@@ -21,14 +21,16 @@ class Talk:
     def __init__(self, *, limit: int = 0, budget: Budget | None = None, **prompts: Prompt) -> None:
         ids = itertools.count(1)
         self.budget = budget or Budget(limit)
-        self.ledger = Ledger(prompts, Desk(self.budget, "model", lambda: f"r{next(ids)}"))
+        self.scheduler = ResponseScheduler(
+            prompts, ConversationState(self.budget, "model", lambda: f"r{next(ids)}")
+        )
         self.now = 0.0
         self.requests: dict[str, CompletionRequest] = {}
         self.done: dict[str, ResponseDone] = {}
         self.reports: list[str] = []
 
     def hears(self, event: TurnEvent, spoken_at: float | None = None) -> list[str]:
-        return self.do(self.ledger.heard(event, self.now, spoken_at))
+        return self.do(self.scheduler.heard(event, self.now, spoken_at))
 
     def ends(self, turn: int, text: str, speaker: str | None = None) -> list[str]:
         return self.hears(TurnEnded(turn, text, speaker=speaker), self.now - 0.5)
@@ -43,23 +45,23 @@ class Talk:
         return self.hears(SpeechStarted(self.now))
 
     def sent(self, key: str) -> None:
-        self.ledger.sent(key, self.now)
+        self.scheduler.sent(key, self.now)
 
     def brings(self, key: str, *words: str) -> list[str]:
         pieces = [TextDelta(word) for word in words]
-        return self.do(self.ledger.received(key, pieces, self.now))
+        return self.do(self.scheduler.received(key, pieces, self.now))
 
     def over(self, key: str, text: str = "", reason: str | None = "stop") -> list[str]:
         said = [TextDelta(text)] if text else []
         finished = Finished(reason, reason is not None)
-        return self.do(self.ledger.received(key, [*said, finished], self.now))
+        return self.do(self.scheduler.received(key, [*said, finished], self.now))
 
     def fails(self, key: str, error: GatewayError | None = None) -> list[str]:
-        return self.do(self.ledger.failed(key, error or GatewayLost("cut"), self.now))
+        return self.do(self.scheduler.failed(key, error or GatewayLost("cut"), self.now))
 
     def tick(self, seconds: float) -> list[str]:
         self.now += seconds
-        return self.do(self.ledger.tick(self.now))
+        return self.do(self.scheduler.tick(self.now))
 
     def asked(self, key: str) -> list[str]:
         """Return the messages of a request, as ``role: content``."""
@@ -74,10 +76,10 @@ class Talk:
                 if isinstance(event, ResponseDone):
                     self.done[event.response_id] = event
                 return short(event)
-            case Start(key, request, speculative):
+            case StartCall(key, request, speculative):
                 self.requests[key] = request
                 return f"{'guess' if speculative else 'ask'} {key}"
-            case Cancel(key):
+            case CancelCall(key):
                 return f"call off {key}"
             case Report(call):
                 self.reports.append(f"{call.response_id} {call.outcome}")

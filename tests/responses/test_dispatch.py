@@ -15,10 +15,10 @@ from pipeline.errors import GatewayLost
 from pipeline.interfaces.llm import Accepted, Finished, TextDelta
 from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from pipeline.protocol.events import ResponseDone
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.rate_limit import Budget
-from pipeline.responses.scheduler import Ledger
+from pipeline.responses.scheduler import ResponseScheduler
 from tests.responses.scripted import Listener, Script, ScriptedGateway, says
 
 
@@ -33,7 +33,7 @@ class Desktop:
     def hear(self, *events: TurnEvent) -> None:
         for event in events:
             now = anyio.current_time()
-            self.dispatch.do(self.dispatch.ledger.heard(event, now, now))
+            self.dispatch.do(self.dispatch.scheduler.heard(event, now, now))
 
     @property
     def lines(self) -> list[str]:
@@ -46,9 +46,11 @@ class Desktop:
 @asynccontextmanager
 async def at_work(gateway: ScriptedGateway, **prompts: Prompt) -> AsyncGenerator[Desktop]:
     ids = itertools.count(1)
-    ledger = Ledger(prompts, Desk(Budget(0), "model", lambda: f"r{next(ids)}"))
+    scheduler = ResponseScheduler(
+        prompts, ConversationState(Budget(0), "model", lambda: f"r{next(ids)}")
+    )
     listener = Listener()
-    dispatch = Dispatch(ledger, gateway, listener, anyio.current_time)
+    dispatch = Dispatch(scheduler, gateway, listener, anyio.current_time)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(dispatch.run, tasks)
         await anyio.lowlevel.checkpoint()
@@ -67,7 +69,7 @@ async def test_a_turn_is_answered_as_its_words_come() -> None:
 async def test_a_request_leaves_before_anybody_is_told() -> None:
     gateway = ScriptedGateway(says("Hello."))
     async with at_work(gateway, reply=Prompt()) as desk:
-        steps = desk.dispatch.ledger.heard(TurnEnded(1, "Hi."), 0.0, 0.0)
+        steps = desk.dispatch.scheduler.heard(TurnEnded(1, "Hi."), 0.0, 0.0)
         desk.dispatch.call(steps)
         assert (gateway.opened, desk.lines) == (1, [])
         desk.dispatch.tell(steps)
@@ -80,7 +82,7 @@ async def test_a_request_that_left_at_once_is_closed_when_it_is_called_off_at_on
     gateway = ScriptedGateway(says("Hello."))
     async with at_work(gateway, reply=Prompt()) as desk:
         desk.hear(TurnEnded(1, "Hi."))
-        desk.dispatch.do(desk.dispatch.ledger.cancel(None, 0.0))
+        desk.dispatch.do(desk.dispatch.scheduler.cancel(None, 0.0))
         await desk.dispatch.settled()
         await anyio.wait_all_tasks_blocked()
         assert (gateway.opened, gateway.closed, gateway.slots.held) == (1, 1, 0)
@@ -220,7 +222,7 @@ async def test_a_committed_call_takes_the_place_of_a_guess_and_blocks_no_model()
         await desk.dispatch.settled()
         desk.hear(TurnPaused(2, "book"))
         await anyio.sleep(1)
-        desk.dispatch.do(desk.dispatch.ledger.create("two", anyio.current_time()))
+        desk.dispatch.do(desk.dispatch.scheduler.create("two", anyio.current_time()))
         await anyio.sleep(0.5)
         assert [report.outcome for report in desk.listener.reports][2:] == ["discarded"]
         desk.hear(TurnEnded(2, "Book."))
@@ -312,7 +314,7 @@ async def test_cancelling_leaves_nothing_behind(moment: str) -> None:
         at = MOMENTS[moment]
         if at is not None:
             await anyio.sleep(at)
-        desk.dispatch.do(desk.dispatch.ledger.cancel("r2", anyio.current_time()))
+        desk.dispatch.do(desk.dispatch.scheduler.cancel("r2", anyio.current_time()))
         await desk.dispatch.settled()
         await anyio.sleep(2)
         assert gateway.slots.held == 0

@@ -6,15 +6,15 @@ import pytest
 from assemblyai.streaming.v3.models import LLMGatewayConfig
 
 from pipeline.config.default_prompts import IN_STREAM_PROMPTS
-from pipeline.config.engine_choice import Choice
+from pipeline.config.engine_choice import EngineChoice
 from pipeline.config.settings import Example, LlmSettings, Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.responses.in_stream_prompt import adapted, check, parameter
 
-VENDOR = Choice("assemblyai", "as asked")
+VENDOR = EngineChoice("assemblyai", "as asked")
 
 
-def fits(stt: Choice = VENDOR, settings: Settings | None = None, **values: Any) -> None:
+def fits(stt: EngineChoice = VENDOR, settings: Settings | None = None, **values: Any) -> None:
     prompt = Prompt(policy="parallel", history=0, **values)
     check(settings or Settings(), stt, {"reply": prompt})
 
@@ -111,7 +111,7 @@ def test_one_prompt_only_can_run() -> None:
 
 def test_embedded_speech_to_text_does_not_do_it() -> None:
     with pytest.raises(SettingsError, match=r"stt is local \(no KEY, so local\): use --stt"):
-        fits(Choice("local", "no KEY, so local"))
+        fits(EngineChoice("local", "no KEY, so local"))
 
 
 def test_the_fallback_must_get_its_turn() -> None:

@@ -64,10 +64,10 @@ def test_every_third_turn_asks_for_three() -> None:
 def test_silence_asks_and_speech_starts_it_anew() -> None:
     talk = Talk(notes=Prompt(after_silence=5))
     talk.ends(1, "a")
-    assert talk.ledger.deadline == 5
+    assert talk.scheduler.deadline == 5
     talk.now = 3
     talk.speech()
-    assert talk.ledger.deadline == 8
+    assert talk.scheduler.deadline == 8
     assert talk.tick(5) == ["r1 created for 1", "ask r1"]
 
 
@@ -89,13 +89,13 @@ def test_silence_after_a_turn_that_is_not_wanted_still_asks() -> None:
 def test_the_end_of_the_session_asks_for_everything() -> None:
     talk = Talk(summary=Prompt(at_end=True))
     assert talk.ends(1, "a") == talk.ends(2, "b") == []
-    assert talk.do(talk.ledger.finish(9)) == ["r1 created for 1 2", "ask r1"]
+    assert talk.do(talk.scheduler.finish(9)) == ["r1 created for 1 2", "ask r1"]
 
 
 def test_the_end_of_the_session_asks_for_what_was_being_gathered() -> None:
     talk = Talk(notes=Prompt(every_turns=3), quiet=Prompt(after_silence=60))
     talk.ends(1, "a")
-    started = talk.do(talk.ledger.finish(9))
+    started = talk.do(talk.scheduler.finish(9))
     assert started == ["r1 created for 1", "ask r1", "r2 created for 1", "ask r2"]
 
 
@@ -205,7 +205,7 @@ def test_history_is_cut_to_what_was_played() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "A long answer.")
-    assert talk.ledger.played("r1", characters=6)
+    assert talk.scheduler.played("r1", characters=6)
     talk.ends(2, "two")
     assert talk.asked("r2")[1] == "assistant: A long [interrupted]"
 
@@ -214,7 +214,7 @@ def test_history_is_cut_to_the_text_that_was_played() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "A long answer.")
-    assert talk.ledger.played("r1", text="A long")
+    assert talk.scheduler.played("r1", text="A long")
     talk.ends(2, "two")
     assert talk.asked("r2")[1] == "assistant: A long [interrupted]"
 
@@ -223,7 +223,7 @@ def test_an_answer_of_which_nothing_was_played_was_no_answer() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "ONE")
-    talk.ledger.played("r1", characters=0)
+    talk.scheduler.played("r1", characters=0)
     talk.ends(2, "two")
     assert talk.asked("r2") == ["user: one two"]
 
@@ -232,13 +232,13 @@ def test_an_answer_played_to_its_end_is_not_marked() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "ONE")
-    talk.ledger.played("r1", characters=99)
+    talk.scheduler.played("r1", characters=99)
     talk.ends(2, "two")
     assert talk.asked("r2")[1] == "assistant: ONE"
 
 
 def test_nobody_plays_a_response_that_is_not_known() -> None:
-    assert not Talk(reply=Prompt()).ledger.played("r9", characters=1)
+    assert not Talk(reply=Prompt()).scheduler.played("r9", characters=1)
 
 
 def test_only_the_window_of_the_history_is_sent() -> None:
@@ -254,8 +254,8 @@ def test_a_parallel_prompt_keeps_a_bounded_history() -> None:
     for turn in range(1, 300):
         talk.ends(turn, "q")
         talk.over(f"r{turn}", "a")
-        talk.ledger.played(f"r{turn}", characters=0)
-    known = [turn for turn in range(1, 300) if talk.ledger.played(f"r{turn}", characters=0)]
+        talk.scheduler.played(f"r{turn}", characters=0)
+    known = [turn for turn in range(1, 300) if talk.scheduler.played(f"r{turn}", characters=0)]
     assert len(known) <= 70
 
 
@@ -265,13 +265,13 @@ def test_a_parallel_prompt_keeps_a_bounded_history() -> None:
 def test_a_client_cancels_one_response() -> None:
     talk = Talk(one=Prompt(), two=Prompt())
     talk.ends(1, "a")
-    assert talk.do(talk.ledger.cancel("r2", 0)) == ["call off r2", "r2 cancelled (client)"]
+    assert talk.do(talk.scheduler.cancel("r2", 0)) == ["call off r2", "r2 cancelled (client)"]
 
 
 def test_a_client_cancels_all_of_them() -> None:
     talk = Talk(one=Prompt(), two=Prompt())
     talk.ends(1, "a")
-    talk.do(talk.ledger.cancel(None, 0))
+    talk.do(talk.scheduler.cancel(None, 0))
     assert set(talk.done) == {"r1", "r2"}
 
 
@@ -279,7 +279,7 @@ def test_a_client_asks_for_the_last_turn_once_more() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "a")
     talk.over("r1", "A")
-    assert talk.do(talk.ledger.create(None, 1)) == ["r2 created for 1", "ask r2"]
+    assert talk.do(talk.scheduler.create(None, 1)) == ["r2 created for 1", "ask r2"]
     assert talk.asked("r2") == ["user: a", "assistant: A", "user: a"]
 
 
@@ -287,14 +287,14 @@ def test_asking_again_for_a_turn_that_waits_says_its_words_once() -> None:
     talk = Talk(reply=Prompt(policy="conflate"))
     talk.ends(1, "a")
     talk.ends(2, "b")
-    talk.do(talk.ledger.create("reply", 1))
+    talk.do(talk.scheduler.create("reply", 1))
     talk.over("r1", "A")
     assert talk.asked("r2")[-1] == "user: b"
 
 
 def test_asking_before_anything_was_said_asks_nothing() -> None:
     talk = Talk(reply=Prompt())
-    assert talk.do(talk.ledger.create(None, 1)) == []
+    assert talk.do(talk.scheduler.create(None, 1)) == []
 
 
 def test_a_stored_transcript_can_be_asked_about_before_anything_was_said() -> None:
@@ -302,29 +302,32 @@ def test_a_stored_transcript_can_be_asked_about_before_anything_was_said() -> No
         stored=Prompt(user="Sum up: {{ transcript }}", transcript_id="t1"),
         live=Prompt(system="{{ transcript }}", transcript_id="t1"),
     )
-    assert talk.do(talk.ledger.create(None, 0.0)) == ["r1 created for ", "ask r1"]
+    assert talk.do(talk.scheduler.create(None, 0.0)) == ["r1 created for ", "ask r1"]
     assert talk.requests["r1"].extra == {"transcript_id": "t1"}
     assert talk.requests["r1"].messages[0].content == "Sum up: {{ transcript }}"
 
 
 def test_asking_a_prompt_that_is_not_run_is_an_error() -> None:
     with pytest.raises(KeyError):
-        Talk(reply=Prompt()).ledger.create("other", 1)
+        Talk(reply=Prompt()).scheduler.create("other", 1)
 
 
 def test_abort_ends_everything_and_leaves_nothing_due() -> None:
     talk = Talk(reply=Prompt(policy="queue"), notes=Prompt(after_silence=5))
     talk.ends(1, "a")
     talk.ends(2, "b")
-    assert talk.do(talk.ledger.abort("shutdown", 1)) == ["call off r1", "r1 cancelled (shutdown)"]
-    assert talk.ledger.idle
+    assert talk.do(talk.scheduler.abort("shutdown", 1)) == [
+        "call off r1",
+        "r1 cancelled (shutdown)",
+    ]
+    assert talk.scheduler.idle
     assert talk.tick(100) == []
 
 
 def test_a_variable_that_was_set_fills_the_next_request() -> None:
     talk = Talk(reply=Prompt(system="Be {{vars.tone}}.", vars={"tone": "kind"}))
     talk.ends(1, "a")
-    talk.ledger.set_vars({"tone": "brief"})
+    talk.scheduler.set_vars({"tone": "brief"})
     talk.ends(2, "b")
     assert (talk.asked("r1")[0], talk.asked("r2")[0]) == ("system: Be kind.", "system: Be brief.")
 

@@ -12,10 +12,10 @@ from pipeline.errors import GatewayBusy, GatewayLost
 from pipeline.interfaces.llm import Finished, TextDelta
 from pipeline.interfaces.tools import ToolRun
 from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnPaused, TurnStarted
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.rate_limit import Budget
-from pipeline.responses.scheduler import Ledger
-from pipeline.responses.steps import Cancel, Publish, Report, RunTool, Start, Step, StopTool
+from pipeline.responses.scheduler import ResponseScheduler
+from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
 from tests.responses.test_scheduler_laws import prompts
 
 #: what happens, and whether to the one whose lane is watched or to its neighbour
@@ -30,9 +30,11 @@ Act = tuple[str, bool, str]
 class Lanes:
     """Plays acts to a ledger and keeps what the watched prompt says, by ids of its own."""
 
-    def __init__(self, **lanes: Prompt) -> None:
+    def __init__(self, **prompt_schedulers: Prompt) -> None:
         ids = itertools.count(1)
-        self.ledger = Ledger(lanes, Desk(Budget(12), "m", lambda: f"r{next(ids)}"))
+        self.scheduler = ResponseScheduler(
+            prompt_schedulers, ConversationState(Budget(12), "m", lambda: f"r{next(ids)}")
+        )
         self.owners: dict[str, str] = {}
         self.names: dict[str, str] = {}
         self.said: list[str] = []
@@ -45,44 +47,44 @@ class Lanes:
         match what:
             case "start":
                 self.turn += 1
-                self.do(self.ledger.heard(TurnStarted(self.turn, self.now), self.now))
+                self.do(self.scheduler.heard(TurnStarted(self.turn, self.now), self.now))
             case "change":
-                self.do(self.ledger.heard(TurnChanged(self.turn, text), self.now))
+                self.do(self.scheduler.heard(TurnChanged(self.turn, text), self.now))
             case "pause":
-                self.do(self.ledger.heard(TurnPaused(self.turn, text), self.now))
+                self.do(self.scheduler.heard(TurnPaused(self.turn, text), self.now))
             case "end":
-                self.do(self.ledger.heard(TurnEnded(self.turn, text), self.now))
+                self.do(self.scheduler.heard(TurnEnded(self.turn, text), self.now))
                 self.turn += 1
             case "tick":
                 self.now += 3.0
-                self.do(self.ledger.tick(self.now))
+                self.do(self.scheduler.tick(self.now))
             case _:
                 self.call("a" if watched else "b", what, text)
 
-    def call(self, lane: str, what: str, text: str) -> None:
-        keys = [key for key, owner in self.owners.items() if owner == lane]
+    def call(self, prompt_scheduler: str, what: str, text: str) -> None:
+        keys = [key for key, owner in self.owners.items() if owner == prompt_scheduler]
         for key in keys[-2:]:
             match what:
                 case "speak":
-                    self.do(self.ledger.received(key, [TextDelta(text)], self.now))
+                    self.do(self.scheduler.received(key, [TextDelta(text)], self.now))
                 case "finish":
-                    self.do(self.ledger.received(key, [Finished("stop", True)], self.now))
+                    self.do(self.scheduler.received(key, [Finished("stop", True)], self.now))
                 case _:
                     busy = GatewayBusy("busy", status=429, retry_after=5.0)
                     error = GatewayLost("cut") if "." in text else busy
-                    self.do(self.ledger.failed(key, error, self.now))
+                    self.do(self.scheduler.failed(key, error, self.now))
 
     def do(self, steps: Sequence[Step]) -> None:
         for step in steps:
             match step:
-                case Start(key, request):
+                case StartCall(key, request):
                     self.owners[key] = request.extra["lane"]
                 case Report(call):
                     self.owners[call.response_id] = call.prompt
                 case Publish(event):
                     key = getattr(event, "response_id", "")
                     self.owners.setdefault(key, getattr(event, "prompt", ""))
-                case Cancel(key):
+                case CancelCall(key):
                     pass
                 case RunTool() | StopTool():
                     raise AssertionError("no prompt here offers tools")
@@ -111,7 +113,7 @@ def _key(step: Step) -> str:
             return str(getattr(event, "response_id", ""))
         case Report(call):
             return call.response_id
-        case Start(key) | Cancel(key) | RunTool(ToolRun(response_id=key)) | StopTool(key):
+        case StartCall(key) | CancelCall(key) | RunTool(ToolRun(response_id=key)) | StopTool(key):
             return key
 
 

@@ -130,7 +130,7 @@ def test_turns_that_wait_for_quota_are_asked_together() -> None:
     talk = Talk(limit=1, notes=Prompt(policy="parallel"))
     talk.ends(1, "a")
     assert talk.ends(2, "b") == talk.ends(3, "c") == []
-    assert not talk.ledger.idle
+    assert not talk.scheduler.idle
     talk.tick(WINDOW - 1)
     assert talk.tick(1) == ["r2 created for 2 3", "ask r2"]
 
@@ -141,7 +141,7 @@ def test_a_turn_that_waits_for_quota_goes_when_the_server_says_there_is_more() -
     talk.ends(2, "b")
     more = Accepted("id", RateLimit(30, 29, 60.0))
     talk.sent("r1")
-    talk.do(talk.ledger.received("r1", [more], 0.5))
+    talk.do(talk.scheduler.received("r1", [more], 0.5))
     assert talk.tick(1) == ["r2 created for 2", "ask r2"]
 
 

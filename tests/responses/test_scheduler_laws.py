@@ -26,9 +26,9 @@ from pipeline.interfaces.turns import (
     TurnRevised,
     TurnStarted,
 )
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.rate_limit import Budget
-from pipeline.responses.scheduler import Ledger
+from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.responses.steps import Step
 from tests.responses.oracle import Oracle, plain
 
@@ -76,14 +76,16 @@ class Conversation(RuleBasedStateMachine):
     """Talks to a ledger; the oracle sees all that it says."""
 
     @initialize(
-        lanes=st.tuples(prompts("a"), prompts("b"), prompts("c")),
+        prompt_schedulers=st.tuples(prompts("a"), prompts("b"), prompts("c")),
         count=st.integers(1, 3),
         limit=st.sampled_from([0, 0, 4, 12, 30]),
     )
-    def begin(self, lanes: tuple[Prompt, ...], count: int, limit: int) -> None:
-        self.prompts = dict(zip("abc", lanes[:count], strict=False))
+    def begin(self, prompt_schedulers: tuple[Prompt, ...], count: int, limit: int) -> None:
+        self.prompts = dict(zip("abc", prompt_schedulers[:count], strict=False))
         ids = itertools.count(1)
-        self.ledger = Ledger(self.prompts, Desk(Budget(limit), "one", lambda: f"r{next(ids)}"))
+        self.scheduler = ResponseScheduler(
+            self.prompts, ConversationState(Budget(limit), "one", lambda: f"r{next(ids)}")
+        )
         self.oracle = Oracle(self.prompts, limit)
         self.now = 100.0
         self.turn = 0
@@ -155,27 +157,30 @@ class Conversation(RuleBasedStateMachine):
     def changes(self, channel: int, turn: Open) -> None:
         self.open[channel] = turn
         event = TurnChanged(*turn)
-        guesses = {lane.name: lane.guess for lane in self.oracle.lanes.values()}
+        guesses = {
+            prompt_scheduler.name: prompt_scheduler.guess
+            for prompt_scheduler in self.oracle.prompt_schedulers.values()
+        }
         self.hear(event)
         for name, guess in guesses.items():
             if guess is not None:
                 same = guess.turn != turn.turn or plain(guess.text) == plain(turn.text)
-                kept = self.oracle.lanes[name].guess is guess
+                kept = self.oracle.prompt_schedulers[name].guess is guess
                 assert kept == same, "law 6: called off if and only if the words are others"
 
     def pauses(self, channel: int) -> None:
         self.oracle.pausing = turn = self.open[channel]
         others = {
-            name: lane.guess
-            for name, lane in self.oracle.lanes.items()
-            if lane.guess is not None
-            and lane.guess.turn != turn.turn
-            and not self.oracle.wants(lane.prompt, turn.text, turn.speaker)
+            name: prompt_scheduler.guess
+            for name, prompt_scheduler in self.oracle.prompt_schedulers.items()
+            if prompt_scheduler.guess is not None
+            and prompt_scheduler.guess.turn != turn.turn
+            and not self.oracle.wants(prompt_scheduler.prompt, turn.text, turn.speaker)
         }
         self.hear(TurnPaused(turn.turn, turn.text, 0.0, turn.speaker))
         self.oracle.pausing = None
         for name, guess in others.items():
-            assert self.oracle.lanes[name].guess is guess, "called off for nobody"
+            assert self.oracle.prompt_schedulers[name].guess is guess, "called off for nobody"
 
     def ends(self, channel: int, text: str) -> None:
         turn, _, speaker = self.open.pop(channel)
@@ -184,18 +189,26 @@ class Conversation(RuleBasedStateMachine):
         oracle.transcript[turn] = (speaker, text)
         oracle.speakers[turn] = speaker
         self.ended.append(turn)
-        expected = {lane.name: oracle.must_adopt(lane, event) for lane in oracle.lanes.values()}
-        guesses = {lane.name: lane.guess for lane in oracle.lanes.values()}
-        for lane in oracle.lanes.values():
-            lane.texts[turn] = text
-            if oracle.wants(lane.prompt, text, speaker):
-                lane.wanted.append(turn)
+        expected = {
+            prompt_scheduler.name: oracle.must_adopt(prompt_scheduler, event)
+            for prompt_scheduler in oracle.prompt_schedulers.values()
+        }
+        guesses = {
+            prompt_scheduler.name: prompt_scheduler.guess
+            for prompt_scheduler in oracle.prompt_schedulers.values()
+        }
+        for prompt_scheduler in oracle.prompt_schedulers.values():
+            prompt_scheduler.texts[turn] = text
+            if oracle.wants(prompt_scheduler.prompt, text, speaker):
+                prompt_scheduler.wanted.append(turn)
         self.hear(event)
         for name, must in expected.items():
-            guess, lane = guesses[name], oracle.lanes[name]
-            kept = guess is not None and guess.turn != turn and turn not in lane.wanted
-            assert (lane.guess is guess) if kept else lane.guess is None, "law 6: for another turn"
-            adopted = guess is not None and guess.id in lane.told
+            guess, prompt_scheduler = guesses[name], oracle.prompt_schedulers[name]
+            kept = guess is not None and guess.turn != turn and turn not in prompt_scheduler.wanted
+            assert (prompt_scheduler.guess is guess) if kept else prompt_scheduler.guess is None, (
+                "law 6: for another turn"
+            )
+            adopted = guess is not None and guess.id in prompt_scheduler.told
             assert must is None or adopted == must, f"law 5: adopted {adopted}, {name}"
 
     # --- calls -------------------------------------------------------------------------------
@@ -258,12 +271,12 @@ class Conversation(RuleBasedStateMachine):
             until = self.now + (20.0 if "long" in how else 1.0)
             self.oracle.blocked[model] = max(self.oracle.blocked.get(model, -inf), until)
         self.oracle.running.discard(key)
-        self.do(self.ledger.failed(key, error, self.now))
+        self.do(self.scheduler.failed(key, error, self.now))
 
     @precondition(lambda self: self.calls)
     @rule(pick=MANY)
     def a_request_leaves(self, pick: int) -> None:
-        self.ledger.sent(self.some_call(pick), self.now)
+        self.scheduler.sent(self.some_call(pick), self.now)
 
     # --- time and clients ----------------------------------------------------------------------
 
@@ -273,9 +286,13 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(pick=MANY, every=st.booleans())
     def a_client_cancels(self, pick: int, every: bool) -> None:
-        live = [key for lane in self.oracle.lanes.values() for key in lane.live]
+        live = [
+            key
+            for prompt_scheduler in self.oracle.prompt_schedulers.values()
+            for key in prompt_scheduler.live
+        ]
         targets = set(live) if every else {self.some_call(pick)} if self.calls else set[str]()
-        self.do(self.ledger.cancel(None if every else next(iter(targets), "none"), self.now))
+        self.do(self.scheduler.cancel(None if every else next(iter(targets), "none"), self.now))
         for key in targets:
             told = self.oracle.owner[key].told.get(key)
             assert told is None or told.done is not None, "cancelled, but live"
@@ -284,12 +301,14 @@ class Conversation(RuleBasedStateMachine):
     def a_client_asks(self, pick: int, every: bool) -> None:
         names = list(self.prompts)
         name = None if every else names[pick % len(names)]
-        for lane in self.oracle.lanes.values():
-            if self.oracle.transcript and name in (None, lane.name):
+        for prompt_scheduler in self.oracle.prompt_schedulers.values():
+            if self.oracle.transcript and name in (None, prompt_scheduler.name):
                 last = list(self.oracle.transcript)[-1]
-                lane.again.add(last)
-                lane.texts[last] = self.oracle.transcript[last][1]  # not as it was guessed
-        self.do(self.ledger.create(name, self.now))
+                prompt_scheduler.again.add(last)
+                prompt_scheduler.texts[last] = self.oracle.transcript[last][
+                    1
+                ]  # not as it was guessed
+        self.do(self.scheduler.create(name, self.now))
 
     @precondition(lambda self: self.calls)
     @rule(pick=MANY, characters=st.integers(0, 12), as_text=st.booleans())
@@ -298,9 +317,9 @@ class Conversation(RuleBasedStateMachine):
         told = self.oracle.owner[key].told.get(key)
         text = told.text[:characters] if told else "anything"
         known = (
-            self.ledger.played(key, text=text)
+            self.scheduler.played(key, text=text)
             if as_text
-            else self.ledger.played(key, characters=characters)
+            else self.scheduler.played(key, characters=characters)
         )
         assert not known or told is not None, "law 4: a client reached a guess"
         if told is not None and known:
@@ -309,18 +328,18 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(tone=st.sampled_from(["kind", "brief"]))
     def a_client_sets_a_variable(self, tone: str) -> None:
-        self.ledger.set_vars({"tone": tone})
+        self.scheduler.set_vars({"tone": tone})
         self.oracle.vars["tone"] = tone
 
     # --- inside ------------------------------------------------------------------------------
 
     def hear(self, event: TurnEvent) -> None:
-        self.do(self.ledger.heard(event, self.now, self.now - 0.4))
+        self.do(self.scheduler.heard(event, self.now, self.now - 0.4))
 
     def receive(self, key: str, pieces: Sequence[Piece]) -> None:
         if any(isinstance(piece, Finished) for piece in pieces):
             self.oracle.running.discard(key)
-        self.do(self.ledger.received(key, pieces, self.now))
+        self.do(self.scheduler.received(key, pieces, self.now))
 
     def do(self, steps: Sequence[Step]) -> None:
         self.oracle.now = self.now
@@ -330,10 +349,10 @@ class Conversation(RuleBasedStateMachine):
     def pass_time(self, until: float) -> None:
         """Go to ``until``, ticking whenever a deadline is due, as the shell does."""
         for _ in range(500):
-            if self.ledger.deadline > until:
+            if self.scheduler.deadline > until:
                 break
-            self.now = max(self.now, self.ledger.deadline)
-            self.do(self.ledger.tick(self.now))
+            self.now = max(self.now, self.scheduler.deadline)
+            self.do(self.scheduler.tick(self.now))
         else:
             raise AssertionError("the deadline does not move on")
         self.now = self.oracle.now = until
@@ -348,7 +367,11 @@ class Conversation(RuleBasedStateMachine):
     @property
     def guesses(self) -> list[str]:
         """The guesses whose calls still run."""
-        held = [lane.guess.id for lane in self.oracle.lanes.values() if lane.guess]
+        held = [
+            prompt_scheduler.guess.id
+            for prompt_scheduler in self.oracle.prompt_schedulers.values()
+            if prompt_scheduler.guess
+        ]
         return [key for key in held if key in self.oracle.running]
 
     @invariant()
@@ -359,10 +382,15 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def idle_says_whether_anything_is_left(self) -> None:
-        if hasattr(self, "ledger") and all(x.plain_trigger for x in self.oracle.lanes.values()):
-            if self.ledger.idle:
+        if hasattr(self, "ledger") and all(
+            x.plain_trigger for x in self.oracle.prompt_schedulers.values()
+        ):
+            if self.scheduler.idle:
                 assert self.oracle.is_idle()
-            elif not any(lane.again for lane in self.oracle.lanes.values()):
+            elif not any(
+                prompt_scheduler.again
+                for prompt_scheduler in self.oracle.prompt_schedulers.values()
+            ):
                 assert not self.oracle.is_idle()
 
     def teardown(self) -> None:
@@ -372,20 +400,24 @@ class Conversation(RuleBasedStateMachine):
         while self.open:
             channel, turn = self.some_turn(0)
             self.ends(channel, turn.text)
-        self.do(self.ledger.finish(self.now))
+        self.do(self.scheduler.finish(self.now))
         for _ in range(300):
-            if self.ledger.idle:
+            if self.scheduler.idle:
                 break
             for key in sorted(self.oracle.running):
                 self.receive(key, [TextDelta("ok"), Finished("stop", True)])
-            if not self.oracle.running and self.ledger.deadline < inf:
-                self.pass_time(self.ledger.deadline)
-        assert self.ledger.idle, "it stalled"
+            if not self.oracle.running and self.scheduler.deadline < inf:
+                self.pass_time(self.scheduler.deadline)
+        assert self.scheduler.idle, "it stalled"
         self.check_the_end()
 
     def check_the_end(self) -> None:
-        oracle, totals = self.oracle, self.ledger.totals(1.0)
-        told = [one for lane in oracle.lanes.values() for one in lane.told.values()]
+        oracle, totals = self.oracle, self.scheduler.totals(1.0)
+        told = [
+            one
+            for prompt_scheduler in oracle.prompt_schedulers.values()
+            for one in prompt_scheduler.told.values()
+        ]
         assert all(one.done is not None for one in told), "law 1: one never ended"
         assert not oracle.running
         assert totals.responses == len(told)
@@ -393,9 +425,9 @@ class Conversation(RuleBasedStateMachine):
         assert ended == len(told)
         assert totals.speculative == oracle.guesses == totals.adopted + totals.discarded
         assert totals.adopted == oracle.adopted
-        for lane in oracle.lanes.values():
-            assert not lane.waiting(), "a wanted turn was never asked"
-            newest = [self.ended.index(one.turns[-1]) for one in lane.told.values()]
+        for prompt_scheduler in oracle.prompt_schedulers.values():
+            assert not prompt_scheduler.waiting(), "a wanted turn was never asked"
+            newest = [self.ended.index(one.turns[-1]) for one in prompt_scheduler.told.values()]
             assert newest == sorted(newest), "answered in another order than they ended in"
 
 

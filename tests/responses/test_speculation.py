@@ -69,7 +69,7 @@ def test_a_changed_history_discards_it() -> None:
 def test_a_changed_variable_discards_it() -> None:
     talk = Talk(reply=Prompt(speculate=True, system="Be {{vars.tone}}."))
     talk.pauses(1, "book it")
-    talk.ledger.set_vars({"tone": "brief"})
+    talk.scheduler.set_vars({"tone": "brief"})
     assert "r2 created for 1" in talk.ends(1, "book it")
 
 
@@ -124,7 +124,7 @@ def test_a_guess_that_is_whole_outlives_its_connection() -> None:
 def test_a_client_cannot_cancel_what_it_has_not_heard_of() -> None:
     talk = Talk(reply=GUESSING)
     talk.pauses(1, "book it")
-    assert talk.do(talk.ledger.cancel("r1", 0)) == talk.do(talk.ledger.cancel(None, 0)) == []
+    assert talk.do(talk.scheduler.cancel("r1", 0)) == talk.do(talk.scheduler.cancel(None, 0)) == []
 
 
 def test_a_gated_turn_is_not_guessed_at() -> None:
@@ -163,7 +163,7 @@ def test_totals_count_guesses_and_what_they_wasted() -> None:
     talk.ends(1, "other")
     talk.sent("r2")
     talk.over("r2", "y" * 8)
-    totals = talk.ledger.totals(1.0)
+    totals = talk.scheduler.totals(1.0)
     assert (totals.speculative, totals.adopted, totals.discarded) == (1, 0, 1)
     assert (totals.wasted_tokens, totals.output_tokens) == (10, 12)
     assert totals.estimated_tokens == totals.input_tokens + totals.output_tokens
@@ -229,7 +229,7 @@ def test_tokens_nobody_counted_are_estimated_and_say_so() -> None:
     talk.ends(1, "abcde")
     talk.sent("r1")
     talk.brings("r1", "abc")
-    talk.do(talk.ledger.cancel(None, 1))
+    talk.do(talk.scheduler.cancel(None, 1))
     usage = talk.done["r1"].usage
     assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (4, 1, True)
 
@@ -237,7 +237,7 @@ def test_tokens_nobody_counted_are_estimated_and_say_so() -> None:
 def test_a_request_that_never_left_cost_nothing() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "a")
-    talk.do(talk.ledger.cancel(None, 1))
+    talk.do(talk.scheduler.cancel(None, 1))
     usage = talk.done["r1"].usage
     assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (0, 0, False)
 
@@ -245,7 +245,7 @@ def test_a_request_that_never_left_cost_nothing() -> None:
 def test_a_response_says_who_answered_and_from_where() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "a")
-    talk.do(talk.ledger.received("r1", [Accepted("req-7", None, "llm.example")], 1))
+    talk.do(talk.scheduler.received("r1", [Accepted("req-7", None, "llm.example")], 1))
     talk.over("r1", "A")
     info = talk.done["r1"].request
     assert (info.id, info.model, info.region) == ("req-7", "model", "llm.example")

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from pipeline.config.settings import Example, Prompt
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
-from pipeline.responses.prompt import Asked, Scene, check, fill, messages
+from pipeline.responses.prompt import FinishedTurn, TemplateContext, check, fill, messages
 from pipeline.responses.sentences import LONGEST, SentenceSplitter
 from pipeline.responses.text_match import count_words, same_words, says
 
 
-def scene(text: str = "hi", speaker: str | None = None, **values: str) -> Scene:
-    return Scene((Asked(1, text, speaker, "en"),), lambda: "A: so far", values)
+def scene(text: str = "hi", speaker: str | None = None, **values: str) -> TemplateContext:
+    return TemplateContext((FinishedTurn(1, text, speaker, "en"),), lambda: "A: so far", values)
 
 
 # --- templates -----------------------------------------------------------------------------------

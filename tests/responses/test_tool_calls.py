@@ -17,10 +17,10 @@ from pipeline.protocol.events import (
     ResponseToolResult,
     encode,
 )
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.rate_limit import Budget
-from pipeline.responses.scheduler import Ledger
-from pipeline.responses.steps import Publish, RunTool, Start, Step, StopTool
+from pipeline.responses.scheduler import ResponseScheduler
+from pipeline.responses.steps import Publish, RunTool, StartCall, Step, StopTool
 from pipeline.responses.tool_calls import MAX_RESULT, STILL_RUNNING
 from tests.responses.toolkit import call, kit
 
@@ -40,26 +40,26 @@ class Caller:
     def __init__(self, **settings: Any) -> None:
         prompt = Prompt(**settings)
         ids = itertools.count(1)
-        desk = Desk(Budget(0), "model", lambda: f"r{next(ids)}")
-        self.ledger = Ledger({"reply": prompt}, desk, kits={"reply": kit(prompt)})
+        desk = ConversationState(Budget(0), "model", lambda: f"r{next(ids)}")
+        self.scheduler = ResponseScheduler({"reply": prompt}, desk, kits={"reply": kit(prompt)})
         self.requests: list[CompletionRequest] = []
         self.runs: list[ToolRun] = []
         self.stopped: list[str] = []
         self.events: list[Event] = []
 
     def ends(self, turn: int, text: str) -> None:
-        self.do(self.ledger.heard(TurnEnded(turn, text), 1.0))
+        self.do(self.scheduler.heard(TurnEnded(turn, text), 1.0))
 
     def brings(self, key: str, *pieces: Piece) -> None:
-        self.do(self.ledger.received(key, pieces, 2.0))
+        self.do(self.scheduler.received(key, pieces, 2.0))
 
     def result(self, call_id: str, value: Any) -> None:
-        self.do(self.ledger.tool_done(call_id, value, 3.0))
+        self.do(self.scheduler.tool_done(call_id, value, 3.0))
 
     def do(self, steps: Sequence[Step]) -> None:
         for step in steps:
             match step:
-                case Start(request=request):
+                case StartCall(request=request):
                     self.requests.append(request)
                 case RunTool(run):
                     self.runs.append(run)
@@ -215,7 +215,7 @@ def test_a_choice_that_forces_a_call_does_so_once() -> None:
 
 def test_a_guess_that_asks_for_a_tool_is_held_until_it_is_adopted() -> None:
     talk = Caller(speculate=True)
-    talk.do(talk.ledger.heard(TurnPaused(1, "book it", 0.0), 1.0))
+    talk.do(talk.scheduler.heard(TurnPaused(1, "book it", 0.0), 1.0))
     talk.brings("r1", call(0, "book"), STOP)
     assert talk.runs == []
     talk.ends(1, "Book it.")
@@ -224,7 +224,7 @@ def test_a_guess_that_asks_for_a_tool_is_held_until_it_is_adopted() -> None:
 
 def test_a_guess_that_is_discarded_never_ran_its_tool() -> None:
     talk = Caller(speculate=True)
-    talk.do(talk.ledger.heard(TurnPaused(1, "book it", 0.0), 1.0))
+    talk.do(talk.scheduler.heard(TurnPaused(1, "book it", 0.0), 1.0))
     talk.brings("r1", call(0, "book"), STOP)
     talk.ends(1, "do not")
     assert talk.runs == []
@@ -284,9 +284,9 @@ def test_only_the_first_result_counts() -> None:
     talk = Caller()
     talk.ends(1, "hello")
     talk.brings("r1", call(0, "ask"), STOP)
-    assert talk.ledger.waits_for_client("c0")
+    assert talk.scheduler.waits_for_client("c0")
     talk.result("c0", "first")
-    assert not talk.ledger.waits_for_client("c0")
+    assert not talk.scheduler.waits_for_client("c0")
     talk.result("c0", "second")
 
     assert talk.results() == ["first"]

@@ -11,10 +11,10 @@ from pipeline.config.settings import Prompt
 from pipeline.interfaces.llm import Finished
 from pipeline.interfaces.tools import ToolRun
 from pipeline.interfaces.turns import TurnEnded
-from pipeline.responses.conversation import Desk
+from pipeline.responses.conversation import ConversationState
 from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.rate_limit import Budget
-from pipeline.responses.scheduler import Ledger
+from pipeline.responses.scheduler import ResponseScheduler
 from tests.responses.scripted import Listener, Script, ScriptedGateway, says
 from tests.responses.toolkit import call, kit
 
@@ -40,12 +40,14 @@ async def asking(runner: Runner, *names: str) -> AsyncGenerator[tuple[Dispatch, 
                               says("Fine."))  # fmt: skip
     ids = iter(["r1", "r2", "r3"])
     prompts = {"reply": Prompt()}
-    ledger = Ledger(prompts, Desk(Budget(0), "m", lambda: next(ids)), kits={"reply": kit()})
-    dispatch = Dispatch(ledger, gateway, Listener(), anyio.current_time, runner)
+    scheduler = ResponseScheduler(
+        prompts, ConversationState(Budget(0), "m", lambda: next(ids)), kits={"reply": kit()}
+    )
+    dispatch = Dispatch(scheduler, gateway, Listener(), anyio.current_time, runner)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(dispatch.run, tasks)
         await anyio.wait_all_tasks_blocked()
-        dispatch.do(ledger.heard(TurnEnded(1, "hello"), anyio.current_time()))
+        dispatch.do(scheduler.heard(TurnEnded(1, "hello"), anyio.current_time()))
         yield dispatch, gateway
         tasks.cancel_scope.cancel()
 

@@ -38,9 +38,9 @@ class ToolTalk(RuleBasedStateMachine):
     @rule(text=TEXTS, ends=TEXTS)
     def a_turn(self, text: str, ends: str) -> None:
         self.turn += 1
-        ledger = self.talk.ledger
-        self.talk.do(ledger.heard(TurnChanged(self.turn, text), 1.0))
-        self.talk.do(ledger.heard(TurnPaused(self.turn, text, 0.0), 1.0))
+        scheduler = self.talk.scheduler
+        self.talk.do(scheduler.heard(TurnChanged(self.turn, text), 1.0))
+        self.talk.do(scheduler.heard(TurnPaused(self.turn, text, 0.0), 1.0))
         if self.turn % 2:  # the guess may ask for a tool before its turn has ended
             for key in self.keys():
                 before = len(self.talk.runs)
@@ -71,7 +71,7 @@ class ToolTalk(RuleBasedStateMachine):
 
     @rule()
     def a_client_cancels(self) -> None:
-        self.talk.do(self.talk.ledger.cancel(None, 5.0))
+        self.talk.do(self.talk.scheduler.cancel(None, 5.0))
 
     @invariant()
     def the_law_holds(self) -> None:

@@ -3,19 +3,21 @@
 from pipeline.config.settings import Prompt
 from pipeline.interfaces.llm import ToolCallDelta
 from pipeline.interfaces.tools import Tool
-from pipeline.tools.prompt_tools import Offer, PromptKit
+from pipeline.tools.prompt_tools import PromptTools, ToolDescription
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 NAMES = ("look", "book", "ask")
 
 
-def kit(prompt: Prompt | None = None) -> PromptKit:
+def kit(prompt: Prompt | None = None) -> PromptTools:
     choice = prompt.tool_choice if prompt else "auto"
     tools = [
         Tool(name=name, deadline=5.0, side_effects=name == "book", by_client=name == "ask")
         for name in NAMES
     ]
-    return PromptKit("reply", [Offer(tool, f"To {tool.name}.", NUMBER) for tool in tools], choice)
+    return PromptTools(
+        "reply", [ToolDescription(tool, f"To {tool.name}.", NUMBER) for tool in tools], choice
+    )
 
 
 def call(

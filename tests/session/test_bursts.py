@@ -15,8 +15,8 @@ from pipeline.interfaces.stt_client import Hear
 from pipeline.protocol.commands import StartCommand
 from pipeline.session.session import Session
 from pipeline.simulator.number_audio import spoken
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import HURRY, SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import HURRY, SttClient
 from tests.stt.server import MemoryServer
 from tests.support.session_fixture import Stage
 
@@ -26,11 +26,11 @@ SECOND = 32_000  #: bytes
 
 def stage(server: MemoryServer, **parameters: Any) -> Stage:
     """A session on a speech-to-text that wants its audio paced as the vendor does."""
-    made = connection_for(SttSettings(parameters=parameters), None, "ws://127.0.0.1:9")
+    made = endpoint_for(SttSettings(parameters=parameters), None, "ws://127.0.0.1:9")
     connection = replace(made, pace=1.25, keep_disk=0.0, run_up=0.5)
 
-    def listen(audio: Format, hear: Hear) -> SpeechToText:
-        return SpeechToText(connection, partial(hear, channel=0), dial=server.dial)
+    def listen(audio: Format, hear: Hear) -> SttClient:
+        return SttClient(connection, partial(hear, channel=0), dial=server.dial)
 
     return Stage(listen=listen)
 

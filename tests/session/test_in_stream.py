@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log
-from pipeline.gateway.in_stream import InStream, Means
-from pipeline.gateway.retry import Policy
+from pipeline.gateway.call_log import CallLog
+from pipeline.gateway.in_stream import InStreamConfig, InStreamGateway
+from pipeline.gateway.retry import RetryPolicy
 from pipeline.interfaces.stt import InStreamReply, StreamLost, StreamOpened, StreamResumed
 from pipeline.protocol.commands import SessionUpdateCommand, TurnCreateCommand
 from pipeline.protocol.events import Engine
-from pipeline.session.in_stream import Ordered
+from pipeline.session.in_stream import InStreamSetup
 from tests.conftest import VirtualTimeLoop
 from tests.support.session_fixture import Stage, turn
 
@@ -28,10 +28,10 @@ OTHER = Engine(name="assemblyai", url="https://llm", model="m")
 def stage(*, others: bool = True, **prompt: Any) -> Stage:
     """Answers in-stream, or within 3 s of a gateway that is asked after 5 s."""
 
-    def order(made: Stage) -> Ordered:
+    def order(made: Stage) -> InStreamSetup:
         targets = [Target(made.gateway, "other")] if others else []
-        means = Means(targets, Policy(), Log(), 5.0)
-        return Ordered(partial(InStream, means), OTHER if others else None)
+        means = InStreamConfig(targets, RetryPolicy(), CallLog(), 5.0)
+        return InStreamSetup(partial(InStreamGateway, means), OTHER if others else None)
 
     return Stage(in_stream=order, policy="parallel", history=0, **prompt)
 

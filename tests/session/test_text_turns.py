@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.protocol.commands import TurnCreateCommand
-from pipeline.stt.no_audio import Silence
+from pipeline.stt.no_audio import NoAudio
 from tests.support.session_fixture import Stage, turn
 
 
@@ -59,7 +59,7 @@ async def test_speech_beside_typed_turns_keeps_its_own() -> None:
 
 
 async def test_silence_hears_nothing_until_it_is_told_to_finish() -> None:
-    silence = Silence()
+    silence = NoAudio()
     async with anyio.create_task_group() as tasks:
         await tasks.start(silence.run)
         await silence.force_endpoint()

@@ -12,8 +12,8 @@ from pipeline.audio.pcm import Format
 from pipeline.config.settings import SttSettings
 from pipeline.interfaces.stt_client import Hear
 from pipeline.simulator.number_audio import spoken
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import SttClient
 from tests.stt.server import MemoryServer
 from tests.support.session_fixture import Stage
 
@@ -36,15 +36,15 @@ class Meeting:
         self.blocks: list[int] = []  #: of memory that the interpreter has given out
         self.kept: list[float] = []  #: seconds of audio
         self._server = server
-        self._client: SpeechToText | None = None
+        self._client: SttClient | None = None
         self.stage = Stage(audio=AUDIO, listen=self._listen, keep=500)
         self.stage.gateway.gap = 0.5
 
-    def _listen(self, audio: Format, hear: Hear) -> SpeechToText:
+    def _listen(self, audio: Format, hear: Hear) -> SttClient:
         settings = SttSettings(parameters={"sample_rate": audio.sample_rate}, keep_disk=0)
-        connection = connection_for(settings, None, "ws://127.0.0.1:9")
+        connection = endpoint_for(settings, None, "ws://127.0.0.1:9")
         connection = replace(connection, pace=1.25, run_up=0.5)  # as the vendor's
-        self._client = SpeechToText(connection, partial(hear, channel=0), dial=self._server.dial)
+        self._client = SttClient(connection, partial(hear, channel=0), dial=self._server.dial)
         return self._client
 
     async def speak(self) -> None:

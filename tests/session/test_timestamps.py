@@ -1,11 +1,11 @@
 """Wall-clock times in events."""
 
-from pipeline.session.timestamps import Stamps
+from pipeline.session.timestamps import Timestamps
 
 
 def test_a_stamp_is_utc_with_milliseconds() -> None:
     now = [1_772_357_400_250_999_999]
-    stamp = Stamps(lambda: now[0])
+    stamp = Timestamps(lambda: now[0])
 
     assert stamp() == "2026-03-01T09:30:00.250Z"
     now[0] += 1_000_000
@@ -14,7 +14,7 @@ def test_a_stamp_is_utc_with_milliseconds() -> None:
 
 def test_a_clock_that_jumps_is_followed_both_ways() -> None:
     now = [1_772_357_400_000_000_000]
-    stamp = Stamps(lambda: now[0])
+    stamp = Timestamps(lambda: now[0])
     stamp()
 
     now[0] += 3600 * 1_000_000_000

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pipeline.config.validation import Tree
-from pipeline.simulator.llm_script import Answer, Answers, Asked
+from pipeline.simulator.llm_script import LlmScript, ParsedRequest, ScriptedReply
 from pipeline.simulator.scenario import Line, read
 
 URL = "/v1/chat/completions"
@@ -16,25 +16,25 @@ class Asker:
     """Asks one set of answers, and counts."""
 
     def __init__(self, *lines: Line) -> None:
-        self._answers = Answers(read(lines))
+        self._answers = LlmScript(read(lines))
         self._number = 0
 
-    def __call__(self, text: str = "hello", *, now: float = 0.0, **body: Any) -> Answer:
+    def __call__(self, text: str = "hello", *, now: float = 0.0, **body: Any) -> ScriptedReply:
         self._number += 1
         messages: list[Tree] = [{"role": "user", "content": text}]
         value: Tree = {"model": "m", "messages": messages, **body}
-        return self._answers.answer(Asked("POST", URL, {}, value, self._number), now)
+        return self._answers.answer(ParsedRequest("POST", URL, {}, value, self._number), now)
 
 
-def content(answer: Answer) -> str:
+def content(answer: ScriptedReply) -> str:
     return str(whole(answer)["choices"][0]["message"]["content"])
 
 
-def whole(answer: Answer) -> Tree:
+def whole(answer: ScriptedReply) -> Tree:
     return msgspec.json.decode(b"".join(p.data for p in answer.pieces), type=dict[str, Any])
 
 
-def token_times(answer: Answer) -> list[float]:
+def token_times(answer: ScriptedReply) -> list[float]:
     return [piece.at for piece in answer.pieces if piece.is_token]
 
 

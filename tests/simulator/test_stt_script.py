@@ -7,30 +7,36 @@ import pytest
 
 from pipeline.config.validation import Tree
 from pipeline.simulator.scenario import Line, read
-from pipeline.simulator.stt_script import Action, Leave, Play, Sever, StandStill
+from pipeline.simulator.stt_script import (
+    Action,
+    CloseConnection,
+    PauseReading,
+    ResetConnection,
+    SttPlayer,
+)
 from pipeline.simulator.stt_turns import Say
 
 TERMINATE = {"type": "Terminate"}
 FORCE = {"type": "ForceEndpoint"}
 
 
-def play(*lines: Line) -> Play:
+def play(*lines: Line) -> SttPlayer:
     """Open a connection at 0 s, 16 kHz s16le, and let it begin."""
     playing = fresh(*lines)
     playing.due(0)
     return playing
 
 
-def fresh(*lines: Line) -> Play:
+def fresh(*lines: Line) -> SttPlayer:
     script = read(lines).script(0)
-    return Play(script, now=0.0, session_id="s", expires_at=9, rate=32.0)
+    return SttPlayer(script, now=0.0, session_id="s", expires_at=9, rate=32.0)
 
 
 def said(actions: list[Action]) -> list[Tree]:
     return [msgspec.json.decode(action.text) for action in actions if isinstance(action, Say)]
 
 
-def turns(playing: Play, milliseconds: int = 1000) -> list[Tree]:
+def turns(playing: SttPlayer, milliseconds: int = 1000) -> list[Tree]:
     playing.audio(milliseconds * 32, 1)
     return [message for message in said(playing.due(1)) if message["type"] == "Turn"]
 
@@ -84,7 +90,7 @@ def test_a_line_waits_for_a_client_message() -> None:
     playing.control({"type": "UpdateConfiguration", "prompt": "x" * 2000}, 6)
     frame, leave = playing.due(6)
     assert said([frame])[0]["error_code"] == 3006
-    assert leave == Leave(3006, "See Error message for details")
+    assert leave == CloseConnection(3006, "See Error message for details")
 
 
 def test_audio_before_begin_counts() -> None:
@@ -218,7 +224,7 @@ def test_terminate_flushes_the_open_turn() -> None:
     *messages, leave = playing.due(1)
     assert texts(said(messages), "type") == ["Turn", "Termination"]
     assert said(messages)[0]["transcript"] == "so far"
-    assert leave == Leave(1000, "")
+    assert leave == CloseConnection(1000, "")
 
 
 def test_terminate_may_bring_an_empty_final() -> None:
@@ -242,7 +248,7 @@ def test_terminate_may_drop_the_open_turn(how: str, types: list[str]) -> None:
     playing.control(TERMINATE, 1)
     actions = playing.due(1)
     assert texts(said(actions), "type") == types
-    assert actions[-1] == Leave(1000, "")
+    assert actions[-1] == CloseConnection(1000, "")
 
 
 def test_terminate_may_get_no_answer() -> None:
@@ -267,7 +273,7 @@ def test_an_unknown_or_broken_message_kills_the_session(message: Any, text: str)
     playing.control(message, 1)
     frame, leave = playing.due(1)
     assert said([frame])[0]["error"] == text
-    assert leave == Leave(3006, "See Error message for details")
+    assert leave == CloseConnection(3006, "See Error message for details")
 
 
 # --- faults --------------------------------------------------------------------------------
@@ -283,20 +289,20 @@ def test_an_error_frame_may_lack_its_type() -> None:
         }
     ).due(0)
     assert said(actions)[1] == {"error": "Too many concurrent sessions"}
-    assert actions[-1] == Leave(1008, "See Error message for details")
+    assert actions[-1] == CloseConnection(1008, "See Error message for details")
 
 
 def test_nothing_follows_a_close() -> None:
     actions = fresh({"stt": "close", "code": 1009}, {"stt": "end", "text": "late"}).due(0)
-    assert actions[1:] == [Leave(1009, "")]
+    assert actions[1:] == [CloseConnection(1009, "")]
 
 
 @pytest.mark.parametrize(
     ("line", "action"),
     [
-        ({"stt": "drop"}, Sever("rst")),
-        ({"stt": "drop", "by": "fin"}, Sever("fin")),
-        ({"stt": "stop_reading"}, StandStill()),
+        ({"stt": "drop"}, ResetConnection("rst")),
+        ({"stt": "drop", "by": "fin"}, ResetConnection("fin")),
+        ({"stt": "stop_reading"}, PauseReading()),
     ],
 )
 def test_a_connection_can_break_without_a_word(line: Line, action: Action) -> None:
@@ -314,7 +320,7 @@ def test_silence_is_for_ever() -> None:
 def test_a_session_expires() -> None:
     playing = play({"stt": "connection", "lifetime_ms": 60_000})
     assert playing.due(59) == []
-    assert playing.due(60)[-1] == Leave(3008, "See Error message for details")
+    assert playing.due(60)[-1] == CloseConnection(3008, "See Error message for details")
 
 
 @pytest.mark.parametrize(("milliseconds", "fault"), [(49, True), (50, False), (1001, True)])

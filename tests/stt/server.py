@@ -12,16 +12,16 @@ import msgspec
 
 from pipeline.errors import SttError, SttLost
 from pipeline.simulator.scenario import parse
-from pipeline.simulator.stt_script import Leave, Play, Sever
+from pipeline.simulator.stt_script import CloseConnection, ResetConnection, SttPlayer
 from pipeline.simulator.stt_turns import Say
-from pipeline.stt.assemblyai.endpoint import Connection
+from pipeline.stt.assemblyai.endpoint import SttEndpoint
 from pipeline.stt.assemblyai.wire import Closed
 
 
 class MemorySocket:
     """One connection; the test breaks it by ``lose`` and ``close``."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: SttPlayer) -> None:
         self.opened = anyio.current_time()
         self.said: list[str] = []  #: types of the control messages
         self.audio = 0  #: bytes
@@ -68,9 +68,9 @@ class MemorySocket:
             match action:
                 case Say(text):
                     self._out.append(text)
-                case Leave(code, reason):
+                case CloseConnection(code, reason):
                     self.closed = Closed(code, reason)
-                case Sever():
+                case ResetConnection():
                     self.lose()
                 case _:
                     self.mute = True
@@ -115,14 +115,14 @@ class MemoryServer:
     def newest(self) -> MemorySocket:
         return self.sockets[-1]
 
-    async def dial(self, connection: Connection) -> MemorySocket:
+    async def dial(self, connection: SttEndpoint) -> MemorySocket:
         self.dialled.append(anyio.current_time())
         self.asked.append(dict(parse_qsl(urlsplit(connection.url).query)))
         if self.down():
             raise self.refusal
         script = self._scenario.script(len(self.sockets))
         wall = datetime.now(UTC).timestamp()
-        play = Play(
+        play = SttPlayer(
             script,
             now=anyio.current_time(),
             session_id=f"{len(self.sockets)}",

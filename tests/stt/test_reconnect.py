@@ -20,8 +20,8 @@ from pipeline.interfaces.stt import (
     Transcript,
 )
 from pipeline.simulator.number_audio import spoken
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import GRID, SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import GRID, SttClient
 from tests.stt.server import MemoryServer, frames
 
 
@@ -29,11 +29,11 @@ class Session:
     """A client that is being spoken to in real time."""
 
     def __init__(self, server: MemoryServer, **connection: Any) -> None:
-        settings = connection_for(SttSettings(), None, "ws://127.0.0.1:9")
+        settings = endpoint_for(SttSettings(), None, "ws://127.0.0.1:9")
         self.server = server
         self.heard: list[Heard] = []
         self.slowest = 0.0  #: seconds that one ``send`` took
-        self.client = SpeechToText(
+        self.client = SttClient(
             replace(settings, **{"pace": 1.25, "keep_disk": 0.0, "run_up": 0.5} | connection),
             self.heard.append,
             dial=server.dial,

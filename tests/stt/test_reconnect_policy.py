@@ -6,13 +6,13 @@ import pytest
 
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
 from pipeline.stt.pacing import Bucket, slower
-from pipeline.stt.reconnect import LONGEST_SESSION, Course, lifetime
+from pipeline.stt.reconnect import LONGEST_SESSION, ReconnectPolicy, lifetime
 
 LOST, BUSY = SttLost("gone"), SttBusy("later")
 
 
-def course(*, opened: float | None = 0.0) -> Course:
-    made = Course(first=10, patience=60, now=0)
+def course(*, opened: float | None = 0.0) -> ReconnectPolicy:
+    made = ReconnectPolicy(first=10, patience=60, now=0)
     if opened is not None:
         made.opened(opened)
     return made

@@ -23,8 +23,8 @@ from pipeline.journal.log import KEEP, SessionLog
 from pipeline.protocol.events import Engine, Frame
 from pipeline.responses.rate_limit import Budget
 from pipeline.session.channels import Channels
-from pipeline.session.dependencies import Equipment, Observe, OnEvent
-from pipeline.session.in_stream import Ordered
+from pipeline.session.dependencies import Observe, OnEvent, SessionDependencies
+from pipeline.session.in_stream import InStreamSetup
 from pipeline.session.session import Session, open_session
 
 SECOND = b"\0" * 32_000
@@ -153,7 +153,7 @@ class Stage:
         forms: Mapping[str, Form] | None = None,
         observe: tuple[Observe, ...] = (),
         on_event: tuple[OnEvent, ...] = (),
-        in_stream: "Callable[[Stage], Ordered] | None" = None,
+        in_stream: "Callable[[Stage], InStreamSetup] | None" = None,
         audio: Format | None = None,
         listen: Callable[[Format, Hear], SpeechToText] | None = None,
         keep: int = KEEP,
@@ -176,7 +176,7 @@ class Stage:
 
         engine = Engine(name="custom", url="test:", model="m")
         ids = (f"r{n}" for n in count(1))
-        equipment = Equipment(
+        dependencies = SessionDependencies(
             stt=engine,
             llm=engine,
             listen=listen or scripted,
@@ -189,7 +189,7 @@ class Stage:
             on_event=on_event,
         )
         prompts = {"reply": Prompt(system="Be brief.", **prompt)}
-        self.session = Session(topic, log.append, prompts, equipment, audio or Format())
+        self.session = Session(topic, log.append, prompts, dependencies, audio or Format())
         self.speeches = speech  #: one for each channel
 
     @property

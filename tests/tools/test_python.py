@@ -9,7 +9,7 @@ from pipeline.errors import SettingsError
 from pipeline.interfaces.tools import Tool, ToolRun
 from pipeline.tools.python import PythonTool
 from pipeline.tools.signature import signature_of
-from pipeline.tools.toolset import Box
+from pipeline.tools.toolset import Toolset
 
 
 async def find_train(
@@ -60,7 +60,7 @@ async def test_a_function_is_called_with_its_arguments_and_its_key() -> None:
 
 
 async def test_what_a_function_raises_is_told_to_the_model() -> None:
-    box = Box({"reply": Prompt(tools=(f"{__name__}:broken",))}, {}, str)
+    box = Toolset({"reply": Prompt(tools=(f"{__name__}:broken",))}, {}, str)
     assert await box.run(run_of("broken", n=3)) == {"error": "broken failed: ValueError: no 3"}
 
 
@@ -102,4 +102,4 @@ def test_settings_that_make_no_tool_are_refused(
     prompt: Prompt, table: ToolSettings, said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        Box({"reply": prompt}, {"other": table}, str)
+        Toolset({"reply": prompt}, {"other": table}, str)

@@ -7,16 +7,16 @@ import anyio
 import pytest
 
 from pipeline.config.settings import WebhookSettings
-from pipeline.interfaces.outbox import Look
+from pipeline.interfaces.outbox import Due
 from pipeline.journal.outbox_memory import OutboxInMemory
 from pipeline.protocol.events import Frame
-from pipeline.webhooks.delivery import AT_ONCE, Postman, delivering, unnoticed
-from pipeline.webhooks.retry import Answer
+from pipeline.webhooks.delivery import AT_ONCE, DeliveryWorker, delivering, unnoticed
+from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.subscriptions import Hook, Subscriptions, hook_of
 from tests.webhooks.test_signing import SECRET
 
 DAY = 86400.0
-OK = Answer(204)
+OK = DeliveryResponse(204)
 ENDED = Frame(7, "session.ended", b'{"type":"session.ended","seq":7,"ts":"2026-11-23T12:00:00Z"}')
 
 
@@ -28,7 +28,7 @@ def hook(name: str = "crm", **more: object) -> Hook:
 class Peer:
     """Answers as it is told to, by webhook, each time after ``takes`` seconds."""
 
-    def __init__(self, answer: Callable[[str, int], Answer], takes: float = 0.0) -> None:
+    def __init__(self, answer: Callable[[str, int], DeliveryResponse], takes: float = 0.0) -> None:
         self.tries: list[tuple[float, str, str]] = []  #: when, webhook, message
         self.bodies: set[bytes] = set()
         self.under_way = 0
@@ -36,7 +36,7 @@ class Peer:
         self._answer = answer
         self._takes = takes
 
-    async def post(self, hook: Hook, message_id: str, body: bytes) -> Answer:
+    async def post(self, hook: Hook, message_id: str, body: bytes) -> DeliveryResponse:
         self.tries.append((anyio.current_time(), hook.name, message_id))
         self.bodies.add(body)
         self.under_way += 1
@@ -49,13 +49,13 @@ class Peer:
 @asynccontextmanager
 async def posting(
     peer: Peer, hooks: Sequence[Hook], most: int = 1000
-) -> AsyncGenerator[tuple[OutboxInMemory, Postman]]:
+) -> AsyncGenerator[tuple[OutboxInMemory, DeliveryWorker]]:
     subscriptions = Subscriptions(hooks)
     outbox = OutboxInMemory(subscriptions.wanted, most=most)
     clock = anyio.current_time
-    postman = Postman(hooks, subscriptions, outbox, peer, clock, unnoticed)
-    async with delivering(postman):
-        yield outbox, postman
+    worker = DeliveryWorker(hooks, subscriptions, outbox, peer, clock, unnoticed)
+    async with delivering(worker):
+        yield outbox, worker
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_it_is_tried_for_three_days_by_the_schedule_and_then_given_up() -> None:
-    peer = Peer(lambda _name, _number: Answer(500, "down"))
+    peer = Peer(lambda _name, _number: DeliveryResponse(500, "down"))
     async with posting(peer, [hook()]) as (outbox, _):
         outbox.shown(ENDED)
         await anyio.sleep(30 * DAY)
@@ -91,7 +91,7 @@ async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> No
 class Slow(OutboxInMemory):
     """What it tells is as old as a look takes."""
 
-    async def look(self, hook: str, now: float, limit: int) -> Look:
+    async def look(self, hook: str, now: float, limit: int) -> Due:
         seen = await super().look(hook, now, limit)
         await anyio.sleep(0.3)
         return seen
@@ -102,8 +102,8 @@ async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> Non
     hooks = [hook()]
     subscriptions = Subscriptions(hooks)
     outbox = Slow(subscriptions.wanted)
-    postman = Postman(hooks, subscriptions, outbox, peer, anyio.current_time, unnoticed)
-    async with delivering(postman):
+    worker = DeliveryWorker(hooks, subscriptions, outbox, peer, anyio.current_time, unnoticed)
+    async with delivering(worker):
         for _number in range(20):
             outbox.shown(ENDED)
             await anyio.sleep(0.07)
@@ -112,12 +112,12 @@ async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> Non
 
 
 async def test_what_was_given_up_is_tried_again_when_somebody_says_so() -> None:
-    peer = Peer(lambda _, tries: Answer(500) if tries == 1 else OK)
-    async with posting(peer, [hook(retries=())]) as (outbox, postman):
+    peer = Peer(lambda _, tries: DeliveryResponse(500) if tries == 1 else OK)
+    async with posting(peer, [hook(retries=())]) as (outbox, worker):
         outbox.shown(ENDED)
         await anyio.sleep(DAY)
         assert len(peer.tries) == 1
-        await postman.retry()
+        await worker.retry()
         await anyio.sleep(1)
         assert (await outbox.left())["crm"].pending == 0
     assert len(peer.tries) == 2
@@ -144,7 +144,7 @@ async def test_so_many_are_under_way_at_once_and_every_one_arrives() -> None:
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything() -> None:
-    peer = Peer(lambda _, tries: Answer(429, retry_after=60.0) if tries == 1 else OK)
+    peer = Peer(lambda _, tries: DeliveryResponse(429, retry_after=60.0) if tries == 1 else OK)
     async with posting(peer, [hook()]) as (outbox, _):
         outbox.shown(ENDED)
         await anyio.sleep(10)
@@ -154,14 +154,14 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything() -> None
 
 
 async def test_one_that_is_gone_gets_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
-    peer = Peer(lambda name, _: Answer(410) if name == "gone" else OK)
-    async with posting(peer, [hook("gone"), hook("here")]) as (outbox, postman):
+    peer = Peer(lambda name, _: DeliveryResponse(410) if name == "gone" else OK)
+    async with posting(peer, [hook("gone"), hook("here")]) as (outbox, worker):
         outbox.shown(ENDED)
         await anyio.sleep(1)
         outbox.shown(ENDED)
         await anyio.sleep(DAY)
         left = await outbox.left()
-        assert postman.disabled == {"gone"}
+        assert worker.disabled == {"gone"}
     assert [name for _, name, _ in peer.tries].count("gone") == 1
     assert [name for _, name, _ in peer.tries].count("here") == 2
     assert (left["gone"].pending, left["gone"].failed) == (0, 1)

@@ -19,7 +19,7 @@ from pipeline.protocol.events import (
 )
 
 
-class Answer(Struct, frozen=True):
+class VariantResponse(Struct, frozen=True):
     """One response, when it was over."""
 
     prompt: str
@@ -27,12 +27,12 @@ class Answer(Struct, frozen=True):
     done: ResponseDone
 
 
-class Run(Struct):
+class VariantResult(Struct):
     """One variant, and what its events told."""
 
     name: str
     turns: dict[int, TurnCompleted] = {}
-    answers: list[Answer] = []
+    answers: list[VariantResponse] = []
     errors: list[str] = []
     totals: Totals | None = None
     failed: str | None = None  #: why it did not run to its end
@@ -43,10 +43,10 @@ class Run(Struct):
 
 
 class Tally:
-    """Folds one session's events into a ``Run``."""
+    """Folds one session's events into a ``VariantResult``."""
 
     def __init__(self, name: str) -> None:
-        self.run = Run(name)
+        self.run = VariantResult(name)
         self._created: dict[str, ResponseCreated] = {}
 
     def feed(self, event: ServerEvent | Unknown) -> None:
@@ -57,7 +57,7 @@ class Tally:
                 self._created[event.response_id] = event
             case ResponseDone() if event.response_id in self._created:
                 created = self._created.pop(event.response_id)
-                self.run.answers.append(Answer(created.prompt, created.turns, event))
+                self.run.answers.append(VariantResponse(created.prompt, created.turns, event))
             case ErrorEvent():
                 self.run.errors.append(event.error.message)
             case SessionEnded():
@@ -72,7 +72,7 @@ class Tally:
 TIMES = {"eot": "end_of_turn_delay", "ttft": "time_to_first_token", "e2e": "end_to_end"}
 
 
-def times_of(run: Run, field: str) -> list[float]:
+def times_of(run: VariantResult, field: str) -> list[float]:
     """Return that time of each answer that was not called off, in milliseconds."""
     values = [
         getattr(answer.done.times, field)
@@ -82,7 +82,7 @@ def times_of(run: Run, field: str) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def middle_and_high(run: Run, field: str) -> tuple[float, float] | None:
+def middle_and_high(run: VariantResult, field: str) -> tuple[float, float] | None:
     """Return p50 and p95; none where there is nothing to count."""
     values = times_of(run, field)
     return (percentile(values, 0.5), percentile(values, 0.95)) if values else None
@@ -91,7 +91,7 @@ def middle_and_high(run: Run, field: str) -> tuple[float, float] | None:
 # --- for people ------------------------------------------------------------------------------
 
 
-def lines(runs: Sequence[Run], *, several_prompts: bool) -> Iterator[str]:
+def lines(runs: Sequence[VariantResult], *, several_prompts: bool) -> Iterator[str]:
     """Yield the comparison: turn by turn, then the totals."""
     width = max(len(run.name) for run in runs)
     for turn in sorted({number for run in runs for number in run.turns}):
@@ -108,7 +108,9 @@ def lines(runs: Sequence[Run], *, several_prompts: bool) -> Iterator[str]:
     yield from _totals(runs, width)
 
 
-def _turn(run: Run, turn: int, heard: str, width: int, *, several_prompts: bool) -> Iterator[str]:
+def _turn(
+    run: VariantResult, turn: int, heard: str, width: int, *, several_prompts: bool
+) -> Iterator[str]:
     mine = run.turns.get(turn)
     if mine is None:
         if run.failed is None:
@@ -121,7 +123,9 @@ def _turn(run: Run, turn: int, heard: str, width: int, *, several_prompts: bool)
             yield _answer(run.name, answer, turn, width, several_prompts=several_prompts)
 
 
-def _answer(name: str, answer: Answer, turn: int, width: int, *, several_prompts: bool) -> str:
+def _answer(
+    name: str, answer: VariantResponse, turn: int, width: int, *, several_prompts: bool
+) -> str:
     done = answer.done
     parts = [f"{label} {_cell(getattr(done.times, field))}" for label, field in TIMES.items()]
     if done.usage.cost:
@@ -146,7 +150,7 @@ HEADINGS = (
 )
 
 
-def _totals(runs: Sequence[Run], width: int) -> Iterator[str]:
+def _totals(runs: Sequence[VariantResult], width: int) -> Iterator[str]:
     rows = {run.name: _row(run) for run in runs if run.failed is None}
     headings = list(HEADINGS)
     widths = [
@@ -170,7 +174,7 @@ def _totals(runs: Sequence[Run], width: int) -> Iterator[str]:
             yield f"  {'':<{width}}  {error}"
 
 
-def _row(run: Run) -> list[str]:
+def _row(run: VariantResult) -> list[str]:
     totals = run.totals or Totals()
     answered = totals.completed + totals.incomplete
     cells = [str(totals.turns), str(answered), str(totals.failed)]
@@ -186,7 +190,7 @@ def _row(run: Run) -> list[str]:
 # --- for programs ----------------------------------------------------------------------------
 
 
-def as_json(run: Run) -> bytes:
+def as_json(run: VariantResult) -> bytes:
     """Return one JSON object, on one line."""
     percentiles: dict[str, Any] = {}
     for label, field in TIMES.items():
@@ -205,7 +209,7 @@ def as_json(run: Run) -> bytes:
     )
 
 
-def _turn_value(run: Run, turn: int) -> dict[str, Any]:
+def _turn_value(run: VariantResult, turn: int) -> dict[str, Any]:
     event = run.turns[turn]
     answers = [
         {

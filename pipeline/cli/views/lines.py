@@ -8,7 +8,7 @@ from pipeline.cli.views.timeline import (
     Discarded,
     NoteRow,
     Row,
-    Scene,
+    Timeline,
     TotalsRow,
     TurnRow,
 )
@@ -52,11 +52,11 @@ class LineView:
     def __init__(self, out: TextIO, *, name_sessions: bool = False) -> None:
         self._out = out
         self._name_sessions = name_sessions
-        self._scenes: dict[str, Scene] = {}
+        self._scenes: dict[str, Timeline] = {}
 
     def show(self, event: ServerEvent) -> None:
         """Take the next event of any session."""
-        scene = self._scenes.setdefault(event.session_id, Scene())
+        scene = self._scenes.setdefault(event.session_id, Timeline())
         scene.feed(event)
         if isinstance(event, SessionCreated):
             self._write(event.session_id, introduction(event))
@@ -70,7 +70,7 @@ class LineView:
             scene.discarded(guess)
             self._write_settled(guess.session_id, scene)
 
-    def _write_settled(self, session_id: str, scene: Scene) -> None:
+    def _write_settled(self, session_id: str, scene: Timeline) -> None:
         several = len(scene.prompts) > 1
         for row in scene.take_settled():
             for line in lines_of(row, several_prompts=several):

@@ -12,7 +12,7 @@ from pipeline.cli.views.timeline import (
     Discarded,
     NoteRow,
     Row,
-    Scene,
+    Timeline,
     TotalsRow,
     TurnRow,
 )
@@ -107,7 +107,7 @@ class LiveView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._scene = Scene()
+        self._scene = Timeline()
         self._live = Live(
             console=console, transient=True, refresh_per_second=12, vertical_overflow="crop"
         )

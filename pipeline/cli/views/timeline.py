@@ -121,7 +121,7 @@ class TotalsRow(Struct):
 Row = TurnRow | AnswerRow | NoteRow | TotalsRow
 
 
-class Scene:
+class Timeline:
     """One session as rows: those that can still change, and before them those that cannot.
 
     ``feed`` takes events in order; ``take_settled`` hands over, once each and from the top,

@@ -23,7 +23,7 @@ CUE = 84  #: characters of one subtitle, two lines' worth
 PER_CHARACTER = 60  #: milliseconds, of text whose words have no times
 
 
-class Turn(Struct):
+class TranscriptTurn(Struct):
     """One ended turn, as last revised."""
 
     number: int
@@ -34,7 +34,7 @@ class Turn(Struct):
     words: Sequence[WordSpoken]  #: empty without times, or when the text was revised
 
 
-class Answer(Struct):
+class TranscriptResponse(Struct):
     """One response, when it was over."""
 
     prompt: str
@@ -48,18 +48,18 @@ class Transcript(Struct):
     session_id: str
     source: str = ""
     started: str = ""  #: wall clock, ISO 8601
-    said: list[Turn | Answer] = []
+    said: list[TranscriptTurn | TranscriptResponse] = []
 
     @property
-    def turns(self) -> Sequence[Turn]:
-        return [one for one in self.said if isinstance(one, Turn)]
+    def turns(self) -> Sequence[TranscriptTurn]:
+        return [one for one in self.said if isinstance(one, TranscriptTurn)]
 
 
 def transcript_of(session_id: str, events: Iterable[ServerEvent | Unknown]) -> Transcript:
     """Return what ``events``, in order, come to."""
     transcript = Transcript(session_id)
     begun: dict[int, int] = {}  # when each turn was first heard of
-    turns: dict[int, Turn] = {}
+    turns: dict[int, TranscriptTurn] = {}
     created: dict[str, ResponseCreated] = {}
     for event in events:
         match event:
@@ -81,23 +81,25 @@ def transcript_of(session_id: str, events: Iterable[ServerEvent | Unknown]) -> T
     return transcript
 
 
-def _turn(event: TurnCompleted, begun: dict[int, int]) -> Turn:
+def _turn(event: TurnCompleted, begun: dict[int, int]) -> TranscriptTurn:
     words = event.words
     end = words[-1].end if words else max(event.t, 0)
     start = words[0].start if words else begun.get(event.turn, end)
     if end <= start:
         end = start + PER_CHARACTER * max(len(event.text), 10)
-    return Turn(event.turn, event.text, event.speaker, start, end, words)
+    return TranscriptTurn(event.turn, event.text, event.speaker, start, end, words)
 
 
-def _revise(turn: Turn, event: TurnRevisedEvent) -> None:
+def _revise(turn: TranscriptTurn, event: TurnRevisedEvent) -> None:
     if event.text is not None:
         turn.text, turn.words = event.text, ()
     turn.speaker = event.speaker or turn.speaker
 
 
-def _answer(done: ResponseDone, created: ResponseCreated | None) -> Answer:
-    return Answer(created.prompt if created else "", created.turns if created else (), done)
+def _answer(done: ResponseDone, created: ResponseCreated | None) -> TranscriptResponse:
+    return TranscriptResponse(
+        created.prompt if created else "", created.turns if created else (), done
+    )
 
 
 # --- subtitles -------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ def cues(transcript: Transcript) -> Iterator[Cue]:
             timed = timed[count:]
 
 
-def _spread(turn: Turn) -> Sequence[WordSpoken]:
+def _spread(turn: TranscriptTurn) -> Sequence[WordSpoken]:
     """Return the words of a turn, its time shared out among them by length."""
     texts = turn.text.split()
     total = sum(map(len, texts))
@@ -185,16 +187,18 @@ def markdown(transcript: Transcript) -> str:
     title = [f"# Session {transcript.session_id}"]
     if transcript.source:
         title.append(f"{transcript.source}, {transcript.started}")
-    said = [_told(one) if isinstance(one, Turn) else _quoted(one) for one in transcript.said]
+    said = [
+        _told(one) if isinstance(one, TranscriptTurn) else _quoted(one) for one in transcript.said
+    ]
     return "\n\n".join((*title, *said)) + "\n"
 
 
-def _told(turn: Turn) -> str:
+def _told(turn: TranscriptTurn) -> str:
     who = f" {turn.speaker}" if turn.speaker else ""
     return f"**{clock(turn.start)}{who}** {turn.text}"
 
 
-def _quoted(answer: Answer) -> str:
+def _quoted(answer: TranscriptResponse) -> str:
     done = answer.done
     to = ", ".join(map(str, answer.turns)) or "the session"
     how = "" if done.status == "completed" else f" ({done.reason or done.status})"

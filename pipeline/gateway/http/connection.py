@@ -17,7 +17,7 @@ HIGH_WATER = 256 * 1024  #: bytes of unread body above which reading stops
 LOW_WATER = 64 * 1024  #: bytes of unread body below which it goes on
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """A connection that carries one request at a time.
 
     ``state`` tells what may be done: a request goes out on an idle one only; a broken one is

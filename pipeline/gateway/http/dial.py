@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 import anyio
 
 from pipeline.errors import GatewayLost, GatewayTimeout
-from pipeline.gateway.http.connection import Connection
+from pipeline.gateway.http.connection import HttpConnection
 
 #: seconds until the next address is tried beside the one before (RFC 8305, section 5)
 HEAD_START = 0.25
@@ -39,7 +39,7 @@ class Address:
 
 async def connect(
     host: str, port: int, *, tls: ssl.SSLContext | None, patience: float
-) -> Connection:
+) -> HttpConnection:
     """Open a connection within ``patience`` seconds, handshake included.
 
     Raises GatewayTimeout or GatewayLost, naming host and port.
@@ -62,12 +62,12 @@ async def connect(
         raise GatewayLost(f"no connection to {place}: {cause.strerror or cause}") from cause
 
 
-async def _upgrade(link: socket.socket, host: str, tls: ssl.SSLContext | None) -> Connection:
+async def _upgrade(link: socket.socket, host: str, tls: ssl.SSLContext | None) -> HttpConnection:
     """Hand the socket to a Connection, after the TLS handshake if there is to be one."""
     loop = asyncio.get_running_loop()
     try:
         _, connection = await loop.create_connection(
-            Connection, sock=link, ssl=tls, server_hostname=host if tls else None
+            HttpConnection, sock=link, ssl=tls, server_hostname=host if tls else None
         )
     except BaseException:
         link.close()

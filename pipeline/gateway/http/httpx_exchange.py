@@ -16,7 +16,7 @@ TAIL_PATIENCE = 0.1
 T = TypeVar("T")
 
 
-class ForeignAnswer:
+class HttpxExchange:
     """An answer through any httpx transport; the request leaves with ``head``."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import httpx
 
 from pipeline.errors import GatewayError, GatewayLost, GatewayRefused
-from pipeline.gateway.http.connection import Connection
+from pipeline.gateway.http.connection import HttpConnection
 from pipeline.gateway.http.dial import connect
 
 #: seconds for the end of a body to arrive behind a reply that is over
@@ -39,7 +39,7 @@ class Exchange:
     """One request and its answer. ``close`` must be called, and never waits."""
 
     def __init__(
-        self, transport: "WarmTransport", origin: Origin, request: bytes, link: Connection
+        self, transport: "WarmTransport", origin: Origin, request: bytes, link: HttpConnection
     ) -> None:
         self._transport = transport
         self._origin = origin
@@ -145,8 +145,8 @@ class WarmTransport(httpx.AsyncBaseTransport):
         self._connect_timeout = connect_timeout
         self._idle_limit = idle_limit
         self._tls = tls
-        self._idle: dict[Origin, deque[Connection]] = {}
-        self._open: set[Connection] = set()  # in use, or finishing an answer
+        self._idle: dict[Origin, deque[HttpConnection]] = {}
+        self._open: set[HttpConnection] = set()  # in use, or finishing an answer
         self._opening = 0
         self._burned: anyio.Event | None = None
         self._is_closed = False
@@ -218,7 +218,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
     def in_use(self) -> int:
         return len(self._open)
 
-    async def fresh(self, origin: Origin) -> Connection:
+    async def fresh(self, origin: Origin) -> HttpConnection:
         """Open a connection; raises a GatewayError."""
         if self._is_closed:
             raise GatewayLost("the transport is closed")
@@ -235,7 +235,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
         self._open.add(link)
         return link
 
-    def release(self, origin: Origin, link: Connection, *, is_over: bool) -> None:
+    def release(self, origin: Origin, link: HttpConnection, *, is_over: bool) -> None:
         """Take a connection back from an exchange."""
         if link.is_complete and link.keep_alive and not link.is_broken:
             self._rest(origin, link)
@@ -254,7 +254,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
         self._idle.clear()
         await anyio.lowlevel.checkpoint()  # the loop closes the sockets in its next turn
 
-    def _take(self, origin: Origin) -> Connection | None:
+    def _take(self, origin: Origin) -> HttpConnection | None:
         idle = self._idle.get(origin)
         now = asyncio.get_running_loop().time()
         while idle:
@@ -265,7 +265,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
             self.drop(link)
         return None
 
-    def _rest(self, origin: Origin, link: Connection) -> None:
+    def _rest(self, origin: Origin, link: HttpConnection) -> None:
         self._open.discard(link)
         if self._is_closed:
             self.drop(link)
@@ -280,24 +280,24 @@ class WarmTransport(httpx.AsyncBaseTransport):
         while idle and (idle[0].is_broken or idle[0].idle_since < oldest):
             self.drop(idle.popleft())
 
-    def drop(self, link: Connection) -> None:
+    def drop(self, link: HttpConnection) -> None:
         """Close a connection at once and forget it."""
         self._open.discard(link)
         link.abort()
 
-    def burn(self, link: Connection) -> None:
+    def burn(self, link: HttpConnection) -> None:
         """Close a connection that could have served others; ``keep_warm`` replaces it."""
         self.drop(link)
         if self._burned is not None:
             self._burned.set()
 
-    def _tail_arrived(self, origin: Origin, link: Connection) -> None:
+    def _tail_arrived(self, origin: Origin, link: HttpConnection) -> None:
         if link.is_complete and link.keep_alive and not link.is_broken:
             self._rest(origin, link)
         else:
             self.drop(link)
 
-    def _tail_is_late(self, link: Connection) -> None:
+    def _tail_is_late(self, link: HttpConnection) -> None:
         if link.when_done is not None:
             link.when_done = None
             self.drop(link)

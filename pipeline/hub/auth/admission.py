@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import SettingsError
 from pipeline.hub.auth.grants import ANYBODY, EVERY, NOBODY, Grant
-from pipeline.hub.auth.limits import Bucket, Crowd, Network, caller, is_within, networks
+from pipeline.hub.auth.limits import Bucket, ConnectionCounter, Network, caller, is_within, networks
 from pipeline.hub.auth.signed_tokens import Signing
 from pipeline.hub.auth.tokens import OPERATORS, TOKENS, Access, scope_of
 from pipeline.hub.http_requests import fields_of
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 BY_MESSAGE = ("auth", "message")  #: a field of the address: the token comes as the first message
 
@@ -19,7 +19,7 @@ STRANGERS = 256  #: connections that have not said yet who they are, beside the 
 BURST = 4  #: seconds' worth of requests that may come at once
 
 
-class Reception:
+class Admission:
     """Says what a caller may do, by its token, and how many of them there may be."""
 
     def __init__(
@@ -36,37 +36,39 @@ class Reception:
         rate = settings.requests_per_second
         self._requests = Bucket(rate, BURST * rate)
         per_address, per_token = settings.max_per_address, settings.max_per_token
-        self._arrivals = Crowd(per_address + STRANGERS // 8, "")
-        self._addresses = Crowd(
+        self._arrivals = ConnectionCounter(per_address + STRANGERS // 8, "")
+        self._addresses = ConnectionCounter(
             per_address,
             "{most} websockets are open from {name}, the most that serve.max_per_address allows",
         )
-        self._tokens = Crowd(
+        self._tokens = ConnectionCounter(
             per_token,
             "{most} websockets are open for {name}, the most that serve.max_per_token allows",
         )
-        self.strangers = Crowd(STRANGERS, "{most} connections have not said who they are")
+        self.unauthenticated = ConnectionCounter(
+            STRANGERS, "{most} connections have not said who they are"
+        )
 
     @property
     def signing(self) -> Signing | None:
         return None if self._access is None else self._access.signing
 
-    def arrive(self, peer: str) -> Callable[[], None]:
-        """Count a connection until what this returns is called. Raises ``Goodbye``.
+    def count_connection(self, peer: str) -> Callable[[], None]:
+        """Count a connection until what this returns is called. Raises ``Disconnect``.
 
         Those that have said nothing yet are counted too, so that one address cannot have all.
         """
         return self._arrivals.enter("" if is_within(peer, self._proxies) else caller(peer))
 
-    def knock(self, path: str, now: float) -> None:
-        """Raise ``Goodbye`` where more is asked for a second than is answered."""
+    def check_rate(self, path: str, now: float) -> None:
+        """Raise ``Disconnect`` where more is asked for a second than is answered."""
         if scope_of(path) is not None and not self._requests.take(now):
-            raise Goodbye("too many requests at once: try later", code=CloseCode.LATER)
+            raise Disconnect("too many requests at once: try later", code=CloseCode.LATER)
 
     def grant(self, path: str, query: str, headers: Mapping[str, str], *, now: float) -> Grant:
         """Return what the caller may do at ``path``; ``NOBODY`` where its first message will tell.
 
-        ``now`` is the wall clock, seconds since 1970. Raises ``Goodbye`` where there is no token
+        ``now`` is the wall clock, seconds since 1970. Raises ``Disconnect`` where there is no token
         or one that does not do.
         """
         if self._access is None or scope_of(path) is None or path in self._guarded:
@@ -78,8 +80,8 @@ class Reception:
         self._check(path, grant)
         return grant
 
-    def introduced(self, path: str, token: str, stay: ExitStack, *, now: float) -> Grant:
-        """Return what ``token``, sent as the first message, allows. Raises ``Goodbye``."""
+    def authenticated(self, path: str, token: str, stay: ExitStack, *, now: float) -> Grant:
+        """Return what ``token``, sent as the first message, allows. Raises ``Disconnect``."""
         assert self._access is not None
         grant = self._access.of(token, now=now)
         self._check(path, grant)
@@ -89,7 +91,7 @@ class Reception:
     def enter(self, grant: Grant, peer: str, forwarded: str, *, now: float) -> ExitStack:
         """Let a caller open its websocket, and count it until what this returns is closed.
 
-        ``forwarded`` is the X-Forwarded-For that came. Raises ``Goodbye`` if it may not.
+        ``forwarded`` is the X-Forwarded-For that came. Raises ``Disconnect`` if it may not.
         """
         with ExitStack() as stay:
             stay.callback(self._addresses.enter(caller(peer, forwarded, self._proxies)))
@@ -103,7 +105,7 @@ class Reception:
 
     def _check(self, path: str, grant: Grant) -> None:
         if grant == NOBODY:
-            raise Goodbye("a bearer token is missing or wrong", code=CloseCode.UNAUTHORIZED)
+            raise Disconnect("a bearer token is missing or wrong", code=CloseCode.UNAUTHORIZED)
         if grant.jti and path not in self._sockets:
             raise _forbidden("a signed token opens a websocket and nothing else")
         if path == TOKENS:
@@ -113,8 +115,8 @@ class Reception:
             raise _forbidden("this token is for one session only")
 
 
-def _forbidden(why: str) -> Goodbye:
-    return Goodbye(why, code=CloseCode.FORBIDDEN)
+def _forbidden(why: str) -> Disconnect:
+    return Disconnect(why, code=CloseCode.FORBIDDEN)
 
 
 def _proxies(settings: ServeSettings) -> Sequence[Network]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from pipeline.protocol import commands, events
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import Command
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
@@ -43,23 +43,23 @@ class Grant(Struct, frozen=True):
         return self.session_id in (EVERY, session_id)
 
     def check(self, session_id: str) -> None:
-        """Raise ``Goodbye`` unless ``session_id`` is within the grant."""
+        """Raise ``Disconnect`` unless ``session_id`` is within the grant."""
         if not self.allows(session_id):
-            raise Goodbye(
+            raise Disconnect(
                 f"this token is for session {self.session_id!r} only", code=CloseCode.FORBIDDEN
             )
 
     def check_scope(self, scope: str) -> None:
-        """Raise ``Goodbye`` unless ``scope`` is within the grant."""
+        """Raise ``Disconnect`` unless ``scope`` is within the grant."""
         if scope not in self.scopes:
-            raise Goodbye(f"this token does not allow to {scope}", code=CloseCode.FORBIDDEN)
+            raise Disconnect(f"this token does not allow to {scope}", code=CloseCode.FORBIDDEN)
 
     def check_command(self, command: Command) -> None:
-        """Raise ``Goodbye`` unless ``command`` is within the grant."""
+        """Raise ``Disconnect`` unless ``command`` is within the grant."""
         scope = NEEDS.get(type(command))
         if scope not in self.scopes:
             name = events.type_of(command)
-            raise Goodbye(
+            raise Disconnect(
                 f"this token does not allow {name}, which needs the scope {scope}",
                 code=CloseCode.FORBIDDEN,
             )

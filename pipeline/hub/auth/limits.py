@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -31,7 +31,7 @@ class Bucket:
         return True
 
 
-class Crowd:
+class ConnectionCounter:
     """Who is inside, counted by name; ``most`` under one name."""
 
     def __init__(self, most: int, said: str) -> None:
@@ -45,12 +45,12 @@ class Crowd:
     def enter(self, name: str) -> Leave:
         """Count one more under ``name`` until what this returns is called.
 
-        Without a name nobody is counted. Raises ``Goodbye`` when there are too many.
+        Without a name nobody is counted. Raises ``Disconnect`` when there are too many.
         """
         if not name:
             return lambda: None
         if self._inside[name] >= self._most:
-            raise Goodbye(self._said.format(most=self._most, name=name), code=CloseCode.LIMIT)
+            raise Disconnect(self._said.format(most=self._most, name=name), code=CloseCode.LIMIT)
         self._inside[name] += 1
         return lambda: self._leave(name)
 

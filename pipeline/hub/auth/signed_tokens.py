@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from pipeline.errors import SettingsError
 from pipeline.hub.auth.grants import SCOPES, Grant
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 ALGORITHM = "HS256"
 AUDIENCE = "pipeline"
@@ -83,7 +83,7 @@ class Signing:
         return jwt.encode(msgspec.to_builtins(claims), key, ALGORITHM, headers={"kid": name})
 
     def read(self, token: str, *, now: float) -> Grant:
-        """Return what ``token`` allows. Raises ``Goodbye`` when that is nothing."""
+        """Return what ``token`` allows. Raises ``Disconnect`` when that is nothing."""
         claims = self._claims(token)
         scopes = frozenset(claims.scope.split())
         if not scopes or scopes - SCOPES:
@@ -108,10 +108,10 @@ class Signing:
         )
 
     def use(self, grant: Grant, *, now: float) -> None:
-        """Note that the token of ``grant`` has opened its connection. Raises ``Goodbye``."""
+        """Note that the token of ``grant`` has opened its connection. Raises ``Disconnect``."""
         self._check_unused(grant.jti, now)
         if len(self._used) >= MOST_USED:
-            raise Goodbye("too many signed tokens at once: try later", code=CloseCode.LATER)
+            raise Disconnect("too many signed tokens at once: try later", code=CloseCode.LATER)
         self._used.add(grant.jti)
         heappush(self._ends, (grant.expires + SKEW, grant.jti))
 
@@ -122,7 +122,7 @@ class Signing:
             raise _refusal("this token was used already: each opens one connection")
 
     def _claims(self, token: str) -> Claims:
-        """Return what a token of ours says. Raises ``Goodbye`` for every other text."""
+        """Return what a token of ours says. Raises ``Disconnect`` for every other text."""
         try:
             if len(token) > MOST_BYTES:
                 raise ValueError("too long")
@@ -138,8 +138,8 @@ def looks_signed(token: str) -> bool:
     return token.count(".") == 2
 
 
-def _refusal(why: str) -> Goodbye:
-    return Goodbye(why, code=CloseCode.UNAUTHORIZED)
+def _refusal(why: str) -> Disconnect:
+    return Disconnect(why, code=CloseCode.UNAUTHORIZED)
 
 
 def _names(scopes: frozenset[str]) -> str:

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from pipeline.errors import InputError
 from pipeline.hub.auth.grants import EVERY, SCOPES, Grant
 from pipeline.hub.auth.signed_tokens import LONGEST, Signing
-from pipeline.hub.http_requests import Page
+from pipeline.hub.http_requests import HttpAnswer
 
 EXPIRES = 60  #: seconds, unless asked for otherwise
 LONGEST_SESSION = 86_400  #: seconds that a connection may be limited to
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class IssueRequest(Struct, frozen=True, kw_only=True):
     """What is asked for."""
 
     scopes: frozenset[str] = frozenset({"subscribe"})
@@ -26,7 +26,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     subject: str = ""  #: on whose behalf; empty: the asker's own
 
 
-class Issued(Struct, frozen=True, kw_only=True):
+class IssuedToken(Struct, frozen=True, kw_only=True):
     """The answer."""
 
     token: str
@@ -35,13 +35,13 @@ class Issued(Struct, frozen=True, kw_only=True):
     expires_at: str  #: wall clock, ISO 8601, UTC
 
 
-def wish_of(fields: Mapping[str, str]) -> Wish:
+def wish_of(fields: Mapping[str, str]) -> IssueRequest:
     """Return what the fields of a query ask for. Raises ``InputError`` for what cannot be."""
     if unknown := fields.keys() - _FIELDS:
         raise InputError(f"no field {min(unknown)!r}; there is {', '.join(sorted(_FIELDS))}")
     scopes = frozenset(fields.get("scope", "subscribe").replace(",", " ").split())
     return checked(
-        Wish(
+        IssueRequest(
             scopes=scopes,
             session_id=fields.get("session_id"),
             expires=_number(fields, "expires", EXPIRES),
@@ -54,7 +54,7 @@ def wish_of(fields: Mapping[str, str]) -> Wish:
 _FIELDS = frozenset({"scope", "session_id", "expires", "max_session", "subject"})
 
 
-def checked(wish: Wish) -> Wish:
+def checked(wish: IssueRequest) -> IssueRequest:
     """Return ``wish``. Raises ``InputError`` for what can be nobody's."""
     if not wish.scopes or wish.scopes - SCOPES:
         raise InputError(f"scope: expected some of {', '.join(sorted(SCOPES))}")
@@ -70,7 +70,7 @@ def checked(wish: Wish) -> Wish:
     return wish
 
 
-def narrowed(own: Grant, wish: Wish) -> Grant:
+def narrowed(own: Grant, wish: IssueRequest) -> Grant:
     """Return what is asked for, where it is within ``own``. Raises ``Goodbye``."""
     for scope in sorted(wish.scopes):
         own.check_scope(scope)
@@ -82,16 +82,16 @@ def narrowed(own: Grant, wish: Wish) -> Grant:
     )
 
 
-def issue(signing: Signing, own: Grant, wish: Wish, *, now: float, jti: str) -> Page:
+def issue(signing: Signing, own: Grant, wish: IssueRequest, *, now: float, jti: str) -> HttpAnswer:
     """Return the answer that carries a token. Raises ``Goodbye`` where it would be too much."""
     grant = narrowed(own, wish)
-    issued = Issued(
+    issued = IssuedToken(
         token=signing.mint(grant, seconds=wish.expires, now=now, jti=jti),
         scopes=tuple(sorted(grant.scopes)),
         session_id=grant.session_id,
         expires_at=f"{datetime.fromtimestamp(int(now) + wish.expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
-    return Page(200, "application/json", msgspec.json.encode(issued))
+    return HttpAnswer(200, "application/json", msgspec.json.encode(issued))
 
 
 def _number(fields: Mapping[str, str], name: str, default: int) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from pipeline.hub.auth.grants import NOBODY, Grant
 from pipeline.hub.auth.signed_tokens import Signing, looks_signed
 from pipeline.hub.http_requests import fields_of
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
 TOKENS = "/v1/tokens"  #: makes signed tokens for whoever has another one
@@ -35,7 +35,7 @@ class Access:
     def grant(self, headers: Mapping[str, str], query: str = "", *, now: float) -> Grant:
         """Return what the token of a request allows; ``NOBODY`` without a valid one.
 
-        Raises ``Goodbye`` for a signed one that does not do, saying why.
+        Raises ``Disconnect`` for a signed one that does not do, saying why.
         """
         shown = _token(headers)
         if shown:
@@ -55,14 +55,14 @@ class Access:
         return found
 
     def use(self, grant: Grant, *, now: float) -> None:
-        """Note that ``grant`` has opened a connection. Raises ``Goodbye`` if it may not again."""
+        """Count a connection of ``grant``. Raises ``Disconnect`` if it may open no other one."""
         if grant.jti and self.signing is not None:
             self.signing.use(grant, now=now)
 
     def _by_address(self, token: str, now: float) -> Grant:
         grant = self.of(token, now=now)
         if grant is not NOBODY and not (grant.jti and grant.lives <= BY_ADDRESS):
-            raise Goodbye(
+            raise Disconnect(
                 f"?token= takes signed tokens of at most {BY_ADDRESS} s only",
                 code=CloseCode.UNAUTHORIZED,
             )

@@ -19,7 +19,7 @@ EXPIRED = frozenset((3008, 4008))
 TOO_FAST = frozenset((4029,))
 
 
-class Ending(Struct, frozen=True):
+class CloseReason(Struct, frozen=True):
     """How a connection ended."""
 
     code: int | None = None  #: of the close, or of the Error message before it
@@ -51,7 +51,7 @@ class Ending(Struct, frozen=True):
         return self.code in _REFUSED or self.code in _REFUSED_V2
 
 
-def error_of(ending: Ending, host: str, *, opened: bool, key_given: bool = True) -> SttError:
+def error_of(ending: CloseReason, host: str, *, opened: bool, key_given: bool = True) -> SttError:
     """Say what happened to a connection with ``host``, and what can be done about it."""
     said = f': "{ending.text}"' if ending.text else ""
     code = f" ({ending.code})" if ending.code is not None else ""
@@ -72,7 +72,7 @@ def error_of(ending: Ending, host: str, *, opened: bool, key_given: bool = True)
     )
 
 
-def _advice(ending: Ending, key_given: bool) -> str:
+def _advice(ending: CloseReason, key_given: bool) -> str:
     advice = {
         1009: "a message was larger than it takes (128 KB): send smaller frames",
         3006: "correct [stt] in pipeline.toml: it names the parameter or message it did not take",

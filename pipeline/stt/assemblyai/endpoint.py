@@ -27,7 +27,7 @@ RUN_UP = 2.0
 _BYTES_PER_SAMPLE = {"pcm_s16le": 2, "pcm_mulaw": 1}
 
 
-class Connection(Struct, frozen=True, kw_only=True):
+class SttEndpoint(Struct, frozen=True, kw_only=True):
     """One speech-to-text endpoint and everything it is told when connecting."""
 
     url: str  #: with the query string; holds the token, if there is one: not for messages
@@ -64,9 +64,9 @@ class Connection(Struct, frozen=True, kw_only=True):
         return self.sample_rate * _BYTES_PER_SAMPLE[self.encoding]
 
 
-def connection_for(
+def endpoint_for(
     settings: SttSettings, key: str | None = None, url_override: str | None = None
-) -> Connection:
+) -> SttEndpoint:
     """Make the connection that the settings describe; ``url_override`` names another server.
 
     Raises ``SettingsError`` for a value that the server would refuse or silently ignore.
@@ -88,7 +88,7 @@ def connection_for(
         )
     path = url.path if url.path.strip("/") else PATH
     kept = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in query.items()}
-    return Connection(
+    return SttEndpoint(
         url=urlunsplit((url.scheme, url.netloc, path, urlencode(kept), "")),
         host=url.netloc.rpartition("@")[2],
         headers={} if key is None or "token" in query else {"Authorization": key},
@@ -102,12 +102,12 @@ def connection_for(
         keep_memory=settings.keep_memory,
         keep_disk=settings.keep_disk,
         pace=VENDOR_PACE if vendor else 0.0,
-        run_up=Connection.run_up if vendor else RUN_UP,
+        run_up=SttEndpoint.run_up if vendor else RUN_UP,
         loopback=loopback,
     )
 
 
-def changed(connection: Connection, changes: Mapping[str, Any]) -> Connection:
+def changed(connection: SttEndpoint, changes: Mapping[str, Any]) -> SttEndpoint:
     """Return the connection with parameters that were checked and changed while it was open."""
     url = urlsplit(connection.url)
     query = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in changes.items()}

@@ -31,18 +31,18 @@ from pipeline.interfaces.stt import (
     StreamOpened,
 )
 from pipeline.stt.assemblyai import transcripts, wire
-from pipeline.stt.assemblyai.close_codes import Ending, error_of
-from pipeline.stt.assemblyai.endpoint import Connection
+from pipeline.stt.assemblyai.close_codes import CloseReason, error_of
+from pipeline.stt.assemblyai.endpoint import SttEndpoint
 from pipeline.stt.loudness import quiet
 
 State = Literal["opening", "open", "ending", "over"]
 RECENT = 40  #: frames that are kept to tell speech from a pause: 2 s
 
 
-class Link:
+class StreamProtocol:
     """Follows one connection; the door feeds it and does what it says."""
 
-    def __init__(self, connection: Connection, origin: float = 0.0) -> None:
+    def __init__(self, connection: SttEndpoint, origin: float = 0.0) -> None:
         self.state: State = "opening"
         self.origin = origin  #: seconds on the session's clock, where its audio begins
         self.sent = 0.0  #: seconds of audio
@@ -54,7 +54,7 @@ class Link:
         self.expires_at: float | None = None  #: Unix seconds
         self.note = ""  #: of the last message, worth a line in the log
         self._connection = connection
-        self._ending: Ending | None = None
+        self._ending: CloseReason | None = None
         self._frames: deque[bytes] = deque(maxlen=RECENT)
 
     def __repr__(self) -> str:
@@ -133,7 +133,7 @@ class Link:
 
     def _fail(self, error: wire.Error) -> None:
         code = None if error.error_code is None else int(error.error_code)
-        self._ending = Ending(code, error.error)
+        self._ending = CloseReason(code, error.error)
         self.note = repr(error)
 
     def close(self, code: int, reason: str = "") -> Sequence[Heard]:
@@ -161,7 +161,7 @@ class Link:
         return 0.0 if self.received is None else self.sent_at_heartbeat - self.received
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> CloseReason | None:
         """How the connection ended, where that is known."""
         return self._ending
 
@@ -173,7 +173,9 @@ class Link:
     def _error(self, code: int, reason: str) -> SttError:
         # The reason of the close only points at the Error message before it.
         told = self._ending
-        ending = Ending(code, reason) if told is None else Ending(told.code or code, told.text)
+        ending = (
+            CloseReason(code, reason) if told is None else CloseReason(told.code or code, told.text)
+        )
         self._ending = ending
         opened = self.state != "opening"
         key_given = bool(self._connection.headers) or "token" in self._connection.parameters

@@ -7,8 +7,8 @@ import httpx
 from anyio import to_thread
 
 from pipeline.errors import SettingsError, SttLost
-from pipeline.stt.assemblyai.endpoint import Connection
-from pipeline.stt.assemblyai.token_request import Token, TokenWish, refusal
+from pipeline.stt.assemblyai.endpoint import SttEndpoint
+from pipeline.stt.assemblyai.token_request import Token, TokenRequest, refusal
 
 if TYPE_CHECKING:
     from assemblyai.streaming.v3 import AsyncStreamingClient
@@ -19,10 +19,10 @@ PATIENCE = 4.0
 GOODBYE = 1.0  #: seconds to close connections
 
 
-class Mint:
+class TokenClient:
     """Makes tokens for the server of one connection; leaving it closes what it holds open."""
 
-    def __init__(self, connection: Connection, key: str) -> None:
+    def __init__(self, connection: SttEndpoint, key: str) -> None:
         """Raises ``SettingsError`` where no token can be had."""
         self._url = connection.url.partition("?")[0]
         self._host = connection.host
@@ -37,7 +37,7 @@ class Mint:
     def __repr__(self) -> str:
         return f"<Mint at {self._host}>"
 
-    async def token(self, wish: TokenWish) -> Token:
+    async def token(self, wish: TokenRequest) -> Token:
         """Return a token of AssemblyAI's.
 
         Raises ``SettingsError`` without its SDK, and a ``SttError`` that says what went wrong.
@@ -66,7 +66,7 @@ class Mint:
             with anyio.move_on_after(GOODBYE, shield=True):
                 await self._client.disconnect()
 
-    async def _asked(self, wish: TokenWish) -> str:
+    async def _asked(self, wish: TokenRequest) -> str:
         async with self._opening:
             if self._client is None:  # the import takes 0.4 s
                 self._client = await to_thread.run_sync(self._open, abandon_on_cancel=True)

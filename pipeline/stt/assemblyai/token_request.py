@@ -21,7 +21,7 @@ RANGES: Mapping[str, tuple[int, int]] = {
 }
 
 
-class TokenWish(Struct, frozen=True):
+class TokenRequest(Struct, frozen=True):
     """What a token is to be good for."""
 
     expires_in_seconds: int = USUAL  #: within which it opens a session
@@ -43,14 +43,14 @@ class _Said(Struct):
     detail: msgspec.Raw | None = None
 
 
-def wish_of(fields: Mapping[str, str]) -> TokenWish:
+def wish_of(fields: Mapping[str, str]) -> TokenRequest:
     """Return what the fields of a query ask for. Raises ``InputError``."""
     for name in fields:
         if name not in RANGES:
             close = difflib.get_close_matches(name, RANGES, n=1, cutoff=0.4)
             hint = f"; did you mean {close[0]}?" if close else f"; there is {', '.join(RANGES)}"
             raise InputError(f"there is no {name[:40]!r}{hint}")
-    return TokenWish(**{name: _seconds(name, text) for name, text in fields.items()})
+    return TokenRequest(**{name: _seconds(name, text) for name, text in fields.items()})
 
 
 def _seconds(name: str, text: str) -> int:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from pipeline.cli.variants import BOTH_WAYS, Variant, check_names, parse, spelled_out, variants_of
-from pipeline.cli.views.comparison import Run, Tally, as_json, lines
+from pipeline.cli.views.comparison import Tally, VariantResult, as_json, lines
 from pipeline.config.settings import Example, Prompt
 from pipeline.errors import SettingsError
 from pipeline.protocol.events import (
@@ -122,7 +122,7 @@ def asked(key: str, *turns: int) -> ResponseCreated:
     )
 
 
-def run(name: str, *answers: tuple[tuple[int, ...], ResponseDone], **totals: Any) -> Run:
+def run(name: str, *answers: tuple[tuple[int, ...], ResponseDone], **totals: Any) -> VariantResult:
     tally = Tally(name)
     for turns, answer in answers:
         for turn in turns:
@@ -163,7 +163,7 @@ def test_without_a_price_there_is_no_column_for_it() -> None:
 
 
 def test_what_failed_stands_beside_the_others() -> None:
-    broken = Run("broken", failed="no key")
+    broken = VariantResult("broken", failed="no key")
     shown = list(lines([broken, run("one", ((1,), done("r1", "Yes.")))], several_prompts=False))
     assert shown[0] == "turn 1: Turn 1."
     assert shown[1].startswith("  one ")
@@ -172,7 +172,11 @@ def test_what_failed_stands_beside_the_others() -> None:
 
 
 def test_only_failures_can_be_compared_too() -> None:
-    shown = list(lines([Run("a", failed="x"), Run("b", failed="y")], several_prompts=False))
+    shown = list(
+        lines(
+            [VariantResult("a", failed="x"), VariantResult("b", failed="y")], several_prompts=False
+        )
+    )
     assert shown[-2:] == ["  a  failed: x", "  b  failed: y"]
 
 

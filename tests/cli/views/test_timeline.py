@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline.cli.views.timeline import AnswerRow, NoteRow, Row, Scene, TurnRow
+from pipeline.cli.views.timeline import AnswerRow, NoteRow, Row, Timeline, TurnRow
 from pipeline.protocol.events import (
     ErrorDetail,
     ErrorEvent,
@@ -14,8 +14,8 @@ from pipeline.protocol.events import (
 from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
 
 
-def scene_of(*events: ServerEvent) -> Scene:
-    scene = Scene()
+def scene_of(*events: ServerEvent) -> Timeline:
+    scene = Timeline()
     for event in events:
         scene.feed(event)
     return scene

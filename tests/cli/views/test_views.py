@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline.cli.views.lines import LineView
 from pipeline.cli.views.live import LiveView, drawn
 from pipeline.cli.views.output import JsonLines, Viewed
-from pipeline.cli.views.timeline import Discarded, Scene
+from pipeline.cli.views.timeline import Discarded, Timeline
 from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
 from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
 
@@ -101,7 +101,7 @@ def terminal() -> Console:
 
 def styled(*events: ServerEvent) -> list[str]:
     console = terminal()
-    scene = Scene()
+    scene = Timeline()
     for event in events:
         scene.feed(event)
     with console.capture() as captured:

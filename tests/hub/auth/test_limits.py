@@ -4,10 +4,10 @@ import pytest
 
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import SettingsError
-from pipeline.hub.auth.admission import Reception
+from pipeline.hub.auth.admission import Admission
 from pipeline.hub.auth.grants import Grant
-from pipeline.hub.auth.limits import Bucket, Crowd, caller, is_within, networks
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.hub.auth.limits import Bucket, ConnectionCounter, caller, is_within, networks
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 PROXIES = networks(["10.0.0.0/8", "fd00::1"])
 
@@ -20,10 +20,10 @@ def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
 
 
 def test_the_last_place_is_given_and_given_again_when_it_is_left() -> None:
-    crowd = Crowd(2, "{most} of {name}")
+    crowd = ConnectionCounter(2, "{most} of {name}")
     leave = crowd.enter("a")
     with crowd.place("a"):
-        with pytest.raises(Goodbye, match="2 of a") as refused:
+        with pytest.raises(Disconnect, match="2 of a") as refused:
             crowd.enter("a")
         assert refused.value.code == CloseCode.LIMIT
         crowd.enter("b")()
@@ -33,7 +33,7 @@ def test_the_last_place_is_given_and_given_again_when_it_is_left() -> None:
 
 
 def test_who_has_no_name_is_not_counted() -> None:
-    crowd = Crowd(1, "")
+    crowd = ConnectionCounter(1, "")
     for _ in range(3):
         crowd.enter("")
 
@@ -64,9 +64,9 @@ def test_an_address_is_whose_the_last_known_proxy_says(
     assert is_within(peer, PROXIES) == (peer in ("10.0.0.1", "fd00::1"))
 
 
-def reception(**settings: object) -> Reception:
+def reception(**settings: object) -> Admission:
     given = ServeSettings(**settings)  # type: ignore[arg-type]
-    return Reception(None, {"/v1/events"}, set(), given)
+    return Admission(None, {"/v1/events"}, set(), given)
 
 
 def test_one_address_cannot_have_every_place() -> None:
@@ -74,7 +74,9 @@ def test_one_address_cannot_have_every_place() -> None:
     first = desk.enter(Grant(), "203.0.113.7", "198.51.100.1", now=0)
     desk.enter(Grant(), "203.0.113.7", "198.51.100.2", now=0)
     for spoofed in ("", "198.51.100.3"):
-        with pytest.raises(Goodbye, match=r"2 websockets are open from 203\.0\.113\.7") as refused:
+        with pytest.raises(
+            Disconnect, match=r"2 websockets are open from 203\.0\.113\.7"
+        ) as refused:
             desk.enter(Grant(), "203.0.113.7", spoofed, now=0)
         assert refused.value.code == CloseCode.LIMIT
     desk.enter(Grant(), "203.0.113.8", "", now=0)
@@ -85,22 +87,22 @@ def test_one_address_cannot_have_every_place() -> None:
 def test_connections_that_say_nothing_count_too_but_not_those_of_a_proxy() -> None:
     desk = reception(max_per_address=2, trusted_proxies=("10.0.0.1",))
     for _ in range(2 + 32):
-        desk.arrive("203.0.113.7")
-    with pytest.raises(Goodbye):
-        desk.arrive("203.0.113.7")
+        desk.count_connection("203.0.113.7")
+    with pytest.raises(Disconnect):
+        desk.count_connection("203.0.113.7")
     for _ in range(1000):
-        desk.arrive("10.0.0.1")
+        desk.count_connection("10.0.0.1")
 
 
 def test_more_than_so_many_requests_a_second_are_put_off_but_nobodys_health() -> None:
     desk = reception(requests_per_second=10)
     for _ in range(40):
-        desk.knock("/v1/events", 0)
-    with pytest.raises(Goodbye) as refused:
-        desk.knock("/v1/events", 0)
+        desk.check_rate("/v1/events", 0)
+    with pytest.raises(Disconnect) as refused:
+        desk.check_rate("/v1/events", 0)
     assert refused.value.code == CloseCode.LATER
-    desk.knock("/healthz", 0)
-    desk.knock("/v1/events", 0.1)
+    desk.check_rate("/healthz", 0)
+    desk.check_rate("/v1/events", 0.1)
 
 
 def test_a_proxy_that_is_no_address_is_named() -> None:

@@ -15,7 +15,7 @@ from pipeline.hub.auth import signed_tokens
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.auth.signed_tokens import LONGEST, SKEW, Signing
 from pipeline.hub.auth.token_endpoint import narrowed, wish_of
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 OLD, NEW, THEIRS = "o" * 32, "n" * 32, "t" * 32
 START = 1_000_000.0  #: seconds since 1970
@@ -46,7 +46,7 @@ def _base64(data: bytes) -> str:
 
 
 def refusal(token: str, now: float = START, signing: Signing = SIGNING) -> str:
-    with pytest.raises(Goodbye) as refused:
+    with pytest.raises(Disconnect) as refused:
         signing.read(token, now=now)
     assert refused.value.code == CloseCode.UNAUTHORIZED
     return str(refused.value)
@@ -131,7 +131,7 @@ def test_a_mutilated_token_is_nobodys(place: int, how: str, letter: str) -> None
     token = changed[how]()
     try:
         grant = SIGNING.read(token, now=START)
-    except Goodbye:
+    except Disconnect:
         return
     # Base64 ignores two bits of a signature's last letter: another spelling of the same token,
     # with the same jti, so it cannot be used a second time.
@@ -141,7 +141,7 @@ def test_a_mutilated_token_is_nobodys(place: int, how: str, letter: str) -> None
 
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_any_text_is_judged_without_a_fault(text: str) -> None:
-    with pytest.raises(Goodbye):
+    with pytest.raises(Disconnect):
         SIGNING.read(text, now=START)
 
 
@@ -182,7 +182,7 @@ def test_a_token_opens_one_connection_and_is_forgotten_when_it_has_expired() -> 
         grant = signing.read(token, now=now)
         signing.use(grant, now=now)
         assert "used already" in refusal(token, now, signing)
-        with pytest.raises(Goodbye, match="used already"):
+        with pytest.raises(Disconnect, match="used already"):
             signing.use(grant, now=now)
     assert repr(signing) == "<Signing: 1 keys, 1 tokens used>"
 
@@ -195,7 +195,7 @@ def test_what_is_remembered_is_bounded_and_no_token_opens_twice_for_want_of_room
     grants = [Grant(jti=str(number), expires=START + number) for number in range(4)]
     for grant in grants[:3]:
         signing.use(grant, now=START)
-    with pytest.raises(Goodbye) as full:
+    with pytest.raises(Disconnect) as full:
         signing.use(grants[3], now=START)
     assert full.value.code == CloseCode.LATER
     signing.use(grants[3], now=START + SKEW)
@@ -212,7 +212,7 @@ def test_a_token_for_another_is_never_for_more_than_ones_own() -> None:
         (Grant(session_id="s1"), {"session_id": "s2"}),
         (Grant(session_id="s1"), {"session_id": "*"}),
     ):
-        with pytest.raises(Goodbye) as refused:
+        with pytest.raises(Disconnect) as refused:
             narrowed(own, wish_of(fields))
         assert refused.value.code == CloseCode.FORBIDDEN
     assert narrowed(Grant(session_id="s1"), wish_of({})).session_id == "s1"

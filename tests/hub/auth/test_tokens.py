@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.hub.auth.grants import NEEDS, NOBODY, SCOPES, Grant
 from pipeline.hub.auth.tokens import Access, is_audio, scope_of, session_in
-from pipeline.protocol.close_codes import CloseCode, Goodbye
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import ClientCommand, Command, SessionUpdateCommand
 
 READ = Grant(frozenset({"subscribe"}))
@@ -50,7 +50,7 @@ def test_a_token_for_one_session_is_for_that_one() -> None:
     grant = Grant(session_id="s1")
     grant.check("s1")
     for other in ("s2", "*", ""):
-        with pytest.raises(Goodbye) as refused:
+        with pytest.raises(Disconnect) as refused:
             grant.check(other)
         assert refused.value.code == CloseCode.FORBIDDEN
 
@@ -85,6 +85,6 @@ def test_a_command_is_refused_without_its_scope_and_one_not_listed_to_everybody(
         (Grant(SCOPES - {"control"}), SessionUpdateCommand()),
         (Grant(), Novelty()),
     ):
-        with pytest.raises(Goodbye, match="does not allow") as refused:
+        with pytest.raises(Disconnect, match="does not allow") as refused:
             grant.check_command(command)
         assert refused.value.code == CloseCode.FORBIDDEN

@@ -16,17 +16,17 @@ from pipeline.config.settings import (
     Settings,
     SttSettings,
 )
-from pipeline.gateway.http.connection import Connection as Client
+from pipeline.gateway.http.connection import HttpConnection as Client
 from pipeline.hub.fanout import Topic
 from pipeline.hub.server import serve
-from pipeline.hub.socket import Connection
+from pipeline.hub.socket import WatchedConnection
 from pipeline.ingest.raw import RawAdapter
 from pipeline.journal.log import SessionLog
-from pipeline.journal.snapshot import Picture
+from pipeline.journal.snapshot import SnapshotBuilder
 from pipeline.responses.dispatch import Dispatch
 from pipeline.session.session import Session
-from pipeline.stt.client import SpeechToText
-from pipeline.stt.connection import Call
+from pipeline.stt.client import SttClient
+from pipeline.stt.connection import SttConnection
 from tests.support import simulate
 from tests.support.serving import begin, call, finish, speak, until
 from tests.support.waiting import until as until_true
@@ -37,7 +37,17 @@ SCRIPT = [
     {"llm": "reply", "text": "one two three", "token_ms": 5},
 ]
 #: what there is of a session while it lives
-PARTS = {Call, Client, Connection, Dispatch, Picture, Session, SessionLog, SpeechToText, Topic}
+PARTS = {
+    SttConnection,
+    Client,
+    WatchedConnection,
+    Dispatch,
+    SnapshotBuilder,
+    Session,
+    SessionLog,
+    SttClient,
+    Topic,
+}
 
 
 def living() -> WeakSet[object]:

@@ -27,7 +27,7 @@ from pipeline.config.settings import (
 )
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
-from pipeline.journal.durable import Keeping
+from pipeline.journal.durable import JournalRetention
 from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events, stored_sessions
 from pipeline.protocol.events import SessionEnded, SpeechStartedEvent, Totals
@@ -223,7 +223,7 @@ async def test_f32_when_the_clock_jumps_an_hour_only_ts_changes(tmp_path: Path) 
             open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
             serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
         ):
-            app.equipment = replace(app.equipment, wall=clock.nanoseconds)
+            app.dependencies = replace(app.dependencies, wall=clock.nanoseconds)
             done: list[dict[str, Any]] = []
             async with connect_websocket(f"{hub.url}/v1/ingest/raw", proxy=None) as source:
                 await begin(source, "call")
@@ -248,7 +248,7 @@ async def test_f32_a_journal_forgets_nothing_when_the_clock_jumps(
     tmp_path: Path, jump: float
 ) -> None:
     clock, path = WallClock(), tmp_path / "journal.db"
-    keeping = Keeping(seconds=86400.0)
+    keeping = JournalRetention(seconds=86400.0)
     async with open_journal(str(path), keeping, clock=lambda: clock.seconds) as journal:
         ended, live = journal.open("ended"), journal.open("live")
         for log in (ended, live):

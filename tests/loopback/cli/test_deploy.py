@@ -16,7 +16,7 @@ import yaml
 
 from pipeline.config.loading import load
 from pipeline.config.settings import Settings
-from pipeline.hub.http_requests import Gate
+from pipeline.hub.http_requests import HostCheck
 from tests.support import simulate
 from tests.support.commandline import running
 from tests.support.serving import Served
@@ -157,7 +157,7 @@ def test_the_pod_may_do_little() -> None:
 
 
 def test_a_probe_by_the_address_of_the_pod_is_answered(folder: Path) -> None:
-    gate = Gate(Manifest().settings(folder).serve.host)
+    gate = HostCheck(Manifest().settings(folder).serve.host)
     assert gate.refusal({"Host": "10.1.2.3:8780"}) is None
 
 

@@ -129,10 +129,10 @@ async def test_mulaw_from_a_telephone_is_understood(engines: Running) -> None:
 
 
 def mulaw_levels(codes: Any) -> Any:
-    from pipeline.embedded.audio_input import Intake
+    from pipeline.embedded.audio_input import AudioInput
 
     padded = np.concatenate((codes, np.full(256, 0xFF, np.uint8)))
-    return Intake(16_000, mulaw=True).chunks(padded.tobytes())[:256].astype(np.int32)
+    return AudioInput(16_000, mulaw=True).chunks(padded.tobytes())[:256].astype(np.int32)
 
 
 async def test_an_endpoint_asked_for_ends_the_turn_in_mid_speech(engines: Running) -> None:

@@ -5,9 +5,9 @@ import pytest
 
 from pipeline.errors import GatewayRefused
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log
-from pipeline.gateway.fallback import Chain
-from pipeline.gateway.retry import Policy
+from pipeline.gateway.call_log import CallLog
+from pipeline.gateway.fallback import FallbackGateway
+from pipeline.gateway.retry import RetryPolicy
 from pipeline.interfaces.llm import CompletionRequest, Message
 from pipeline.interfaces.request_log import CallRecord
 from tests.loopback.gateway.raw_server import (
@@ -78,7 +78,9 @@ async def test_a_request_that_cannot_be_written_fails_where_it_is_entered() -> N
     records: list[CallRecord] = []
     async with talking(saying(WHOLE)) as (client, _):
         await client.warm()
-        chain = Chain([Target(client, "here")], Policy(attempts=1), log=Log((records.append,)))
+        chain = FallbackGateway(
+            [Target(client, "here")], RetryPolicy(attempts=1), log=CallLog((records.append,))
+        )
         broken = CompletionRequest(model="m", messages=(Message("user", "\ud800"),))
         reply = chain.open(broken)
         reply.begin()
@@ -93,7 +95,7 @@ async def test_a_request_that_cannot_be_written_fails_where_it_is_entered() -> N
 async def test_one_begun_and_left_at_once_drops_its_connection() -> None:
     async with talking(saying(b"")) as (client, server):
         await client.warm()
-        chain = Chain([Target(client, "here")])
+        chain = FallbackGateway([Target(client, "here")])
         reply = chain.open(REQUEST)
         reply.begin()
         assert reply.sent

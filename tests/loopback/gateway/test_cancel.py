@@ -13,10 +13,10 @@ import pytest
 from pipeline.config.settings import LlmSettings
 from pipeline.errors import GatewayBusy
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log
+from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.fallback import Chain
-from pipeline.gateway.http.connection import Connection
+from pipeline.gateway.fallback import FallbackGateway
+from pipeline.gateway.http.connection import HttpConnection
 from pipeline.gateway.http.transport import Origin, WarmTransport, origin_of
 from pipeline.interfaces.llm import CompletionRequest, Message, Reply
 from pipeline.interfaces.request_log import CallRecord
@@ -98,7 +98,7 @@ async def test_a_call_dropped_at_any_moment_was_cancelled_and_did_not_fail() -> 
     records: list[CallRecord] = []
     moments = random.Random(7)
     async with talking(talks_on) as (client, server):
-        chain = Chain([Target(client, "here")], log=Log((records.append,)))
+        chain = FallbackGateway([Target(client, "here")], log=CallLog((records.append,)))
         for _ in range(200):
             async with anyio.create_task_group() as tasks:
                 reply = chain.open(REQUEST)
@@ -178,7 +178,7 @@ async def test_a_committed_request_takes_the_connection_of_a_speculative_one() -
 
 async def test_a_speculative_request_gives_way_while_it_connects() -> None:
     class Slow(WarmTransport):
-        async def fresh(self, origin: Origin) -> Connection:
+        async def fresh(self, origin: Origin) -> HttpConnection:
             if not asked:
                 asked.append(origin)
                 await connected.wait()

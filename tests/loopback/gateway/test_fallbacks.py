@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from pipeline.app.app import App
 from pipeline.config.settings import Fallback
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.fallback import Chain
+from pipeline.gateway.fallback import FallbackGateway
 from tests.loopback.app.test_service import service
 from tests.support.waiting import until
 
@@ -29,7 +29,7 @@ def knows(model: str, *parameters: str) -> dict[str, Any]:
 
 
 async def catalog_known(app: App) -> None:
-    client = cast(Chain, app.equipment.gateway).targets[0].gateway
+    client = cast(FallbackGateway, app.dependencies.gateway).targets[0].gateway
     await until(lambda: cast(GatewayClient, client).known_catalog)
 
 

@@ -12,10 +12,10 @@ import pytest
 from pipeline.config.settings import LlmSettings
 from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
 from pipeline.gateway.attempts import Target
-from pipeline.gateway.call_log import Log
+from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.client import GatewayClient
-from pipeline.gateway.fallback import Chain
-from pipeline.gateway.retry import Policy
+from pipeline.gateway.fallback import FallbackGateway
+from pipeline.gateway.retry import RetryPolicy
 from pipeline.interfaces.llm import Accepted, Finished, Piece
 from pipeline.interfaces.request_log import CallRecord
 from tests.loopback.gateway.raw_server import (
@@ -43,8 +43,11 @@ def refusing(status: int, **headers: str) -> Script:
 
 @asynccontextmanager
 async def chained(
-    *scripts: Script, policy: Policy | None = None, log: Log | None = None, stall: float = 5.0
-) -> AsyncGenerator[tuple[Chain, list[Server]]]:
+    *scripts: Script,
+    policy: RetryPolicy | None = None,
+    log: CallLog | None = None,
+    stall: float = 5.0,
+) -> AsyncGenerator[tuple[FallbackGateway, list[Server]]]:
     """A chain over one real server for each script."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(serving(script)) for script in scripts]
@@ -53,13 +56,13 @@ async def chained(
         for client in clients:
             stack.push_async_callback(client.aclose)
         targets = [Target(client, client.host) for client in clients]
-        chain = Chain(targets, policy or Policy(backoff=0.001), log=log)
+        chain = FallbackGateway(targets, policy or RetryPolicy(backoff=0.001), log=log)
         with anyio.fail_after(10):
             yield chain, servers
         assert all(client.slots.held == 0 for client in clients)
 
 
-async def ask(chain: Chain, pieces: list[Piece] | None = None) -> tuple[str, list[Piece]]:
+async def ask(chain: FallbackGateway, pieces: list[Piece] | None = None) -> tuple[str, list[Piece]]:
     """Return the text and the pieces; those go into ``pieces``, for a call that fails."""
     pieces = [] if pieces is None else pieces
     async with chain.open(REQUEST) as reply:
@@ -112,7 +115,7 @@ async def test_a_storm_of_503_is_not_multiplied() -> None:
 )
 async def test_a_stall_before_the_first_token_goes_to_the_next(silence: bytes) -> None:
     """F23: no head, a head alone, comments alone."""
-    policy = Policy(first_token=0.1)
+    policy = RetryPolicy(first_token=0.1)
     async with chained(saying(silence), saying(WHOLE), policy=policy) as (chain, (one, _)):
         said, pieces = await ask(chain)
         assert said == "hello"
@@ -146,7 +149,7 @@ async def test_comments_without_end_run_into_the_deadline_for_the_first_token() 
         peer.say(CHUNKED)
         await trickle(peer)
 
-    policy = Policy(first_token=0.3)
+    policy = RetryPolicy(first_token=0.3)
     async with chained(script, saying(WHOLE), policy=policy) as (chain, (one, _)):
         began = anyio.current_time()
         assert (await ask(chain))[0] == "hello"
@@ -189,7 +192,7 @@ async def test_a_cut_after_the_first_token_is_incomplete_and_not_answered_twice(
 async def test_nobody_listening_is_passed_over() -> None:
     async with chained(saying(WHOLE), saying(WHOLE)) as (chain, _):
         dead = GatewayClient("http://127.0.0.1:9/v1")
-        alone = Chain([Target(dead, "dead"), *chain.targets], chain.policy)
+        alone = FallbackGateway([Target(dead, "dead"), *chain.targets], chain.policy)
         assert (await ask(alone))[0] == "hello"
 
 
@@ -229,9 +232,9 @@ async def test_what_was_refused_is_recorded_with_its_body() -> None:
     log: list[CallRecord] = []
     said = b'{"message":"out of order","request_id":"r7"}'
     head = b"HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n" % len(said)
-    policy = Policy(attempts=1)
+    policy = RetryPolicy(attempts=1)
     async with chained(
-        saying(head, said), saying(WHOLE), policy=policy, log=Log((log.append,))
+        saying(head, said), saying(WHOLE), policy=policy, log=CallLog((log.append,))
     ) as (
         chain,
         _,

@@ -13,7 +13,7 @@ from pipeline.client.connect import connect
 from pipeline.config.settings import ServeSettings
 from pipeline.hub import liveness
 from pipeline.hub.server import Hub, serve
-from pipeline.hub.socket import Connection
+from pipeline.hub.socket import WatchedConnection
 from pipeline.protocol.events import (
     RequestInfo,
     ResponseCreated,
@@ -97,7 +97,7 @@ def connections(hub: Hub) -> WeakSet[object]:
 def have_answered(hub: Hub) -> bool:
     """Whether every client is known to answer pings."""
     connections = [transport.get_protocol() for transport in hub.transports]
-    return all(isinstance(each, Connection) and each.pongs for each in connections)
+    return all(isinstance(each, WatchedConnection) and each.pongs for each in connections)
 
 
 async def joined(stage: Stage, count: int) -> None:

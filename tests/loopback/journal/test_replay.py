@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from pipeline.config.settings import ServeSettings
 from pipeline.hub.fanout import Topic
 from pipeline.hub.server import Hub, serve
-from pipeline.journal.durable import DurableJournal, Keeping
+from pipeline.journal.durable import DurableJournal, JournalRetention
 from pipeline.journal.log import SessionLog
 from pipeline.journal.opening import open_journal
 from pipeline.journal.sqlite import stored_events
@@ -64,7 +64,7 @@ async def follow(url: str, after_seq: int, texts: list[bytes], head: int) -> Non
 @asynccontextmanager
 async def stage(path: Path) -> AsyncGenerator[Stage]:
     house = FakeHouse()
-    async with open_journal(str(path), Keeping(events=KEEP)) as journal:
+    async with open_journal(str(path), JournalRetention(events=KEEP)) as journal:
         assert isinstance(journal, DurableJournal)
         log = journal.open("s1")
         topic = house.topics.open(log)
@@ -99,7 +99,7 @@ async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
     async with stage(path) as s:
         await s.say(1000)
     house = FakeHouse()
-    async with open_journal(str(path), Keeping(events=KEEP)) as journal:
+    async with open_journal(str(path), JournalRetention(events=KEEP)) as journal:
         (log,) = journal.restored
         assert log.oldest > 900
         house.topics.open(log)

@@ -12,8 +12,8 @@ from pipeline.config.settings import SttSettings
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
 from pipeline.interfaces.stt import Heard, StreamClosed, StreamOpened, Transcript
 from pipeline.simulator.serve import Simulation, simulate
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import SttClient
 
 FRAME = bytes(1600)
 Script = dict[str, Any]
@@ -24,8 +24,8 @@ class Ear:
 
     def __init__(self, url: str, key: str | None, settings: SttSettings) -> None:
         self.heard: list[Heard] = []
-        once = replace(connection_for(settings, key, url), patience=-1.0)  # never again
-        self.client = SpeechToText(once, self.heard.append)
+        once = replace(endpoint_for(settings, key, url), patience=-1.0)  # never again
+        self.client = SttClient(once, self.heard.append)
 
     @property
     def texts(self) -> list[str]:

@@ -15,8 +15,8 @@ from pipeline.errors import SttBusy, SttRefused
 from pipeline.interfaces.stt import Heard, StreamLost, StreamResumed, Transcript
 from pipeline.simulator.number_audio import spoken
 from pipeline.stt import websocket
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import SttClient
 from tests.support import FaultProxy, Simulation, fault_proxy, simulate
 
 SPEED = 10.0  #: times real time
@@ -32,8 +32,8 @@ class Talk:
         self.heard: list[Heard] = []
         self.slowest = 0.0  #: seconds that one ``send`` took
         self.lost = anyio.Event()  #: a connection was
-        made = connection_for(SttSettings(connect_timeout=2.0), None, proxy.url)
-        self.client = SpeechToText(replace(made, **connection), self._hear)
+        made = endpoint_for(SttSettings(connect_timeout=2.0), None, proxy.url)
+        self.client = SttClient(replace(made, **connection), self._hear)
 
     def _hear(self, heard: Heard) -> None:
         self.heard.append(heard)

@@ -74,7 +74,7 @@ async def asking(given: Settings, key: str = KEY) -> AsyncGenerator[httpx.AsyncC
             FakeHouse(),
             ServeSettings(port=0),
             adapters={},
-            inquiries={"/v1/token": make},
+            get_handlers={"/v1/token": make},
             access=ACCESS,
         ) as hub,
         httpx.AsyncClient(base_url=hub.url.replace("ws", "http", 1), trust_env=False) as client,

@@ -15,7 +15,7 @@ from anyio.streams.tls import TLSListener
 from pipeline.config.settings import SttSettings
 from pipeline.errors import GatewayLost, PipelineError, SttRefused
 from pipeline.gateway.client import GatewayClient
-from pipeline.stt.assemblyai.endpoint import connection_for
+from pipeline.stt.assemblyai.endpoint import endpoint_for
 from pipeline.stt.websocket import dial
 from tests.loopback.gateway.raw_server import REQUEST
 
@@ -69,7 +69,7 @@ async def showing(certificate: trustme.LeafCert) -> AsyncGenerator[Peer]:
 async def speech_to_text(peer: Peer) -> None:
     settings = SttSettings(connect_timeout=3)
     url = f"wss://127.0.0.1:{peer.port}/v3/ws"
-    await dial(connection_for(settings, KEY, url))
+    await dial(endpoint_for(settings, KEY, url))
 
 
 async def language_model(peer: Peer) -> None:

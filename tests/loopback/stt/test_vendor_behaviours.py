@@ -29,8 +29,8 @@ from pipeline.protocol.events import (
     decode_event,
 )
 from pipeline.simulator.serve import simulate
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.client import SpeechToText
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.client import SttClient
 from tests.turns.shapes import lines, track
 
 Script = dict[str, Any]
@@ -187,9 +187,9 @@ async def run(row: Row) -> list[Heard]:
     async with simulate(list(row.script)) as simulation:
         model = "universal-streaming-english" if US in row.script else "universal-3-5-pro"
         settings = SttSettings(connect_timeout=2.0, speech_model=model)
-        made = connection_for(settings, "wrong", simulation.stt_url)
+        made = endpoint_for(settings, "wrong", simulation.stt_url)
         patience = made.patience if row.again else -1.0
-        client = SpeechToText(replace(made, patience=patience), hear)
+        client = SttClient(replace(made, patience=patience), hear)
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
                 await tasks.start(client.run)

@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.config.settings import McpSettings, Prompt, ToolSettings
 from pipeline.errors import PipelineError, SettingsError, ToolsError
-from pipeline.interfaces.tools import Kit, ToolRun
+from pipeline.interfaces.tools import OfferedTools, ToolRun
 from pipeline.tools import toolset as boxes
-from pipeline.tools.toolset import Box
+from pipeline.tools.toolset import Toolset
 from tests.loopback.app.test_service import service
 from tests.loopback.tools.test_tools import asks_for, of, talk
 
@@ -27,15 +27,15 @@ def a_box(
     settings: McpSettings = OVER_STDIO,
     *listed: str,
     tools: Mapping[str, ToolSettings] | None = None,
-) -> Box:
+) -> Toolset:
     prompts = {"reply": Prompt(tools=listed or ("mcp:orders",))}
-    return Box(prompts, tools or {}, lambda source: f"<{source}>", {"orders": settings})
+    return Toolset(prompts, tools or {}, lambda source: f"<{source}>", {"orders": settings})
 
 
 class Caller:
     """Calls tools as the ledger would."""
 
-    def __init__(self, box: Box, kit: Kit) -> None:
+    def __init__(self, box: Toolset, kit: OfferedTools) -> None:
         self.box, self.kit = box, kit
 
     async def __call__(self, name: str, **arguments: Any) -> Any:
@@ -47,7 +47,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def opened(box: Box) -> AsyncGenerator[Caller]:
+async def opened(box: Toolset) -> AsyncGenerator[Caller]:
     async with box.open() as kits:
         yield Caller(box, kits["reply"])
 

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from pipeline.config.settings import WebhookSettings
 from pipeline.webhooks.client import LONGEST, Client
-from pipeline.webhooks.retry import Answer
+from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.subscriptions import Hook, hook_of
 from tests.support.commandline import pipeline
 from tests.support.receiver import SECRET, Conduct, Receiver, receiving, status
@@ -32,7 +32,7 @@ async def posting(*conducts: Conduct) -> AsyncGenerator[tuple[Receiver, Client, 
 
 async def test_a_post_is_signed_so_that_the_specifications_library_believes_it() -> None:
     async with posting() as (receiver, client, hook):
-        assert await client.post(hook, "msg_1", BODY) == Answer(204)
+        assert await client.post(hook, "msg_1", BODY) == DeliveryResponse(204)
     (post,) = receiver.posts
     assert post.json == json.loads(BODY)
     assert (post.id, post.headers["content-type"]) == ("msg_1", "application/json")

@@ -7,14 +7,14 @@ import pytest
 
 from pipeline.config.settings import SttSettings
 from pipeline.errors import SettingsError
-from pipeline.stt.assemblyai.endpoint import Connection, connection_for
+from pipeline.stt.assemblyai.endpoint import SttEndpoint, endpoint_for
 
 
 def settings(model: str = "universal-3-5-pro", **parameters: Any) -> SttSettings:
     return SttSettings(speech_model=model, parameters=parameters)
 
 
-def query(connection: Connection) -> dict[str, str]:
+def query(connection: SttEndpoint) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(connection.url).query))
 
 
@@ -27,23 +27,23 @@ def query(connection: Connection) -> dict[str, str]:
     ],
 )
 def test_a_region_is_a_host(region: Any, host: str) -> None:
-    connection = connection_for(SttSettings(region=region), "key")
+    connection = endpoint_for(SttSettings(region=region), "key")
     assert connection.url.startswith(f"wss://{host}/v3/ws?speech_model=universal-3-5-pro&")
     assert connection.headers == {"Authorization": "key"}
     assert connection.pace == 1.25
 
 
 def test_another_server_keeps_its_own_path_and_query() -> None:
-    connection = connection_for(settings(), None, "ws://127.0.0.1:9/s/3/v3/ws?x=1")
+    connection = endpoint_for(settings(), None, "ws://127.0.0.1:9/s/3/v3/ws?x=1")
     assert urlsplit(connection.url).path == "/s/3/v3/ws"
     assert query(connection)["x"] == "1"
     assert (connection.headers, connection.loopback, connection.pace) == ({}, True, 0.0)
-    assert urlsplit(connection_for(settings(), None, "ws://stt:8080").url).path == "/v3/ws"
+    assert urlsplit(endpoint_for(settings(), None, "ws://stt:8080").url).path == "/v3/ws"
 
 
 def test_values_are_written_the_way_the_vendor_reads_them() -> None:
     sent = query(
-        connection_for(
+        endpoint_for(
             settings(
                 keyterms_prompt=["Zephyr", "Ümläut"],
                 continuous_partials=False,
@@ -59,19 +59,19 @@ def test_values_are_written_the_way_the_vendor_reads_them() -> None:
 
 
 def test_a_token_takes_the_place_of_the_key() -> None:
-    connection = connection_for(settings(token="short-lived"), "key")
+    connection = endpoint_for(settings(token="short-lived"), "key")
     assert query(connection)["token"] == "short-lived"
     assert connection.headers == {}
     assert "short-lived" not in connection.host
 
 
 def test_an_old_name_is_sent_under_its_new_one() -> None:
-    sent = query(connection_for(settings(min_end_of_turn_silence_when_confident=300)))
+    sent = query(endpoint_for(settings(min_end_of_turn_silence_when_confident=300)))
     assert sent["min_turn_silence"] == "300"
 
 
 def test_a_name_that_the_vendor_writes_with_an_underscore_is_known_too() -> None:
-    sent = query(connection_for(settings(_customer_support_audio_capture=True)))
+    sent = query(endpoint_for(settings(_customer_support_audio_capture=True)))
     assert sent["customer_support_audio_capture"] == "true"
 
 
@@ -100,21 +100,21 @@ def test_a_name_that_the_vendor_writes_with_an_underscore_is_known_too() -> None
 )
 def test_what_the_server_would_refuse_or_ignore_is_refused(given: SttSettings, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        connection_for(given, "key")
+        endpoint_for(given, "key")
 
 
 def test_a_model_that_is_newer_than_we_are_passes() -> None:
-    assert connection_for(settings("universal-4-pro"), "key").model == "universal-4-pro"
-    assert connection_for(settings("universal-3-7-pro"), "key").family == "universal-3"
+    assert endpoint_for(settings("universal-4-pro"), "key").model == "universal-4-pro"
+    assert endpoint_for(settings("universal-3-7-pro"), "key").family == "universal-3"
 
 
 def test_an_operator_says_how_long_a_loss_may_last_and_how_much_is_kept() -> None:
-    made = connection_for(SttSettings(patience=5, keep_memory=10, keep_disk=0), "k")
+    made = endpoint_for(SttSettings(patience=5, keep_memory=10, keep_disk=0), "k")
     assert (made.patience, made.keep_memory, made.keep_disk) == (5, 10, 0)
 
 
 def test_a_name_that_only_other_clients_send_is_passed_on() -> None:
     given = {"formatted_finals": True, "word_finalization_max_wait_time": 200}
-    made = connection_for(SttSettings(parameters=given), "k")
+    made = endpoint_for(SttSettings(parameters=given), "k")
     assert "formatted_finals=true" in made.url
     assert "word_finalization_max_wait_time=200" in made.url

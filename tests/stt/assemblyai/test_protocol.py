@@ -15,15 +15,15 @@ from pipeline.interfaces.stt import (
     StreamOpened,
     Transcript,
 )
-from pipeline.stt.assemblyai.endpoint import connection_for
-from pipeline.stt.assemblyai.protocol import Link
+from pipeline.stt.assemblyai.endpoint import endpoint_for
+from pipeline.stt.assemblyai.protocol import StreamProtocol
 
 LOUD, STILL = b"\x00\x40" * 800, bytes(1600)
 
 
-def link(*, opened: bool = True, key: str | None = "key") -> Link:
-    connection = connection_for(SttSettings(), key, "ws://127.0.0.1:9")
-    link = Link(connection, origin=10.0)
+def link(*, opened: bool = True, key: str | None = "key") -> StreamProtocol:
+    connection = endpoint_for(SttSettings(), key, "ws://127.0.0.1:9")
+    link = StreamProtocol(connection, origin=10.0)
     if opened:
         link.receive(message(type="Begin", id="x"), 0.0)
     return link

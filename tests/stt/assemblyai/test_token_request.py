@@ -3,13 +3,13 @@
 import pytest
 
 from pipeline.errors import InputError, SttBusy, SttLost, SttRefused
-from pipeline.stt.assemblyai.token_request import TokenWish, refusal, wish_of
+from pipeline.stt.assemblyai.token_request import TokenRequest, refusal, wish_of
 
 
 def test_a_token_is_good_for_a_minute_unless_it_is_said() -> None:
-    assert wish_of({}) == TokenWish(60, None)
+    assert wish_of({}) == TokenRequest(60, None)
     asked = {"expires_in_seconds": "600", "max_session_duration_seconds": "10800"}
-    assert wish_of(asked) == TokenWish(600, 10_800)
+    assert wish_of(asked) == TokenRequest(600, 10_800)
 
 
 @pytest.mark.parametrize(
