@@ -4,7 +4,6 @@ No label names a session, and none takes more than ``MOST`` values; no text is k
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from msgspec import Struct
 from prometheus_client import (
@@ -18,6 +17,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from pipeline import __version__
+from pipeline.interfaces.outbox import Remaining
+from pipeline.interfaces.request_log import CallRecord, CallReport
 from pipeline.protocol.events import (
     ErrorEvent,
     Event,
@@ -25,8 +26,6 @@ from pipeline.protocol.events import (
     SessionEnded,
     SttInterrupted,
     SttResumed,
-    Times,
-    TokenUsage,
     TurnCompleted,
 )
 
@@ -35,47 +34,6 @@ OTHER = "other"  #: stands for the values past that
 
 #: upper bounds in seconds: fine where a conversation is felt, coarse up to the deadlines
 SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
-
-
-class Call(Protocol):
-    """How a call went; ``interfaces.request_log.CallReport`` satisfies it."""
-
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def speculative(self) -> bool: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def usage(self) -> TokenUsage: ...
-    @property
-    def times(self) -> Times: ...
-
-
-class HttpCall(Protocol):
-    """One HTTP call of a language model; ``interfaces.request_log.CallRecord`` satisfies it."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-    @property
-    def outcome(self) -> str: ...
-
-
-class Left(Protocol):
-    """What one webhook was not sent yet; ``interfaces.outbox.Left`` satisfies it."""
-
-    @property
-    def pending(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
 
 
 class Now(Struct, frozen=True, kw_only=True):
@@ -88,7 +46,7 @@ class Now(Struct, frozen=True, kw_only=True):
     waiting: int = 0  #: events that are not written down yet
     well: bool = True  #: the journal takes events
     budget: Mapping[str, float] = {}  #: requests left, by model
-    webhooks: Mapping[str, Left] = {}  #: by name
+    webhooks: Mapping[str, Remaining] = {}  #: by name
 
 
 class Values:
@@ -200,7 +158,7 @@ class Metrics:
         if event.lost_from is not None and event.lost_to is not None:
             self._lost.inc(max(0.0, event.lost_to - event.lost_from))
 
-    def called(self, call: HttpCall) -> None:
+    def called(self, call: CallRecord) -> None:
         host, model = self._hosts.of(call.host), self._models.of(call.model)
         self._calls.labels(host, model, call.why, call.outcome).inc()
 
@@ -216,7 +174,7 @@ class Metrics:
     def lag(self, seconds: float) -> None:
         self._lag.observe(seconds)
 
-    def call_ended(self, session_id: str, call: Call) -> None:
+    def call_ended(self, session_id: str, call: CallReport) -> None:
         prompt, model = self._prompts.of(call.prompt), self._models.of(call.model)
         discarded = call.outcome == "discarded"
         if not discarded:
@@ -234,7 +192,7 @@ class Metrics:
         if call.speculative:
             self._lead.labels(prompt, model).observe(call.times.lead / 1000)
 
-    def _spent(self, call: Call, prompt: str, model: str) -> None:
+    def _spent(self, call: CallReport, prompt: str, model: str) -> None:
         usage = call.usage
         self._tokens.labels(prompt, model, "input").inc(usage.input_tokens)
         self._tokens.labels(prompt, model, "output").inc(usage.output_tokens)

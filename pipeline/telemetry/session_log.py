@@ -5,11 +5,11 @@ what was said is wanted. Ids and numbers are fields; what was said is the field 
 """
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from pipeline.interfaces.request_log import FAILED, CallRecord
+from pipeline.interfaces.request_log import FAILED, CallRecord, CallReport
 from pipeline.protocol.events import (
     ErrorEvent,
     Event,
@@ -17,33 +17,10 @@ from pipeline.protocol.events import (
     SessionEnded,
     SttInterrupted,
     SttResumed,
-    Times,
-    TokenUsage,
     TurnCompleted,
 )
 
 logger = logging.getLogger("pipeline.sessions")
-
-
-class Answer(Protocol):
-    """How a response went; ``interfaces.request_log.CallReport`` satisfies it."""
-
-    @property
-    def response_id(self) -> str: ...
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def turns(self) -> tuple[int, ...]: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def usage(self) -> TokenUsage: ...
-    @property
-    def times(self) -> Times: ...
 
 
 class SessionLogger:
@@ -77,18 +54,18 @@ class SessionLogger:
             case _:
                 pass
 
-    def answered(self, session_id: str, answer: Answer) -> None:
+    def answered(self, session_id: str, report: CallReport) -> None:
         """Tell how a response ended."""
-        level = max(self._level, logging.WARNING) if answer.outcome in FAILED else self._level
+        level = max(self._level, logging.WARNING) if report.outcome in FAILED else self._level
         fields: dict[str, Any] = {
-            "response_id": answer.response_id,
-            "prompt": answer.prompt,
-            "turns": answer.turns,
-            "reason": answer.reason,
-            "usage": msgspec.to_builtins(answer.usage),
-            "times": msgspec.to_builtins(answer.times),
+            "response_id": report.response_id,
+            "prompt": report.prompt,
+            "turns": report.turns,
+            "reason": report.reason,
+            "usage": msgspec.to_builtins(report.usage),
+            "times": msgspec.to_builtins(report.times),
         }
-        _tell(level, f"response {answer.outcome}", session_id, fields, said=answer.text)
+        _tell(level, f"response {report.outcome}", session_id, fields, said=report.text)
 
     def called(self, call: CallRecord) -> None:
         """Tell how one HTTP call of a language model went."""

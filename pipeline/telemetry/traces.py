@@ -12,7 +12,7 @@ that was superseded is no error: its status stays unset. What was said is in non
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.metrics import Meter
@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pipeline.interfaces.llm import CompletionRequest
-from pipeline.interfaces.request_log import CallRecord
+from pipeline.interfaces.request_log import CallRecord, CallReport
 from pipeline.protocol.events import (
     ErrorEvent,
     Event,
@@ -28,7 +28,6 @@ from pipeline.protocol.events import (
     SessionEnded,
     SttInterrupted,
     SttResumed,
-    Times,
     TurnCompleted,
     TurnUpdated,
 )
@@ -44,23 +43,6 @@ MOST_TURNS = 64  #: of a session, whose spans responses can still be put under
 _propagator = TraceContextTextMapPropagator()
 
 
-class Answer(Protocol):
-    """How a response went; ``interfaces.request_log.CallReport`` satisfies it."""
-
-    @property
-    def response_id(self) -> str: ...
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def speculative(self) -> bool: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def times(self) -> Times: ...
-
-
 class Instruments:
     """The metrics of the conventions."""
 
@@ -74,7 +56,7 @@ class Instruments:
         self.first_chunk = meter.create_histogram(
             "gen_ai.client.operation.time_to_first_chunk",
             unit="s",
-            description="From the request to the first piece of the answer.",
+            description="From the request to the first piece of the report.",
             explicit_bucket_boundaries_advisory=SECONDS,
         )
         self.tokens = meter.create_histogram(
@@ -129,7 +111,7 @@ class CallSpan:
         self._instruments.duration.record(call.times.total / 1000, about)
 
 
-class _Response:
+class ResponseSpans:
     """A response's span, and those of its calls."""
 
     def __init__(self, span: Span) -> None:
@@ -137,7 +119,7 @@ class _Response:
         self.calls: list[CallSpan] = []
 
 
-class _Session:
+class SessionSpans:
     """The spans of a session."""
 
     def __init__(self, tracer: Tracer, session_id: str) -> None:
@@ -146,7 +128,7 @@ class _Session:
         about = {"pipeline.session.session.id": session_id}
         self.span = tracer.start_span("session", parent, SpanKind.SERVER, about)
         self.turns: dict[int, Span] = {}
-        self.responses: dict[str, _Response] = {}
+        self.responses: dict[str, ResponseSpans] = {}
 
     def turn(self, number: int) -> Span:
         span = self.turns.get(number)
@@ -157,12 +139,12 @@ class _Session:
                 self.turns.pop(next(iter(self.turns))).end()
         return span
 
-    def response(self, request: CompletionRequest) -> _Response:
+    def response(self, request: CompletionRequest) -> ResponseSpans:
         response = self.responses.get(request.id)
         if response is None:
             parent = self.turn(request.turns[-1]) if request.turns else self.span
             about = {"pipeline.response.id": request.id}
-            response = _Response(self._below(parent, "response", about))
+            response = ResponseSpans(self._below(parent, "response", about))
             self.responses[request.id] = response
         return response
 
@@ -186,12 +168,12 @@ class Traces:
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
         self._tracer = tracer
         self._instruments = Instruments(meter)
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, SessionSpans] = {}
 
     def event(self, session_id: str, event: Event) -> None:
         """Take in what a session published."""
         if isinstance(event, SessionCreated):
-            session = self._sessions[session_id] = _Session(self._tracer, session_id)
+            session = self._sessions[session_id] = SessionSpans(self._tracer, session_id)
             session.span.set_attributes(
                 {"pipeline.source": event.source, "pipeline.stt": event.stt.name}
             )
@@ -200,7 +182,7 @@ class Traces:
         if known is not None:
             self._note(known, session_id, event)
 
-    def _note(self, session: _Session, session_id: str, event: Event) -> None:
+    def _note(self, session: SessionSpans, session_id: str, event: Event) -> None:
         match event:
             case TurnUpdated(turn=turn):
                 session.turn(turn)
@@ -232,19 +214,19 @@ class Traces:
             response.calls.append(call)
         return call
 
-    def answered(self, session_id: str, answer: Answer) -> None:
+    def answered(self, session_id: str, report: CallReport) -> None:
         """A response is over; a call that was called off for that may end a little later."""
         session = self._sessions.get(session_id)
-        response = session.responses.pop(answer.response_id, None) if session else None
+        response = session.responses.pop(report.response_id, None) if session else None
         if response is None:
             return
         for call in response.calls:
-            call.reason = answer.reason
-        response.span.update_name(f"response {answer.prompt}")
-        response.span.set_attributes(_known(ended_response(answer)))
-        if answer.outcome == "failed":
-            response.span.set_attribute("error.type", answer.reason or "_OTHER")
-            response.span.set_status(Status(StatusCode.ERROR, answer.reason))
+            call.reason = report.reason
+        response.span.update_name(f"response {report.prompt}")
+        response.span.set_attributes(_known(ended_response(report)))
+        if report.outcome == "failed":
+            response.span.set_attribute("error.type", report.reason or "_OTHER")
+            response.span.set_status(Status(StatusCode.ERROR, report.reason))
         response.span.end()
 
 
@@ -296,13 +278,13 @@ def ended_turn(turn: TurnCompleted) -> dict[str, Any]:
     }
 
 
-def ended_response(answer: Answer) -> dict[str, Any]:
-    times = answer.times
+def ended_response(report: CallReport) -> dict[str, Any]:
+    times = report.times
     return {
-        "pipeline.prompt": answer.prompt,
-        "pipeline.response.status": answer.outcome,
-        "pipeline.response.reason": answer.reason,
-        "pipeline.response.speculative": answer.speculative,
+        "pipeline.prompt": report.prompt,
+        "pipeline.response.status": report.outcome,
+        "pipeline.response.reason": report.reason,
+        "pipeline.response.speculative": report.speculative,
         "pipeline.response.end_to_end": _seconds(times.end_to_end),
         "pipeline.response.lead": _seconds(times.lead),
     }
