@@ -14,6 +14,7 @@ from pipeline.errors import SettingsError
 from pipeline.gateway import parameters
 from pipeline.responses import in_stream_prompt
 from pipeline.responses import prompt as templates
+from pipeline.responses.policies import POLICIES
 from pipeline.runtime.hosts import is_loopback, leads_to_assemblyai
 from pipeline.tools.toolset import Toolset
 
@@ -150,7 +151,7 @@ def _one_layer_retries(prompt: Prompt) -> Prompt:
     By default it asks a failing provider once more after 500 ms (AssemblyAI docs, fallbacks,
     mid-2026).
     """
-    if prompt.policy != "supersede":
+    if POLICIES[prompt.policy].gateway_retries:
         return prompt
     config = {"retry": False, **prompt.extra.get("fallback_config", {})}
     return replace(prompt, extra={**prompt.extra, "fallback_config": config})

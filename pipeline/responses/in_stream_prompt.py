@@ -16,6 +16,7 @@ from pipeline.config.engine_choice import EngineChoice
 from pipeline.config.settings import Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
+from pipeline.responses.policies import IN_STREAM_POLICY, POLICIES
 from pipeline.responses.prompt import TAG, TemplateContext, fill
 
 #: the service's own tag, without spaces
@@ -43,7 +44,7 @@ FREE = frozenset(
     }
 )
 NEEDED: Mapping[str, tuple[Any, str]] = {
-    "policy": ("parallel", "no answer can be called off, or wait for another"),
+    "policy": (IN_STREAM_POLICY, "no answer can be called off, or wait for another"),
     "history": (0, "no earlier turn is sent along"),
 }
 #: what only changes how an answer comes about
@@ -91,7 +92,7 @@ def adapted(prompt: Prompt) -> tuple[Prompt, str]:
     What it is there for stays as it is, and may be refused: triggers, JSON, tags.
     """
     usual = Prompt()
-    wanted = {name: want for name, (want, _) in NEEDED.items()}
+    wanted = {name: want for name, (want, _) in NEEDED.items() if not _serves(prompt, name)}
     wanted |= {name: getattr(usual, name) for name in LEFT_OUT}
     changed = {name: want for name, want in wanted.items() if getattr(prompt, name) != want}
     said = [f"{name} {changed[name]}" for name in NEEDED if name in changed]
@@ -129,10 +130,17 @@ def _wrong_settings(prompt: Prompt) -> Iterator[str]:
         value = getattr(prompt, name)
         if name in NEEDED:
             want, why = NEEDED[name]
-            if value != want:
+            if not _serves(prompt, name):
                 yield f"{name} must be {msgspec.json.encode(want).decode()}: {why}"
         elif name not in FREE and value != getattr(usual, name):
             yield f"{name} must not be set: it is not sent along, or has no effect there"
+
+
+def _serves(prompt: Prompt, name: str) -> bool:
+    """Return whether the needed setting ``name`` has a value that works in-stream."""
+    if name == "policy":
+        return POLICIES[prompt.policy].in_stream
+    return bool(getattr(prompt, name) == NEEDED[name][0])
 
 
 def _wrong_tags(prompt: Prompt) -> Iterator[str]:

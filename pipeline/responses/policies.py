@@ -1,4 +1,23 @@
-"""Response policies: one row per value of ``Prompt.policy``. Pure."""
+"""Response policies: one row per value of ``Prompt.policy``. Pure.
+
+What a policy decides is a field of ``PolicyRules``, and no other module compares policy names.
+The same as a table:
+
+====================================  =========  ==========  ==========  ==========
+                                      supersede  queue       parallel    conflate
+====================================  =========  ==========  ==========  ==========
+a turn ends while a response is live  cancel it  wait        start       wait
+live responses at once                1          1           parallel    1
+turns that wait for a response        merge      one by one  one by one  merge
+an unanswered turn is sent again      yes        yes         no          yes
+a right guess cancels what is live    yes        no          no          no
+gateway retries beside this service   no         yes         yes         yes
+runs in-stream                        no         no          yes         no
+====================================  =========  ==========  ==========  ==========
+
+``parallel`` in the second row is the setting of that name. A prompt with ``interrupt = "never"``
+keeps its live response under every policy; the new turn then waits.
+"""
 
 from collections.abc import Mapping
 
@@ -14,11 +33,18 @@ class PolicyRules(Struct, frozen=True, kw_only=True):
     merges_unanswered: bool = True  #: a turn without a response is sent again with the next one
     merges_waiting: bool = False  #: waiting turns become one request
     concurrent: bool = False  #: up to ``Prompt.parallel`` responses run at once, otherwise one
+    #: AssemblyAI's gateway may retry, too; not where the caller waits, since this service retries
+    gateway_retries: bool = True
+    #: fits replies on the STT connection, which cannot be cancelled, ordered or merged
+    in_stream: bool = False
 
 
 POLICIES: Mapping[Policy, PolicyRules] = {
-    "supersede": PolicyRules(replaces_live=True, merges_waiting=True),
+    "supersede": PolicyRules(replaces_live=True, merges_waiting=True, gateway_retries=False),
     "queue": PolicyRules(),
-    "parallel": PolicyRules(merges_unanswered=False, concurrent=True),
+    "parallel": PolicyRules(merges_unanswered=False, concurrent=True, in_stream=True),
     "conflate": PolicyRules(merges_waiting=True),
 }
+
+#: the policy that a prompt gets when it is changed to run in-stream
+IN_STREAM_POLICY: Policy = next(name for name, rules in POLICIES.items() if rules.in_stream)

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from math import inf
 
 from msgspec import Struct
@@ -15,7 +14,8 @@ from pipeline.interfaces.turns import TurnChanged, TurnPaused
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.lifecycle import ResponseLifecycle, ResponseOutcome, models_of
 from pipeline.responses.policies import POLICIES
-from pipeline.responses.prompt import FinishedTurn, TemplateContext, messages, speaks_of_turns
+from pipeline.responses.prompt import FinishedTurn, speaks_of_turns
+from pipeline.responses.request_builder import RequestBuilder
 from pipeline.responses.response import Response
 from pipeline.responses.steps import Step
 from pipeline.responses.text_match import count_words, same_words, says
@@ -62,12 +62,9 @@ class PromptScheduler:
         kit: OfferedTools | None = None,
     ) -> None:
         self.answers = ResponseLifecycle(name, prompt, conversation, form, kit)
-        self._kit = kit
-        self._form = form
         self._prompt = prompt
         self._rules = POLICIES[prompt.policy]
-        stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
-        self._extra = {**prompt.extra, **stored}
+        self._requests = RequestBuilder(prompt, conversation, self.answers.history, form, kit)
         self._conversation = conversation
         self._pending: deque[FinishedTurn] = deque(maxlen=MOST_PENDING)
         self._pending_moment: TurnTiming | None = None
@@ -341,32 +338,14 @@ class PromptScheduler:
 
     # --- requests ----------------------------------------------------------------------------
 
-    def _in_the_way(self) -> Sequence[str]:
-        """The live responses that will have ended when the next one begins."""
+    def _to_be_replaced(self) -> Sequence[str]:
+        """Return the live responses that will have ended when the next one begins."""
         return tuple(self.answers.live) if self._rules.replaces_live else ()
 
     def _with_unanswered(self, turns: tuple[FinishedTurn, ...]) -> tuple[FinishedTurn, ...]:
-        if not self._rules.merges_unanswered:
-            return turns
-        asked = {one.turn for one in turns}
-        before = self.answers.history.unanswered(self._in_the_way())
-        return (*(one for one in before if one.turn not in asked), *turns)
+        return self._requests.with_unanswered(turns, self._to_be_replaced())
 
     def _request(
         self, turns: tuple[FinishedTurn, ...], model: str, guessed: FinishedTurn | None = None
     ) -> CompletionRequest:
-        prompt = self._prompt
-        transcript = partial(self._conversation.transcript, guessed)
-        scene = TemplateContext(turns, transcript, {**prompt.vars, **self._conversation.vars})
-        history = self.answers.history.messages(self._in_the_way())
-        request = CompletionRequest(
-            model=model,
-            messages=messages(prompt, scene, history),
-            stream=prompt.stream,
-            max_tokens=prompt.max_tokens,
-            temperature=prompt.temperature,
-            turns=tuple(asked.turn for asked in turns),
-            extra=self._extra,
-        )
-        request = request if self._form is None else self._form.ask(request)
-        return request if self._kit is None else self._kit.offer(request)
+        return self._requests.build(turns, model, self._to_be_replaced(), guessed)
