@@ -6,7 +6,7 @@ from pipeline.cli.credentials import token_of
 from pipeline.cli.views.output import printer, printing
 from pipeline.client.connect import connect
 from pipeline.errors import InputError
-from pipeline.protocol.events import Frame, Unknown, type_of
+from pipeline.protocol.events import Frame, UnknownEvent, type_of
 
 EVERY_SESSION = "*"
 
@@ -50,7 +50,7 @@ async def watch(
         ) as subscription,
     ):
         async for event in subscription:
-            kind = event.type if isinstance(event, Unknown) else type_of(event)
+            kind = event.type if isinstance(event, UnknownEvent) else type_of(event)
             put(Frame(0, kind, subscription.raw))
 
 

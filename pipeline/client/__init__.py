@@ -1,1 +1,1 @@
-"""The Python subscriber: pipeline.connect."""
+"""Python subscriber: ``pipeline.connect``."""

@@ -1,4 +1,4 @@
-"""A subscriber in Python: yields a server's events and comes back by itself."""
+"""Python subscriber: yields a server's events and reconnects automatically."""
 
 import logging
 import random
@@ -17,28 +17,28 @@ from pipeline.client.resume import Gap, Resume
 from pipeline.errors import SubscribeError
 from pipeline.protocol.close_codes import may_reconnect
 from pipeline.protocol.commands import ControlCommand
-from pipeline.protocol.events import ServerEvent, Unknown, decode_event, encode
+from pipeline.protocol.events import ServerEvent, UnknownEvent, decode_event, encode
 from pipeline.runtime.hosts import is_loopback
 
-OPEN = 5.0  #: seconds for a handshake
-CLOSE = 2.0  #: seconds for a goodbye
-SILENCE = 30.0  #: seconds without even a heartbeat of a followed session or a pong
-PATIENCE = 60.0  #: seconds of trying to come back
-BACKOFF = 0.25  #: seconds before the second try, doubled up to ``BACKOFF_MOST``
-BACKOFF_MOST = 5.0
-MAX_EVENT = 1 << 24  #: bytes; a whole session's state may be long
+OPEN_TIMEOUT = 5.0  #: seconds for a handshake
+CLOSE_TIMEOUT = 2.0  #: seconds for the closing handshake
+SILENCE_TIMEOUT = 30.0  #: seconds without a heartbeat or a pong until the connection is lost
+PATIENCE = 60.0  #: seconds of reconnect attempts
+BACKOFF = 0.25  #: seconds before the second attempt, doubled up to ``MAX_BACKOFF``
+MAX_BACKOFF = 5.0  #: seconds
+MAX_EVENT_BYTES = 1 << 24  #: the snapshot of a session may be long
 
-#: a bearer token, or what gets one for each connection: a signed one opens only one
+#: a bearer token, or a function that returns one per connection: a signed token opens only one
 Token = str | Callable[[], str | Awaitable[str]]
 
 logger = logging.getLogger(__name__)
 
 
 class Events:
-    """The events of one session, or of all, in order; ends with the session."""
+    """Async iterator over the events of one session, or of all, in order; ends with the session."""
 
     def __init__(self, url: str, resume: Resume, *, patience: float, token: Token = "") -> None:
-        self.raw = b""  #: the newest event's JSON, as it came
+        self.raw = b""  #: the newest event's JSON, as received
         self._url = f"{url.rstrip('/')}/v1/events"
         self._token = token
         self._resume = resume
@@ -48,8 +48,8 @@ class Events:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ServerEvent | Unknown:
-        """Return the next event. Raises ``SubscribeError`` when there can be no more."""
+    async def __anext__(self) -> ServerEvent | UnknownEvent:
+        """Return the next event. Raises ``SubscribeError`` when the subscription fails."""
         while not self._resume.over:
             assert self._socket is not None
             try:
@@ -60,15 +60,15 @@ class Events:
                     return event
             except ConnectionClosed as closed:
                 self._raise_if_final(closed)
-                await self._return(f"closed with {closed.rcvd.code if closed.rcvd else 1006}")
+                await self._reconnect(f"closed with {closed.rcvd.code if closed.rcvd else 1006}")
             except Gap as gap:
-                await self._return(str(gap))
+                await self._reconnect(str(gap))
             except msgspec.MsgspecError as error:
-                raise SubscribeError(f"{self._url} sent no event of ours: {error}") from error
+                raise SubscribeError(f"{self._url} sent an invalid event: {error}") from error
         raise StopAsyncIteration
 
     async def open(self) -> None:
-        """Connect and say what is wanted. Raises ``SubscribeError`` when that fails."""
+        """Connect and send the subscriptions. Raises ``SubscribeError`` on failure."""
         token = await self._bearer()
         try:
             self._socket = await connect_websocket(
@@ -76,19 +76,19 @@ class Events:
                 additional_headers={"Authorization": f"Bearer {token}"} if token else {},
                 compression=None,
                 proxy=None if is_loopback(urlsplit(self._url).hostname or "") else True,
-                open_timeout=OPEN,
-                close_timeout=CLOSE,
-                ping_interval=SILENCE / 3,
-                ping_timeout=SILENCE / 3,
-                max_size=MAX_EVENT,
+                open_timeout=OPEN_TIMEOUT,
+                close_timeout=CLOSE_TIMEOUT,
+                ping_interval=SILENCE_TIMEOUT / 3,
+                ping_timeout=SILENCE_TIMEOUT / 3,
+                max_size=MAX_EVENT_BYTES,
             )
             for command in self._resume.commands():
                 await self._socket.send(encode(command), text=True)
         except InvalidStatus as error:
             status, body = error.response.status_code, error.response.body or b""
-            said = body[:200].decode(errors="replace").strip()
+            text = body[:200].decode(errors="replace").strip()
             raise SubscribeError(
-                f"cannot subscribe at {self._url}: HTTP {status}: {said}", code=status
+                f"cannot subscribe at {self._url}: HTTP {status}: {text}", code=status
             ) from error
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             raise SubscribeError(
@@ -101,17 +101,17 @@ class Events:
         if isinstance(self._token, str):
             return self._token
         try:
-            made = self._token()
-            return made if isinstance(made, str) else await made
-        except Exception as error:  # whatever it asks, and however that fails
-            raise SubscribeError(f"there is no token for {self._url}: {error}") from error
+            token = self._token()
+            return token if isinstance(token, str) else await token
+        except Exception as error:  # the caller's function may raise anything
+            raise SubscribeError(f"cannot get a token for {self._url}: {error}") from error
 
     async def send(self, command: ControlCommand) -> None:
-        """Steer a session that is followed: return a tool's result, call a response off, ...
+        """Send a command to a subscribed session: return a tool's result, cancel a response, ...
 
-        Asks for a token with the scope ``control``, where there are tokens; what is refused comes
-        as an ``error`` event. Raises ``SubscribeError`` when the connection is gone: what was
-        sent is not sent again.
+        Requires a token with the scope ``control`` if the server has tokens; a refused command is
+        answered with an ``error`` event. Raises ``SubscribeError`` when the connection is lost: a
+        command is not sent again.
         """
         try:
             if self._socket is None:
@@ -124,9 +124,9 @@ class Events:
         socket, self._socket = self._socket, None
         if socket is None:
             return
-        with anyio.move_on_after(CLOSE, shield=True) as patience:
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True) as timeout:
             await socket.close()
-        if patience.cancelled_caught:
+        if timeout.cancelled_caught:
             socket.transport.abort()
 
     def _raise_if_final(self, closed: ConnectionClosed) -> None:
@@ -137,18 +137,18 @@ class Events:
             ) from closed
 
     def _is_final(self, status: int | None) -> bool:
-        """Whether a handshake refused with ``status`` will be the next time, too."""
+        """Return whether a handshake refused with ``status`` will be refused again."""
         return status == 403 or (status == 401 and isinstance(self._token, str))
 
-    async def _return(self, cause: str) -> None:
-        """Connect again, with growing pauses, for as long as ``patience`` lasts."""
-        logger.info("%s: %s; coming back", self._url, cause)
+    async def _reconnect(self, cause: str) -> None:
+        """Reconnect, with growing delays, for at most ``patience`` seconds."""
+        logger.info("%s: %s; reconnecting", self._url, cause)
         await self.close()
         deadline = anyio.current_time() + self._patience
-        most = BACKOFF
+        backoff = BACKOFF
         while True:
-            await anyio.sleep(random.uniform(0, most))
-            most = min(2 * most, BACKOFF_MOST)
+            await anyio.sleep(random.uniform(0, backoff))
+            backoff = min(2 * backoff, MAX_BACKOFF)
             try:
                 await self.open()
             except SubscribeError as error:
@@ -170,11 +170,11 @@ async def connect(  # noqa: PLR0913 - keywords, each with a default
 ) -> AsyncGenerator[Events]:
     """Subscribe at ``url`` (``ws://host:port``) and yield an async iterator of events.
 
-    ``after_seq`` is 0 for everything from the start, absent for what comes from now on;
-    ``events`` are globs of event types; ``token`` goes as the bearer token, or gets one
-    for each connection, at once or awaited; what it raises while coming back is taken for a
-    failed try. A lost connection is taken up again where it broke. Raises ``SubscribeError``
-    when the server cannot be reached, or refuses.
+    ``after_seq`` is 0 for all events from the start, and absent for future events only;
+    ``events`` are globs of event types; ``token`` is the bearer token, or a function, plain or
+    async, that returns one per connection; an exception that it raises during a reconnect counts
+    as a failed attempt. A lost connection is resumed where it broke. Raises ``SubscribeError``
+    when the server is unreachable or refuses.
     """
     subscription = Events(
         url,

@@ -145,5 +145,5 @@ async def push(replies: Replies, until: anyio.CancelScope, disconnect: list[Disc
     try:
         await replies.run()
     except Disconnect as goodbye:
-        disconnect.append(goodbye.alone())
+        disconnect.append(goodbye.without_traceback())
         until.cancel()

@@ -192,7 +192,7 @@ class Hub:
             with peer.scope:
                 await self._talk(peer)
         except Disconnect as goodbye:
-            peer.goodbye = goodbye.alone()
+            peer.goodbye = goodbye.without_traceback()
         except Exception:
             logger.exception("a conversation failed")
             peer.goodbye = Disconnect("internal error", code=1011)

@@ -247,7 +247,7 @@ class _Source:
             with self._reading:
                 await self._pass_on(stay, orders)
         except Disconnect as goodbye:
-            self._disconnect.append(goodbye.alone())
+            self._disconnect.append(goodbye.without_traceback())
         finally:
             if stay.is_of(self._reading):
                 stay.leave(for_good=not self._is_lost)

@@ -95,7 +95,7 @@ async def subscribe(peer: Peer, hub_state: HubState, command: SubscribeCommand |
             try:
                 await _take_commands(peer, following, hub_state, asked=command is not None)
             except Disconnect as goodbye:
-                disconnect.append(goodbye.alone())
+                disconnect.append(goodbye.without_traceback())
             await helpers.call_off()
     finally:
         hub_state.heartbeat_subscribers.discard(subscriber)

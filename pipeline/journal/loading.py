@@ -9,7 +9,7 @@ from pipeline.errors import JournalError
 from pipeline.journal.log import SessionLog
 from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
 from pipeline.journal.sqlite import Store, StoredSession
-from pipeline.protocol.events import Event, Frame, Unknown, decode_event
+from pipeline.protocol.events import Event, Frame, UnknownEvent, decode_event
 
 Loaded = tuple[StoredSession, SessionLog | None]  #: without a log where it is not to be read
 
@@ -67,4 +67,4 @@ def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
     except msgspec.MsgspecError as error:
         raise JournalError(f"journal {path} holds what is no event: {error}") from error
     # One of a newer version is passed on as it is, and adds nothing to the state.
-    return frame, Event(seq=frame.seq) if isinstance(event, Unknown) else event
+    return frame, Event(seq=frame.seq) if isinstance(event, UnknownEvent) else event

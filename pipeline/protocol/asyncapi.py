@@ -1,4 +1,4 @@
-"""The push protocol as an AsyncAPI 3 document, made from its structs. Pure."""
+"""AsyncAPI 3 document of the push protocol, generated from its structs. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +15,17 @@ from pipeline.protocol.json_schema import COMMANDS, EVENTS, REF, Schema, schemas
 MESSAGE = "#/components/messages/"
 AUDIO = "audio"
 GUARANTEE = """\
-Events of a session are numbered from 1 without a gap. A frame covers `from_seq` (`seq` where it
-is absent) to `seq`, and begins right behind the one before; a heartbeat covers everything up to
-its `head`. A subscriber that comes back with the `after_seq` it has reached gets everything
-behind it, or one `session.resync` that says what it covers. Close codes 1012 and 40xx: come back
-with `after_seq`. 44xx: do not. Unknown fields and unknown types of event are to be skipped."""
+Events of a session are numbered from 1 without a gap. A frame covers `from_seq` (`seq` if it is
+absent) to `seq` and starts directly after the previous frame; a heartbeat covers everything up to
+its `head`. A subscriber that reconnects with the `after_seq` it has reached receives everything
+after it, or one `session.resync` that states its range. Close codes 1012 and 40xx: reconnect
+with `after_seq`. 44xx: do not reconnect. Skip unknown fields and unknown event types."""
 
 
-#: what a subscriber may send
-STEERING = [kind for kind in COMMANDS if issubclass(kind, SubscribeCommand | ControlCommand)]
+#: commands that a subscriber may send
+SUBSCRIBER_COMMANDS = [
+    kind for kind in COMMANDS if issubclass(kind, SubscribeCommand | ControlCommand)
+]
 
 
 def document(version: str) -> Mapping[str, Any]:
@@ -41,7 +43,7 @@ def document(version: str) -> Mapping[str, Any]:
             "local": {
                 "host": "127.0.0.1:8780",
                 "protocol": "ws",
-                "description": "pipeline serve, unless it is told otherwise",
+                "description": "pipeline serve with the default settings",
                 "security": [{"$ref": "#/components/securitySchemes/bearer"}],
             }
         },
@@ -55,9 +57,9 @@ def document(version: str) -> Mapping[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": (
-                        "Only where the server has tokens. Browsers offer the subprotocols"
-                        " `pipeline` and `bearer.TOKEN` instead; with `?auth=message` it comes as"
-                        ' the first message, `{"type":"session.authenticate","token":"..."}`.'
+                        "Required only if the server has tokens. Browsers offer the subprotocols"
+                        " `pipeline` and `bearer.TOKEN` instead; with `?auth=message` the token is"
+                        ' the first message: `{"type":"session.authenticate","token":"..."}`.'
                     ),
                 }
             },
@@ -69,18 +71,18 @@ def _events() -> Schema:
     query = {
         "session_id": _text("a session, or * for all; without it, send session.subscribe"),
         "after_seq": {"type": "integer", "minimum": 0, "description": "0: from the start"},
-        "epoch": {"type": "integer", "minimum": 0, "description": "of the last event seen"},
-        "events": _text("globs of event types, with commas between"),
+        "epoch": {"type": "integer", "minimum": 0, "description": "of the last event received"},
+        "events": _text("globs of event types, separated by commas"),
     }
-    description = "A session's events, for as many subscribers as there are."
-    return _channel("/v1/events", description, (*EVENTS, *STEERING), query)
+    description = "A session's events, for any number of subscribers."
+    return _channel("/v1/events", description, (*EVENTS, *SUBSCRIBER_COMMANDS), query)
 
 
 def _ingest() -> Schema:
-    query = {"events": _text("globs of the event types that come back, with commas between")}
+    query = {"events": _text("globs of the event types to send back, separated by commas")}
     description = (
-        "One source: session.start, then binary audio, 50 ms a message, and commands; the session's"
-        f" events come back. {_codes()}"
+        "One source: session.start, then binary audio, 50 ms per message, and commands; the server"
+        f" sends the session's events back. {_codes()}"
     )
     commands = [kind for kind in COMMANDS if kind is not SubscribeCommand]
     channel = _channel("/v1/ingest/raw", description, (*EVENTS, *commands), query)
@@ -110,16 +112,19 @@ def _channel(
 
 
 def _operations() -> Schema:
-    """Return who sends what where, as seen from the server."""
+    """Return the operations, as seen from the server."""
     events = [type_name(kind) for kind in EVENTS]
     commands = [type_name(kind) for kind in COMMANDS if kind is not SubscribeCommand]
     return {
-        "push": _operation("send", "events", events, "What subscribers are told."),
+        "push": _operation("send", "events", events, "Events sent to subscribers."),
         "subscribe": _operation(
-            "receive", "events", [type_name(kind) for kind in STEERING], "What they ask for."
+            "receive",
+            "events",
+            [type_name(kind) for kind in SUBSCRIBER_COMMANDS],
+            "Commands of subscribers.",
         ),
-        "answer": _operation("send", "ingest", events, "What a source is told of its session."),
-        "feed": _operation("receive", "ingest", [*commands, AUDIO], "What a source may send."),
+        "answer": _operation("send", "ingest", events, "Events sent to a session's source."),
+        "feed": _operation("receive", "ingest", [*commands, AUDIO], "Input of a source."),
     }
 
 
@@ -146,7 +151,7 @@ def _messages() -> Schema:
     default = encode(StartCommand().audio).decode()
     audio = {
         "name": AUDIO,
-        "summary": f"Audio as session.start announced it; unless it did, {default}.",
+        "summary": f"Audio in the format given in session.start; by default {default}.",
         "contentType": "application/octet-stream",
         "payload": {"type": "string", "format": "binary"},
     }

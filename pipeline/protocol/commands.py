@@ -1,6 +1,6 @@
-"""What clients send: the push protocol, towards us. Values only.
+"""Commands of the push protocol, from client to server. Values only.
 
-JSON text frames, one object each, and beside them binary audio; ``events`` is the other direction.
+JSON text frames, one object each, and binary audio; ``events`` is the other direction.
 """
 
 from itertools import chain
@@ -9,95 +9,95 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-DEEPEST = 64  #: levels of objects and lists in what a client sends
+MAX_DEPTH = 64  #: levels of nested objects and lists in a client's command
 
 Encoding = Literal["pcm_s16le", "pcm_mulaw"]
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
-    """What a client asks for."""
+    """Base of all client commands."""
 
 
 class AudioFormat(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the client's audio is encoded."""
+    """Encoding of the client's audio."""
 
     encoding: Encoding = "pcm_s16le"
     sample_rate: int = 16000  #: hertz, 8000 to 96000
     channels: int = 1
-    separate: bool = False  #: each channel is heard by itself, and is one speaker; else mixed
-    speakers: tuple[str, ...] = ()  #: what those are called, one name for each channel
+    separate: bool = False  #: transcribe each channel separately, as one speaker; else mix them
+    speakers: tuple[str, ...] = ()  #: names of those speakers, one per channel
 
 
 class SubscribeCommand(Command, frozen=True, kw_only=True, tag="session.subscribe"):
-    """Send me a session's events."""
+    """Subscribes to a session's events."""
 
     session_id: str  #: or * for every session
     after_seq: int | None = None
-    epoch: int | None = None  #: of the last event seen, if the client kept it
-    events: tuple[str, ...] = ()  #: globs; empty is everything
+    epoch: int | None = None  #: of the last event received, if the client kept it
+    events: tuple[str, ...] = ()  #: globs of event types; empty: all events
 
 
 class StartCommand(Command, frozen=True, kw_only=True, tag="session.start"):
-    """Begin a session; its audio follows."""
+    """Starts a session; its audio follows."""
 
-    audio: AudioFormat | None = AudioFormat()  #: null: no audio, the turns come as text
+    audio: AudioFormat | None = AudioFormat()  #: null: no audio, turns are sent as text
     session_id: str | None = None
-    prompts: tuple[str, ...] | None = None  #: names from the settings; none is all
-    resume: bool = False  #: go on with the session of that id, also where another source feeds it
-    after_seq: int | None = None  #: of a session that goes on: send the events after this one
+    prompts: tuple[str, ...] | None = None  #: names from the settings; null: all prompts
+    resume: bool = False  #: continue the session of that id, even if another source feeds it
+    after_seq: int | None = None  #: of a continued session: send the events after this one
 
 
 class TurnCommitCommand(Command, frozen=True, kw_only=True, tag="turn.commit"):
-    """End the open turn now."""
+    """Ends the open turn now."""
 
 
 class SessionEndCommand(Command, frozen=True, kw_only=True, tag="session.end"):
-    """The audio is over; hear it out."""
+    """Ends the audio; the session finishes its open turns and ends."""
 
 
 class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
-    """Take this text as a turn."""
+    """Adds a turn as text."""
 
     text: str
     speaker: str | None = None
-    final: bool = True  #: false: still being said; the next ``turn.create`` replaces it
+    final: bool = True  #: false: a partial; the next ``turn.create`` replaces it
 
 
 class _Control(Command, frozen=True, kw_only=True):
-    """What steers a session that is running, from its source's socket or a subscriber's."""
+    """Base of commands that control a live session, from its source or a subscriber."""
 
-    session_id: str | None = None  #: which one; none is the source's own, or the one followed
+    session_id: str | None = None  #: null: the source's own session, or the one subscribed to
 
 
 class ResponseCancelCommand(_Control, frozen=True, kw_only=True, tag="response.cancel"):
-    """Call a response off."""
+    """Cancels a response."""
 
-    response_id: str | None = None  #: none is every live one
+    response_id: str | None = None  #: null: every live response
 
 
 class ResponseCreateCommand(_Control, frozen=True, kw_only=True, tag="response.create"):
-    """Ask a prompt now."""
+    """Starts a response of a prompt now."""
 
     prompt: str | None = None
 
 
 class SessionUpdateCommand(_Control, frozen=True, kw_only=True, tag="session.update"):
-    """Change the session as it runs."""
+    """Changes settings of a live session."""
 
     stt: dict[str, Any] = {}
     vars: dict[str, str] = {}
 
 
 class PlaybackReportCommand(_Control, frozen=True, kw_only=True, tag="playback.report"):
-    """So much of a response was really heard."""
+    """Reports the part of a response that was played to the caller."""
 
     response_id: str
-    text: str | None = None  #: what was heard so far, or
-    characters: int | None = None  #: how many characters of it
+    text: str | None = None  #: the text played so far, or
+    characters: int | None = None  #: the number of characters played
 
 
 class ToolResultCommand(_Control, frozen=True, kw_only=True, tag="tool.result"):
-    """The result of a tool that the client ran."""
+    """Returns the result of a tool that the client ran."""
 
     call_id: str
     result: Any
@@ -124,23 +124,23 @@ _command: msgspec.json.Decoder[ClientCommand] = msgspec.json.Decoder(ClientComma
 
 
 def decode_command(data: bytes | str) -> ClientCommand:
-    """Read a client's command. Raises ``msgspec.MsgspecError`` saying what does not fit."""
+    """Decode a client's command. Raises ``msgspec.MsgspecError`` that names the invalid field."""
     command = _command.decode(data)
     match command:
-        case ToolResultCommand(result=free) | SessionUpdateCommand(stt=free):
-            _check_depth(free)
+        case ToolResultCommand(result=value) | SessionUpdateCommand(stt=value):
+            _check_depth(value)
         case _:
             pass
     return command
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse what is nested so deep that whoever walks it would fall."""
+    """Refuse values nested so deeply that a recursive function over them would fail."""
     level: list[Any] = [value]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         lists: list[list[Any]] = [one for one in level if isinstance(one, list)]
         tables: list[dict[str, Any]] = [one for one in level if isinstance(one, dict)]
         level = [*chain.from_iterable(lists), *chain.from_iterable(t.values() for t in tables)]
         if not level:
             return
-    raise msgspec.ValidationError(f"nested more than {DEEPEST} deep")
+    raise msgspec.ValidationError(f"nested more than {MAX_DEPTH} deep")

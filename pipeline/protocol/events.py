@@ -1,4 +1,4 @@
-"""What subscribers receive: the push protocol, from us. Values only.
+"""Events of the push protocol, from server to subscriber. Values only.
 
 JSON text frames, one object each. Every server event carries the envelope of ``Event``;
 ``seq`` is gapless from 1 in a session, and ``from_seq`` is present when one frame covers
@@ -14,11 +14,11 @@ Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """The envelope. The log fills it when it gives an event its place."""
+    """Envelope of an event. The session's log fills it when it numbers the event."""
 
-    seq: int = 0  #: from 1; 0 only where no place was given (heartbeat)
+    seq: int = 0  #: from 1; 0 only in events without a number of their own (heartbeat)
     session_id: str = ""
-    epoch: int = 0  #: grows when another process takes the session over
+    epoch: int = 0  #: increases when another process takes over the session
     t: int = -1  #: milliseconds on the session's audio clock
     ts: str = ""  #: wall clock, ISO 8601, UTC
     from_seq: int | None = None
@@ -28,7 +28,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 
 
 class Engine(Struct, frozen=True, omit_defaults=True):
-    """What stands behind speech-to-text or the language model."""
+    """Engine of speech-to-text or of the language model."""
 
     name: str  #: assemblyai, local, custom, or none
     url: str
@@ -36,7 +36,7 @@ class Engine(Struct, frozen=True, omit_defaults=True):
 
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """Counted over a session, for ``session.ended``."""
+    """Totals of a session, for ``session.ended``."""
 
     turns: int = 0
     responses: int = 0
@@ -50,14 +50,14 @@ class Totals(Struct, frozen=True, kw_only=True):
     input_tokens: int = 0
     output_tokens: int = 0
     wasted_tokens: int = 0  #: output tokens of cancelled and discarded calls
-    estimated_tokens: int = 0  #: how many of all the above were estimated
-    #: USD, of the responses whose price is known; absent where none is
+    estimated_tokens: int = 0  #: the part of the counts above that is estimated
+    #: USD, of the responses whose price is known; absent if none is
     cost: float | UnsetType = UNSET
     audio_seconds: float = 0.0
 
 
 class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
-    """A session has begun: its first event."""
+    """Start of a session; its first event."""
 
     source: str
     stt: Engine
@@ -66,7 +66,7 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
 
 
 class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
-    """A session goes on with other engines or prompts."""
+    """Change of a session's engines or prompts."""
 
     stt: Engine | None = None
     llm: Engine | None = None
@@ -74,33 +74,33 @@ class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
 
 
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
-    """A session is over: its last event."""
+    """End of a session; its last event."""
 
     reason: str  #: source_ended, idle, limit, client, shutdown, error
     totals: Totals
 
 
 class SttInterrupted(Event, frozen=True, kw_only=True, tag="stt.interrupted"):
-    """Speech-to-text is out of reach; audio is kept."""
+    """Loss of the connection to speech-to-text; audio is buffered."""
 
     cause: str
-    speaker: str | None = None  #: whose channel, where channels are heard apart
+    speaker: str | None = None  #: of the channel, if channels are transcribed separately
 
 
 class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
-    """Speech-to-text is back."""
+    """Reconnection to speech-to-text."""
 
     replayed: float  #: seconds of audio sent again
     lost_from: float | None = None  #: seconds on the audio clock
     lost_to: float | None = None
-    speaker: str | None = None  #: whose channel, where channels are heard apart
+    speaker: str | None = None  #: of the channel, if channels are transcribed separately
 
 
 # --- turns ---------------------------------------------------------------------------------
 
 
 class WordSpoken(Struct, frozen=True, omit_defaults=True, gc=False):
-    """One recognised word."""
+    """Recognised word."""
 
     text: str
     start: int  #: milliseconds
@@ -110,13 +110,13 @@ class WordSpoken(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class SpeechStartedEvent(Event, frozen=True, kw_only=True, tag="speech.started"):
-    """Somebody has begun to speak."""
+    """Start of speech."""
 
-    speaker: str | None = None  #: who, where channels are heard apart
+    speaker: str | None = None  #: if channels are transcribed separately
 
 
 class TurnUpdated(Event, frozen=True, kw_only=True, tag="turn.updated"):
-    """An open turn as it reads so far; replaces what was there."""
+    """Partial text of an open turn; replaces the previous partial."""
 
     turn: int
     text: str
@@ -124,7 +124,7 @@ class TurnUpdated(Event, frozen=True, kw_only=True, tag="turn.updated"):
 
 
 class TurnCompleted(Event, frozen=True, kw_only=True, tag="turn.completed"):
-    """A turn has ended."""
+    """End of a turn, with its final text."""
 
     turn: int
     text: str
@@ -132,12 +132,12 @@ class TurnCompleted(Event, frozen=True, kw_only=True, tag="turn.completed"):
     speaker: str | None = None
     language: str | None = None
     words: tuple[WordSpoken, ...] = ()
-    start: int | None = None  #: milliseconds on the audio clock; none without word times
+    start: int | None = None  #: milliseconds on the audio clock; null without word times
     end: int | None = None  #: milliseconds
 
 
 class TurnRevisedEvent(Event, frozen=True, kw_only=True, tag="turn.revised"):
-    """A turn that has ended reads differently, or was somebody else's."""
+    """Correction of an ended turn's text or speaker."""
 
     turn: int
     text: str | None = None
@@ -148,7 +148,7 @@ class TurnRevisedEvent(Event, frozen=True, kw_only=True, tag="turn.revised"):
 
 
 class ErrorDetail(Struct, frozen=True, omit_defaults=True):
-    """What went wrong."""
+    """Description of an error."""
 
     type: str
     message: str
@@ -157,28 +157,28 @@ class ErrorDetail(Struct, frozen=True, omit_defaults=True):
 
 
 class Times(Struct, frozen=True, kw_only=True):
-    """Milliseconds; null where the moment never came (design: section 6)."""
+    """Durations in milliseconds; null if the measured moment did not occur."""
 
     end_of_turn_delay: float | None = None  #: end of speech → end of turn received
     queue: float | None = None  #: → request sent
     time_to_first_token: float | None = None  #: → first token received
-    first_sentence: float | None = None  #: request sent → first sentence whole
-    total: float | None = None  #: request sent → reply over
+    first_sentence: float | None = None  #: request sent → first sentence complete
+    total: float | None = None  #: request sent → end of the reply
     end_to_end: float | None = None  #: end of speech → first text published
-    lead: float = 0.0  #: what speculation saved
+    lead: float = 0.0  #: time saved by speculation
 
 
 class TokenUsage(Struct, frozen=True, omit_defaults=True):
-    """What a response cost."""
+    """Tokens and cost of a response."""
 
     input_tokens: int
     output_tokens: int
     estimated: bool
-    cost: float | None = None  #: USD; absent where the price is not known
+    cost: float | None = None  #: USD; absent if the price is not known
 
 
 class RequestInfo(Struct, frozen=True):
-    """Which call of which model a response came from."""
+    """Language model call that produced a response."""
 
     id: str | None
     model: str
@@ -186,7 +186,7 @@ class RequestInfo(Struct, frozen=True):
 
 
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
-    """A model has been asked."""
+    """Start of a response: its request was sent to the model."""
 
     response_id: str
     prompt: str
@@ -197,14 +197,14 @@ class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
 
 
 class ResponseDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delta"):
-    """A piece of a response, to be put behind the others."""
+    """Piece of a response's text, to append to the previous pieces."""
 
     response_id: str
     delta: str
 
 
 class ResponseSentence(Event, frozen=True, kw_only=True, tag="response.output_text.sentence"):
-    """A whole sentence of a response, ready for speech synthesis."""
+    """Complete sentence of a response, ready for speech synthesis."""
 
     response_id: str
     index: int
@@ -212,24 +212,24 @@ class ResponseSentence(Event, frozen=True, kw_only=True, tag="response.output_te
 
 
 class ResponseJsonPartial(Event, frozen=True, kw_only=True, tag="response.output_json.partial"):
-    """The object of a response so far."""
+    """JSON object of a response so far."""
 
     response_id: str
     value: Any
 
 
 class ResponseToolCall(Event, frozen=True, kw_only=True, tag="response.tool_call"):
-    """A response asks for a tool."""
+    """Tool call of a response."""
 
     response_id: str
     call_id: str
     name: str
     arguments: Any
-    awaits_result: bool = False  #: a client is to carry it out and send ``tool.result``
+    awaits_result: bool = False  #: a client must run the tool and send ``tool.result``
 
 
 class ResponseToolResult(Event, frozen=True, kw_only=True, tag="response.tool_result"):
-    """What the tool said."""
+    """Result of a tool call."""
 
     response_id: str
     call_id: str
@@ -238,7 +238,7 @@ class ResponseToolResult(Event, frozen=True, kw_only=True, tag="response.tool_re
 
 
 class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
-    """The one ending of a response; no later event names it."""
+    """End of a response, exactly one per response; no later event names it."""
 
     response_id: str
     status: Status
@@ -256,30 +256,30 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
 
 
 class SessionState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What somebody needs who missed events: ended turns, the open one, open responses."""
+    """Snapshot of a session for a subscriber that missed events: turns and open responses."""
 
     status: str = "live"
     turns: tuple[TurnCompleted, ...] = ()
-    open_turn: TurnUpdated | None = None  #: the one that was heard last
-    open_turns: tuple[TurnUpdated, ...] = ()  #: all of them, where there are several
+    open_turn: TurnUpdated | None = None  #: the one updated last
+    open_turns: tuple[TurnUpdated, ...] = ()  #: all of them, if there are several
     responses: tuple[dict[str, Any], ...] = ()
 
 
 class SessionResync(Event, frozen=True, kw_only=True, tag="session.resync"):
-    """What the events between ``from_seq`` and ``seq`` add up to."""
+    """Snapshot that replaces the events from ``from_seq`` to ``seq``."""
 
     state: SessionState
     reason: str | None = None
 
 
 class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
-    """The newest ``seq`` there is, for a subscriber to notice that it is behind."""
+    """Newest ``seq`` of a session, so that a subscriber detects missing events."""
 
     head: int
 
 
 class ErrorEvent(Event, frozen=True, kw_only=True, tag="error"):
-    """Something was refused, or failed outside any response."""
+    """Refused command, or failure outside any response."""
 
     error: ErrorDetail
 
@@ -307,15 +307,15 @@ ServerEvent = (
 )
 
 
-class Unknown(Struct, frozen=True):
-    """An event of a newer server, kept as it came."""
+class UnknownEvent(Struct, frozen=True):
+    """Event of a type that only a newer server knows, kept undecoded."""
 
     type: str
     raw: bytes
 
 
 class Frame(Struct, frozen=True, gc=False):
-    """One event as it stands in a session's log: encoded once, sent to everybody."""
+    """Event in a session's log: encoded once, sent to every subscriber."""
 
     seq: int
     type: str
@@ -335,16 +335,16 @@ _known = frozenset(str(kind.__struct_config__.tag) for kind in ServerEvent.__arg
 
 
 def type_of(message: Struct) -> str:
-    """Return the ``type`` that an event or a command has on the wire."""
+    """Return the ``type`` of an event or a command on the wire."""
     return str(type(message).__struct_config__.tag)
 
 
-def decode_event(data: bytes | str) -> ServerEvent | Unknown:
-    """Read a server event. Raises ``msgspec.MsgspecError`` when it is none."""
+def decode_event(data: bytes | str) -> ServerEvent | UnknownEvent:
+    """Decode a server event. Raises ``msgspec.MsgspecError`` for other data."""
     try:
         return _server.decode(data)
     except msgspec.ValidationError:
         kind = _tagged.decode(data).type
         if kind in _known:
             raise
-        return Unknown(kind, data.encode() if isinstance(data, str) else bytes(data))
+        return UnknownEvent(kind, data.encode() if isinstance(data, str) else bytes(data))

@@ -1,4 +1,4 @@
-"""One example of every event and every command: a short conversation. Pure."""
+"""Examples of every event and every command: a short conversation. Pure."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ REQUEST = e.RequestInfo(id="q_7", model="claude-haiku-4-5", region="us")
 FIRST, SECOND = "r_1c0ffee000000001", "r_1c0ffee000000002"
 DETAIL = e.ErrorDetail(type="invalid_request", message="turn.create: text is empty", code=4400)
 
-_TOLD: Sequence[e.Event] = (
+_EVENTS: Sequence[e.Event] = (
     e.SessionCreated(source="raw", stt=ENGINE, llm=ENGINE, prompts=("reply",)),
     e.SpeechStartedEvent(),
     e.TurnUpdated(turn=1, text="book the"),
@@ -50,7 +50,7 @@ _TOLD: Sequence[e.Event] = (
     e.SessionResync(reason="slow", state=e.SessionState(responses=({"response_id": FIRST},))),
     e.SessionEnded(reason="source_ended", totals=e.Totals(turns=1, responses=2, cancelled=1)),
 )
-_SAID: Sequence[c.Command] = (
+_COMMANDS: Sequence[c.Command] = (
     c.SubscribeCommand(session_id=SESSION, after_seq=0),
     c.StartCommand(audio=c.AudioFormat(sample_rate=48000)),
     c.TurnCommitCommand(),
@@ -65,10 +65,10 @@ _SAID: Sequence[c.Command] = (
 
 
 def examples() -> Sequence[e.Event | c.Command]:
-    """Return them; the events have the places that a log would give them."""
-    placed = [
+    """Return the examples; the events are numbered as in a log."""
+    numbered = [
         replace(event, seq=seq, session_id=SESSION, epoch=1, t=100 * seq, ts="2026-11-23T09:00:00Z")
-        for seq, event in enumerate(_TOLD, 1)
+        for seq, event in enumerate(_EVENTS, 1)
     ]
-    beat = e.Heartbeat(session_id=SESSION, epoch=1, head=len(placed))
-    return (*placed, beat, *_SAID)
+    heartbeat = e.Heartbeat(session_id=SESSION, epoch=1, head=len(numbered))
+    return (*numbered, heartbeat, *_COMMANDS)

@@ -1,4 +1,4 @@
-"""The push protocol as JSON Schema, made from its structs. Pure."""
+"""JSON Schema of the push protocol, generated from its structs. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
@@ -15,20 +15,20 @@ EVENTS: tuple[type[Event], ...] = get_args(ServerEvent)
 COMMANDS: tuple[type[Command], ...] = get_args(ClientCommand)
 REF = "#/components/schemas/"
 
-_UNNUMBERED = (Heartbeat, ErrorEvent, SessionResync)  # of events, those that may have no place
-_ENVELOPE = {"seq", "session_id", "epoch", "ts"}  # always there where an event has a place
+_UNNUMBERED = (Heartbeat, ErrorEvent, SessionResync)  # events that may have no number
+_ENVELOPE = {"seq", "session_id", "epoch", "ts"}  # present in every numbered event
 
 
 def type_name(kind: type[Struct]) -> str:
-    """Return the ``type`` that messages of ``kind`` have on the wire."""
+    """Return the ``type`` of messages of ``kind`` on the wire."""
     return str(kind.__struct_config__.tag)
 
 
 def schemas() -> Mapping[str, Schema]:
     """Return the schema of each struct of the protocol, by its name.
 
-    As a reader meets them: what we always write is required there, although our own decoder
-    would do without.
+    For readers: a field that the server always writes is required, although the server's own
+    decoder does not require it.
     """
     _, found = msgspec.json.schema_components(
         (ServerEvent, ClientCommand), ref_template=REF + "{name}"
@@ -39,7 +39,7 @@ def schemas() -> Mapping[str, Schema]:
 
 
 def _with_parts(kinds: Iterable[type[Struct]]) -> Iterator[type[Struct]]:
-    """Yield ``kinds`` and the structs that are fields of them, at any depth."""
+    """Yield ``kinds`` and the structs in their fields, at any depth."""
     for kind in kinds:
         yield kind
         for field in msgspec.structs.fields(kind):
@@ -54,7 +54,7 @@ def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
 
 
 def _required(kind: type[Struct], schema: Schema) -> list[str]:
-    """Return the names that are always there in what we write."""
+    """Return the names of the fields that the server always writes."""
     if not kind.__struct_config__.omit_defaults:
         fields = msgspec.structs.fields(kind)
         return [one.encode_name for one in fields if one.default is not msgspec.UNSET]

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 import pipeline
 from pipeline.embedded import weights
-from pipeline.protocol.events import ResponseDone, ServerEvent, TurnCompleted, Unknown
+from pipeline.protocol.events import ResponseDone, ServerEvent, TurnCompleted, UnknownEvent
 from tests.support.chromium import chromium, needs_chromium, visit
 from tests.support.commandline import RECORDING, running
 
@@ -48,7 +48,7 @@ def microphone(path: Path) -> tuple[str, ...]:
     )
 
 
-async def told(url: str, session: str) -> list[ServerEvent | Unknown]:
+async def told(url: str, session: str) -> list[ServerEvent | UnknownEvent]:
     """Return every event of a session that has ended, as another subscriber gets them."""
     with anyio.fail_after(20):
         async with pipeline.connect(url, session, after_seq=0) as events:

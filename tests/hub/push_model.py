@@ -23,7 +23,7 @@ from pipeline.protocol.events import (
     TokenUsage,
     TurnCompleted,
     TurnUpdated,
-    Unknown,
+    UnknownEvent,
     decode_event,
     encode,
 )
@@ -207,7 +207,7 @@ class PushMachine(RuleBasedStateMachine):
         for event in self.model.events:
             text = encode(event)
             decoded = decode_event(text)
-            assert not isinstance(decoded, Unknown)
+            assert not isinstance(decoded, UnknownEvent)
             log.restore(Frame(event["seq"], event["type"], text), decoded)
         self.log = log
         self._set_stage()

@@ -22,7 +22,7 @@ from pipeline.protocol.events import (
     SpeechStartedEvent,
     TurnCompleted,
     TurnUpdated,
-    Unknown,
+    UnknownEvent,
     decode_event,
 )
 
@@ -57,7 +57,7 @@ def everything(cursor: Cursor, now: float = 0.0) -> list[ServerEvent]:
     while cursor.behind:
         for text in cursor.take(now):
             event = decode_event(text)
-            assert not isinstance(event, Unknown)
+            assert not isinstance(event, UnknownEvent)
             events.append(event)
     return events
 
@@ -292,7 +292,7 @@ def test_ranges_are_adjacent_and_text_is_whole(
     log = log_of(*before)
     start = min(start, log.visible)
     cursor = Cursor(log, after_seq=start, wants=Filter(globs), limits=CursorLimits(batch=batch))
-    got: list[ServerEvent | Unknown] = []
+    got: list[ServerEvent | UnknownEvent] = []
     for events in after:
         got += map(decode_event, cursor.take(0.0))
         add(log, *events)
@@ -300,7 +300,7 @@ def test_ranges_are_adjacent_and_text_is_whole(
 
     place = start
     for event in got:
-        assert not isinstance(event, Unknown)
+        assert not isinstance(event, UnknownEvent)
         assert (event.seq if event.from_seq is None else event.from_seq) == place + 1
         place = event.seq
     if not globs:
@@ -310,7 +310,7 @@ def test_ranges_are_adjacent_and_text_is_whole(
         assert text_of(got) == text_of(missed)
 
 
-def text_of(events: Sequence[Event | Unknown]) -> dict[str, str]:
+def text_of(events: Sequence[Event | UnknownEvent]) -> dict[str, str]:
     texts = {"r1": "", "r2": ""}
     for event in events:
         if isinstance(event, ResponseDelta):

@@ -19,7 +19,7 @@ from pipeline.protocol.events import (
     SessionResync,
     SpeechStartedEvent,
     Totals,
-    Unknown,
+    UnknownEvent,
     decode_event,
 )
 
@@ -30,7 +30,7 @@ class FakeSink:
     """Takes frames while it has room."""
 
     def __init__(self) -> None:
-        self.events: list[ServerEvent | Unknown] = []
+        self.events: list[ServerEvent | UnknownEvent] = []
         self.writes = 0
         self._room = anyio.Event()
         self._room.set()
@@ -58,7 +58,9 @@ class FakeSink:
 
     @property
     def numbers(self) -> list[int]:
-        return [event.seq for event in self.events if not isinstance(event, Unknown | Heartbeat)]
+        return [
+            event.seq for event in self.events if not isinstance(event, UnknownEvent | Heartbeat)
+        ]
 
 
 class Stage:

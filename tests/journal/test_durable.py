@@ -22,7 +22,7 @@ from pipeline.protocol.events import (
     SessionEnded,
     SpeechStartedEvent,
     Totals,
-    Unknown,
+    UnknownEvent,
     decode_event,
 )
 from tests.support.waiting import until
@@ -106,8 +106,8 @@ async def test_after_a_crash_numbers_go_on_and_open_responses_get_their_end(path
         (log,) = journal.restored
         await visible(log)
         events = [decode_event(frame.data) for frame in log.read(0, 10)]
-    assert not any(isinstance(event, Unknown) for event in events)
-    assert [(e.seq, e.epoch) for e in events if not isinstance(e, Unknown)] == [
+    assert not any(isinstance(event, UnknownEvent) for event in events)
+    assert [(e.seq, e.epoch) for e in events if not isinstance(e, UnknownEvent)] == [
         (1, 1),
         (2, 1),
         (3, 1),

@@ -14,7 +14,7 @@ from pipeline.protocol.events import (
     ResponseDelta,
     ResponseDone,
     SessionEnded,
-    Unknown,
+    UnknownEvent,
     decode_event,
 )
 
@@ -61,7 +61,7 @@ async def test_after_kill_9_nothing_shown_is_lost(killed: tuple[Path, dict[str, 
     assert {session.id for session in stored_sessions(path)} == set(shown)
     for session_id, count in shown.items():
         events = [decode_event(text) for text in stored_events(path, session_id)]
-        known = [event for event in events if not isinstance(event, Unknown)]
+        known = [event for event in events if not isinstance(event, UnknownEvent)]
         assert [event.seq for event in known] == list(range(1, len(events) + 1))
         assert len(events) >= count + 2
         assert [event.epoch for event in known] == [1] * (len(events) - 2) + [2, 2]

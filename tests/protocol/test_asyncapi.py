@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.protocol.asyncapi import document
 from pipeline.protocol.commands import decode_command
-from pipeline.protocol.events import Unknown, decode_event, encode, type_of
+from pipeline.protocol.events import UnknownEvent, decode_event, encode, type_of
 from pipeline.protocol.examples import examples
 from pipeline.protocol.json_schema import COMMANDS, EVENTS, type_name
 
@@ -54,7 +54,7 @@ def test_an_example_is_valid_and_says_everything_that_must_be_there(kind: str) -
 def test_an_example_is_read_as_what_it_is(one: Any) -> None:
     decode = decode_event if isinstance(one, EVENTS) else decode_command
     assert decode(encode(one)) == one
-    assert not isinstance(one, Unknown)
+    assert not isinstance(one, UnknownEvent)
 
 
 def test_a_number_too_few_is_not_valid() -> None:

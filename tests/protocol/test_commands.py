@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.protocol.commands import DEEPEST, AudioFormat, ClientCommand, decode_command
+from pipeline.protocol.commands import MAX_DEPTH, AudioFormat, ClientCommand, decode_command
 from pipeline.protocol.events import encode
 from pipeline.protocol.examples import examples
 
@@ -62,11 +62,11 @@ LEVEL = pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "
 def test_what_is_nested_as_data_is_may_pass(
     before: str, after: str, opening: str, closing: str
 ) -> None:
-    depth = DEEPEST - 2
+    depth = MAX_DEPTH - 2
     decode_command(before + opening * depth + "1" + closing * depth + after)
 
 
-@pytest.mark.parametrize("depth", [DEEPEST, 900, 5000])
+@pytest.mark.parametrize("depth", [MAX_DEPTH, 900, 5000])
 @AROUND
 @LEVEL
 def test_what_is_nested_too_deep_is_refused(

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import Process
 from msgspec import Struct
 
-from pipeline.protocol.events import ServerEvent, Unknown, decode_event
+from pipeline.protocol.events import ServerEvent, UnknownEvent, decode_event
 
 RECORDING = Path(__file__).parents[2] / "samples" / "audio" / "jfk-inaugural.wav"
 COMMAND = [sys.executable, "-m", "pipeline"]
@@ -30,7 +30,7 @@ class Ran(Struct, frozen=True):
     err: str
 
     @property
-    def events(self) -> list[ServerEvent | Unknown]:
+    def events(self) -> list[ServerEvent | UnknownEvent]:
         return [decode_event(line) for line in self.out.splitlines()]
 
 

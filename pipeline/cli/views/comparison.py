@@ -15,7 +15,7 @@ from pipeline.protocol.events import (
     SessionEnded,
     Totals,
     TurnCompleted,
-    Unknown,
+    UnknownEvent,
 )
 
 
@@ -49,7 +49,7 @@ class Tally:
         self.run = VariantResult(name)
         self._created: dict[str, ResponseCreated] = {}
 
-    def feed(self, event: ServerEvent | Unknown) -> None:
+    def feed(self, event: ServerEvent | UnknownEvent) -> None:
         match event:
             case TurnCompleted():
                 self.run.turns[event.turn] = event

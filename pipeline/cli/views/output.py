@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from pipeline.cli.views.timeline import Discarded
 from pipeline.errors import PipelineError
-from pipeline.protocol.events import Frame, ServerEvent, Unknown, decode_event
+from pipeline.protocol.events import Frame, ServerEvent, UnknownEvent, decode_event
 
 #: events that may wait for a slow reader: as many as a session's log keeps
 BACKLOG = 100_000
@@ -73,7 +73,7 @@ class Viewed:
                 self._view.discarded(item)
                 continue
             event = decode_event(item.data)
-            if not isinstance(event, Unknown):
+            if not isinstance(event, UnknownEvent):
                 self._view.show(event)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from pipeline.protocol.events import (
     TurnCompleted,
     TurnRevisedEvent,
     TurnUpdated,
-    Unknown,
+    UnknownEvent,
     WordSpoken,
     encode,
 )
@@ -55,7 +55,7 @@ class Transcript(Struct):
         return [one for one in self.said if isinstance(one, TranscriptTurn)]
 
 
-def transcript_of(session_id: str, events: Iterable[ServerEvent | Unknown]) -> Transcript:
+def transcript_of(session_id: str, events: Iterable[ServerEvent | UnknownEvent]) -> Transcript:
     """Return what ``events``, in order, come to."""
     transcript = Transcript(session_id)
     begun: dict[int, int] = {}  # when each turn was first heard of

@@ -7,7 +7,7 @@ export interface Envelope {
   /** from 1, without a gap */
   seq: number;
   session_id: string;
-  /** grows when another process takes the session over */
+  /** increases when another process takes over the session */
   epoch: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -16,7 +16,7 @@ export interface Envelope {
   from_seq?: number | null;
 }
 
-/** A session has begun: its first event. */
+/** Start of a session; its first event. */
 export interface SessionCreated extends Envelope {
   type: "session.created";
   source: string;
@@ -25,7 +25,7 @@ export interface SessionCreated extends Envelope {
   prompts: string[];
 }
 
-/** What stands behind speech-to-text or the language model. */
+/** Engine of speech-to-text or of the language model. */
 export interface Engine {
   /** assemblyai, local, custom, or none */
   name: string;
@@ -33,7 +33,7 @@ export interface Engine {
   model?: string | null;
 }
 
-/** A session goes on with other engines or prompts. */
+/** Change of a session's engines or prompts. */
 export interface SessionUpdated extends Envelope {
   type: "session.updated";
   stt?: Engine | null;
@@ -41,7 +41,7 @@ export interface SessionUpdated extends Envelope {
   prompts?: string[] | null;
 }
 
-/** A session is over: its last event. */
+/** End of a session; its last event. */
 export interface SessionEnded extends Envelope {
   type: "session.ended";
   /** source_ended, idle, limit, client, shutdown, error */
@@ -49,7 +49,7 @@ export interface SessionEnded extends Envelope {
   totals: Totals;
 }
 
-/** Counted over a session, for `session.ended`. */
+/** Totals of a session, for `session.ended`. */
 export interface Totals {
   turns: number;
   responses: number;
@@ -65,21 +65,21 @@ export interface Totals {
   output_tokens: number;
   /** output tokens of cancelled and discarded calls */
   wasted_tokens: number;
-  /** how many of all the above were estimated */
+  /** the part of the counts above that is estimated */
   estimated_tokens: number;
   cost?: number;
   audio_seconds: number;
 }
 
-/** Speech-to-text is out of reach; audio is kept. */
+/** Loss of the connection to speech-to-text; audio is buffered. */
 export interface SttInterrupted extends Envelope {
   type: "stt.interrupted";
   cause: string;
-  /** whose channel, where channels are heard apart */
+  /** of the channel, if channels are transcribed separately */
   speaker?: string | null;
 }
 
-/** Speech-to-text is back. */
+/** Reconnection to speech-to-text. */
 export interface SttResumed extends Envelope {
   type: "stt.resumed";
   /** seconds of audio sent again */
@@ -87,18 +87,18 @@ export interface SttResumed extends Envelope {
   /** seconds on the audio clock */
   lost_from?: number | null;
   lost_to?: number | null;
-  /** whose channel, where channels are heard apart */
+  /** of the channel, if channels are transcribed separately */
   speaker?: string | null;
 }
 
-/** Somebody has begun to speak. */
+/** Start of speech. */
 export interface SpeechStartedEvent extends Envelope {
   type: "speech.started";
-  /** who, where channels are heard apart */
+  /** if channels are transcribed separately */
   speaker?: string | null;
 }
 
-/** An open turn as it reads so far; replaces what was there. */
+/** Partial text of an open turn; replaces the previous partial. */
 export interface TurnUpdated extends Envelope {
   type: "turn.updated";
   turn: number;
@@ -106,7 +106,7 @@ export interface TurnUpdated extends Envelope {
   speaker?: string | null;
 }
 
-/** A turn has ended. */
+/** End of a turn, with its final text. */
 export interface TurnCompleted extends Envelope {
   type: "turn.completed";
   turn: number;
@@ -116,13 +116,13 @@ export interface TurnCompleted extends Envelope {
   speaker?: string | null;
   language?: string | null;
   words?: WordSpoken[];
-  /** milliseconds on the audio clock; none without word times */
+  /** milliseconds on the audio clock; null without word times */
   start?: number | null;
   /** milliseconds */
   end?: number | null;
 }
 
-/** One recognised word. */
+/** Recognised word. */
 export interface WordSpoken {
   text: string;
   /** milliseconds */
@@ -133,7 +133,7 @@ export interface WordSpoken {
   speaker?: string | null;
 }
 
-/** A turn that has ended reads differently, or was somebody else's. */
+/** Correction of an ended turn's text or speaker. */
 export interface TurnRevisedEvent extends Envelope {
   type: "turn.revised";
   turn: number;
@@ -141,7 +141,7 @@ export interface TurnRevisedEvent extends Envelope {
   speaker?: string | null;
 }
 
-/** A model has been asked. */
+/** Start of a response: its request was sent to the model. */
 export interface ResponseCreated extends Envelope {
   type: "response.created";
   response_id: string;
@@ -152,14 +152,14 @@ export interface ResponseCreated extends Envelope {
   supersedes?: string | null;
 }
 
-/** A piece of a response, to be put behind the others. */
+/** Piece of a response's text, to append to the previous pieces. */
 export interface ResponseDelta extends Envelope {
   type: "response.output_text.delta";
   response_id: string;
   delta: string;
 }
 
-/** A whole sentence of a response, ready for speech synthesis. */
+/** Complete sentence of a response, ready for speech synthesis. */
 export interface ResponseSentence extends Envelope {
   type: "response.output_text.sentence";
   response_id: string;
@@ -167,25 +167,25 @@ export interface ResponseSentence extends Envelope {
   text: string;
 }
 
-/** The object of a response so far. */
+/** JSON object of a response so far. */
 export interface ResponseJsonPartial extends Envelope {
   type: "response.output_json.partial";
   response_id: string;
   value: unknown;
 }
 
-/** A response asks for a tool. */
+/** Tool call of a response. */
 export interface ResponseToolCall extends Envelope {
   type: "response.tool_call";
   response_id: string;
   call_id: string;
   name: string;
   arguments: unknown;
-  /** a client is to carry it out and send `tool.result` */
+  /** a client must run the tool and send `tool.result` */
   awaits_result?: boolean;
 }
 
-/** What the tool said. */
+/** Result of a tool call. */
 export interface ResponseToolResult extends Envelope {
   type: "response.tool_result";
   response_id: string;
@@ -194,7 +194,7 @@ export interface ResponseToolResult extends Envelope {
   result: unknown;
 }
 
-/** The one ending of a response; no later event names it. */
+/** End of a response, exactly one per response; no later event names it. */
 export interface ResponseDone extends Envelope {
   type: "response.done";
   response_id: string;
@@ -209,16 +209,16 @@ export interface ResponseDone extends Envelope {
   error?: ErrorDetail | null;
 }
 
-/** What a response cost. */
+/** Tokens and cost of a response. */
 export interface TokenUsage {
   input_tokens: number;
   output_tokens: number;
   estimated: boolean;
-  /** USD; absent where the price is not known */
+  /** USD; absent if the price is not known */
   cost?: number | null;
 }
 
-/** Milliseconds; null where the moment never came (design: section 6). */
+/** Durations in milliseconds; null if the measured moment did not occur. */
 export interface Times {
   /** end of speech → end of turn received */
   end_of_turn_delay: number | null;
@@ -226,24 +226,24 @@ export interface Times {
   queue: number | null;
   /** → first token received */
   time_to_first_token: number | null;
-  /** request sent → first sentence whole */
+  /** request sent → first sentence complete */
   first_sentence: number | null;
-  /** request sent → reply over */
+  /** request sent → end of the reply */
   total: number | null;
   /** end of speech → first text published */
   end_to_end: number | null;
-  /** what speculation saved */
+  /** time saved by speculation */
   lead: number;
 }
 
-/** Which call of which model a response came from. */
+/** Language model call that produced a response. */
 export interface RequestInfo {
   id: string | null;
   model: string;
   region: string | null;
 }
 
-/** What went wrong. */
+/** Description of an error. */
 export interface ErrorDetail {
   type: string;
   message: string;
@@ -251,13 +251,13 @@ export interface ErrorDetail {
   param?: string | null;
 }
 
-/** What the events between `from_seq` and `seq` add up to. */
+/** Snapshot that replaces the events from `from_seq` to `seq`. */
 export interface SessionResync {
   type: "session.resync";
-  /** from 1; 0 only where no place was given (heartbeat) */
+  /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** grows when another process takes the session over */
+  /** increases when another process takes over the session */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -268,24 +268,24 @@ export interface SessionResync {
   reason?: string | null;
 }
 
-/** What somebody needs who missed events: ended turns, the open one, open responses. */
+/** Snapshot of a session for a subscriber that missed events: turns and open responses. */
 export interface SessionState {
   status?: string;
   turns?: TurnCompleted[];
-  /** the one that was heard last */
+  /** the one updated last */
   open_turn?: TurnUpdated | null;
-  /** all of them, where there are several */
+  /** all of them, if there are several */
   open_turns?: TurnUpdated[];
   responses?: Record<string, unknown>[];
 }
 
-/** The newest `seq` there is, for a subscriber to notice that it is behind. */
+/** Newest `seq` of a session, so that a subscriber detects missing events. */
 export interface Heartbeat {
   type: "heartbeat";
-  /** from 1; 0 only where no place was given (heartbeat) */
+  /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** grows when another process takes the session over */
+  /** increases when another process takes over the session */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -295,13 +295,13 @@ export interface Heartbeat {
   head: number;
 }
 
-/** Something was refused, or failed outside any response. */
+/** Refused command, or failure outside any response. */
 export interface ErrorEvent {
   type: "error";
-  /** from 1; 0 only where no place was given (heartbeat) */
+  /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** grows when another process takes the session over */
+  /** increases when another process takes over the session */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -334,105 +334,105 @@ export type ServerEvent =
 
 // --- client → server -------------------------------------------------------------------------
 
-/** Send me a session's events. */
+/** Subscribes to a session's events. */
 export interface SubscribeCommand {
   type: "session.subscribe";
   /** or * for every session */
   session_id: string;
   after_seq?: number | null;
-  /** of the last event seen, if the client kept it */
+  /** of the last event received, if the client kept it */
   epoch?: number | null;
-  /** globs; empty is everything */
+  /** globs of event types; empty: all events */
   events?: string[];
 }
 
-/** Begin a session; its audio follows. */
+/** Starts a session; its audio follows. */
 export interface StartCommand {
   type: "session.start";
-  /** null: no audio, the turns come as text */
+  /** null: no audio, turns are sent as text */
   audio?: AudioFormat | null;
   session_id?: string | null;
-  /** names from the settings; none is all */
+  /** names from the settings; null: all prompts */
   prompts?: string[] | null;
-  /** go on with the session of that id, also where another source feeds it */
+  /** continue the session of that id, even if another source feeds it */
   resume?: boolean;
-  /** of a session that goes on: send the events after this one */
+  /** of a continued session: send the events after this one */
   after_seq?: number | null;
 }
 
-/** How the client's audio is encoded. */
+/** Encoding of the client's audio. */
 export interface AudioFormat {
   encoding?: "pcm_mulaw" | "pcm_s16le";
   /** hertz, 8000 to 96000 */
   sample_rate?: number;
   channels?: number;
-  /** each channel is heard by itself, and is one speaker; else mixed */
+  /** transcribe each channel separately, as one speaker; else mix them */
   separate?: boolean;
-  /** what those are called, one name for each channel */
+  /** names of those speakers, one per channel */
   speakers?: string[];
 }
 
-/** End the open turn now. */
+/** Ends the open turn now. */
 export interface TurnCommitCommand {
   type: "turn.commit";
 }
 
-/** The audio is over; hear it out. */
+/** Ends the audio; the session finishes its open turns and ends. */
 export interface SessionEndCommand {
   type: "session.end";
 }
 
-/** Take this text as a turn. */
+/** Adds a turn as text. */
 export interface TurnCreateCommand {
   type: "turn.create";
   text: string;
   speaker?: string | null;
-  /** false: still being said; the next `turn.create` replaces it */
+  /** false: a partial; the next `turn.create` replaces it */
   final?: boolean;
 }
 
-/** Call a response off. */
+/** Cancels a response. */
 export interface ResponseCancelCommand {
   type: "response.cancel";
-  /** which one; none is the source's own, or the one followed */
+  /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
-  /** none is every live one */
+  /** null: every live response */
   response_id?: string | null;
 }
 
-/** Ask a prompt now. */
+/** Starts a response of a prompt now. */
 export interface ResponseCreateCommand {
   type: "response.create";
-  /** which one; none is the source's own, or the one followed */
+  /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
   prompt?: string | null;
 }
 
-/** Change the session as it runs. */
+/** Changes settings of a live session. */
 export interface SessionUpdateCommand {
   type: "session.update";
-  /** which one; none is the source's own, or the one followed */
+  /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
   stt?: Record<string, unknown>;
   vars?: Record<string, string>;
 }
 
-/** So much of a response was really heard. */
+/** Reports the part of a response that was played to the caller. */
 export interface PlaybackReportCommand {
   type: "playback.report";
-  /** which one; none is the source's own, or the one followed */
+  /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
   response_id: string;
-  /** what was heard so far, or */
+  /** the text played so far, or */
   text?: string | null;
-  /** how many characters of it */
+  /** the number of characters played */
   characters?: number | null;
 }
 
-/** The result of a tool that the client ran. */
+/** Returns the result of a tool that the client ran. */
 export interface ToolResultCommand {
   type: "tool.result";
-  /** which one; none is the source's own, or the one followed */
+  /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
   call_id: string;
   result: unknown;

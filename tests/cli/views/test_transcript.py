@@ -18,7 +18,7 @@ from pipeline.protocol.events import (
     TurnCompleted,
     TurnRevisedEvent,
     TurnUpdated,
-    Unknown,
+    UnknownEvent,
     WordSpoken,
 )
 
@@ -52,7 +52,7 @@ def answer(
     ]
 
 
-def told(*events: Event | Unknown) -> Transcript:
+def told(*events: Event | UnknownEvent) -> Transcript:
     return transcript_of("call", [BEGINNING, *events])  # type: ignore[list-item]  # each is one of them
 
 
@@ -98,7 +98,7 @@ def test_markdown_holds_turns_and_answers_in_order() -> None:
     session = told(
         turn(1, "Ask not!", 64_200, speaker="A"),
         *answer("Two\nlines."),
-        Unknown("response.sung", b"{}"),
+        UnknownEvent("response.sung", b"{}"),
         *answer("", "cancelled", "superseded"),
     )
     assert markdown(session) == (

@@ -14,7 +14,7 @@ from pipeline.protocol.events import (
     SessionCreated,
     SessionEnded,
     TurnCompleted,
-    Unknown,
+    UnknownEvent,
 )
 from tests.support import simulate
 from tests.support.commandline import (
@@ -115,7 +115,7 @@ async def test_json_is_the_events_of_the_session_without_a_gap() -> None:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
         ran = await pipeline("run", RECORDING, *words, "--policy", "queue", "--json")
     assert ran.code == 0
-    events = [event for event in ran.events if not isinstance(event, Unknown)]
+    events = [event for event in ran.events if not isinstance(event, UnknownEvent)]
     first, last = events[0], events[-1]
     assert isinstance(first, SessionCreated)
     assert isinstance(last, SessionEnded)

@@ -10,7 +10,7 @@ from pipeline.config.settings import ServeSettings
 from pipeline.errors import SubscribeError
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
-from pipeline.protocol.events import ResponseDelta, ServerEvent, Unknown
+from pipeline.protocol.events import ResponseDelta, ServerEvent, UnknownEvent
 from tests.support.fake_service import FakeHouse
 from tests.support.faultproxy import fault_proxy
 
@@ -22,12 +22,12 @@ def delta(text: str) -> ResponseDelta:
     return ResponseDelta(response_id="r1", delta=text)
 
 
-async def take(events: Events, count: int) -> list[ServerEvent | Unknown]:
+async def take(events: Events, count: int) -> list[ServerEvent | UnknownEvent]:
     with anyio.fail_after(10):
         return [await anext(events) for _ in range(count)]
 
 
-def texts(events: list[ServerEvent | Unknown]) -> str:
+def texts(events: list[ServerEvent | UnknownEvent]) -> str:
     return "".join(event.delta for event in events if isinstance(event, ResponseDelta))
 
 
@@ -42,7 +42,7 @@ async def test_events_come_decoded_and_stop_with_the_session() -> None:
     ):
         got = [event async for event in events]
         assert events.raw == session.log.read(2, 1)[0].data
-    assert [event.seq for event in got if not isinstance(event, Unknown)] == [1, 2, 3]
+    assert [event.seq for event in got if not isinstance(event, UnknownEvent)] == [1, 2, 3]
 
 
 def test_it_is_what_the_package_offers() -> None:

@@ -28,7 +28,7 @@ from pipeline.protocol.events import (
     ResponseDelta,
     ServerEvent,
     SpeechStartedEvent,
-    Unknown,
+    UnknownEvent,
     decode_event,
 )
 from tests.support.fake_service import FakeHouse, FakeSession
@@ -75,7 +75,7 @@ def stored(session: FakeSession) -> list[bytes]:
     return [frame.data for frame in session.log.read(0, 10_000)]
 
 
-def event(text: bytes) -> ServerEvent | Unknown:
+def event(text: bytes) -> ServerEvent | UnknownEvent:
     return decode_event(text)
 
 

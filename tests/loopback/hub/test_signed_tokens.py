@@ -24,7 +24,7 @@ from pipeline.hub.auth.tokens import Access
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.close_codes import CloseCode
-from pipeline.protocol.events import ResponseDelta, Unknown
+from pipeline.protocol.events import ResponseDelta, UnknownEvent
 from tests.support.commandline import pipeline
 from tests.support.fake_service import FakeHouse
 from tests.support.node import node
@@ -255,7 +255,7 @@ async def test_the_python_client_asks_for_a_token_for_each_connection(*, awaited
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             async with connect(stand.hub.url, "s1", after_seq=0, token=get) as events:
-                got += [event.seq async for event in events if not isinstance(event, Unknown)]
+                got += [event.seq async for event in events if not isinstance(event, UnknownEvent)]
         assert got == [1, 2, 3, 4]
 
 

@@ -26,7 +26,7 @@ from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.journal.sqlite import stored_sessions
 from pipeline.protocol.commands import StartCommand
-from pipeline.protocol.events import Unknown
+from pipeline.protocol.events import UnknownEvent
 from tests.support import simulate
 from tests.support.commandline import pipeline, running
 from tests.support.waiting import until
@@ -45,7 +45,7 @@ async def follow(url: str, session_id: str, *, after_seq: int, until: str) -> li
     with anyio.fail_after(10):
         async with connect(url, session_id, after_seq=after_seq) as events:
             async for event in events:
-                assert not isinstance(event, Unknown)
+                assert not isinstance(event, UnknownEvent)
                 got.append(json.loads(events.raw))
                 if got[-1]["type"] == until:
                     break

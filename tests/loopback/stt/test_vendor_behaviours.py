@@ -25,7 +25,7 @@ from pipeline.protocol.events import (
     ServerEvent,
     SessionEnded,
     TurnCompleted,
-    Unknown,
+    UnknownEvent,
     decode_event,
 )
 from pipeline.simulator.serve import simulate
@@ -239,9 +239,9 @@ async def test_an_in_stream_reply_comes_late_and_out_of_order(kind: str) -> None
 
 async def told(
     script: Sequence[Script], update: Mapping[str, Any] | None = None, **llm: Any
-) -> list[ServerEvent | Unknown]:
+) -> list[ServerEvent | UnknownEvent]:
     """Return every event of a session in which the server does this."""
-    events: list[ServerEvent | Unknown] = []
+    events: list[ServerEvent | UnknownEvent] = []
 
     def note(frame: Frame) -> None:
         events.append(decode_event(frame.data))
