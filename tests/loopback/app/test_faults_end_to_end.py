@@ -11,8 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from pipeline.simulator.number_audio import spoken
-from tests.loopback.app.test_service import service
 from tests.support import fault_proxy
+from tests.support.service import service
 
 NUMBERS: dict[str, Any] = {"stt": "connection", "hear_numbers": True}
 FRAME = 1600  #: bytes: 50 ms

@@ -18,9 +18,9 @@ from websockets.exceptions import ConnectionClosed
 
 from pipeline.config.settings import Fallback
 from tests.gateway.broken_json import CORPUS
-from tests.loopback.app.test_service import service
 from tests.support import fault_proxy
 from tests.support.oracle import hold
+from tests.support.service import service
 
 Line = dict[str, Any]
 FINE: Line = {"llm": "reply", "match": "second", "text": "All is well."}

@@ -1,101 +1,20 @@
 """The whole service over real sockets: scripted servers upstream, clients downstream."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
-from pipeline.app.app import App
-from pipeline.app.plan import plan
-from pipeline.app.startup import open_app
-from pipeline.config.settings import (
-    Fallback,
-    LimitSettings,
-    LlmSettings,
-    McpSettings,
-    Prompt,
-    ServeSettings,
-    Settings,
-    StoredSettings,
-    SttSettings,
-    ToolSettings,
-)
-from pipeline.hub.server import serve
-from pipeline.ingest.raw import RawAdapter
-from tests.support import Simulation, simulate
-
-FRAME = bytes(1600)
-
-SUPERSEDE: Sequence[dict[str, Any]] = (
-    {"stt": "partial", "at_ms": 100, "text": "book the"},
-    {"stt": "end", "at_ms": 200, "text": "Book the late train."},
-    {"stt": "end", "at_ms": 600, "text": "And a taxi."},
-    {"llm": "reply", "match": "taxi", "text": "Both are booked."},
-    {"llm": "reply", "match": "train", "text": "One two three four five six", "token_ms": 100},
-)
-
-
-@asynccontextmanager
-async def service(
-    lines: Sequence[dict[str, Any]],
-    *,
-    max_sessions: int = 200,
-    limits: LimitSettings | None = None,
-    tool_table: dict[str, ToolSettings] | None = None,
-    servers: dict[str, McpSettings] | None = None,
-    chain: Sequence[Fallback] = (),
-    stall_timeout: float = 15.0,
-    tell: Callable[[str], None] = lambda line: None,
-    **prompt: Any,
-) -> AsyncGenerator[tuple[str, Simulation, App]]:
-    async with simulate(lines) as sim:
-        settings = Settings(
-            stt=SttSettings(engine=sim.stt_url, key="env:NONE"),
-            llm=LlmSettings(
-                engine=sim.llm_url,
-                key="env:NONE",
-                model="scripted",
-                fallbacks=tuple(chain),
-                stall_timeout=stall_timeout,
-            ),
-            stored=StoredSettings(url=sim.llm_url),
-            serve=ServeSettings(port=0, max_sessions=max_sessions),
-            limits=limits or LimitSettings(),
-            tools=tool_table or {},
-            mcp=servers or {},
-            prompts={"reply": Prompt(system="Be brief.", **prompt)},
-        )
-        planned = plan(settings, {})
-        async with (
-            open_app(settings, planned, tell=tell) as app,
-            serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
-        ):
-            with anyio.fail_after(20):
-                yield hub.url, sim, app
-
-
-async def speak(socket: ClientConnection, seconds: float, session_id: str | None = None) -> None:
-    start = {"type": "session.start"} | ({"session_id": session_id} if session_id else {})
-    await socket.send(json.dumps(start))
-    for _ in range(round(seconds * 20)):
-        await socket.send(FRAME)
-        await anyio.sleep(0.02)
-    await socket.send('{"type":"session.end"}')
-
-
-async def events(socket: ClientConnection) -> list[str]:
-    return [str(frame) async for frame in socket if '"heartbeat"' not in str(frame)]
+from tests.support.service import SUPERSEDE, received, service, speak
 
 
 async def test_audio_goes_in_and_events_come_back_on_the_same_socket() -> None:
     async with service(SUPERSEDE) as (url, sim, _):
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             await speak(socket, 1.2)
-            got = [json.loads(frame) for frame in await events(socket)]
+            got = [json.loads(frame) for frame in await received(socket)]
         await sim.llm.closed(1)
     assert [event["seq"] for event in got] == list(range(1, len(got) + 1))
     done = [event for event in got if event["type"] == "response.done"]
@@ -127,7 +46,7 @@ async def test_a_late_joiner_gets_exactly_what_the_first_subscriber_got() -> Non
         await anyio.sleep(0.1)
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             await speak(socket, 1.2, "call-1")
-            ingested += await events(socket)
+            ingested += await received(socket)
         query = "/v1/events?session_id=call-1&after_seq=0"
         async with connect(url + query, proxy=None) as late:
             seen += [str(await late.recv()) for _ in ingested]
@@ -145,7 +64,7 @@ async def test_several_sessions_at_once_do_not_mix() -> None:
                 await socket.send(json.dumps({"type": "session.start", "session_id": name}))
                 await socket.send(json.dumps({"type": "turn.create", "text": f"I am {name}"}))
                 await socket.send('{"type":"session.end"}')
-                got[name] = [json.loads(frame) for frame in await events(socket)]
+                got[name] = [json.loads(frame) for frame in await received(socket)]
 
         for name in names:
             tasks.start_soon(talk, name)
@@ -168,7 +87,7 @@ async def test_a_guess_is_adopted_and_saves_what_it_started_early() -> None:
         connect(f"{url}/v1/ingest/raw", proxy=None) as socket,
     ):
         await speak(socket, 1.4)
-        got = [json.loads(frame) for frame in await events(socket)]
+        got = [json.loads(frame) for frame in await received(socket)]
     created = next(event for event in got if event["type"] == "response.created")
     completed = next(event for event in got if event["type"] == "turn.completed")
     done = next(event for event in got if event["type"] == "response.done")
@@ -190,7 +109,7 @@ async def test_a_wrong_guess_is_never_published() -> None:
     async with service(lines, speculate=True) as (url, sim, _):
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             await speak(socket, 1.2)
-            frames = await events(socket)
+            frames = await received(socket)
         await sim.llm.closed(1)
     assert not any("noon" in frame for frame in frames)
     totals = json.loads(frames[-1])["totals"]
@@ -233,6 +152,6 @@ async def test_other_policies_cancel_nothing(policy: str) -> None:
         connect(f"{url}/v1/ingest/raw", proxy=None) as socket,
     ):
         await speak(socket, 1.2)
-        got = [json.loads(frame) for frame in await events(socket)]
+        got = [json.loads(frame) for frame in await received(socket)]
     done = [event["status"] for event in got if event["type"] == "response.done"]
     assert done == ["completed", "completed"]

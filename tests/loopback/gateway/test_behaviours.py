@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from pipeline.config.settings import ToolSettings
 from pipeline.errors import SettingsError
-from tests.loopback.app.test_service import service
+from tests.support.service import service
 from tests.support.waiting import until
 
 Script = dict[str, Any]

@@ -11,7 +11,7 @@ from pipeline.app.app import App
 from pipeline.config.settings import Fallback
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.fallback import FallbackGateway
-from tests.loopback.app.test_service import service
+from tests.support.service import service
 from tests.support.waiting import until
 
 SCHEMA = {

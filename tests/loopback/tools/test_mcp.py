@@ -16,8 +16,8 @@ from pipeline.errors import PipelineError, SettingsError, ToolsError
 from pipeline.interfaces.tools import OfferedTools, ToolRun
 from pipeline.tools import toolset as boxes
 from pipeline.tools.toolset import Toolset
-from tests.loopback.app.test_service import service
 from tests.loopback.tools.test_tools import asks_for, of, talk
+from tests.support.service import service
 
 SERVER = (sys.executable, "-m", "tests.support.mcp_server")
 OVER_STDIO = McpSettings(command=(*SERVER, "stdio"), env={"ORDERS_TOKEN": "env:TOKEN"})

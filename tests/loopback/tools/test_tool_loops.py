@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 from pipeline.config.settings import ToolSettings
 from pipeline.embedded import weights
 from tests.gateway.gemini import complaint
-from tests.loopback.app.test_service import service
 from tests.loopback.tools.test_tools import of, talk
 from tests.support.commandline import RECORDING, pipeline
+from tests.support.service import service
 from tests.support.waiting import until
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

@@ -13,9 +13,8 @@ from pipeline import connect as follow
 from pipeline.config.settings import ToolSettings
 from pipeline.protocol.commands import ToolResultCommand
 from pipeline.protocol.events import ErrorEvent, ResponseToolCall
-from tests.loopback.app.test_service import service
-from tests.loopback.client.test_js_client import words
-from tests.support.node import node
+from tests.support.node import as_json, node
+from tests.support.service import service
 from tests.support.waiting import until
 
 SCHEMA = {"type": "object", "properties": {"order": {"type": "integer"}}, "required": ["order"]}
@@ -164,7 +163,7 @@ async def test_a_subscriber_in_javascript_does_so_too() -> None:
     table = {"lookup": ToolSettings(kind="client", schema=SCHEMA)}
     async with (
         service(asks_for("lookup", {"order": 5}), tool_table=table, tools=("lookup",)) as (url, *_),
-        node("follow.mjs", url, words(session="*", afterSeq=0, answer={"seat": "12A"})) as js,
+        node("follow.mjs", url, as_json(session="*", afterSeq=0, answer={"seat": "12A"})) as js,
     ):
         await js.until(state="live")
         events = await talk(url, answers=False)

@@ -1,6 +1,6 @@
 // node follow.mjs URL '{"session": ..., ...}': prints each event as a line of JSON, then how it
 // ended; with "answer" it returns that of every tool that waits for it, with "slow" it begins to read only once the connection waits for it.
-import { connect } from "../../pipeline/hub/web/client.js";
+import { connect } from "../../../pipeline/hub/web/client.js";
 
 const [url, options] = process.argv.slice(2);
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 from websockets.asyncio.client import connect
 
-from tests.loopback.app.test_service import FRAME, SUPERSEDE, service
+from tests.support.service import FRAME, SUPERSEDE, service
 
 GOOD = {"keyterms_prompt": ["Zephyr"], "max_turn_silence": 900}
 BAD = {"keyterms_prompt": "Zephyr"}

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_types.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "generate_types.py"
 
 
 def test_the_checked_in_types_are_current() -> None:

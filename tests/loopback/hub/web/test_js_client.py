@@ -12,17 +12,13 @@ from pipeline.hub.auth.tokens import Access
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.events import ResponseDelta
-from tests.loopback.app.test_service import service
 from tests.support import fault_proxy
 from tests.support.fake_service import FakeHouse
-from tests.support.node import node
+from tests.support.node import as_json, node
+from tests.support.service import service
 
 ADAPTERS = {"raw": RawAdapter}
 STORY = "One two three four five six seven eight nine ten eleven twelve."
-
-
-def words(**options: Any) -> str:
-    return json.dumps(options)
 
 
 def delta(text: str) -> ResponseDelta:
@@ -45,10 +41,10 @@ async def test_a_response_cut_in_its_middle_is_taken_up_without_loss() -> None:
     async with (
         service(lines) as (url, _, app),
         fault_proxy(url) as proxy,
-        node("talk.mjs", url, words(audio=None, sessionId="call-1")) as talk,
+        node("talk.mjs", url, as_json(audio=None, sessionId="call-1")) as talk,
     ):
         await talk.until(type="session.created")
-        async with node("follow.mjs", proxy.url, words(session="call-1", afterSeq=0)) as follow:
+        async with node("follow.mjs", proxy.url, as_json(session="call-1", afterSeq=0)) as follow:
             await talk.tell("createTurn", "Tell me a story.")
             for _ in range(2):
                 await follow.until(type="response.output_text.delta")
@@ -73,7 +69,7 @@ async def test_a_server_that_stops_and_comes_back_is_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"ws://127.0.0.1:{port}"
-    async with node("follow.mjs", url, words(session="s1", afterSeq=0)) as follow:
+    async with node("follow.mjs", url, as_json(session="s1", afterSeq=0)) as follow:
         await follow.until(state="waiting")  # nobody is there yet
         async with serving(house, port):
             session.say(delta("a"))
@@ -95,7 +91,7 @@ async def test_a_connection_that_says_nothing_any_more_is_given_up() -> None:
         node(
             "follow.mjs",
             f"ws://127.0.0.1:{proxy.port}",
-            words(session="s1", afterSeq=0, silence=1),
+            as_json(session="s1", afterSeq=0, silence=1),
         ) as follow,
     ):
         session.say(delta("a"))
@@ -116,7 +112,7 @@ async def test_what_was_forgotten_comes_as_one_resync_and_then_the_rest() -> Non
     session.say(*map(delta, "abcdefgh"))
     async with (
         serving(house) as hub,
-        node("follow.mjs", hub.url, words(session="s1", afterSeq=2)) as follow,
+        node("follow.mjs", hub.url, as_json(session="s1", afterSeq=2)) as follow,
     ):
         await follow.until(type="session.resync")
         session.say(delta("i"))
@@ -135,7 +131,7 @@ async def test_every_session_is_followed_and_new_ones_too() -> None:
     async with (
         serving(house) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
-        node("follow.mjs", f"http://127.0.0.1:{proxy.port}", words(afterSeq=0)) as follow,
+        node("follow.mjs", f"http://127.0.0.1:{proxy.port}", as_json(afterSeq=0)) as follow,
     ):
         old.say(delta("a"))
         await follow.until(session_id="old")
@@ -149,7 +145,7 @@ async def test_every_session_is_followed_and_new_ones_too() -> None:
 async def test_a_refusal_ends_it_with_its_code() -> None:
     async with (
         serving(FakeHouse()) as hub,
-        node("follow.mjs", hub.url, words(session="nobody")) as follow,
+        node("follow.mjs", hub.url, as_json(session="nobody")) as follow,
     ):
         over = await follow.until(over=True)
     assert (over["code"], over["error"]) == (4404, "there is no session 'nobody'")
@@ -161,14 +157,14 @@ async def test_a_wrong_token_ends_it_and_a_right_one_comes_in() -> None:
     access = Access({"right": Grant()})
     async with serving(house, access=access) as hub:
         for token, code in (("wrong", 401), ("", 401), ("not a token", None), ("right", None)):
-            options = words(session="s1", afterSeq=0, token=token)
+            options = as_json(session="s1", afterSeq=0, token=token)
             async with node("follow.mjs", hub.url, options) as follow:
                 over = await follow.until(over=True)
             assert over.get("code") == code
             assert ("error" in over) == (token != "right")
-        async with node("talk.mjs", hub.url, words(token="wrong")) as talk:
+        async with node("talk.mjs", hub.url, as_json(token="wrong")) as talk:
             assert (await talk.until(over=True))["code"] == 401
-        async with node("talk.mjs", hub.url, words(token="right")) as talk:
+        async with node("talk.mjs", hub.url, as_json(token="right")) as talk:
             await talk.tell("end")
             assert await talk.until(over=True) == {"over": True}
 
@@ -177,7 +173,7 @@ async def test_every_command_reaches_the_session() -> None:
     lines = [{"llm": "reply", "text": STORY, "token_ms": 200}]
     async with (
         service(lines) as (url, sim, _),
-        node("talk.mjs", url, words(audio=None)) as talk,
+        node("talk.mjs", url, as_json(audio=None)) as talk,
     ):
         await talk.tell("createTurn", "Tell me", {"final": False})
         await talk.until(type="turn.updated")
@@ -212,7 +208,7 @@ async def test_audio_becomes_turns_and_a_source_that_is_cut_off_hears_the_end() 
     async with (
         service(lines) as (url, _, _),
         fault_proxy(url) as proxy,
-        node("talk.mjs", proxy.url, words()) as talk,
+        node("talk.mjs", proxy.url, as_json()) as talk,
     ):
         for _ in range(10):
             await talk.tell("audio", [0] * 1600)
@@ -229,7 +225,7 @@ async def test_who_reads_slowly_is_waited_for_and_misses_nothing() -> None:
     session = house.session("s1", keep=20_000)
     session.say(*(delta("x") for _ in range(12_000)))
     session.end("client")
-    options = words(session="s1", afterSeq=0, slow=True)
+    options = as_json(session="s1", afterSeq=0, slow=True)
     async with serving(house) as hub, node("follow.mjs", hub.url, options) as follow:
         await follow.until(over=True)
     assert [event["seq"] for event in follow.events] == list(range(1, 12_002))

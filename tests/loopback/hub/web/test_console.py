@@ -15,10 +15,10 @@ from pipeline.hub.auth.signed_tokens import Signing
 from pipeline.hub.auth.tokens import Access
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
-from tests.loopback.app.test_service import SUPERSEDE, service, speak
 from tests.support import fault_proxy
 from tests.support.chromium import chromium, needs_chromium, visit
 from tests.support.fake_service import FakeHouse
+from tests.support.service import SUPERSEDE, service, speak
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 

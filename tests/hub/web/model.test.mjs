@@ -1,9 +1,9 @@
-// What the console makes of a session's events; run by tests/web/test_client.py.
+// What the console makes of a session's events; run by tests/hub/web/test_client.py.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isSlow, Model, stages } from "../../pipeline/hub/web/model.js";
-import { dollars, ending, toolUse } from "../../pipeline/hub/web/wording.js";
+import { isSlow, Model, stages } from "../../../pipeline/hub/web/model.js";
+import { dollars, ending, toolUse } from "../../../pipeline/hub/web/wording.js";
 
 const TIMES = {
   end_of_turn_delay: 500,

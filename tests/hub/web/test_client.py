@@ -20,7 +20,7 @@ def test_what_it_decides(script: str) -> None:
 
 def test_both_clients_come_back_after_the_same_codes() -> None:
     program = (
-        'import { mayReconnect } from "../../pipeline/hub/web/client.js";'
+        'import { mayReconnect } from "../../../pipeline/hub/web/client.js";'
         "console.log(JSON.stringify([...Array(4000).keys()].map((n) => mayReconnect(n + 1000))));"
     )
     command = [str(NODE), "--input-type=module", "--eval", program]

@@ -2,7 +2,7 @@
 // call a line as ["method", ...arguments], and prints its events as lines of JSON.
 import { createInterface } from "node:readline";
 
-import { openSession } from "../../pipeline/hub/web/client.js";
+import { openSession } from "../../../pipeline/hub/web/client.js";
 
 const [url, options] = process.argv.slice(2);
 const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);

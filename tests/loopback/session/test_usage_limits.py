@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 
 from pipeline.app import app as app_module
 from pipeline.config.settings import LimitSettings
-from tests.loopback.app.test_service import FRAME, service
+from tests.support.service import FRAME, service
 
 LINES = ({"llm": "reply", "text": "One two three four five six seven eight nine ten."},)
 

@@ -1,8 +1,8 @@
-// What a subscriber in JavaScript remembers; run by tests/web/test_client.py.
+// What a subscriber in JavaScript remembers; run by tests/hub/web/test_client.py.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Gap, mayReconnect, PipelineError, Resume } from "../../pipeline/hub/web/resume.js";
+import { Gap, mayReconnect, PipelineError, Resume } from "../../../pipeline/hub/web/resume.js";
 
 const delta = (seq, more = {}) => ({
   type: "response.output_text.delta",
