@@ -17,6 +17,11 @@ PipelineError
 ├── ToolsError            a server of tools is out of reach                     exit 3
 ├── EngineError           the embedded engines cannot start                     exit 3
 ├── ServeError            our own port cannot be had                            exit 2
+├── SessionError          a session cannot be opened, read or erased
+│   ├── SessionUnavailable  not now: the journal or the disk fails; retry         exit 1
+│   ├── NoCapacity        a limit on sessions or on usage is reached            exit 1
+│   ├── IdTaken           the session id is in use                              exit 1
+│   └── SessionNotFound   no session has this id                                exit 1
 ├── SubscribeError        a server's events cannot be had                       exit 3
 ├── JournalError          events cannot be written down or read                 exit 1
 ├── RecordingError        audio cannot be kept or read                          exit 1
@@ -151,6 +156,26 @@ class ServeError(PipelineError):
     """Our own port cannot be had."""
 
     exit_code = 2
+
+
+class SessionError(PipelineError):
+    """A session cannot be opened, read or erased."""
+
+
+class SessionUnavailable(SessionError):
+    """The journal or the recordings fail now; a later try may succeed."""
+
+
+class NoCapacity(SessionError):
+    """A limit on sessions or on usage is reached."""
+
+
+class IdTaken(SessionError):
+    """The session id is in use."""
+
+
+class SessionNotFound(SessionError):
+    """No session has this id."""
 
 
 class SubscribeError(PipelineError):

@@ -14,13 +14,21 @@ from pipeline.app.stt_clients import without_speech
 from pipeline.audio.formats import format_of
 from pipeline.audio.sources import Source, play
 from pipeline.config.settings import Prompt, Settings
-from pipeline.errors import InputError, JournalError, PipelineError, RecordingError
+from pipeline.errors import (
+    IdTaken,
+    InputError,
+    JournalError,
+    NoCapacity,
+    PipelineError,
+    RecordingError,
+    SessionNotFound,
+    SessionUnavailable,
+)
 from pipeline.hub.fanout import Topics
 from pipeline.hub.service import Download, SessionInfo
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
 from pipeline.journal.request_log import CallsInMemory
-from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import AudioFormat, ControlCommand, StartCommand
 from pipeline.protocol.events import Frame, SessionCreated, decode_event, type_of
 from pipeline.recordings.recorder import Recorder
@@ -70,22 +78,12 @@ class App:
 
     @asynccontextmanager
     async def open(self, start: StartCommand, *, source: str) -> AsyncGenerator[Session]:
-        """Begin a session. Raises a ``PipelineError``, or a ``Disconnect`` past a limit."""
-        if self.trouble is not None:
-            raise Disconnect(f"no new sessions: {self.trouble}", code=CloseCode.LATER)
-        if len(self._live) >= self._settings.serve.max_sessions:
-            raise Disconnect(
-                f"{len(self._live)} sessions are open, the most that serve.max_sessions allows",
-                code=CloseCode.LIMIT,
-            )
-        try:
-            self._allowance.check_day(_today())
-        except Exhausted as exhausted:
-            raise Disconnect(f"no new sessions: {exhausted}", code=CloseCode.LIMIT) from exhausted
+        """Open a session for the length of the block. Raises a ``PipelineError``."""
+        self._check_capacity()
         self._forget()
         session_id = start.session_id or f"s_{token_hex(8)}"
         if self.topics.get(session_id) is not None:
-            raise Disconnect(f"there is a session {session_id} already", code=CloseCode.TAKEN)
+            raise IdTaken(f"there is a session {session_id} already")
         audio = format_of(start.audio or AudioFormat(), self._settings.stt.speakers)
         prompts = self._choose(start.prompts)
         log = self._journal.open(session_id)
@@ -104,7 +102,7 @@ class App:
                 async with open_session(session, source):
                     yield session
         except JournalError as error:
-            raise Disconnect(str(error), code=CloseCode.LATER) from error
+            raise SessionUnavailable(str(error)) from error
         finally:
             del self._live[session_id]
             self._allowance.note(session_id, session.spent, _today())
@@ -114,6 +112,19 @@ class App:
             else:
                 self._let_go(log)
 
+    def _check_capacity(self) -> None:
+        """Raise a ``SessionError`` when no session can be opened now."""
+        if self.trouble is not None:
+            raise SessionUnavailable(f"no new sessions: {self.trouble}")
+        if len(self._live) >= self._settings.serve.max_sessions:
+            raise NoCapacity(
+                f"{len(self._live)} sessions are open, the most that serve.max_sessions allows"
+            )
+        try:
+            self._allowance.check_day(_today())
+        except Exhausted as exhausted:
+            raise NoCapacity(f"no new sessions: {exhausted}") from exhausted
+
     async def steer(self, session_id: str, command: ControlCommand) -> None:
         """Carry out what a subscriber wants of a live session. Raises ``InputError``."""
         if session_id not in self._live:
@@ -122,9 +133,9 @@ class App:
         await session.command(command)
 
     async def erase(self, session_id: str) -> None:
-        """Remove all that is kept of an ended session. Raises ``Disconnect`` where it cannot be."""
+        """Remove all that is kept of an ended session. Raises a ``SessionError``."""
         if session_id in self._live:
-            raise Disconnect(f"session {session_id} goes on: end it first", code=CloseCode.TAKEN)
+            raise IdTaken(f"session {session_id} goes on: end it first")
         self._forget()
         kept = next((each for each in self._ended if each[1].session_id == session_id), None)
         if kept is not None:
@@ -136,18 +147,18 @@ class App:
             stored = await self._journal.erase(session_id)
             heard = self._recorder is not None and await self._recorder.erase(session_id)
         except (JournalError, RecordingError) as error:
-            raise Disconnect(str(error), code=CloseCode.LATER) from error
+            raise SessionUnavailable(str(error)) from error
         if kept is None and not (stored or heard):
-            raise Disconnect(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+            raise SessionNotFound(f"there is no session {session_id!r}")
 
     async def recording(self, session_id: str) -> Download | None:
-        """Return the newest recording of a session, as far as it has come."""
+        """Return the newest recording of a session so far. Raises ``SessionUnavailable``."""
         if self._recorder is None:
             return None
         try:
             found = await self._recorder.find(session_id)
         except RecordingError as error:
-            raise Disconnect(str(error), code=CloseCode.LATER) from error
+            raise SessionUnavailable(str(error)) from error
         if found is None:
             return None
         return Download(

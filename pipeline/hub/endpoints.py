@@ -15,6 +15,7 @@ from pipeline.hub.auth.token_endpoint import issue, wish_of
 from pipeline.hub.auth.tokens import SESSION, SESSIONS, TOKENS, is_audio, session_in
 from pipeline.hub.http_requests import HttpAnswer, fields_of, text_page
 from pipeline.hub.ingest_sessions import IngestSessions
+from pipeline.hub.refusals import disconnecting
 from pipeline.hub.service import Service
 
 DRAINING = "draining: the server is about to stop, and takes no new sessions"
@@ -104,7 +105,7 @@ class Endpoints:
 
     async def _erase(self, session_id: str, grant: Grant) -> HttpAnswer:
         grant.check(session_id)
-        with anyio.move_on_after(ERASE) as patience:
+        with disconnecting(), anyio.move_on_after(ERASE) as patience:
             await self._service.erase(session_id)
         if patience.cancelled_caught:
             return text_page(202, "it takes a while: ask again, until there is no such session")

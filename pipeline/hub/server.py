@@ -32,6 +32,7 @@ from pipeline.hub.http_requests import (
 )
 from pipeline.hub.listening import BACKLOG, check_host, listen
 from pipeline.hub.peers import HubState, read_token
+from pipeline.hub.refusals import disconnecting
 from pipeline.hub.service import ConnectionObserver, NullObserver, Service
 from pipeline.hub.socket import SEND, Socket, WatchedConnection, remembering
 from pipeline.hub.sources import ingest
@@ -170,7 +171,8 @@ class Hub:
     ) -> HttpAnswer | None:
         """Send a session's recording; None once somebody else answers."""
         grant.check(session_id)
-        file = await self._service.recording(session_id)
+        with disconnecting():
+            file = await self._service.recording(session_id)
         if file is None:
             return text_page(404, f"there is no recording of session {session_id[:64]!r}")
         if request.method == "HEAD":

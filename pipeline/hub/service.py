@@ -70,7 +70,7 @@ class Service(Protocol):
         ...
 
     def open(self, start: StartCommand, *, source: str) -> AbstractAsyncContextManager[LiveSession]:
-        """Begin a session. Raises a ``PipelineError``, or a ``Goodbye`` to choose the close code.
+        """Open a session. Raises a ``PipelineError``; ``refusals`` gives each kind a close code.
 
         Leaving ends the session in any case; an exception or a cancellation cuts it short.
         """
@@ -83,11 +83,11 @@ class Service(Protocol):
     def sessions(self) -> Sequence[SessionInfo]: ...
 
     async def recording(self, session_id: str) -> Download | None:
-        """Return the newest recording of a session, if there is one. Raises ``Goodbye``."""
+        """Return the newest recording of a session, if any. Raises a ``SessionError``."""
         ...
 
     async def erase(self, session_id: str) -> None:
-        """Remove all that is kept of an ended session. Raises ``Goodbye`` where it cannot be."""
+        """Remove all that is kept of an ended session. Raises a ``SessionError``."""
         ...
 
 

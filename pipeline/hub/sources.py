@@ -21,6 +21,7 @@ from pipeline.hub.peers import (
     Replies,
     push,
 )
+from pipeline.hub.refusals import disconnecting
 from pipeline.interfaces.ingest import Adapter, Order
 from pipeline.protocol.close_codes import CloseCode, Disconnect, may_reconnect
 from pipeline.protocol.commands import SessionEndCommand, StartCommand
@@ -69,7 +70,7 @@ async def _host(
 ) -> Disconnect | None:
     """Begin a session, and stay with it to its end, whoever feeds it then."""
     disconnect: Disconnect | None = None
-    with hub_state.hosts.place(feeding.holder):
+    with hub_state.hosts.place(feeding.holder), disconnecting():
         async with hub_state.service.open(feeding.start, source=source) as session:
             with hub_state.ingest_sessions.begin(session, feeding.start) as stay:
                 async with plain_errors(), anyio.create_task_group() as tasks:

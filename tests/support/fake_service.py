@@ -3,11 +3,10 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import IdTaken, InputError, PipelineError, SessionNotFound
 from pipeline.hub.fanout import Topic, Topics
 from pipeline.hub.service import Download, SessionInfo
 from pipeline.journal.log import SessionLog
-from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import (
     ClientCommand,
     ControlCommand,
@@ -87,7 +86,7 @@ class FakeHouse:
         if self.refuse is not None:
             raise self.refuse
         if self.topics.get(start.session_id or "") is not None:
-            raise Disconnect(f"there is a session {start.session_id} already", code=CloseCode.TAKEN)
+            raise IdTaken(f"there is a session {start.session_id} already")
         session = self.session(start.session_id or f"s{len(self.opened) + 1}")
         session.say(SessionCreated(source=source, stt=ENGINE, llm=ENGINE, prompts=("reply",)))
         try:
@@ -108,7 +107,7 @@ class FakeHouse:
         return None
 
     async def erase(self, session_id: str) -> None:
-        raise Disconnect(f"there is no session {session_id!r}", code=CloseCode.NO_SESSION)
+        raise SessionNotFound(f"there is no session {session_id!r}")
 
     def sessions(self) -> Sequence[SessionInfo]:
         return [

@@ -17,11 +17,11 @@ from websockets.protocol import State
 from websockets.typing import Origin
 
 from pipeline.config.settings import ServeSettings
-from pipeline.errors import ServeError
+from pipeline.errors import NoCapacity, ServeError
 from pipeline.hub.peers import MAX_ERRORS
 from pipeline.hub.server import MAX_CONTROL, Hub, serve
 from pipeline.ingest.raw import RawAdapter
-from pipeline.protocol.close_codes import CloseCode, Disconnect
+from pipeline.protocol.close_codes import CloseCode
 from pipeline.protocol.events import (
     ErrorEvent,
     Heartbeat,
@@ -263,7 +263,7 @@ async def test_a_bad_beginning_is_refused_with_its_reason(message: str | bytes, 
 
 async def test_the_house_chooses_the_close_code_of_a_refusal() -> None:
     house = FakeHouse()
-    house.refuse = Disconnect("200 sessions are open", code=CloseCode.LIMIT)
+    house.refuse = NoCapacity("200 sessions are open")
     async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send('{"type":"session.start"}')
         assert await closed(source) == (4429, "200 sessions are open")
