@@ -1,4 +1,4 @@
-"""Live speech to live LLM results: every finished turn asks, what is overtaken is called off."""
+"""Live speech to live LLM results: one request per finished turn, superseded ones cancelled."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ __all__ = ["__version__", "connect"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "connect":  # not before it is asked for: the commands start without it
+    if name == "connect":  # imported on first use: the commands start without it
         from pipeline.client.connect import connect
 
         return connect

@@ -1,79 +1,79 @@
-"""Every error that crosses a room. Values only.
+"""Exceptions that cross rooms. Values only.
 
 PipelineError
-├── SettingsError         we were told something that cannot be                 exit 2
-│   └── InputError        the audio or file given cannot be used                exit 2
+├── SettingsError         settings or flags are invalid                         exit 2
+│   └── InputError        the given audio or file cannot be used                exit 2
 ├── SttError              speech-to-text
-│   ├── SttRefused        they say no: key, parameters, funds; do not retry     exit 3
-│   ├── SttBusy           not now: too many sessions; retry after a while       exit 3
-│   └── SttLost           the connection is gone or silent; reconnect           exit 3
+│   ├── SttRefused        refused: key, parameters, funds; do not retry         exit 3
+│   ├── SttBusy           too many sessions; retry later                        exit 3
+│   └── SttLost           the connection is lost or silent; reconnect           exit 3
 ├── GatewayError          the language model
-│   ├── GatewayRefused    they say no: key, model, parameters; do not retry     exit 3
+│   ├── GatewayRefused    refused: key, model, parameters; do not retry         exit 3
 │   ├── GatewayBusy       429 or overloaded; ``retry_after`` seconds            exit 1
-│   ├── GatewayTimeout    a deadline of ours ran out                            exit 1
-│   └── GatewayLost       out of reach, cut off, or an answer without sense     exit 1
-├── TranscriptError       a recording could not be stored to be asked about     exit 3
-│   └── TranscriptFailed  it was taken, and no transcript came of it            exit 1
-├── ToolsError            a server of tools is out of reach                     exit 3
+│   ├── GatewayTimeout    one of our deadlines expired                          exit 1
+│   └── GatewayLost       unreachable, disconnected, or an invalid response     exit 1
+├── TranscriptError       a recording could not be uploaded for transcription   exit 3
+│   └── TranscriptFailed  the recording was accepted, its transcription failed  exit 1
+├── ToolsError            a tool server is unreachable                          exit 3
 ├── EngineError           the embedded engines cannot start                     exit 3
-├── ServeError            our own port cannot be had                            exit 2
+├── ServeError            the port cannot be opened                             exit 2
 ├── SessionError          a session cannot be opened, read or erased
-│   ├── SessionUnavailable  not now: the journal or the disk fails; retry         exit 1
+│   ├── SessionUnavailable  the journal or the disk fails; retry later          exit 1
 │   ├── NoCapacity        a limit on sessions or on usage is reached            exit 1
 │   ├── IdTaken           the session id is in use                              exit 1
 │   └── SessionNotFound   no session has this id                                exit 1
-├── SubscribeError        a server's events cannot be had                       exit 3
-├── JournalError          events cannot be written down or read                 exit 1
-├── RecordingError        audio cannot be kept or read                          exit 1
-└── BusError              what carries events between processes
+├── SubscribeError        a server's events cannot be received                  exit 3
+├── JournalError          events cannot be stored or read                       exit 1
+├── RecordingError        audio cannot be stored or read                        exit 1
+└── BusError              events cannot be exchanged between processes          exit 1
 
-A leaf exists where a caller acts differently. Messages say what was attempted, on what,
-and what to do; they never hold a key.
+A leaf exists only where a caller acts differently. Messages state the action, its object, and
+the remedy; they never contain a key.
 """
 
 
 class PipelineError(Exception):
-    """The root: anything this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
     exit_code: int = 1
 
 
 class SettingsError(PipelineError):
-    """We were told something that cannot be."""
+    """Invalid settings or flags."""
 
     exit_code = 2
 
 
 class InputError(SettingsError):
-    """The audio, file or message given cannot be used."""
+    """Audio, file or message that cannot be used."""
 
 
 class SttError(PipelineError):
-    """Speech-to-text failed."""
+    """Failure of speech-to-text."""
 
     exit_code = 3
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)
-        self.code = code  #: the close or error code of the wire, when there was one
+        self.code = code  #: the close or error code on the wire, if any
 
 
 class SttRefused(SttError):
-    """Speech-to-text says no; asking again would not help."""
+    """Refusal by speech-to-text; a retry would not help."""
 
 
 class SttBusy(SttError):
-    """Speech-to-text has no room now; later it may."""
+    """Lack of capacity at speech-to-text; a retry later may succeed."""
 
 
 class SttLost(SttError):
-    """The speech-to-text connection is gone or silent."""
+    """Loss or silence of the speech-to-text connection."""
 
 
 class GatewayError(PipelineError):
-    """A call of a language model failed."""
+    """Failure of a language model request."""
 
-    #: what a subscriber sees in ``error.type``
+    #: the value of ``error.type`` in events
     kind: str = "gateway_error"
 
     def __init__(
@@ -85,21 +85,21 @@ class GatewayError(PipelineError):
         body: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status  #: HTTP status, when there was an answer
+        self.status = status  #: HTTP status, if a response came
         self.request_id = request_id
-        self.body = body  #: the non-2xx answer's text, at most 64 KiB, for the request log
-        self.retryable: bool | None = None  #: what the server itself said of asking it again
+        self.body = body  #: body of the non-2xx response, at most 64 KiB, for the request log
+        self.retryable: bool | None = None  #: the server's own statement on retries
 
 
 class GatewayRefused(GatewayError):
-    """The model's server says no; asking again would not help."""
+    """Refusal by the model's server; a retry would not help."""
 
     kind = "refused"
     exit_code = 3
 
 
 class GatewayBusy(GatewayError):
-    """The model's server has no room now."""
+    """Lack of capacity at the model's server."""
 
     kind = "busy"
 
@@ -117,43 +117,43 @@ class GatewayBusy(GatewayError):
 
 
 class GatewayTimeout(GatewayError):
-    """A deadline of ours ran out."""
+    """Expiry of one of our deadlines."""
 
     kind = "timeout"
 
 
 class GatewayLost(GatewayError):
-    """Out of reach, cut off, or an answer without sense."""
+    """Unreachable server, lost connection, or invalid response."""
 
     kind = "lost"
 
 
 class TranscriptError(PipelineError):
-    """A recording could not be stored to be asked about."""
+    """Failure to upload a recording for transcription."""
 
     exit_code = 3
 
 
 class TranscriptFailed(TranscriptError):
-    """A recording was taken, and no transcript came of it."""
+    """Failure of the transcription of an accepted recording."""
 
     exit_code = 1
 
 
 class ToolsError(PipelineError):
-    """A server whose tools a prompt offers is out of reach."""
+    """Unreachable server of the tools of a prompt."""
 
     exit_code = 3
 
 
 class EngineError(PipelineError):
-    """The embedded engines cannot start."""
+    """Failure to start the embedded engines."""
 
     exit_code = 3
 
 
 class ServeError(PipelineError):
-    """Our own port cannot be had."""
+    """Failure to open the port."""
 
     exit_code = 2
 
@@ -179,22 +179,22 @@ class SessionNotFound(SessionError):
 
 
 class SubscribeError(PipelineError):
-    """The server of events cannot be reached, or refuses."""
+    """Failure to receive events: the server is unreachable or refuses."""
 
     exit_code = 3
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)
-        self.code = code  #: the close code, or the ``error.code``, when there was one
+        self.code = code  #: the close code, or the ``error.code``, if any
 
 
 class JournalError(PipelineError):
-    """The durable log cannot be opened."""
+    """Failure to open, write or read the journal."""
 
 
 class RecordingError(PipelineError):
-    """The recordings of sessions cannot be written, read or removed."""
+    """Failure to write, read or delete recordings."""
 
 
 class BusError(PipelineError):
-    """What carries events between processes failed."""
+    """Failure of the bus between processes."""

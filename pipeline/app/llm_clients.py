@@ -22,7 +22,7 @@ from pipeline.gateway.retry import RetryPolicy
 from pipeline.gateway.structured_output import JsonForm, Structured, best_mode
 from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Prices
 from pipeline.protocol.events import Engine
-from pipeline.runtime.hosts import leads_to_assemblyai
+from pipeline.runtime.hosts import is_assemblyai_url
 from pipeline.session.in_stream import InStreamSetup
 
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
@@ -80,7 +80,7 @@ class LanguageModel:
         url = next(
             str(client.url) for client in self._clients.values() if client.host == target.name
         )
-        name = "assemblyai" if leads_to_assemblyai(url) else "custom"
+        name = "assemblyai" if is_assemblyai_url(url) else "custom"
         model = target.model or self.engine.model
         return Engine(name=name, url=url.removesuffix("/chat/completions"), model=model)
 
@@ -88,13 +88,13 @@ class LanguageModel:
         client = self._clients.get((url, key))
         if client is None:
             # AssemblyAI's gateway refuses what a model does not know, so nothing extra goes there.
-            client = GatewayClient(url, key, self._settings, ask_usage=not leads_to_assemblyai(url))
+            client = GatewayClient(url, key, self._settings, ask_usage=not is_assemblyai_url(url))
             self._clients[url, key] = client
         return client
 
     def _target(self, client: GatewayClient, model: str) -> Target:
         price = partial(_price, client)
-        vendor = leads_to_assemblyai(str(client.url))
+        vendor = is_assemblyai_url(str(client.url))
         warn = self._warn if self._settings.unsupported == "warn" else None
         gate = CatalogGate(
             lambda: client.known_catalog, self._settings.region if vendor else "", warn=warn
@@ -178,7 +178,7 @@ def _json_mode(client: GatewayClient, model: str) -> JsonMode:
     entry = catalog.models.get(model) if catalog is not None else None
     if entry is not None and entry.supported:
         return best_mode(entry.supported)
-    return "prompt" if leads_to_assemblyai(str(client.url)) else "response_format"
+    return "prompt" if is_assemblyai_url(str(client.url)) else "response_format"
 
 
 def _can_stream(client: GatewayClient, model: str) -> bool:

@@ -15,7 +15,7 @@ from pipeline.gateway import parameters
 from pipeline.responses import in_stream_prompt
 from pipeline.responses import prompt as templates
 from pipeline.responses.policies import POLICIES
-from pipeline.runtime.hosts import is_loopback, leads_to_assemblyai
+from pipeline.runtime.hosts import is_assemblyai_url, is_loopback
 from pipeline.tools.toolset import Toolset
 
 DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
@@ -141,7 +141,7 @@ def _knows_transcripts(llm: EngineChoice, settings: Settings) -> bool:
     Of a server of somebody's own we believe it where ``stored.url`` says whose they are.
     """
     if llm.name == "custom":
-        return leads_to_assemblyai(llm.address) or bool(settings.stored.url)
+        return is_assemblyai_url(llm.address) or bool(settings.stored.url)
     return llm.name == "assemblyai"
 
 
@@ -159,4 +159,4 @@ def _one_layer_retries(prompt: Prompt) -> Prompt:
 
 def _is_foreign(choice: EngineChoice) -> bool:
     """Whether AssemblyAI's key, which is the default, has no business there."""
-    return choice.name == "custom" and not leads_to_assemblyai(choice.address)
+    return choice.name == "custom" and not is_assemblyai_url(choice.address)

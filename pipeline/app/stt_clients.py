@@ -15,7 +15,7 @@ from pipeline.errors import EngineError, SettingsError
 from pipeline.interfaces.stt_client import Hear, SpeechToText
 from pipeline.protocol.events import Engine
 from pipeline.responses import in_stream_prompt
-from pipeline.runtime.hosts import leads_to_assemblyai
+from pipeline.runtime.hosts import is_assemblyai_url
 from pipeline.session.channels import Channels
 from pipeline.session.resampling import ResampledStt, spoken_at
 from pipeline.stt.assemblyai.endpoint import endpoint_for
@@ -30,7 +30,7 @@ def transcripts(settings: Settings, planned: Plan) -> Transcripts:
     host = "api.eu" if settings.llm.region == "eu" else "api"
     url = settings.stored.url or f"https://{host}.assemblyai.com"
     named = settings.llm.key != LlmSettings().key
-    key = planned.llm_key if named or leads_to_assemblyai(url) else None
+    key = planned.llm_key if named or is_assemblyai_url(url) else None
     return Transcripts(settings.stored, url, key.reveal() if key else None)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from pipeline.config.settings import Policy, Prompt
-from pipeline.config.validation import meant
+from pipeline.config.validation import suggestion
 from pipeline.errors import SettingsError
 
 TRANSCRIPT_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -75,5 +75,5 @@ def _named(known: Mapping[str, Prompt], names: Sequence[str], base: Prompt) -> d
             title = "prompt" if "prompt" not in chosen else f"prompt-{len(chosen) + 1}"
             chosen[title] = replace(base, system=name, examples=())
         else:
-            raise SettingsError(f"--prompt: no prompt {name!r}{meant(name, known)}")
+            raise SettingsError(f"--prompt: no prompt {name!r}{suggestion(name, known)}")
     return chosen

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.config.settings import Prompt
-from pipeline.config.validation import meant
+from pipeline.config.validation import suggestion
 from pipeline.errors import SettingsError
 
 CHANGE = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=(.*)", re.DOTALL)
@@ -63,7 +63,7 @@ def check_names(variant: Variant, prompts: Mapping[str, Prompt]) -> None:
         name = rest.partition(".")[0]
         if first == "prompts" and name not in prompts:
             raise SettingsError(
-                f"--variant {variant.name}: no prompt {name!r}{meant(name, prompts)}"
+                f"--variant {variant.name}: no prompt {name!r}{suggestion(name, prompts)}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The prompts that run when the settings name none. Pure."""
+"""Default prompts, used when the settings name none. Pure."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ ASSEMBLYAI_PROMPTS: Mapping[str, Prompt] = {
     )
 }
 
-#: in-stream nothing can be called off, and no turn knows of another
+#: in-stream replies cannot be cancelled, and have no history
 IN_STREAM_PROMPTS: Mapping[str, Prompt] = {
     name: replace(prompt, policy="parallel", history=0)
     for name, prompt in ASSEMBLYAI_PROMPTS.items()
@@ -43,7 +43,7 @@ LOCAL_PROMPTS: Mapping[str, Prompt] = {
     )
 }
 
-#: of a run over a stored transcript: the gateway puts it where the tag stands
+#: for a run over a stored transcript: the gateway inserts it in place of the tag
 STORED_PROMPTS: Mapping[str, Prompt] = {
     "summary": Prompt(
         system=(

@@ -1,4 +1,4 @@
-"""Which engine stands behind speech-to-text or the language model, and why. Pure."""
+"""Choice of the engine of speech-to-text or the language model, with the reason. Pure."""
 
 from typing import Literal
 
@@ -10,18 +10,18 @@ Name = Literal["assemblyai", "local", "in-stream", "custom", "none"]
 
 
 class EngineChoice(Struct, frozen=True):
-    """An engine, and the words that tell a person why it is this one."""
+    """A chosen engine, and the reason as shown to the user."""
 
     name: Name
     why: str
-    address: str = ""  #: where a custom engine is
+    address: str = ""  #: of a custom engine
 
 
 def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> EngineChoice:
     """Return the engine of ``part`` (``stt`` or ``llm``) for the setting ``engine``.
 
-    ``has_key`` says whether ``key_source`` led to a key. Raises ``SettingsError`` when
-    AssemblyAI was asked for and there is none.
+    ``has_key`` is whether ``key_source`` led to a key. Raises ``SettingsError`` when AssemblyAI
+    was chosen and there is none.
     """
     name = key_source.partition(":")[2] or "key"
     if engine == "auto":
@@ -32,7 +32,7 @@ def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> EngineC
         if not has_key:
             raise SettingsError(
                 f"{part}: assemblyai needs a key, and {key_source or 'the empty key setting'} "
-                f"leads to none: set {name}, or use --{part} local"
+                f"holds none: set {name}, or use --{part} local"
             )
         return EngineChoice("assemblyai", "as asked")
     if engine == "local":

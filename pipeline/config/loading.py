@@ -1,4 +1,4 @@
-"""Reads pipeline.toml, the environment and flags into ``Settings``; finds keys. A door."""
+"""Settings loader: pipeline.toml, environment and flags into ``Settings``; reads keys."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ DEFAULT_FILE = Path("pipeline.toml")
 #: PIPELINE_SERVE__PORT=9000 is serve.port
 PREFIX = "PIPELINE_"
 
-_SHAPE = msgspec.inspect.type_info(Settings)
+_SCHEMA = msgspec.inspect.type_info(Settings)
 
 
 class Secret:
-    """A key; whatever prints it prints stars."""
+    """A key whose printed form is masked."""
 
     __slots__ = ("_value",)
 
@@ -46,17 +46,17 @@ def load(
 ) -> Settings:
     """Return the settings: ``overrides`` win over ``env``, ``env`` over the file.
 
-    ``path`` must exist when given; without it ``pipeline.toml`` is read if it is there.
-    ``overrides`` maps dotted paths to values; text is read as the setting wants it. Raises
-    ``SettingsError`` naming everything that does not fit.
+    ``path`` must exist when given; without it ``pipeline.toml`` is read if it exists.
+    ``overrides`` maps dotted paths to values; text is converted to the setting's type. Raises
+    ``SettingsError`` with every invalid setting.
     """
     tree: Tree = {}
-    wrong: list[str] = []
+    errors: list[str] = []
     for source, layer in _layers(path, env or {}, overrides or {}):
-        wrong += [f"{source}: {problem}" for problem in validation.problems(_SHAPE, layer)]
+        errors += [f"{source}: {problem}" for problem in validation.problems(_SCHEMA, layer)]
         tree = validation.merge(tree, layer)
-    if wrong:
-        raise SettingsError("\n".join(wrong))
+    if errors:
+        raise SettingsError("\n".join(errors))
     return msgspec.convert(tree, Settings)
 
 
@@ -83,19 +83,19 @@ def _read_file(path: Path) -> Tree:
 
 
 def _one(path: list[str], value: object) -> Tree:
-    kind = validation.kind_at(_SHAPE, path)
+    kind = validation.kind_at(_SCHEMA, path)
     tree: Tree = {}
     if kind is not None and isinstance(value, str):
         value = validation.read_text(kind, value)
-    validation.place(tree, path, value)
+    validation.set_at(tree, path, value)
     return tree
 
 
 def secrets_in(settings: Settings, env: Mapping[str, str]) -> Iterator[Secret]:
-    """Yield what the settings lead to by ``env:NAME`` or ``file:PATH``: never to be shown."""
+    """Yield the secrets that the settings refer to by ``env:NAME`` or ``file:PATH``."""
     for text in _texts(msgspec.to_builtins(settings)):
         if text.startswith(("env:", "file:")):
-            with suppress(SettingsError):  # whoever needs it says that it cannot be read
+            with suppress(SettingsError):  # reported where the key is needed
                 found = find_key(text, env)
                 if found is not None:
                     yield found
@@ -116,7 +116,7 @@ def _texts(tree: object) -> Iterator[str]:
 
 
 def find_key(source: str, env: Mapping[str, str]) -> Secret | None:
-    """Return the key ``source`` leads to: ``env:NAME``, ``file:PATH``; none where it is empty.
+    """Return the key that ``source`` refers to: ``env:NAME``, ``file:PATH``; none if empty.
 
     Raises ``SettingsError`` when a named file cannot be read.
     """
@@ -125,7 +125,7 @@ def find_key(source: str, env: Mapping[str, str]) -> Secret | None:
         try:
             found = Path(name).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"no key could be read from {name}: {error}") from error
+            raise SettingsError(f"cannot read a key from {name}: {error}") from error
     else:
         found = env.get(name, "")
     return Secret(found.strip()) if found.strip() else None

@@ -1,4 +1,4 @@
-"""Everything that can be set: frozen values, from pipeline.toml, environment and flags. Pure."""
+"""Settings schema: frozen values of pipeline.toml, environment and flags. Pure."""
 
 from typing import Annotated, Any, Literal
 
@@ -39,15 +39,15 @@ WebAddress = Annotated[
     str,
     Meta(pattern=r"^(https?://.+|)$", description="an http:// or https:// address, or empty"),
 ]
-#: as browsers write it: without a path, and without the port that the scheme has anyway
+#: as browsers send it: without a path, and without the default port of its scheme
 Origin = Annotated[
     str,
-    Meta(pattern=r"^https?://[^/\s]+$", description="https://NAME, without anything behind it"),
+    Meta(pattern=r"^https?://[^/\s]+$", description="https://NAME, without a path"),
 ]
 HostName = Annotated[
     str, Meta(pattern=r"^[^/:\s]+$", description="a host name, without scheme and port")
 ]
-#: where a key is to be found
+#: where a key is stored
 SecretSource = Annotated[
     str,
     Meta(
@@ -59,11 +59,11 @@ SecretSource = Annotated[
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of pipeline.toml; a name it does not list is refused."""
+    """A table of pipeline.toml; unknown names are refused."""
 
 
 class Example(Section, frozen=True, kw_only=True):
-    """One exchange shown to the model before the conversation."""
+    """One example exchange, sent before the conversation."""
 
     user: str
     assistant: str
@@ -77,50 +77,54 @@ class Prompt(Section, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
     vars: dict[str, str] = field(default_factory=dict[str, str])
     model: str = ""  #: empty: the LLM engine's default
-    siblings: tuple[str, ...] = ()  #: models to use instead while quota or room is short
+    siblings: tuple[str, ...] = ()  #: models to use instead while quota or capacity is short
     max_tokens: Positive = 200
     temperature: Temperature | None = None
     stream: bool = True
-    # Fields of the request body, by AssemblyAI's names; what is empty is not sent.
+    # Fields of the request body, by AssemblyAI's names; empty ones are not sent.
     top_p: Share | None = None
     stop: tuple[str, ...] = ()
     reasoning: dict[str, Any] = field(default_factory=dict[str, Any])
     cache_control: dict[str, Any] = field(default_factory=dict[str, Any])
-    model_region: Literal["", "global"] = ""  #: global: answered anywhere, for less
+    model_region: Literal["", "global"] = ""  #: global: processed in any region, at a lower price
     post_processing_steps: tuple[dict[str, Any], ...] = ()
-    fallbacks: tuple[dict[str, Any], ...] = ()  #: on the server: a model, and what changes with it
+    fallbacks: tuple[
+        dict[str, Any], ...
+    ] = ()  #: on the server: a model, and the parameters that change with it
     fallback_config: dict[str, Any] = field(default_factory=dict[str, Any])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: passed through in the body
-    #: a stored transcript, which AssemblyAI's gateway puts where {{ transcript }} stands
+    #: a stored transcript, which AssemblyAI's gateway inserts in place of {{ transcript }}
     transcript_id: TranscriptId = ""
 
-    #: by their names in the tools table, or module:function, or mcp:SERVER[/TOOL]
+    #: names in the tools table, or module:function, or mcp:SERVER[/TOOL]
     tools: tuple[str, ...] = ()
-    tool_choice: str = "auto"  #: auto, none, required, or the name of the one to be called first
-    tool_steps: Positive = 5  #: rounds of tool calls in one answer
-    tool_parallel: Positive = 4  #: calls of one answer that run at once
+    tool_choice: str = "auto"  #: auto, none, required, or the name of the tool to call first
+    tool_steps: Positive = 5  #: rounds of tool calls in one response
+    tool_parallel: Positive = 4  #: concurrent calls of one response
 
     output: Literal["text", "json"] = "text"
-    json_schema: dict[str, Any] = field(default_factory=dict[str, Any])  #: of output = "json"
-    json_partials: bool = False  #: push response.output_json.partial while it streams
-    #: how often a reply that does not fit is asked for again; a wrong value that json_partials
-    #: has shown already stays wrong
+    json_schema: dict[str, Any] = field(default_factory=dict[str, Any])  #: for output = "json"
+    json_partials: bool = False  #: push response.output_json.partial while the reply streams
+    #: further requests after a reply that does not match the schema; an invalid value already
+    #: pushed by json_partials stays invalid
     reasks: Count = 1
 
     policy: Policy = "supersede"
-    parallel: Positive = 4  #: at most so many at once, with policy parallel
-    every_turns: Positive = 1  #: answer every n ended turns
-    after_silence: Seconds = 0.0  #: seconds without speech before answering; 0 is at once
-    at_end: bool = False  #: answer once, when the session ends
-    min_words: Count = 0  #: a shorter turn does not ask for an answer
-    speaker: str = ""  #: only this speaker's turns ask for an answer
-    keyword: str = ""  #: only turns with this word or phrase ask for an answer
+    parallel: Positive = 4  #: concurrent responses at most, with policy parallel
+    every_turns: Positive = 1  #: respond every n ended turns
+    after_silence: Seconds = 0.0  #: seconds without speech before responding; 0 is at once
+    at_end: bool = False  #: respond once, when the session ends
+    min_words: Count = 0  #: a shorter turn starts no response
+    speaker: str = ""  #: only this speaker's turns start a response
+    keyword: str = ""  #: only turns with this word or phrase start a response
 
-    speculate: bool = False  #: start at a pause, before the turn has ended
-    interrupt: Interrupt = "turn"  #: when speech takes a running response away
-    interrupt_words: Positive = 3  #: how many words, with interrupt = "words"
-    interrupted_mark: str = " [interrupted]"  #: put behind what was said of a cancelled answer
-    history: Count = 20  #: exchanges sent along; 0 is none
+    speculate: bool = False  #: start a response at a pause, before the turn has ended
+    interrupt: Interrupt = "turn"  #: when speech cancels a running response
+    interrupt_words: Positive = 3  #: number of words, with interrupt = "words"
+    interrupted_mark: str = (
+        " [interrupted]"  #: appended to the published text of a cancelled response
+    )
+    history: Count = 20  #: earlier exchanges in each request; 0 is none
     sentences: bool = False  #: push response.output_text.sentence
 
     first_token_timeout: Seconds = 10.0  #: seconds
@@ -128,29 +132,31 @@ class Prompt(Section, frozen=True, kw_only=True):
 
 
 class ToolSettings(Section, frozen=True, kw_only=True):
-    """A tool that prompts may offer to their model."""
+    """A tool that prompts can offer to their model."""
 
     kind: Literal["python", "http", "client"] = "python"
-    function: str = ""  #: of kind python: module:function
-    url: str = ""  #: of kind http: asked by POST
+    function: str = ""  #: for kind python: module:function
+    url: str = ""  #: for kind http: receives a POST
     headers: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: sent to the url
-    description: str = ""  #: for the model; empty: the function's own
-    #: JSON Schema of the arguments; empty: the function's own
+    description: str = ""  #: for the model; empty: the function's docstring
+    #: JSON Schema of the arguments; empty: derived from the function's signature
     schema: dict[str, Any] = field(default_factory=dict[str, Any])
-    deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds that a call may take
-    side_effects: bool = False  #: a call that has begun is never called off
+    deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds per call
+    side_effects: bool = False  #: a running call is never cancelled
 
 
 class McpSettings(Section, frozen=True, kw_only=True):
-    """An MCP server whose tools prompts may offer to their model."""
+    """An MCP server whose tools prompts can offer to their model."""
 
-    command: tuple[str, ...] = ()  #: starts it; spoken to over its standard input and output
+    command: tuple[
+        str, ...
+    ] = ()  #: starts the server; messages go over its standard input and output
     env: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: for the command
-    url: str = ""  #: or where it is: streamable HTTP
+    url: str = ""  #: address of a running server instead: streamable HTTP
     headers: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: sent to the url
     connect_timeout: Seconds = 10.0  #: seconds to start, connect and list the tools
-    deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds that a call may take
-    #: whether a call that has begun is never called off; by_hint: unless the tool only reads
+    deadline: Annotated[float, Meta(gt=0)] = 10.0  #: seconds per call
+    #: whether a running call is never cancelled; by_hint: unless the tool is marked read-only
     side_effects: Literal["by_hint", "always", "never"] = "by_hint"
 
 
@@ -160,56 +166,58 @@ class SttSettings(Section, frozen=True, kw_only=True):
     engine: SttEngine = "auto"  #: auto, assemblyai, local, or a ws:// or wss:// address
     region: Literal["default", "us", "eu"] = "default"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
-    token: SecretSource = ""  #: of a temporary token, which then goes there in place of the key
-    insecure: bool = False  #: ws:// to another machine, too
+    token: SecretSource = ""  #: source of a temporary token, sent instead of the key
+    insecure: bool = False  #: allow ws:// to another machine
     speech_model: str = "universal-3-5-pro"
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: further query parameters
-    channels: Literal["mixed", "separate"] = "mixed"  #: of a recording or microphone with several
-    speakers: tuple[str, ...] = ()  #: who is on each channel, where the source does not say
+    channels: Literal["mixed", "separate"] = (
+        "mixed"  #: of a recording or microphone with several channels
+    )
+    speakers: tuple[str, ...] = ()  #: speaker of each channel, if the source names none
     connect_timeout: Seconds = 10.0  #: seconds until Begin
     close_timeout: Seconds = 5.0  #: seconds to wait for the last turn after Terminate
-    patience: Seconds = 60.0  #: seconds without a connection before the session is given up
-    keep_memory: Annotated[float, Meta(ge=1)] = 60.0  #: seconds of audio, to be sent again
-    keep_disk: Seconds = 600.0  #: seconds of older audio, in a file; 0 is none
+    patience: Seconds = 60.0  #: seconds without a connection before the session fails
+    keep_memory: Annotated[float, Meta(ge=1)] = 60.0  #: seconds of audio kept for a resend
+    keep_disk: Seconds = 600.0  #: seconds of older audio kept in a file; 0 is none
 
 
 class Fallback(Section, frozen=True, kw_only=True):
-    """Whom to ask when the one before fails, or is out of reach."""
+    """The next model or server to use when the previous one fails or is unreachable."""
 
-    model: str = ""  #: empty: the one that was asked for
+    model: str = ""  #: empty: the model of the request
     engine: str = ""  #: an http:// or https:// base address; empty: the same server
-    key: SecretSource = ""  #: for that address; empty: none, or for the same server its own
+    key: SecretSource = ""  #: for that address; empty: none, or the same key for the same server
 
 
 class LlmSettings(Section, frozen=True, kw_only=True):
-    """The language model, whatever the prompt."""
+    """The language model, for all prompts."""
 
     #: auto, assemblyai, in-stream, local, or an http:// or https:// base address
     engine: LlmEngine = "auto"
     region: Literal["us", "eu"] = "us"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
-    insecure: bool = False  #: http:// to another machine, too
+    insecure: bool = False  #: allow http:// to another machine
     model: str = ""  #: empty: the engine's default
-    connections: Positive = 64  #: at most so many calls in flight
+    connections: Positive = 64  #: concurrent requests at most
     connect_timeout: Seconds = 5.0  #: seconds
-    stall_timeout: Seconds = 15.0  #: seconds without a token, once the first has come
+    stall_timeout: Seconds = 15.0  #: seconds without a token, after the first
     requests_per_minute: Count = 30  #: per model and region; 0 is no limit
-    attempts: Positive = 2  #: how often each model is asked before the next one is
-    fallbacks: tuple[Fallback, ...] = ()  #: asked in order, before anything was pushed
-    late_after: Seconds = 4.0  #: seconds without a first token, then the next fallback is asked
-    #: a parameter that the model does not support, by the server's list: not sent, or only told
+    attempts: Positive = 2  #: requests to each model before the next fallback
+    fallbacks: tuple[Fallback, ...] = ()  #: used in order, before any text was pushed
+    late_after: Seconds = 4.0  #: seconds without a first token before the next fallback
+    #: a parameter that the model does not support, by the server's list: refuse, or warn and send
     unsupported: Literal["refuse", "warn"] = "refuse"
-    hedge_after: Seconds = 0.0  #: seconds, then the next is asked beside the first; 0: never
-    in_stream_after: Seconds = 5.0  #: seconds without an in-stream answer, then we ask ourselves
+    hedge_after: Seconds = 0.0  #: seconds before a second request beside the first; 0: never
+    in_stream_after: Seconds = 5.0  #: seconds without an in-stream reply before a direct request
 
 
 class StoredSettings(Section, frozen=True, kw_only=True):
-    """Recordings that are transcribed as a whole, to be asked about afterwards."""
+    """Stored transcripts: recordings transcribed as a whole before the requests."""
 
-    url: WebAddress = ""  #: of the API; empty: AssemblyAI's, of llm.region
+    url: WebAddress = ""  #: of the API; empty: AssemblyAI's, in llm.region
     speech_models: tuple[str, ...] = ("universal-3-5-pro", "universal-2")  #: in order
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: of the transcription
-    poll: Annotated[float, Meta(ge=0.1)] = 3.0  #: seconds between two looks whether it is ready
+    poll: Annotated[float, Meta(ge=0.1)] = 3.0  #: seconds between status requests
     timeout: Seconds = 3600.0  #: seconds to wait for a transcript
 
 
@@ -223,11 +231,11 @@ class LocalSettings(Section, frozen=True, kw_only=True):
 
 
 class TokenSettings(Section, frozen=True, kw_only=True):
-    """Somebody who may come in, by a bearer token."""
+    """A static bearer token and what it grants."""
 
     secret: SecretSource = ""  #: env:NAME or file:PATH, never the token itself
     scopes: tuple[Scope, ...] = ("ingest", "subscribe", "control")
-    session: str = "*"  #: or the one session it is for
+    session: str = "*"  #: or the id of the only session that it grants
 
 
 class ServeSettings(Section, frozen=True, kw_only=True):
@@ -237,75 +245,75 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     port: Port = 8780
     max_sessions: Positive = 200
     max_subscribers: Positive = 2000
-    max_per_address: Positive = 100  #: websockets of one address, this machine's own aside
-    max_per_token: Positive = 1000  #: websockets of one token
-    max_sessions_per_token: Positive = 100  #: live at once
-    requests_per_second: Positive = 500  #: of all together, handshakes included
-    commands_per_second: Positive = 50  #: of one connection
+    max_per_address: Positive = 100  #: websockets per address, except loopback
+    max_per_token: Positive = 1000  #: websockets per token
+    max_sessions_per_token: Positive = 100  #: live sessions per token
+    requests_per_second: Positive = 500  #: of all clients together, handshakes included
+    commands_per_second: Positive = 50  #: per connection
     hosts: tuple[
         HostName, ...
-    ] = ()  #: names of ours beside loopback's: a proxy here passes them on
-    origins: tuple[Origin, ...] = ()  #: whose pages' browsers may come in, beside our own
-    trusted_proxies: tuple[str, ...] = ()  #: addresses whose X-Forwarded-For is believed
+    ] = ()  #: accepted Host names beside loopback's, as a local proxy forwards them
+    origins: tuple[Origin, ...] = ()  #: origins of pages that may connect, beside our own
+    trusted_proxies: tuple[str, ...] = ()  #: addresses whose X-Forwarded-For is trusted
     drain: Seconds = 10.0  #: seconds for last turns to finish on SIGTERM
-    reattach: Seconds = 10.0  #: seconds for a source that was cut off to come back
-    idle: Seconds = 300.0  #: seconds in which a source may send nothing; 0 is for ever
-    log: Literal["text", "json"] = "text"  #: on stderr: lines, or a JSON object a line
+    reattach: Seconds = 10.0  #: seconds for a disconnected source to reconnect
+    idle: Seconds = 300.0  #: seconds without data from a source before its session ends; 0: never
+    log: Literal["text", "json"] = "text"  #: on stderr: text lines, or one JSON object per line
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_text: bool = False  #: the log holds what was said and answered, too
-    otel: bool = False  #: traces and metrics go out by OTLP, as the OTEL_ variables say
-    #: by name; with none everybody may come in, and we listen on loopback only
+    log_text: bool = False  #: the log contains turn and response texts
+    otel: bool = False  #: export traces and metrics by OTLP, configured by the OTEL_ variables
+    #: by name; without any, every client is accepted, and the server listens on loopback only
     tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
     #: by name: the first signs short-lived tokens, all are accepted
     signing_keys: dict[str, SecretSource] = field(default_factory=dict[str, str])
 
 
 class LimitSettings(Section, frozen=True, kw_only=True):
-    """What sessions may spend; one that has is ended. 0 is no limit."""
+    """Spending limits of sessions; a session that reaches one is ended. 0 is no limit."""
 
-    session_minutes: Seconds = 480.0  #: minutes of speech-to-text, every channel counted
-    session_tokens: Count = 10_000_000  #: into and out of language models
+    session_minutes: Seconds = 480.0  #: minutes of speech-to-text, summed over channels
+    session_tokens: Count = 10_000_000  #: input and output tokens of language models
     day_minutes: Seconds = 0.0  #: all sessions together, from 0:00 UTC
     day_tokens: Count = 0
 
 
 class TwilioSettings(Section, frozen=True, kw_only=True):
-    """Who may call the paths for Twilio: with a token, whoever signs with it."""
+    """Twilio: with an auth token, requests on its paths must carry a valid signature."""
 
-    auth_token: SecretSource = "env:TWILIO_AUTH_TOKEN"  #: of the account that the calls are of
-    public_url: str = ""  #: how Twilio reaches us, wss://HOST; empty: wss:// and the Host header
+    auth_token: SecretSource = "env:TWILIO_AUTH_TOKEN"  #: of the Twilio account of the calls
+    public_url: str = ""  #: our public address, wss://HOST; empty: wss:// and the Host header
 
 
 class JournalSettings(Section, frozen=True, kw_only=True):
-    """What is kept of the events of each session."""
+    """Storage of the events of each session."""
 
     store: Annotated[str, Meta(min_length=1)] = "memory"  #: memory, or the path of a file
     keep_events: Positive = 100_000  #: per session, in memory
-    keep_ended: Seconds = 600.0  #: seconds an ended session can still be read
-    keep_days: Annotated[float, Meta(ge=0)] = 30.0  #: an ended session stays in the file
-    keep_bytes: Positive = 4 << 30  #: of the file, then the oldest ended sessions go
-    sync_always: bool = False  #: survive a power loss too, at about 1 ms an event
+    keep_ended: Seconds = 600.0  #: seconds that an ended session stays readable
+    keep_days: Annotated[float, Meta(ge=0)] = 30.0  #: days that an ended session stays in the file
+    keep_bytes: Positive = 4 << 30  #: file size; above it the oldest ended sessions are deleted
+    sync_always: bool = False  #: survive a power loss too, at about 1 ms per event
     keep_requests: Positive = 100_000  #: calls in the file's request log
-    request_text: bool = False  #: the request log holds what was asked and answered, too
-    record: str = ""  #: the directory that the audio of sessions is recorded in; empty: it is not
-    record_bytes: Positive = 32 << 30  #: of all recordings, then the oldest go
+    request_text: bool = False  #: the request log contains messages and response texts
+    record: str = ""  #: directory for recordings of session audio; empty: no recording
+    record_bytes: Positive = 32 << 30  #: size of all recordings; above it the oldest are deleted
 
 
 class WebhookSettings(Section, frozen=True, kw_only=True):
-    """Somebody who is told of events by POST."""
+    """A webhook: an address that receives events by POST."""
 
     url: WebAddress = ""  #: https://, or http:// on this machine
-    secret: SecretSource = ""  #: of whsec_ and 24 to 64 bytes in base64; signs every POST
+    secret: SecretSource = ""  #: whsec_ and 24 to 64 bytes in base64; signs every POST
     old_secrets: tuple[SecretSource, ...] = ()  #: sign as well, until the receiver has the new one
     events: tuple[str, ...] = ("turn.completed", "response.done", "session.ended")  #: globs
-    #: seconds after each failed try; by default as the Standard Webhooks specification has it
+    #: seconds after each failed attempt; the default is that of the Standard Webhooks specification
     retries: tuple[Seconds, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-    timeout: Annotated[float, Meta(gt=0)] = 15.0  #: seconds for an answer
-    insecure: bool = False  #: http:// elsewhere, too
+    timeout: Annotated[float, Meta(gt=0)] = 15.0  #: seconds for a response
+    insecure: bool = False  #: allow http:// to another machine
 
 
 class Settings(Section, frozen=True, kw_only=True):
-    """The whole of pipeline.toml."""
+    """All tables of pipeline.toml."""
 
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()

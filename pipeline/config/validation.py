@@ -1,4 +1,4 @@
-"""Says what does not fit in settings, and what would: the path, the value, the allowed. Pure."""
+"""Validation messages for settings: path, value, allowed values. Pure."""
 
 import difflib
 import math
@@ -22,7 +22,7 @@ def is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 
 def problems(kind: inspect.Type, value: object, path: str = "") -> Iterator[str]:
-    """Yield one sentence for each thing in ``value`` that is not as ``kind`` wants it."""
+    """Yield one message for each part of ``value`` that is not valid for ``kind``."""
     match kind:
         case inspect.StructType() if is_table(value):
             yield from _in_table(kind, value, path)
@@ -33,7 +33,7 @@ def problems(kind: inspect.Type, value: object, path: str = "") -> Iterator[str]
             for index, item in enumerate(value):
                 yield from problems(kind.item_type, item, f"{path}[{index}]")
         case _ if not fits(kind, value):
-            got = "something else" if is_secret(kind) else shown(value)
+            got = "another value" if is_secret(kind) else formatted(value)
             yield f"{path}: expected {allowed(kind)}; got {got}"
         case _:
             pass
@@ -45,18 +45,18 @@ def _in_table(kind: inspect.StructType, value: Tree, path: str) -> Iterator[str]
         if field := fields.get(name):
             yield from problems(field.type, item, join(path, name))
         else:
-            yield f"{join(path, name)}: no such setting{meant(name, fields, path)}"
+            yield f"{join(path, name)}: no such setting{suggestion(name, fields, path)}"
     for name, field in fields.items():
         if field.required and name not in value:
             yield f"{join(path, name)}: missing; expected {allowed(field.type)}"
 
 
-def meant(name: str, known: Mapping[str, object] | Sequence[str], path: str = "") -> str:
-    """Return ``; did you mean …?``, or which names there are when none is near."""
+def suggestion(name: str, known: Mapping[str, object] | Sequence[str], path: str = "") -> str:
+    """Return ``; did you mean …?``, or the known names when none is similar."""
     near = difflib.get_close_matches(name, list(known), n=1)
     if near:
         return f"; did you mean {join(path, near[0])}?"
-    return f"; there are {', '.join(known)}"
+    return f"; expected one of {', '.join(known)}"
 
 
 def join(path: str, name: str) -> str:
@@ -64,7 +64,7 @@ def join(path: str, name: str) -> str:
 
 
 def fits(kind: inspect.Type, value: object) -> bool:
-    """Say whether one plain value is what ``kind`` wants."""
+    """Return whether a plain value is valid for ``kind``."""
     match kind:
         case inspect.AnyType():
             return True
@@ -96,7 +96,7 @@ def _fits_plain(kind: inspect.Type, value: object) -> bool:
                 and _in_range(kind, value)
             )
         case _:
-            return False  # a table or a list was wanted
+            return False  # a table or a list is required
 
 
 def _in_range(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
@@ -104,10 +104,10 @@ def _in_range(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
 
 
 def allowed(kind: inspect.Type) -> str:
-    """Describe the values ``kind`` admits."""
+    """Describe the values that ``kind`` allows."""
     match kind:
         case inspect.Metadata():
-            return _noted(kind, "extra_json_schema", "description") or allowed(kind.type)
+            return _annotation(kind, "extra_json_schema", "description") or allowed(kind.type)
         case inspect.UnionType():
             return " or ".join(
                 allowed(each) for each in kind.types if not isinstance(each, inspect.NoneType)
@@ -138,25 +138,25 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
 
 
 def is_secret(kind: inspect.Type) -> bool:
-    return isinstance(kind, inspect.Metadata) and bool(_noted(kind, "extra", "secret"))
+    return isinstance(kind, inspect.Metadata) and bool(_annotation(kind, "extra", "secret"))
 
 
-def _noted(kind: inspect.Metadata, part: str, name: str) -> str:
-    """Return what the annotation says under ``name``; empty where it says nothing."""
+def _annotation(kind: inspect.Metadata, part: str, name: str) -> str:
+    """Return the annotation ``name``; empty if it is not set."""
     notes: Tree = asdict(kind)[part] or {}
     return str(notes.get(name, ""))
 
 
-def shown(value: object) -> str:
-    """Return ``value`` as it would be written, cut to a readable length."""
+def formatted(value: object) -> str:
+    """Return ``value`` as TOML or JSON text, cut to 80 characters."""
     if isinstance(value, float):
-        return repr(value)  # JSON has no word for nan
+        return repr(value)  # JSON cannot represent nan
     text = msgspec.json.encode(value, enc_hook=str).decode()
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def kind_at(kind: inspect.Type, path: Sequence[str]) -> inspect.Type | None:
-    """Return what is wanted at ``path``; none where no setting has that name."""
+    """Return the type at ``path``; none if no setting has that name."""
     for name in path:
         match kind:
             case inspect.StructType():
@@ -174,7 +174,7 @@ def kind_at(kind: inspect.Type, path: Sequence[str]) -> inspect.Type | None:
 
 
 def read_text(kind: inspect.Type, text: str) -> object:
-    """Turn the text of a variable or flag into what ``kind`` wants, where it can be."""
+    """Convert the text of a variable or flag to the type ``kind``, if possible."""
     match kind:
         case inspect.StrType() | inspect.LiteralType():
             return text
@@ -195,8 +195,8 @@ _BOOLS: dict[str, bool] = {"true": True, "yes": True, "on": True, "1": True}
 _BOOLS.update({"false": False, "no": False, "off": False, "0": False})
 
 
-def place(tree: Tree, path: Sequence[str], value: object) -> None:
-    """Set ``value`` at ``path``, making the tables on the way."""
+def set_at(tree: Tree, path: Sequence[str], value: object) -> None:
+    """Set ``value`` at ``path``, creating the tables above it."""
     *tables, name = path
     for table in tables:
         tree = tree.setdefault(table, {})
@@ -204,7 +204,7 @@ def place(tree: Tree, path: Sequence[str], value: object) -> None:
 
 
 def merge(under: Tree, over: Tree) -> Tree:
-    """Return both trees as one; where both say something, ``over`` holds."""
+    """Return both trees merged; ``over`` wins where both have a value."""
     merged = dict(under)
     for name, value in over.items():
         below = merged.get(name)

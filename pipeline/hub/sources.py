@@ -26,7 +26,7 @@ from pipeline.interfaces.ingest import Adapter, Order
 from pipeline.protocol.close_codes import CloseCode, Disconnect, may_reconnect
 from pipeline.protocol.commands import SessionEndCommand, StartCommand
 from pipeline.protocol.events import Frame
-from pipeline.runtime.tasks import Helpers, plain_errors
+from pipeline.runtime.tasks import BackgroundTasks, plain_errors
 
 FLUSH = 2.0  #: seconds to write a session's last events to its source
 BATCH = 64  #: events read from the log at a time
@@ -74,11 +74,11 @@ async def _host(
         async with hub_state.service.open(feeding.start, source=source) as session:
             with hub_state.ingest_sessions.begin(session, feeding.start) as stay:
                 async with plain_errors(), anyio.create_task_group() as tasks:
-                    helpers = Helpers(tasks)
-                    helpers.start(_see_out, stay, hub_state.patience)
+                    background = BackgroundTasks(tasks)
+                    background.start(_see_out, stay, hub_state.patience)
                     disconnect = await feeding.attend(stay, orders, hub_state)
                     await session.topic.ended.wait()
-                    await helpers.call_off()
+                    await background.cancel()
     return disconnect
 
 
@@ -200,17 +200,17 @@ class _Source:
             hub_state.heartbeat_subscribers.add(replies)
         try:
             async with anyio.create_task_group() as tasks:
-                helpers = Helpers(tasks)
-                helpers.start(push, replies, self._reading, self._disconnect)
-                helpers.start(_until_ended, topic, self._reading)
+                background = BackgroundTasks(tasks)
+                background.start(push, replies, self._reading, self._disconnect)
+                background.start(_until_ended, topic, self._reading)
                 if hub_state.idle:
-                    helpers.start(self._until_idle, stay, hub_state.idle)
+                    background.start(self._until_idle, stay, hub_state.idle)
                 await self._feed(stay, orders)
                 if stay.over:
                     await topic.ended.wait()
                     with anyio.move_on_after(FLUSH):
                         await replies.caught_up()
-                await helpers.call_off()
+                await background.cancel()
         finally:
             if isinstance(replies, Subscriber):
                 hub_state.heartbeat_subscribers.discard(replies)

@@ -13,7 +13,7 @@ from pipeline.hub.peers import ErrorReplies, HubState, Peer, first_message, push
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import ControlCommand, SubscribeCommand, decode_command
 from pipeline.protocol.events import type_of
-from pipeline.runtime.tasks import Helpers
+from pipeline.runtime.tasks import BackgroundTasks
 
 
 class SubscriptionSet:
@@ -90,13 +90,13 @@ async def subscribe(peer: Peer, hub_state: HubState, command: SubscribeCommand |
         if command is not None:
             following.follow(command)
         async with anyio.create_task_group() as tasks:
-            helpers = Helpers(tasks)
-            helpers.start(push, subscriber, tasks.cancel_scope, disconnect)
+            background = BackgroundTasks(tasks)
+            background.start(push, subscriber, tasks.cancel_scope, disconnect)
             try:
                 await _take_commands(peer, following, hub_state, asked=command is not None)
             except Disconnect as goodbye:
                 disconnect.append(goodbye.without_traceback())
-            await helpers.call_off()
+            await background.cancel()
     finally:
         hub_state.heartbeat_subscribers.discard(subscriber)
         following.close()

@@ -10,28 +10,28 @@ Order = bytes | ClientCommand
 
 
 class Adapter(Protocol):
-    """One connection of one ingest wire format: messages in, audio and commands out. Pure."""
+    """Codec of one connection in one ingest wire format: messages in, audio and commands out."""
 
     @property
     def takes_events(self) -> bool:
-        """Whether the peer is sent our own events, errors included, and not ``answer``'s."""
+        """Whether the peer receives our own events, errors included, instead of ``answer``'s."""
         ...
 
     def receive(self, message: bytes | str) -> Sequence[Order]:
-        """Return what ``message`` asks for: audio as bytes, everything else as commands.
+        """Decode ``message``: audio as bytes, everything else as commands.
 
-        The first order of a connection is a ``StartCommand``. Raises an ``InputError`` that
-        says what is wrong with the message.
+        The first item of a connection is a ``StartCommand``. Raises ``InputError`` for an
+        invalid message.
         """
         ...
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return what the peer's own format has to say of an event of its session."""
+        """Encode an event of the session in the peer's format; empty if it has no counterpart."""
         ...
 
 
-#: makes the adapter of a connection from the fields of its address's query
+#: creates the adapter of a connection from the query parameters of its address
 MakeAdapter = Callable[[Mapping[str, str]], Adapter]
 
-#: says whether a handshake, by its path with query and its headers, is of whom it should be
+#: returns whether a handshake, by its path with query and its headers, is authentic
 Guard = Callable[[str, Mapping[str, str]], bool]

@@ -1,7 +1,7 @@
-"""What is asked of a language model and what comes back. Values only.
+"""Language model requests and replies. Values only.
 
-``responses`` decides on a ``CompletionRequest``; ``gateway`` carries it out and hands back
-pieces. Neither knows the other.
+``responses`` decides on a ``CompletionRequest``; ``gateway`` sends it and returns pieces of the
+reply. Neither imports the other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,14 @@ from msgspec import Struct
 
 
 class FunctionCall(Struct, frozen=True):
-    """What a model wants called."""
+    """Function name and arguments of a tool call."""
 
     name: str
     arguments: str  #: JSON text, as the model wrote it
 
 
 class ToolCall(Struct, frozen=True):
-    """One call in an assistant's message; the answer refers to its ``id``."""
+    """One tool call in an assistant message; its result refers to its ``id``."""
 
     id: str
     function: FunctionCall
@@ -27,7 +27,7 @@ class ToolCall(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One chat message. Content is a string: lists met an opaque 500 (AssemblyAI CLI, 2026-06)."""
+    """One chat message. Content is a string: lists got an opaque 500 (AssemblyAI CLI, 2026-06)."""
 
     role: str
     content: str | None
@@ -36,30 +36,30 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_call_id: str | None = None
 
 
-#: how a model is asked for JSON: by its parameter, by a tool it must call, by words alone
+#: how JSON is requested: by a parameter, by a forced tool call, by the instructions alone
 JsonMode = Literal["response_format", "tool", "prompt"]
 
 
 class CompletionRequest(Struct, frozen=True, kw_only=True):
-    """One call of one model. Unset parameters are left out on the wire."""
+    """One request to one model. Unset parameters are omitted on the wire."""
 
     model: str
     messages: tuple[Message, ...]
     stream: bool = True
     max_tokens: int | None = None
     temperature: float | None = None
-    id: str = ""  #: ours, for the request log; never sent
-    session_id: str = ""  #: likewise
-    turns: tuple[int, ...] = ()  #: which it answers; never sent
-    headers: Mapping[str, str] = {}  #: sent beside those of every request: W3C trace context
-    #: everything else of the body, already in the wire's words
+    id: str = ""  #: response id, for the request log; never sent
+    session_id: str = ""  #: for the request log; never sent
+    turns: tuple[int, ...] = ()  #: turns of the response; never sent
+    headers: Mapping[str, str] = {}  #: additional HTTP headers: W3C trace context
+    #: all other fields of the body, in wire format
     extra: Mapping[str, Any] = {}
-    #: returns the request for a model that is asked for JSON in the way that is named
+    #: returns the request with JSON requested in the given mode
     recast: Callable[["CompletionRequest", JsonMode], "CompletionRequest"] | None = None
 
 
 class RateLimit(Struct, frozen=True):
-    """What ``x-ratelimit-*`` said."""
+    """Values of the ``x-ratelimit-*`` headers."""
 
     limit: int | None = None
     remaining: int | None = None
@@ -72,14 +72,14 @@ class Usage(Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
-    estimated: bool = False  #: counted by us, because the provider did not say
+    estimated: bool = False  #: estimated by us, because the provider sent no counts
 
 
-CHARACTERS_PER_TOKEN = 4  #: the usual rule of thumb, for what the provider did not count
+CHARACTERS_PER_TOKEN = 4  #: the usual rule of thumb, for replies without token counts
 
 
 def estimate(request: CompletionRequest, said: int) -> Usage:
-    """Return what a call must have spent, when ``said`` characters were answered."""
+    """Return the estimated usage of a request with a reply of ``said`` characters."""
     asked = sum(len(message.content or "") for message in request.messages)
     return Usage(
         input_tokens=-(-asked // CHARACTERS_PER_TOKEN),
@@ -93,7 +93,7 @@ class Prices(Struct, frozen=True):
 
     prompt: float
     completions: float
-    cached: float | None = None  #: of the prompt, read from a cache
+    cached: float | None = None  #: for prompt tokens read from a cache
 
     def cost(self, usage: Usage) -> float:
         """Return USD; cached tokens are part of the input tokens."""
@@ -111,22 +111,22 @@ class Prices(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """The head of the answer is here."""
+    """The response headers have arrived."""
 
     request_id: str | None = None
     rate: RateLimit | None = None
     host: str = ""
-    prices: Prices | None = None  #: of the model that was asked, if they are known
+    prices: Prices | None = None  #: of the requested model, if known
 
 
 class TextDelta(Struct, frozen=True):
-    """More of the answer's text."""
+    """More of the reply's text."""
 
     text: str
 
 
 class ToolCallDelta(Struct, frozen=True):
-    """More of one tool call; ``arguments`` are to be joined by ``index``."""
+    """More of one tool call; ``arguments`` of equal ``index`` are concatenated."""
 
     index: int
     id: str | None = None
@@ -135,112 +135,112 @@ class ToolCallDelta(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """The reply is over. Always the last piece of a reply that was not cut."""
+    """End of the reply: always the last piece of a complete reply."""
 
-    reason: str | None  #: the provider's own word: stop, end_turn, length, tool_use, ...
-    complete: bool  #: there was a finish reason; without one the stream was cut off
+    reason: str | None  #: in the provider's vocabulary: stop, end_turn, length, tool_use, ...
+    complete: bool  #: whether there was a finish reason; without one the stream was cut off
     usage: Usage | None = None
-    model: str | None = None  #: who answered, where the reply says so
+    model: str | None = None  #: the model that answered, if the reply names it
     request_id: str | None = None
-    prices: Prices | None = None  #: of the model that answered, if they are known
+    prices: Prices | None = None  #: of the model that answered, if known
 
 
 Piece = Accepted | TextDelta | ToolCallDelta | Finished
 
 
 class Reply(AbstractAsyncContextManager["Reply"], Protocol):
-    """One answer on its way; entered to be sent, left to be closed."""
+    """One reply in progress: entering sends the request, leaving closes the connection."""
 
     def begin(self) -> None:
-        """Send the request there and then if nothing has to be waited for.
+        """Send the request at once if that needs no waiting.
 
-        Otherwise entering sends it, and raises whatever is wrong. A reply that was begun must be
-        entered and left.
+        Otherwise entering sends it, and raises the errors. A reply that was begun must be entered
+        and left.
         """
         ...
 
     @property
     def sent(self) -> bool:
-        """Whether the request has left."""
+        """Whether the request has been sent."""
         ...
 
     @property
     def streams(self) -> bool:
-        """Whether the answer is asked for piece by piece; else all of it is waited for."""
+        """Whether the reply is streamed; else it arrives as a whole."""
         ...
 
     async def receive(self) -> Sequence[Piece]:
-        """Return what the next read brought: one or more pieces; empty once it is over.
+        """Return the pieces of the next read: one or more; empty at the end.
 
         Raises a ``GatewayError``.
         """
         ...
 
     def drop(self) -> None:
-        """Close the connection there and then, if there is one.
+        """Close the connection at once, if there is one.
 
-        For whoever has just cancelled the task that receives: that task would do it, but later.
+        For the code that has just cancelled the receiving task: that task would close it later.
         """
         ...
 
     def commit(self) -> None:
-        """A speculative reply was adopted: nobody may take its place in line any more."""
+        """Mark a speculative reply as adopted: its connection slot is no longer preemptible."""
         ...
 
 
 class Verdict(Struct, frozen=True):
-    """What became of a reply that had to be JSON."""
+    """Result of the validation of a JSON reply."""
 
     value: Any = None
-    error: str | None = None  #: why the text is no such value
+    error: str | None = None  #: why the text is not a valid value
 
 
 class JsonReader(Protocol):
     """Reads JSON while it streams."""
 
     def feed(self, text: str) -> bool:
-        """Take more text; return whether there is more to show."""
+        """Add text; return whether the value so far has grown."""
         ...
 
     def value(self) -> Any:
-        """Return the value so far; what was once whole in it never changes."""
+        """Return the value so far; complete parts of it never change."""
         ...
 
 
 class Form(Protocol):
-    """What a prompt's replies must look like."""
+    """Required output format of a prompt's replies."""
 
     def ask(self, request: CompletionRequest) -> CompletionRequest:
-        """Return ``request``, asking for the form in the way the model understands."""
+        """Return ``request`` with the output format added in the mode that the model supports."""
         ...
 
     def reader(self) -> JsonReader: ...
 
     def judge(self, text: str, reader: JsonReader) -> Verdict:
-        """Judge a whole reply of which ``reader`` has shown what it read."""
+        """Validate a whole reply, whose partial values ``reader`` has returned."""
         ...
 
     def ask_again(
         self, request: CompletionRequest, text: str, error: str, tries: int
     ) -> CompletionRequest | None:
-        """Return the request to make after ``tries`` replies that failed; none: give up."""
+        """Return the next request after ``tries`` invalid replies; none: give up."""
         ...
 
 
 class Gateway(Protocol):
-    """What ``responses.dispatch`` needs of a gateway; ``gateway.client`` satisfies it."""
+    """Interface of the gateway for ``responses.dispatch``; ``gateway.client`` satisfies it."""
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> Reply:
-        """Return the reply to ``request``. Entering it returns once the request is written.
+        """Return the reply to ``request``. Entering it returns once the request is sent.
 
-        A speculative one gives way to a committed one when connections run out, and then
-        raises ``GatewayBusy``. Leaving before the reply is over drops the connection, for that
-        is the only way to cancel. Entering raises a ``GatewayError`` when nothing can be sent.
+        A speculative request yields its slot to a committed one when connections run out, and
+        then raises ``GatewayBusy``. Leaving before the end of the reply closes the connection:
+        the only way to cancel. Entering raises a ``GatewayError`` if the request cannot be sent.
         """
         ...
 
     async def warm(self) -> None:
-        """Open a spare connection if none is idle, so that the next request pays no handshake."""
+        """Open a spare connection if none is idle, so that the next request needs no handshake."""
         ...
 
 

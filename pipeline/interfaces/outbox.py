@@ -1,6 +1,6 @@
-"""What is to be posted to webhooks, and who keeps it until it was. Values only.
+"""Outbox of webhook deliveries. Values only.
 
-``journal`` keeps it, ``webhooks`` posts it, the command line shows what is left.
+``journal`` stores deliveries, ``webhooks`` posts them, the command line lists the remaining ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,34 +8,34 @@ from typing import Protocol
 
 from msgspec import Struct
 
-Wanted = Callable[[str], Sequence[str]]  #: returns the webhooks that want events of a type
+Wanted = Callable[[str], Sequence[str]]  #: returns the webhooks subscribed to an event type
 
 
 class Delivery(Struct, frozen=True):
     """One event for one webhook."""
 
-    id: str  #: the same at every try
+    id: str  #: the same at every attempt
     type: str  #: of the event
-    event: bytes  #: as a subscriber got it
-    tries: int  #: so far
+    event: bytes  #: as sent to subscribers
+    tries: int  #: attempts so far
 
 
 class Due(Struct, frozen=True):
-    """What there is to do for one webhook."""
+    """Due deliveries of one webhook."""
 
     due: Sequence[Delivery]  #: the longest due first
-    next: float | None  #: Unix seconds of the first that is due later
+    next: float | None  #: Unix seconds of the first delivery that is due later
 
 
 class Remaining(Struct, frozen=True):
-    """How many deliveries of one webhook there are."""
+    """Numbers of undelivered deliveries of one webhook."""
 
     pending: int = 0
     failed: int = 0  #: given up
 
 
 class StoredDelivery(Struct, frozen=True, kw_only=True):
-    """A delivery that was not made, as it is listed."""
+    """An undelivered delivery, as listed."""
 
     id: str
     hook: str
@@ -44,15 +44,15 @@ class StoredDelivery(Struct, frozen=True, kw_only=True):
     type: str
     failed: bool  #: given up
     tries: int
-    due: float  #: Unix seconds; of a failed one when it was given up
-    error: str | None  #: of the last try
+    due: float  #: Unix seconds; for a failed one the time when it was given up
+    error: str | None  #: of the last attempt
 
 
 class Outbox(Protocol):
-    """Keeps deliveries until they were made. Those that wait raise ``JournalError``."""
+    """Store of deliveries until they are made. Its async methods raise ``JournalError``."""
 
     def listen(self, wake: Callable[[], object]) -> None:
-        """Have ``wake`` called whenever something new is due."""
+        """Call ``wake`` whenever a new delivery is due."""
         ...
 
     async def look(self, hook: str, now: float, limit: int) -> Due:
@@ -60,25 +60,25 @@ class Outbox(Protocol):
         ...
 
     async def made(self, delivery_id: str) -> None:
-        """It was delivered: let go of it."""
+        """Delete a delivery that was made."""
         ...
 
     async def put_off(self, delivery_id: str, due: float, error: str) -> None:
-        """Count a try that failed; the next is due at ``due``."""
+        """Count a failed attempt; the next one is due at ``due``."""
         ...
 
     async def give_up(self, delivery_id: str, now: float, error: str) -> None:
-        """Count a try that failed, the last one."""
+        """Count the last failed attempt and mark the delivery as failed."""
         ...
 
     async def give_up_all(self, hook: str, now: float, error: str) -> None:
-        """Give up whatever is pending of ``hook``."""
+        """Mark all pending deliveries of ``hook`` as failed."""
         ...
 
     async def retry(self, now: float) -> None:
-        """Have whatever was given up tried again, from the start."""
+        """Make all failed deliveries pending again, from the first attempt."""
         ...
 
     async def left(self) -> Mapping[str, Remaining]:
-        """Return how many deliveries there are, by webhook."""
+        """Return the numbers of undelivered deliveries, by webhook."""
         ...

@@ -1,7 +1,7 @@
-"""The request log: each call of a language model, and what became of its response. Values only.
+"""Request log: records of language model requests and their outcomes. Values only.
 
-``gateway`` makes the records, ``journal`` keeps them, the command line shows them. Never a key;
-what was said only where somebody switched that on.
+``gateway`` creates the records, ``journal`` stores them, the command line lists them. They never
+contain a key; texts only if the setting allows it.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from pipeline.interfaces.llm import (
 )
 from pipeline.protocol.events import RequestInfo, Times, TokenUsage
 
-#: outcomes of a call that somebody looking for trouble wants to see
+#: outcomes that count as a failure
 FAILED = frozenset({"failed", "incomplete"})
 
 
@@ -30,7 +30,7 @@ class CallTimes(Struct, frozen=True, kw_only=True):
 
 
 class ResponseEnded(Struct, frozen=True, kw_only=True):
-    """What became of a response; it may have taken several calls."""
+    """Outcome of a response, which may have taken several requests."""
 
     response_id: str
     prompt: str
@@ -39,56 +39,56 @@ class ResponseEnded(Struct, frozen=True, kw_only=True):
 
 
 class CallRecord(Struct, frozen=True, kw_only=True):
-    """One HTTP call, also one that failed, was called off, or was not let out."""
+    """One HTTP request, also one that failed, was cancelled, or was not sent."""
 
     sent: float  #: Unix seconds
     session_id: str = ""
-    response_id: str = ""  #: ours
+    response_id: str = ""
     why: str = "first"  #: first, retry, fallback or hedge
-    attempt: int = 1  #: counted over the response
+    attempt: int = 1  #: counted per response
     request_id: str | None = None  #: the server's
-    model: str  #: asked
-    answered_by: str | None = None  #: the model that answered, where the reply says so
+    model: str  #: of the request
+    answered_by: str | None = None  #: the model that answered, if the reply names it
     host: str
-    region: str = ""  #: us, eu or global, where the host or the request tell
+    region: str = ""  #: us, eu or global, if the host or the request implies it
     speculative: bool = False
     outcome: str  #: completed, incomplete, failed or cancelled
     reason: str | None = None  #: the finish reason, or the kind of failure
     status: int | None = None  #: HTTP
     times: CallTimes
     usage: Usage | None = None
-    cost: float | None = None  #: USD, where the price is known
+    cost: float | None = None  #: USD, if the price is known
     rate: RateLimit | None = None
     retry_after: float | None = None  #: seconds
     error: str | None = None
-    body: str | None = None  #: of a non-2xx answer, at most 64 KiB
-    messages: tuple[Message, ...] | None = None  #: what was asked, if that is kept
-    text: str | None = None  #: what was answered, likewise
-    response: ResponseEnded | None = None  #: put in by who reads; none while it goes on
+    body: str | None = None  #: of a non-2xx response, at most 64 KiB
+    messages: tuple[Message, ...] | None = None  #: of the request, if texts are logged
+    text: str | None = None  #: of the reply, if texts are logged
+    response: ResponseEnded | None = None  #: added when records are read; none while it runs
 
 
 class CallTrace(Protocol):
-    """Follows one call from before it is sent to its end."""
+    """Trace of one request, from before it is sent to its end."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What the request is to carry, so that the server's own trace joins ours."""
+        """Headers to send with the request, so that the server's trace joins ours."""
         ...
 
     def end(self, call: CallRecord) -> None: ...
 
 
-#: a request is about to be sent to a host
+#: called before a request is sent to a host
 Trace = Callable[[CompletionRequest, str], CallTrace]
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """Which calls somebody wants to see: the newest that fit."""
+    """Filter over request records: the newest that match."""
 
     failed: bool = False
     since: float = 0.0  #: Unix seconds
     session: str = ""
-    model: str = ""  #: asked, or answering
+    model: str = ""  #: requested, or answering
     limit: int = 0  #: 0 is all of them
 
     def admits(self, call: CallRecord) -> bool:
@@ -101,7 +101,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 
 class CallReport(Struct, frozen=True, kw_only=True):
-    """How one call went: for totals, metrics and the request log. Never pushed."""
+    """Result of one request, for totals, metrics and the request log. Never pushed."""
 
     response_id: str
     prompt: str

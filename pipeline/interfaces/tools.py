@@ -1,7 +1,6 @@
-"""Tools that a model may call: what is offered, what is asked for, what comes back. Values only.
+"""Tools of a model: offers, calls and results. Values only.
 
-``responses`` decides which call is carried out; ``tools`` carries it out. Neither knows the
-other.
+``responses`` decides which call runs; ``tools`` runs it. Neither imports the other.
 """
 
 from typing import Any, Protocol
@@ -12,32 +11,32 @@ from pipeline.interfaces.llm import CompletionRequest
 
 
 class Tool(Struct, frozen=True, kw_only=True):
-    """One tool, as far as deciding about its calls goes."""
+    """Properties of a tool that decide how its calls are run."""
 
     name: str
-    deadline: float  #: seconds that a call may take
-    side_effects: bool = False  #: a call that has begun is never called off
-    by_client: bool = False  #: a client carries it out and sends ``tool.result``
+    deadline: float  #: seconds per call
+    side_effects: bool = False  #: a running call is never cancelled
+    by_client: bool = False  #: a client runs it and sends ``tool.result``
 
 
 class Arguments(Struct, frozen=True):
-    """The arguments of a call, read: what was meant, or why it is nothing that fits."""
+    """Decoded arguments of a call, or why they are invalid."""
 
     value: dict[str, Any] = {}
     error: str | None = None
 
 
 class ToolRun(Struct, frozen=True, kw_only=True):
-    """One call that is to be carried out."""
+    """One call to run."""
 
-    call_id: str  #: the only one of its session
+    call_id: str  #: unique in its session
     response_id: str
     tool: Tool
     arguments: dict[str, Any]
 
     @property
     def key(self) -> str:
-        """The idempotency key: whoever sees it twice has carried the call out already."""
+        """The idempotency key: a tool that sees it twice has already run the call."""
         return f"{self.response_id}.{self.call_id}"
 
 
@@ -45,26 +44,26 @@ class OfferedTools(Protocol):
     """The tools of one prompt."""
 
     def offer(self, request: CompletionRequest, *, again: bool = False) -> CompletionRequest:
-        """Return ``request`` with the tools; ``again`` behind results, where none is forced."""
+        """Return ``request`` with the tools; ``again`` after results, when no tool is forced."""
         ...
 
     def find(self, name: str) -> Tool | None:
-        """Return the tool that is offered under this name."""
+        """Return the offered tool of this name."""
         ...
 
     def read(self, name: str, text: str) -> Arguments:
-        """Read the arguments that a model wrote for a tool that is offered."""
+        """Decode the arguments that a model wrote for an offered tool."""
         ...
 
 
 class Runner(Protocol):
-    """Carries calls out."""
+    """Interface that runs tool calls."""
 
     async def run(self, call: ToolRun) -> Any:
-        """Return what the tool says, as a JSON value; ``failure`` when it went wrong."""
+        """Return the tool's result as a JSON value; ``failure`` if the call failed."""
         ...
 
 
 def failure(message: str) -> dict[str, Any]:
-    """Return the result of a call that went wrong: the model is told, and may mend it."""
+    """Return the result of a failed call; the model receives it and may correct the call."""
     return {"error": message}

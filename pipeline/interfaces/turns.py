@@ -6,7 +6,7 @@ from pipeline.interfaces.stt import Word
 
 
 class TurnStarted(Struct, frozen=True):
-    """The first words of a turn."""
+    """Start of a turn, at its first words."""
 
     turn: int  #: from 1 in a session
     at: float
@@ -14,15 +14,15 @@ class TurnStarted(Struct, frozen=True):
 
 
 class TurnChanged(Struct, frozen=True):
-    """A turn reads differently; it is still open."""
+    """Changed text or speaker of an open turn."""
 
     turn: int
-    text: str  #: replaces what was there
+    text: str  #: replaces the earlier text
     speaker: str | None = None
 
 
 class TurnPaused(Struct, frozen=True):
-    """A silence inside an open turn: the chance to speculate."""
+    """Pause inside an open turn: the chance to speculate."""
 
     turn: int
     text: str
@@ -31,18 +31,18 @@ class TurnPaused(Struct, frozen=True):
 
 
 class TurnEnded(Struct, frozen=True):
-    """A turn is over: its final text."""
+    """End of a turn, with its final text."""
 
     turn: int
     text: str
-    end: float | None = None  #: where the last word ends; none when no word times came
+    end: float | None = None  #: end of the last word; none without word times
     speaker: str | None = None
     language: str | None = None
     words: tuple[Word, ...] = ()
 
 
 class TurnRevised(Struct, frozen=True):
-    """A turn that has ended reads differently, or was somebody else's."""
+    """Changed text or speaker of an ended turn."""
 
     turn: int
     text: str | None = None
@@ -50,10 +50,10 @@ class TurnRevised(Struct, frozen=True):
 
 
 class SpeechStarted(Struct, frozen=True):
-    """Somebody has begun to speak."""
+    """Start of speech."""
 
     at: float
-    speaker: str | None = None  #: known where every channel has its own
+    speaker: str | None = None  #: known if every channel has its own speaker
 
 
 TurnEvent = SpeechStarted | TurnStarted | TurnChanged | TurnPaused | TurnEnded | TurnRevised

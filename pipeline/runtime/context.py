@@ -1,6 +1,6 @@
-"""Whose work a task does: what logs and traces say of it, wherever in the house they are written.
+"""Log and trace context of a task: session, response and trace identifiers.
 
-Set by who begins the work; the tasks it starts inherit it.
+The code that starts the work sets it; the tasks that it starts inherit it.
 """
 
 from collections.abc import Generator, Mapping
@@ -12,13 +12,13 @@ Value = TypeVar("Value")
 
 SESSION: ContextVar[str] = ContextVar("session", default="")  #: its id
 RESPONSE: ContextVar[str] = ContextVar("response", default="")  #: its id
-#: the W3C trace context that the source came with: ``traceparent``, ``tracestate``
+#: the W3C trace context that the source sent: ``traceparent``, ``tracestate``
 TRACE: ContextVar[Mapping[str, str] | None] = ContextVar("trace", default=None)
 
 
 @contextmanager
 def within(variable: ContextVar[Value], value: Value) -> Generator[None]:
-    """Have ``variable`` be ``value`` in this block and in the tasks that it starts."""
+    """Set ``variable`` to ``value`` in this block and in the tasks that it starts."""
     token = variable.set(value)
     try:
         yield

@@ -1,11 +1,11 @@
-"""Whose a host is: this machine's, the vendor's. Pure."""
+"""Classification of hosts: loopback, AssemblyAI. Pure."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether ``host``, a name or an address, never leaves this machine."""
+    """Return whether traffic to ``host``, a name or an address, stays on this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -15,9 +15,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_assemblyai(host: str) -> bool:
-    """Tell whether ``host``, a name without its port, is AssemblyAI's."""
+    """Return whether ``host``, a name without its port, belongs to AssemblyAI."""
     return f".{host}".endswith(".assemblyai.com")
 
 
-def leads_to_assemblyai(url: str) -> bool:
+def is_assemblyai_url(url: str) -> bool:
     return is_assemblyai(urlsplit(url).hostname or "")

@@ -1,4 +1,4 @@
-"""Values that came of somebody's JSON, so that they can be written as JSON again. Pure."""
+"""Normalization of decoded JSON values, so that they can be encoded again. Pure."""
 
 import json
 from typing import Any
@@ -7,10 +7,10 @@ import msgspec
 
 
 def encodable(value: Any) -> Any:
-    """Return ``value`` as JSON has it: half a surrogate pair is "?", what is no number null.
+    """Return ``value`` as encodable JSON: a lone surrogate becomes "?", NaN and infinity null.
 
-    Python's parsers let both in (``"\\ud800"``, ``1e999``), and no encoder lets them out. Raises
-    TypeError or ValueError for what JSON has no words for.
+    Python's parsers accept both (``"\\ud800"``, ``1e999``), and no encoder does. Raises TypeError
+    or ValueError for values without a JSON form.
     """
     try:
         try:

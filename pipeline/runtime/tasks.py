@@ -1,4 +1,4 @@
-"""What anyio's task groups leave to say: errors as themselves, and tasks that leave nothing."""
+"""Additions to anyio's task groups: unwrapped errors, background tasks without leaks."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ Given = TypeVarTuple("Given")
 
 @asynccontextmanager
 async def plain_errors() -> AsyncGenerator[None]:
-    """Let the one error of a block out as itself, not in the group of a task group around it."""
+    """Raise the only error of a block itself, without the exception group of its task group."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -22,12 +22,12 @@ async def plain_errors() -> AsyncGenerator[None]:
         raise first from None
 
 
-class Helpers:
-    """Tasks beside a block, called off where it ends, each by a scope of its own.
+class BackgroundTasks:
+    """Background tasks of a block, cancelled at its end, each by its own cancel scope.
 
-    One that is cancelled by the scope of its group ends with an exception, which a task group
-    (anyio 4.16) leaves in a cycle with every frame it went through: all that these hold stays
-    in memory until a full collection, and of those there are few.
+    A task cancelled by the scope of its group ends with an exception, which a task group
+    (anyio 4.16) leaves in a reference cycle with every frame that it passed: the objects of
+    these frames stay in memory until a full garbage collection, which is rare.
     """
 
     def __init__(self, tasks: TaskGroup) -> None:
@@ -40,8 +40,8 @@ class Helpers:
         self._scopes[scope] = None
         self._tasks.start_soon(self._run, scope, body, *given)
 
-    async def call_off(self) -> None:
-        """Cancel those that go on, and wait until they have ended."""
+    async def cancel(self) -> None:
+        """Cancel the running tasks and wait until they have ended."""
         if self._scopes:
             for scope in tuple(self._scopes):
                 scope.cancel()

@@ -1,4 +1,4 @@
-"""What the standard transports do not offer: leaving a TCP connection by reset."""
+"""TCP reset of a connection, which asyncio's transports do not offer."""
 
 import asyncio
 import os
@@ -6,13 +6,13 @@ import socket
 import struct
 from contextlib import suppress
 
-NOW = struct.pack("ii", 1, 0)  #: SO_LINGER on, zero seconds: unsent data goes, RST is sent
+NOW = struct.pack("ii", 1, 0)  #: SO_LINGER on, zero seconds: unsent data is dropped, RST is sent
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a TCP connection with RST in place of FIN; one that is over stays as it is."""
+    """End a TCP connection with RST instead of FIN; a closed one stays as it is."""
     lent = transport.get_extra_info("socket")  # none once uvloop has closed it
-    # a duplicate, for uvloop's is no socket whose options can be set
+    # a duplicate: socket options cannot be set on uvloop's own object
     with suppress(OSError):
         if lent is not None:
             with socket.socket(fileno=os.dup(lent.fileno())) as raw:

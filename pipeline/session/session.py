@@ -44,7 +44,7 @@ from pipeline.session.dependencies import AudioSink, SessionDependencies
 from pipeline.session.in_stream import InStreamReplies
 from pipeline.session.timestamps import Timestamps
 from pipeline.session.usage_limits import Exhausted, SessionUsage
-from pipeline.turns.tracker import Numbers, TurnTracker
+from pipeline.turns.tracker import TurnNumbers, TurnTracker
 
 #: seconds for the first words of a last turn to come; after its onset it takes up to 1.2
 #: (AssemblyAI docs and observations, 2026)
@@ -78,7 +78,7 @@ class Session:
         self._now = dependencies.clock
         self._stamp = Timestamps(dependencies.wall)
         self._clock = AudioClock()
-        numbers = Numbers()
+        numbers = TurnNumbers()
         speakers = audio.speakers or (None,)
         self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
         conversation = ConversationState(

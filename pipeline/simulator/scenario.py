@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.config.validation import meant
+from pipeline.config.validation import suggestion
 from pipeline.errors import InputError
 from pipeline.simulator.scenario_llm import AnyLlmLine, How
 
@@ -268,9 +268,9 @@ def _made(line: dict[str, Any]) -> AnySttLine | AnyLlmLine:
     kinds = _KINDS[servers[0]]
     name = str(line[servers[0]])
     if name not in kinds:
-        raise ValueError(f"no such {servers[0]} line {name!r}{meant(name, kinds)}")
+        raise ValueError(f"no such {servers[0]} line {name!r}{suggestion(name, kinds)}")
     kind = kinds[name]
     for key in line:
         if key not in kind.__struct_fields__ and key != servers[0]:
-            raise ValueError(f"{name} has no {key!r}{meant(key, kind.__struct_fields__)}")
+            raise ValueError(f"{name} has no {key!r}{suggestion(key, kind.__struct_fields__)}")
     return cast("AnySttLine | AnyLlmLine", msgspec.convert(line, kind))

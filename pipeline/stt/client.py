@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from pipeline.errors import SttError
 from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamResumed
-from pipeline.runtime.tasks import Helpers
+from pipeline.runtime.tasks import BackgroundTasks
 from pipeline.stt.assemblyai import wire
 from pipeline.stt.assemblyai.endpoint import SttEndpoint, changed
 from pipeline.stt.assemblyai.parameters import check_changes
@@ -206,14 +206,14 @@ class SttClient:
         failure: SttError | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                helpers = Helpers(tasks)
-                helpers.start(self._push, call)
-                helpers.start(self._watch, call, tasks)
+                background = BackgroundTasks(tasks)
+                background.start(self._push, call)
+                background.start(self._watch, call, tasks)
                 try:
                     await self._listen(call)
                 except SttError as error:
                     failure = error.with_traceback(None)  # which holds this frame, too
-                await helpers.call_off()
+                await background.cancel()
                 tasks.cancel_scope.cancel()
         except BaseException:
             if self._next is not None:

@@ -1,1 +1,1 @@
-"""From transcripts to turns."""
+"""Turn tracking: transcripts to numbered turns."""

@@ -1,4 +1,4 @@
-"""From transcripts to turns: what one speaker said, numbered across reconnects. Pure."""
+"""Turn tracker: transcripts to turns, numbered across reconnects. Pure."""
 
 from msgspec.structs import replace
 
@@ -22,14 +22,14 @@ from pipeline.interfaces.turns import (
     TurnStarted,
 )
 
-REMEMBERED = 256  #: ended turns of a connection that may still be revised
+REMEMBERED = 256  #: ended turns per connection that can still be revised
 
 
-class Numbers:
-    """The turn numbers of one session, from 1; the trackers of its channels share them."""
+class TurnNumbers:
+    """Turn numbers of one session, from 1, shared by the trackers of its channels."""
 
     def __init__(self, newest: int = 0) -> None:
-        self.newest = newest  #: the last number given; 0 before the first
+        self.newest = newest  #: the last number assigned; 0 before the first
 
     def take(self) -> int:
         self.newest += 1
@@ -37,7 +37,7 @@ class Numbers:
 
 
 class _OpenTurn:
-    """The turn being spoken: always its last non-empty text."""
+    """The open turn, with its last non-empty text."""
 
     __slots__ = ("confidence", "language", "number", "order", "speaker", "text", "words")
 
@@ -50,12 +50,12 @@ class _OpenTurn:
         self.language: str | None = None
         self.confidence = 0.0
 
-    def read(self, heard: Transcript) -> bool:
-        """Take over what was heard; return whether a subscriber would see a difference."""
+    def update(self, heard: Transcript) -> bool:
+        """Apply a transcript; return whether a subscriber would see a difference."""
         self.language = heard.language or self.language
         before = self.text, self.speaker
         self.speaker = heard.speaker or self.speaker
-        if heard.text:  # an empty text never takes words away
+        if heard.text:  # an empty text never removes words
             self.text = heard.text
             self.words = heard.words or self.words
         return (self.text, self.speaker) != before
@@ -66,14 +66,14 @@ class _OpenTurn:
 
 
 class TurnTracker:
-    """Follows the turns of one session, or of one channel of it, whose speaker is known.
+    """Tracks the turns of one session, or of one of its channels, whose speaker is known.
 
-    A turn gets its number with its first words: of two that overlap, the one that was heard of
+    A turn gets its number with its first words: of two that overlap, the one whose words came
     first has the lower number, whichever ends first. On a channel with a ``speaker`` every turn
-    is theirs, whatever the connection takes their voice for.
+    has this speaker, whatever label the connection reports.
 
     ================  =========================  ===========================================
-    state             heard                      turn events
+    state             transcript                 turn events
     ================  =========================  ===========================================
     no open turn      words, not ended           TurnStarted, TurnChanged (and TurnPaused)
     no open turn      words, ended               TurnStarted, TurnEnded
@@ -81,10 +81,10 @@ class TurnTracker:
     open turn         other words                TurnChanged (and TurnPaused)
     open turn         a pause or rising          TurnPaused
                       confidence
-    open turn         ended, with or without     TurnEnded: never without the words it had
+    open turn         ended, with or without     TurnEnded: never without its last words
                       words
     open turn         another turn's words       TurnEnded for the open one, then as above
-    open turn         connection opened anew     none: the turn goes on under its number
+    open turn         connection reopened        none: the turn continues under its number
     open turn         connection closed          TurnEnded
     ended turn        ended again, other text    TurnRevised
     ended turn        not ended                  none: late
@@ -95,16 +95,16 @@ class TurnTracker:
 
     def __init__(
         self,
-        numbers: Numbers | None = None,
+        numbers: TurnNumbers | None = None,
         *,
         speaker: str | None = None,
         pause_confidence: float = 0.3,
     ) -> None:
-        self._numbers = numbers or Numbers()
+        self._numbers = numbers or TurnNumbers()
         self.speaker = speaker
         self._pause_confidence = pause_confidence
         self._open: _OpenTurn | None = None
-        self._ended: dict[int, TurnEnded] = {}  # by the connection's order
+        self._ended: dict[int, TurnEnded] = {}  # by the connection's turn order
 
     @property
     def newest(self) -> int:
@@ -113,11 +113,11 @@ class TurnTracker:
 
     @property
     def is_open(self) -> bool:
-        """Somebody has begun a turn that has not ended."""
+        """Whether a turn has started and not ended."""
         return self._open is not None
 
     def turn_of(self, order: int) -> int | None:
-        """Return the number of the turn that this connection calls ``order``."""
+        """Return the number of the turn with this connection's turn order ``order``."""
         if self._open is not None and self._open.order == order:
             return self._open.number
         ended = self._ended.get(order)
@@ -126,7 +126,7 @@ class TurnTracker:
     def feed(self, heard: Heard) -> list[TurnEvent]:
         match heard:
             case Transcript():
-                return self._transcript(self._told_apart(heard))
+                return self._transcript(self._with_channel_speaker(heard))
             case SpeechBegan(at):
                 return [SpeechStarted(at, self.speaker)]
             case StreamOpened():
@@ -140,12 +140,12 @@ class TurnTracker:
         return []
 
     def create(self, text: str, speaker: str | None = None) -> list[TurnEvent]:
-        """A turn that was typed, not spoken: it has begun and ended at once."""
+        """Return the events of a typed turn: it starts and ends at once."""
         number = self._numbers.take()
         return [TurnStarted(number, 0.0, speaker), TurnEnded(number, text, None, speaker)]
 
     def finish(self) -> list[TurnEvent]:
-        """End the open turn, if there is one: nothing more will be heard."""
+        """End the open turn, if there is one: no more transcripts follow."""
         if self._open is None:
             return []
         return [self._end(self._open)]
@@ -153,9 +153,9 @@ class TurnTracker:
     def _reopen(self) -> None:
         self._ended.clear()
         if self._open is not None:
-            self._open.order = -1  # whatever comes first continues it
+            self._open.order = -1  # the next transcript continues it
 
-    def _told_apart(self, heard: Transcript) -> Transcript:
+    def _with_channel_speaker(self, heard: Transcript) -> Transcript:
         if self.speaker is None or heard.speaker is None:
             return heard
         return replace(heard, speaker=self.speaker)
@@ -163,7 +163,7 @@ class TurnTracker:
     def _transcript(self, heard: Transcript) -> list[TurnEvent]:
         before = self._ended.get(heard.order)
         if before is not None:
-            return self._ended_again(heard, before)
+            return self._revise_ended(heard, before)
         events: list[TurnEvent] = []
         if self._open is not None and self._open.order not in (heard.order, -1):
             if not heard.text:
@@ -175,7 +175,7 @@ class TurnTracker:
                 return events
             turn = self._begin(heard, events)
         turn.order = heard.order
-        self._read(turn, heard, events)
+        self._update(turn, heard, events)
         return events
 
     def _begin(self, heard: Transcript, events: list[TurnEvent]) -> _OpenTurn:
@@ -184,8 +184,8 @@ class TurnTracker:
         events.append(TurnStarted(turn.number, at, self.speaker))
         return turn
 
-    def _read(self, turn: _OpenTurn, heard: Transcript, events: list[TurnEvent]) -> None:
-        changed = turn.read(heard)
+    def _update(self, turn: _OpenTurn, heard: Transcript, events: list[TurnEvent]) -> None:
+        changed = turn.update(heard)
         if heard.ended:
             events.append(self._end(turn))
             return
@@ -204,7 +204,7 @@ class TurnTracker:
             del self._ended[next(iter(self._ended))]
         return ended
 
-    def _ended_again(self, heard: Transcript, before: TurnEnded) -> list[TurnEvent]:
+    def _revise_ended(self, heard: Transcript, before: TurnEnded) -> list[TurnEvent]:
         if not heard.ended or not heard.text:
             return []
         speaker = heard.speaker or before.speaker

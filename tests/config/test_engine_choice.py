@@ -1,4 +1,4 @@
-"""Which engine is chosen, and the reason given."""
+"""Choice of an engine, and the reason given."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_auto_is_assemblyai_with_a_key() -> None:
     )
 
 
-def test_local_asked_for_is_local_whatever_the_key() -> None:
+def test_local_when_chosen_is_local_with_or_without_a_key() -> None:
     assert choose("llm", "local", KEY, has_key=True).name == "local"
 
 
@@ -29,6 +29,6 @@ def test_an_address_is_a_custom_engine() -> None:
     assert (choice.name, choice.address) == ("custom", "http://127.0.0.1:1/v1")
 
 
-def test_assemblyai_without_a_key_is_refused_with_both_ways_out() -> None:
+def test_assemblyai_without_a_key_is_refused_with_both_remedies() -> None:
     with pytest.raises(SettingsError, match="set ASSEMBLYAI_API_KEY, or use --stt local"):
         choose("stt", "assemblyai", KEY, has_key=False)

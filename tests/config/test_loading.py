@@ -1,4 +1,4 @@
-"""Settings: what wins, what is refused, and in which words."""
+"""Settings: precedence, refused values and their messages."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def complaint(*, text: str = "", env: dict[str, str] | None = None) -> str:
     return str(caught.value)
 
 
-def test_with_nothing_said_the_defaults_hold() -> None:
+def test_without_any_settings_the_defaults_apply() -> None:
     assert load() == Settings()
 
 
@@ -36,7 +36,7 @@ def test_pipeline_toml_of_the_working_directory_is_read() -> None:
     assert load().serve.port == 9000
 
 
-def test_a_named_file_is_read_instead_of_the_one_that_lies_there() -> None:
+def test_a_named_file_is_read_instead_of_the_default_one() -> None:
     write("[serve]\nport = 9000")
     assert load(write("[serve]\nhost = '::1'", "other.toml")).serve.port == 8780
 
@@ -54,7 +54,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
     assert settings.stt.region == "eu"
 
 
-def test_variables_are_read_as_their_setting_wants_them() -> None:
+def test_variables_are_converted_to_the_type_of_their_setting() -> None:
     settings = load(
         None,
         {
@@ -71,7 +71,7 @@ def test_variables_are_read_as_their_setting_wants_them() -> None:
     assert settings.stt.parameters == {"format_turns": True}
 
 
-def test_variables_of_other_programs_are_left_alone() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert load(None, {"PIPELINE_ID": "7", "PATH": "/bin"}) == Settings()
 
 
@@ -81,11 +81,10 @@ def test_an_unknown_name_is_refused_with_the_likely_one() -> None:
     )
 
 
-def test_an_unknown_table_is_refused_with_those_there_are() -> None:
+def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
     assert complaint(text="[telephones]") == (
-        "pipeline.toml: telephones: no such setting; "
-        "there are stt, llm, stored, local, serve, limits, twilio, journal, tools, mcp, webhooks,"
-        " prompts"
+        "pipeline.toml: telephones: no such setting; expected one of"
+        " stt, llm, stored, local, serve, limits, twilio, journal, tools, mcp, webhooks, prompts"
     )
 
 
@@ -118,11 +117,11 @@ def test_an_unknown_variable_is_refused_by_its_own_name() -> None:
         ),
     ],
 )
-def test_a_value_that_does_not_fit_is_named_with_what_would(text: str, said: str) -> None:
+def test_an_invalid_value_is_reported_with_the_allowed_ones(text: str, said: str) -> None:
     assert complaint(text=text).startswith(f"pipeline.toml: {said}")
 
 
-def test_everything_that_does_not_fit_is_said_at_once() -> None:
+def test_all_invalid_settings_are_reported_at_once() -> None:
     said = complaint(text="[serve]\nport = -1\ndrian = 3", env={"PIPELINE_X__Y": "1"})
     assert [line.split(": ")[1] for line in said.splitlines()] == ["serve.port", "serve.drian", "x"]
 
@@ -138,7 +137,7 @@ def test_a_key_pasted_into_the_settings_is_refused_and_not_repeated() -> None:
     assert "123456" not in said
 
 
-def test_a_key_is_found_where_its_source_says() -> None:
+def test_a_key_is_read_from_its_source() -> None:
     write(" from-a-file\n", "key.txt")
     env = {"A": "from-the-environment"}
     for source, value in [("env:A", "from-the-environment"), ("file:key.txt", "from-a-file")]:
@@ -148,12 +147,12 @@ def test_a_key_is_found_where_its_source_says() -> None:
 
 
 @pytest.mark.parametrize("source", ["env:NONE", "env:BLANK", ""])
-def test_no_key_is_none(source: str) -> None:
+def test_a_missing_key_is_none(source: str) -> None:
     assert find_key(source, {"BLANK": "  "}) is None
 
 
 def test_a_key_file_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SettingsError, match="no key could be read from gone"):
+    with pytest.raises(SettingsError, match="cannot read a key from gone"):
         find_key("file:gone", {})
 
 

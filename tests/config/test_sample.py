@@ -1,4 +1,4 @@
-"""samples/pipeline.toml is the reference of the settings: whole, and true."""
+"""samples/pipeline.toml, the reference of the settings: complete and correct."""
 
 import re
 import tomllib
@@ -17,9 +17,9 @@ SECTIONS: dict[str, Any] = {
     for name in Settings.__struct_fields__
     if name not in ("prompts", "tools", "mcp", "webhooks")
 }
-SECTIONS["tools.NAME"] = ToolSettings()  # of which the sample has none, but as a comment
-SECTIONS["mcp.NAME"] = McpSettings()  # likewise
-SECTIONS["webhooks.NAME"] = WebhookSettings()  # likewise
+SECTIONS["tools.NAME"] = ToolSettings()  # the sample has one only as a comment
+SECTIONS["mcp.NAME"] = McpSettings()  # only as a comment, too
+SECTIONS["webhooks.NAME"] = WebhookSettings()  # only as a comment, too
 SECTIONS["prompts.reply"] = Prompt()
 
 
@@ -30,12 +30,12 @@ def table(name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_it_says_what_holds_without_it() -> None:
+def test_the_sample_equals_the_defaults() -> None:
     assert load(SAMPLE) == Settings(prompts={"reply": Prompt()})
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_it_names_every_setting(section: str) -> None:
+def test_the_sample_names_every_setting(section: str) -> None:
     commented = re.findall(r"^# (\w+) = ", SAMPLE.read_text("utf-8"), re.MULTILINE)
     named = set(table(section)) | set(commented)
     assert set(SECTIONS[section].__struct_fields__) - named == set()

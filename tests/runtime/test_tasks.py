@@ -1,4 +1,4 @@
-"""Tasks beside a block: called off where it ends, and nothing is left of them."""
+"""Background tasks of a block: cancelled at its end, without leaks."""
 
 import gc
 import weakref
@@ -6,7 +6,7 @@ import weakref
 import anyio
 import pytest
 
-from pipeline.runtime.tasks import Helpers
+from pipeline.runtime.tasks import BackgroundTasks
 
 
 class Thing:
@@ -17,7 +17,7 @@ async def hold(thing: Thing) -> None:
     await anyio.sleep_forever()
 
 
-async def test_they_are_called_off_and_waited_for() -> None:
+async def test_background_tasks_are_cancelled_and_awaited() -> None:
     ended: list[str] = []
 
     async def linger() -> None:
@@ -29,37 +29,37 @@ async def test_they_are_called_off_and_waited_for() -> None:
             ended.append("linger")
 
     async with anyio.create_task_group() as tasks:
-        helpers = Helpers(tasks)
-        helpers.start(linger)
+        background = BackgroundTasks(tasks)
+        background.start(linger)
         await anyio.sleep(1)
-        await helpers.call_off()
+        await background.cancel()
         assert ended == ["linger"]
-        await helpers.call_off()  # there is nobody any more
+        await background.cancel()  # no task is left
 
 
-async def test_what_fails_fails_the_block() -> None:
+async def test_an_error_in_a_background_task_fails_the_block() -> None:
     async def fail() -> None:
         raise ValueError("no")
 
     async def block() -> None:
         async with anyio.create_task_group() as tasks:
-            helpers = Helpers(tasks)
-            helpers.start(fail)
-            helpers.start(anyio.sleep_forever)
+            background = BackgroundTasks(tasks)
+            background.start(fail)
+            background.start(anyio.sleep_forever)
             await anyio.sleep_forever()
 
     with pytest.raises(ExceptionGroup):
         await block()
 
 
-async def test_nothing_that_they_held_waits_for_the_collector() -> None:
+async def test_objects_of_cancelled_tasks_are_freed_without_garbage_collection() -> None:
     async def block() -> weakref.ref[Thing]:
         thing = Thing()
         async with anyio.create_task_group() as tasks:
-            helpers = Helpers(tasks)
-            helpers.start(hold, thing)
+            background = BackgroundTasks(tasks)
+            background.start(hold, thing)
             await anyio.sleep(1)
-            await helpers.call_off()
+            await background.cancel()
         return weakref.ref(thing)
 
     gc.collect()

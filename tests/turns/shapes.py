@@ -1,4 +1,4 @@
-"""Transcripts as a speech-to-text connection tells them, and what a tracker makes of them."""
+"""Builders of transcripts, and turn events as short lines."""
 
 from collections.abc import Iterable
 
@@ -36,13 +36,13 @@ def word(text: str, start: float, end: float) -> Word:
 
 
 def track(heard: Iterable[Heard], tracker: TurnTracker | None = None) -> list[TurnEvent]:
-    """Feed a tracker, new unless given; return all it said."""
+    """Feed a tracker, new unless given; return its turn events."""
     tracker = tracker or TurnTracker()
     return [event for one in heard for event in tracker.feed(one)]
 
 
 def lines(events: Iterable[TurnEvent]) -> list[str]:
-    """Tell turn events as short lines, such as ``1 ended: Hello.``"""
+    """Return turn events as short lines, such as ``1 ended: Hello.``"""
     return [_line(event) for event in events]
 
 

@@ -1,8 +1,8 @@
-"""What a tracker does beside following turn shapes: numbers, times, speakers, typed turns."""
+"""Turn tracker beside the turn shapes: numbers, times, speakers, typed turns."""
 
 from pipeline.interfaces.stt import SpeakerRevised, Transcript
 from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnPaused, TurnStarted
-from pipeline.turns.tracker import REMEMBERED, Numbers, TurnTracker
+from pipeline.turns.tracker import REMEMBERED, TurnNumbers, TurnTracker
 from tests.turns.shapes import end, lines, opened, part, track, word
 
 
@@ -23,13 +23,13 @@ def test_an_empty_final_keeps_words_speaker_and_language_of_the_last_partial() -
     assert events[-1] == TurnEnded(1, "so", 3.2, "B", "es", words)
 
 
-def test_a_turn_without_word_times_ends_nowhere() -> None:
+def test_a_turn_without_word_times_has_no_end_time() -> None:
     ended = track([end(0, "Hm.")])[-1]
     assert isinstance(ended, TurnEnded)
     assert ended.end is None
 
 
-def test_a_partial_that_says_the_same_changes_nothing() -> None:
+def test_a_partial_with_the_same_text_changes_nothing() -> None:
     assert lines(track([part(0, "a"), part(0, "a")])) == ["1 started", "1: a"]
 
 
@@ -43,7 +43,7 @@ def test_the_speaker_of_the_open_turn_can_be_revised() -> None:
     assert events[2:] == [TurnChanged(1, "a", "B"), TurnChanged(1, "a b", "B")]
 
 
-def test_a_revised_speaker_is_said_once() -> None:
+def test_a_revised_speaker_is_reported_once() -> None:
     events = track([end(0, "a", speaker="A"), SpeakerRevised(0, "B"), SpeakerRevised(0, "B")])
     assert lines(events) == ["1 started", "1 ended: a", "1 revised:  (B)"]
 
@@ -54,8 +54,11 @@ def test_confidence_above_the_threshold_is_a_pause_once() -> None:
     assert [pause.confidence for pause in pauses] == [0.4, 0.5]
 
 
-def test_numbers_go_on_from_those_of_an_earlier_owner() -> None:
-    assert lines(track([end(0, "a")], TurnTracker(Numbers(41)))) == ["42 started", "42 ended: a"]
+def test_numbers_continue_from_those_of_an_earlier_owner() -> None:
+    assert lines(track([end(0, "a")], TurnTracker(TurnNumbers(41)))) == [
+        "42 started",
+        "42 ended: a",
+    ]
 
 
 def test_a_typed_turn_takes_the_next_number_and_leaves_the_open_one_alone() -> None:

@@ -1,4 +1,4 @@
-"""What holds for every history that a speech-to-text service could tell."""
+"""Properties of the turn tracker over random transcript histories."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +49,7 @@ def a_turn(draw: st.DrawFn, order: int) -> list[Heard]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[list[Heard]]:
-    """Connections, each a list of what was heard on it."""
+    """Connections, each a list of its transcripts."""
     connections: list[list[Heard]] = []
     for number in range(draw(st.integers(1, 3))):
         heard: list[Heard] = [StreamOpened(f"s{number}", 10.0 * number)]
@@ -62,7 +62,7 @@ def histories(draw: st.DrawFn) -> list[list[Heard]]:
 
 
 def words_of(connection: list[Heard], order: int) -> list[str]:
-    """Return the texts told for a turn, up to its first end."""
+    """Return the texts received for a turn, up to its first end."""
     texts: list[str] = []
     for heard in connection:
         if isinstance(heard, Transcript) and heard.order == order:
@@ -127,7 +127,7 @@ def test_no_turn_with_words_is_lost(history: list[list[Heard]]) -> None:
 
 @given(histories())
 def test_words_survive_connections_that_break(history: list[list[Heard]]) -> None:
-    """A break may join two halves of one turn, but never drops what was the last text."""
+    """A break may join two halves of one turn, but never drops the last text."""
     tracker = TurnTracker()
     events: list[TurnEvent] = []
     for connection in history:
@@ -137,5 +137,5 @@ def test_words_survive_connections_that_break(history: list[list[Heard]]) -> Non
         texts = [
             e.text for e in events if isinstance(e, TurnChanged | TurnEnded) and e.turn == turn
         ]
-        assert texts, "a turn of which nothing was ever told"
-        assert all(texts), "a text that takes words away"
+        assert texts, "a turn without any text"
+        assert all(texts), "an empty text in place of words"

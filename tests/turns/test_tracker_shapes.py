@@ -1,4 +1,4 @@
-"""One row per turn shape that the vendor sends, as a reader of its documentation knows it."""
+"""Turn shapes of the vendor, one row each, as documented."""
 
 import pytest
 
@@ -31,7 +31,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
             "1 revised: Book the late train.",
         ],
     ),
-    # [sequence] an end repeated word for word says nothing new
+    # [sequence] an end repeated word for word changes nothing
     "two ends, the same text": (
         [end(0, "Yes."), end(0, "Yes.")],
         ["1 started", "1 ended: Yes."],
@@ -42,7 +42,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
         ["1 started", "1 ended: yes", "2 started", "2: and", "1 revised: Yes.", "2 ended: And no."],
     ),
     # [sequence] Universal-Streaming: final words grow; an empty transcript with a word not
-    # final reaches us as that word; the utterance is told before the turn ends
+    # final reaches us as that word; the utterance is sent before the turn ends
     "words grow, the utterance comes early": (
         [
             part(0, ""),
@@ -73,7 +73,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
             "1 ended: Wait for me.",
         ],
     ),
-    # [u3] every partial is the whole turn anew; earlier words change
+    # [u3] every partial is the whole turn; earlier words change
     "partials replace one another": (
         [part(0, "I scream"), part(0, "Ice cream—"), end(0, "Ice cream, please.")],
         ["1 started", "1: I scream", "1: Ice cream—", "1 ended: Ice cream, please."],
@@ -105,7 +105,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
         [part(0, "hello", formatted=False), end(0, "Hello.")],
         ["1 started", "1: hello", "1 ended: Hello."],
     ),
-    # [seen] 3.5 Pro says turn_is_formatted true on partials: never the mark of an end
+    # [seen] 3.5 Pro sends turn_is_formatted true on partials: it does not mark an end
     "formatted partials, formatted final": (
         [part(0, "Hello.", formatted=True), part(0, "Hello. It", formatted=True), end(0, "Hi. It")],
         ["1 started", "1: Hello.", "1: Hello. It", "1 ended: Hi. It"],
@@ -165,7 +165,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
         [opened(), end(0, "One."), StreamLost("reset"), opened(9.0), end(0, "Two.")],
         ["1 started", "1 ended: One.", "2 started", "2 ended: Two."],
     ),
-    # [sequence] the same while a turn is open: it goes on under its number
+    # [sequence] the same while a turn is open: it continues under its number
     "a new connection inside a turn": (
         [
             opened(),
@@ -188,7 +188,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
             "3 ended: Three.",
         ],
     ),
-    # [seen] the new connection heard nothing of it any more: the words it had stay
+    # [seen] the new connection has no words of the turn: its earlier words stay
     "a new connection ends the open turn without words": (
         [opened(), part(0, "half a"), opened(2.0), end(0, "")],
         ["1 started", "1: half a", "1 ended: half a"],
@@ -203,7 +203,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
         [end(0, "Done."), part(0, "don"), pause(0, "done"), end(1, "Next.")],
         ["1 started", "1 ended: Done.", "2 started", "2 ended: Next."],
     ),
-    # [turns] the end was never told: the next turn's words tell it
+    # [turns] the end was never sent: the next turn's words imply it
     "the next turn begins without an end of this one": (
         [part(0, "to be"), part(1, "or"), end(1, "Or not.")],
         ["1 started", "1: to be", "1 ended: to be", "2 started", "2: or", "2 ended: Or not."],
@@ -221,7 +221,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
             "2 ended: Or not.",
         ],
     ),
-    # [sequence] Terminate flushes the open turn; should it not, its words are kept
+    # [sequence] Terminate flushes the open turn; if it does not, its words are kept
     "the connection closes inside a turn": (
         [opened(), part(0, "last words"), StreamClosed()],
         ["1 started", "1: last words", "1 ended: last words"],
@@ -231,7 +231,7 @@ SHAPES: dict[str, tuple[list[Heard], list[str]]] = {
         [end(0, "Hi.", speaker="A"), end(1, "Ho.", speaker="A"), SpeakerRevised(1, "B")],
         ["1 started", "1 ended: Hi.", "2 started", "2 ended: Ho.", "2 revised:  (B)"],
     ),
-    # [speakers] only what changed is said
+    # [speakers] only changes are reported
     "a speaker is revised to the same": (
         [end(0, "Hi.", speaker="A"), SpeakerRevised(0, "A"), SpeakerRevised(7, "B")],
         ["1 started", "1 ended: Hi."],
