@@ -6,7 +6,6 @@ import anyio
 import httpx
 import msgspec
 
-from pipeline import __version__
 from pipeline.config.settings import LlmSettings
 from pipeline.errors import GatewayError, GatewayLost, SettingsError
 from pipeline.gateway import error_responses, wire
@@ -21,6 +20,7 @@ from pipeline.gateway.slots import Slots, Ticket
 from pipeline.gateway.stream import MAX_BODY, ReplyReader
 from pipeline.interfaces.llm import CompletionRequest
 from pipeline.runtime.hosts import is_assemblyai
+from pipeline.runtime.version import VERSION
 
 #: limit of spare connections, for any number of sessions with speech at the same time
 MAX_SPARES = 16
@@ -198,7 +198,7 @@ def _headers(url: httpx.URL, key: str) -> httpx.Headers:
     """Return the headers that all requests share."""
     headers = {
         "Host": url.netloc.decode("ascii"),
-        "User-Agent": f"speech-llm-pipeline/{__version__}",
+        "User-Agent": f"speech-llm-pipeline/{VERSION}",
         "Accept": "text/event-stream, application/json",
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
