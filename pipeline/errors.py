@@ -89,6 +89,8 @@ class GatewayError(PipelineError):
         self.request_id = request_id
         self.body = body  #: body of the non-2xx response, at most 64 KiB, for the request log
         self.retryable: bool | None = None  #: the server's own statement on retries
+        self.code: str | None = None  #: for an HTTP caller: what kind of refusal
+        self.param: str | None = None  #: for an HTTP caller: the field of the body at fault
 
 
 class GatewayRefused(GatewayError):

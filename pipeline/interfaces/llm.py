@@ -52,6 +52,9 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     session_id: str = ""  #: for the request log; never sent
     turns: tuple[int, ...] = ()  #: turns of the response; never sent
     headers: Mapping[str, str] = {}  #: additional HTTP headers: W3C trace context
+    #: the messages as an HTTP client sent them, sent instead of ``messages``: they may hold fields
+    #: and content parts that ``Message`` has no place for
+    forwarded: tuple[Mapping[str, Any], ...] = ()
     #: all other fields of the body, in wire format
     extra: Mapping[str, Any] = {}
     #: returns the request with JSON requested in the given mode
