@@ -1,22 +1,16 @@
-"""Live speech to live LLM results: one request per finished turn, superseded ones cancelled.
-
-This package's public names. No module of the package imports them from here, so that the imports
-of the package point in one direction.
-"""
+"""Live speech to live LLM results: one request per finished turn, superseded ones cancelled."""
 
 from typing import TYPE_CHECKING
-
-from pipeline.runtime.version import VERSION
 
 if TYPE_CHECKING:
     from pipeline.client.connect import connect
 
-__version__ = VERSION
+__version__ = "0.1.0"
 __all__ = ["__version__", "connect"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "connect":  # imported on first use: the commands start without the client
+    if name == "connect":  # imported on first use: the commands start without it
         from pipeline.client.connect import connect
 
         return connect

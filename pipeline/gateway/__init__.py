@@ -1,1 +1,1 @@
-"""Client of OpenAI-compatible chat completions: retries, fallbacks, structured output, catalog."""
+"""The language model behind one door."""

@@ -1,7 +1,7 @@
-"""Validation of the request parameters beside model and messages. Pure.
+"""What the body of a request may say beside model and messages, and how. Pure.
 
 The names and rules are those of AssemblyAI's LLM Gateway (2026-09). Names that are not listed
-here are accepted: other servers have their own.
+here are let pass: other servers have their own.
 """
 
 from collections.abc import Mapping
@@ -25,19 +25,19 @@ class _Part(Struct, kw_only=True):
     pass
 
 
-class FunctionSpec(_Part):
-    """Name, description and parameters of a tool."""
+class Function(_Part):
+    """What a tool is called, and what it takes."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     description: str = ""
     parameters: dict[str, Any] = {}
 
 
-class ToolSpec(_Part):
+class Tool(_Part):
     """One entry of ``tools``."""
 
     type: Literal["function"]
-    function: FunctionSpec
+    function: Function
 
 
 class ForcedFunction(_Part):
@@ -68,8 +68,8 @@ class ResponseFormat(_Part):
     json_schema: JsonSchema | None = None
 
 
-class ServerFallback(_Part):
-    """A model that the server uses on failure, with the fields that differ."""
+class Fallback(_Part):
+    """A model to use instead, on the server, with what is to be different."""
 
     model: Name
     messages: list[dict[str, Any]] | None = None
@@ -77,21 +77,21 @@ class ServerFallback(_Part):
     max_tokens: Positive | None = None
 
 
-class ServerFallbackConfig(_Part, forbid_unknown_fields=True):
-    """Settings of the fallbacks on the server."""
+class FallbackConfig(_Part, forbid_unknown_fields=True):
+    """How the server falls back."""
 
     depth: Annotated[int, Meta(ge=1, le=2)] = 1
     retry: bool = True
 
 
-class PostProcessingStep(_Part):
+class Step(_Part):
     """One step of post-processing, on the server."""
 
     type: Literal["json-repair"]
 
 
 class Reasoning(_Part):
-    """Limits of the model's reasoning."""
+    """How much the model may think."""
 
     effort: Effort | None = None
     max_tokens: Positive | None = None
@@ -116,12 +116,12 @@ RULES: Mapping[str, Any] = {
     "frequency_penalty": Annotated[float, Meta(ge=-2, le=2)],
     "presence_penalty": Annotated[float, Meta(ge=-2, le=2)],
     "seed": int,
-    "tools": list[ToolSpec],
+    "tools": list[Tool],
     "tool_choice": Literal["none", "auto", "required"] | ForcedToolChoice,
     "response_format": ResponseFormat,
-    "fallbacks": Annotated[list[ServerFallback], Meta(min_length=1)],
-    "fallback_config": ServerFallbackConfig,
-    "post_processing_steps": list[PostProcessingStep],
+    "fallbacks": Annotated[list[Fallback], Meta(min_length=1)],
+    "fallback_config": FallbackConfig,
+    "post_processing_steps": list[Step],
     "model_region": Literal["global"],
     "reasoning": Reasoning,
     "cache_control": CacheControl,
@@ -147,25 +147,25 @@ BODY_FIELDS = (
 
 
 def problems(extra: Mapping[str, Any]) -> list[str]:
-    """Return why the gateway would refuse a prompt's ``extra``, one sentence per reason."""
+    """Say what of a prompt's ``extra`` the gateway would refuse, one sentence each."""
     found = [
         f"{name} is set by the prompt itself, not in extra" for name in RESERVED if name in extra
     ]
     for name, value in extra.items():
-        problem = _problem(name, value)
-        if problem:
-            found.append(f"{name}: {problem}")
+        wrong = problem_of(name, value)
+        if wrong:
+            found.append(f"{name}: {wrong}")
     if "transcript_id" in extra:
         found.append("transcript_id is a setting of the prompt itself, beside extra")
     if "prompt" in extra:
-        found.append("prompt: a request has either messages or a prompt, and messages are set")
+        found.append("prompt: the messages say it; a request has either")
     return found
 
 
-def with_body_in_extra(prompt: Prompt) -> Prompt:
-    """Return ``prompt`` with its body fields moved into ``extra``, as requests need them.
+def gathered(prompt: Prompt) -> Prompt:
+    """Return ``prompt`` with its fields of the body in ``extra``, where requests take them from.
 
-    Raises ``SettingsError`` for a field that ``extra`` also sets, or that the gateway refuses.
+    Raises ``SettingsError`` for one that is set there, too, or that the gateway would refuse.
     """
     empty = Prompt()
     given = {
@@ -173,21 +173,22 @@ def with_body_in_extra(prompt: Prompt) -> Prompt:
         for name in BODY_FIELDS
         if getattr(prompt, name) != getattr(empty, name)
     }
-    duplicates = sorted(given.keys() & prompt.extra.keys())
-    if duplicates:
-        raise SettingsError(f"{duplicates[0]} is set twice: in the prompt and in its extra")
+    twice = sorted(given.keys() & prompt.extra.keys())
+    if twice:
+        raise SettingsError(f"{twice[0]} is set, and again in extra")
     for problem in problems(given):
         raise SettingsError(problem)
-    cleared = {name: getattr(empty, name) for name in given}
-    return replace(prompt, extra={**prompt.extra, **given}, **cleared)
+    nothing = {name: getattr(empty, name) for name in given}
+    return replace(prompt, extra={**prompt.extra, **given}, **nothing)
 
 
-def _problem(name: str, value: Any) -> str | None:
+def problem_of(name: str, value: Any) -> str | None:
+    """Return what is wrong with the value of a field; None for a field without a rule."""
     rule = RULES.get(name)
     if rule is None:
         return None
     try:
         msgspec.convert(value, rule)
-    except msgspec.ValidationError as problem:
-        return str(problem)
+    except msgspec.ValidationError as wrong:
+        return str(wrong)
     return None

@@ -1,6 +1,6 @@
-"""Retry decisions for a failed call: retry, use the fallback, or return the error. Pure.
+"""Whether to ask again, whom, and when: the decisions of a failed call. Pure.
 
-A retry is correct only before any content was returned; the caller ensures that.
+A retry is allowed only while nothing of the answer has been handed on; who calls sees to that.
 """
 
 from collections import deque
@@ -12,92 +12,92 @@ from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefus
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """Limits of retries, fallbacks and hedges."""
+    """What may be spent on a call that fails."""
 
     attempts: int = 2  #: of one model
     backoff: float = 0.2  #: seconds before the second attempt, at most; doubles each time
     longest_backoff: float = 2.0  #: seconds
-    longest_wait: float = 2.0  #: seconds; with a longer Retry-After the fallback is used
-    #: seconds until a call without a token is cancelled and the fallback used; 0 is never
+    longest_wait: float = 2.0  #: seconds; a server that says wait longer is not waited for
+    #: seconds until a call without a token is given up for the next; 0 is never
     first_token: float = 4.0
-    #: seconds until the request is also sent to a second model, the faster wins; 0 is never
+    #: seconds until a second model is asked beside the first, the faster wins; 0 is never
     hedge_after: float = 0.0
     retry_share: float = 0.1  #: of the requests may be retries
-    hedge_share: float = 0.05  #: of the requests may be sent twice
+    hedge_share: float = 0.05  #: of the requests may be asked twice
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Send to the same model again after ``wait`` seconds."""
+    """Ask the same model once more, after ``wait`` seconds."""
 
     wait: float
 
 
 @dataclass(frozen=True)
 class UseFallback:
-    """Send to the next target."""
+    """Ask the next one of the chain."""
 
 
 @dataclass(frozen=True)
-class ReturnError:
-    """Do not retry; return the error."""
+class GiveUp:
+    """The failure is the answer."""
 
 
-Step = Retry | UseFallback | ReturnError
+Step = Retry | UseFallback | GiveUp
 
 
 class FailedAttempt(Struct, frozen=True, kw_only=True):
-    """State of a request after a failed attempt."""
+    """Where a failed call stands."""
 
-    tries: int  #: attempts so far with this model
-    has_next: bool  #: another target is left
-    remaining: float  #: seconds until the caller's deadline
-    jitter: float  #: between 0 and 1, so that many callers do not retry at the same time
+    tries: int  #: of this model
+    has_next: bool  #: somebody else could be asked
+    remaining: float  #: seconds until the caller loses patience
+    jitter: float  #: between 0 and 1, so that many callers do not come back at once
 
 
 def after_failure(policy: RetryPolicy, failure: GatewayError, at: FailedAttempt) -> Step:
-    """Return the step that follows a failure. The caller checks the retry budget afterwards."""
-    if not is_transient(failure):
-        return ReturnError()
-    otherwise = UseFallback() if at.has_next else ReturnError()
+    """Decide what follows a failure. The retry budget is asked afterwards."""
+    if not is_passing(failure):
+        return GiveUp()
+    otherwise = UseFallback() if at.has_next else GiveUp()
     if at.tries >= policy.attempts or failure.retryable is False:
         return otherwise
     if isinstance(failure, GatewayTimeout):
-        return otherwise  # a model that was too slow once is likely too slow again
+        return otherwise  # one that was too late once will be late again
     wait = at.jitter * min(policy.longest_backoff, policy.backoff * 2 ** (at.tries - 1))
-    requested = failure.retry_after if isinstance(failure, GatewayBusy) else None
-    if requested is not None:
-        if requested > policy.longest_wait:
+    asked = failure.retry_after if isinstance(failure, GatewayBusy) else None
+    if asked is not None:
+        if asked > policy.longest_wait:
             return otherwise
-        wait = max(requested, 0.0)
+        wait = max(asked, 0.0)
     return Retry(wait) if wait < at.remaining else otherwise
 
 
-def is_transient(failure: GatewayError) -> bool:
-    """Return whether a later attempt, or another model, may succeed."""
+def is_passing(failure: GatewayError) -> bool:
+    """It may go better another time, or elsewhere."""
     if isinstance(failure, GatewayRefused):
         return failure.retryable is True
     if isinstance(failure, GatewayBusy) and failure.status is None:
-        return False  # preempted by a committed request of ours
+        return False  # it gave way to a committed call of ours
     return isinstance(failure, GatewayBusy | GatewayLost | GatewayTimeout)
 
 
 @dataclass
 class RetryBudget:
-    """Token bucket that limits retries to a share of the requests, against retry storms.
+    """Lets a share of the requests through, so that trouble cannot multiply itself.
 
-    Each request adds ``share``; each retry takes 1. ``limit`` is the limit of ``saved``.
+    Each request earns ``share``; each retry costs 1. ``most`` bounds what is saved up.
     """
 
     share: float
-    limit: float = 10.0
+    most: float = 10.0
     saved: float = 1.0
 
     def earn(self) -> None:
-        self.saved = min(self.limit, self.saved + self.share)
+        self.saved = min(self.most, self.saved + self.share)
 
     def spend(self) -> bool:
-        """Take 1; return False when less is saved."""
+        """Take one; False when there is none."""
         if self.saved < 1.0 - 1e-9:
             return False
         self.saved -= 1.0
@@ -106,15 +106,14 @@ class RetryBudget:
 
 @dataclass
 class Breaker:
-    """Circuit breaker of one model: sends nothing to a model that mostly fails, except probes.
+    """Stops asking a model that mostly fails, and probes now and then whether it is back.
 
-    closed → open, when the last ``window`` seconds have at least ``min_results`` results and
-    a ``share`` of them are failures; open → probing after ``pause`` seconds; probing → closed
-    when the probe succeeds, → open when it fails.
+    closed → open, when at least ``least`` answers of the last ``window`` seconds are there and
+    half of them are failures; open → probing after ``pause`` seconds; a probe closes or opens.
     """
 
     window: float = 20.0  #: seconds
-    min_results: int = 10
+    least: int = 10
     share: float = 0.5
     pause: float = 5.0  #: seconds
     _seen: deque[tuple[float, bool]] = field(default_factory=deque[tuple[float, bool]])
@@ -127,7 +126,7 @@ class Breaker:
         return self._opened is not None
 
     def allows(self, now: float) -> bool:
-        """Return whether a request may be sent; while open, that request is the probe."""
+        """May a call go out? Saying yes while open makes that call the probe."""
         if self._opened is None:
             return True
         since = self._opened if self._probing is None else self._probing
@@ -154,7 +153,7 @@ class Breaker:
                 self._opened, self._probing = now, None
             return
         self._note(now, failed=True)
-        if len(self._seen) >= self.min_results and self._failures >= self.share * len(self._seen):
+        if len(self._seen) >= self.least and self._failures >= self.share * len(self._seen):
             self._opened = now
 
     def _note(self, now: float, *, failed: bool) -> None:
@@ -165,7 +164,7 @@ class Breaker:
 
 
 def counts_against(failure: GatewayError) -> bool:
-    """Return whether the breaker counts ``failure``: not our rate limit, not our bad request."""
+    """The model is in trouble: a limit of ours or a mistake of ours is not that."""
     if isinstance(failure, GatewayBusy):
         return failure.status is not None and failure.status != 429
     return isinstance(failure, GatewayLost | GatewayTimeout)

@@ -1,54 +1,51 @@
-"""Conversion of a JSON Schema for strict structured output, where possible. Pure.
+"""Whether a JSON Schema can be asked for strictly, and how it is written then. Pure.
 
-A strict schema requires every property and allows no others, at each level (AssemblyAI and
-OpenAI docs, structured outputs, 2026). A schema with optional properties is sent non-strict.
+Strict schemas name every property as required and allow no others, at each level (AssemblyAI and
+OpenAI docs, structured outputs, 2026); one that leaves a choice is asked for without strictness.
 """
 
 from typing import Any, cast
 
-#: keywords whose keys are names of properties or definitions, not JSON Schema keywords
-NAME_KEYWORDS = ("properties", "$defs", "definitions")
+#: where the keys are names that somebody chose, and not words of JSON Schema
+NAMED = ("properties", "$defs", "definitions")
 
 
 def closed(schema: Any) -> Any:
-    """Return ``schema`` with ``additionalProperties: false`` at each level.
-
-    None when an object has optional or additional properties.
-    """
+    """Return ``schema`` with every object closed; None when an object is meant to be open."""
     if isinstance(schema, list):
         items = [closed(item) for item in cast("list[object]", schema)]
         return None if any(item is None for item in items) else items
     if not isinstance(schema, dict):
         return schema
-    keywords = cast("dict[str, Any]", schema)
-    if _is_open(keywords):
+    words = cast("dict[str, Any]", schema)
+    if _is_open(words):
         return None
     made: dict[str, Any] = {}
-    for keyword, value in keywords.items():
-        inner = _closed_values(value) if keyword in NAME_KEYWORDS else _closed_value(keyword, value)
+    for word, value in words.items():
+        inner = _names(value) if word in NAMED else _plain(word, value)
         if inner is None and value is not None:
             return None
-        made[keyword] = inner
-    return {**made, "additionalProperties": False} if _is_object(keywords) else made
+        made[word] = inner
+    return {**made, "additionalProperties": False} if _is_object(words) else made
 
 
-def _closed_values(names: Any) -> Any:
-    inner = {name: closed(value) for name, value in cast("dict[str, Any]", names).items()}
+def _names(named: Any) -> Any:
+    inner = {name: closed(value) for name, value in cast("dict[str, Any]", named).items()}
     return None if any(value is None for value in inner.values()) else inner
 
 
-def _closed_value(keyword: str, value: Any) -> Any:
-    return value if keyword in ("enum", "const", "default", "examples") else closed(value)
+def _plain(word: str, value: Any) -> Any:
+    return value if word in ("enum", "const", "default", "examples") else closed(value)
 
 
-def _is_object(keywords: dict[str, Any]) -> bool:
-    return "properties" in keywords or keywords.get("type") == "object"
+def _is_object(words: dict[str, Any]) -> bool:
+    return "properties" in words or words.get("type") == "object"
 
 
-def _is_open(keywords: dict[str, Any]) -> bool:
-    if not _is_object(keywords):
+def _is_open(words: dict[str, Any]) -> bool:
+    if not _is_object(words):
         return False
-    if keywords.get("additionalProperties", False) is not False:
+    if words.get("additionalProperties", False) is not False:
         return True
-    names = keywords.get("properties")
-    return not names or set(names) != set(keywords.get("required", ()))
+    named = words.get("properties")
+    return not named or set(named) != set(words.get("required", ()))

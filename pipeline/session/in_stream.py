@@ -74,7 +74,7 @@ class InStreamReplies:
             case _:
                 pass
 
-    def close(self) -> None:
+    def over(self) -> None:
         """Nothing more will be heard."""
         self.gateway.lose("the session's speech is over")
 

@@ -8,7 +8,7 @@ from pipeline.audio.pcm import Format, mulaw_to_pcm
 from pipeline.config.settings import JournalSettings
 from pipeline.protocol.events import ErrorDetail, ErrorEvent
 from pipeline.recordings.recorder import Recorder, RecordingRetention, recording
-from pipeline.recordings.wav import WavFormat
+from pipeline.recordings.wav import Shape
 from pipeline.session.session import Session
 
 
@@ -40,16 +40,13 @@ def recorded(session: Session, audio: Format, recorder: Recorder | None) -> Gene
         yield
         return
 
-    publisher = session.publisher
-
-    def report(why: str) -> None:
-        detail = ErrorDetail(type="recording_error", message=why)
-        publisher.publish(ErrorEvent(error=detail))
+    def tell(why: str) -> None:
+        session.publish(ErrorEvent(error=ErrorDetail(type="recording_error", message=why)))
 
     decode = mulaw_to_pcm if audio.encoding == "pcm_mulaw" else None
-    wav = WavFormat(audio.sample_rate, audio.channels)
-    sink = session.audio_sink = recorder.open(session.id, wav, decode, report)
+    shape = Shape(audio.sample_rate, audio.channels)
+    tape = session.tape = recorder.open(session.id, shape, decode, tell)
     try:
         yield
     finally:
-        sink.close()
+        tape.close()

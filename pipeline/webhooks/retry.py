@@ -1,64 +1,62 @@
-"""Retry decision after a delivery attempt: done, retry, give up, or unsubscribe. Pure."""
+"""What follows a try: it is done, tried again later, given up, or nobody wants any more. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct
 
-JITTER = 0.1  #: random share added to a wait, so that deliveries that failed together spread out
-MAX_RETRY_AFTER = 86400.0  #: seconds; longest accepted Retry-After
+JITTER = 0.1  #: of a wait is added at random, so that what failed together does not come together
+LONGEST_ASKED = 86400.0  #: seconds that a receiver may have us wait
 
 
 class DeliveryResponse(Struct, frozen=True):
-    """Response of a receiver to one POST."""
+    """How a receiver took one POST."""
 
-    status: int | None  #: None: no response
-    text: str = ""  #: the start of the body, or the reason why there was no response
+    status: int | None  #: None: there was no answer
+    said: str = ""  #: the beginning of it, or why there was none
     retry_after: float | None = None  #: seconds
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """Success: the receiver returned 2xx."""
+    """It was taken."""
 
 
 @dataclass(frozen=True)
 class RetryLater:
-    """Retry after ``wait`` seconds."""
+    """Try again after ``wait`` seconds."""
 
     wait: float
-    hold: float  #: seconds in which no other delivery is sent to the receiver either
+    hold: float  #: seconds in which the receiver wants nothing else either
 
 
 @dataclass(frozen=True)
-class RetriesExhausted:
-    """Failure of the last attempt."""
+class GiveUp:
+    """That was the last try."""
 
 
 @dataclass(frozen=True)
 class Unsubscribed:
-    """Refusal of all further deliveries (410 Gone)."""
+    """The receiver wants nothing any more."""
 
 
-Step = Delivered | RetryLater | RetriesExhausted | Unsubscribed
+Step = Delivered | RetryLater | GiveUp | Unsubscribed
 
 
-def next_step(
-    answer: DeliveryResponse, tries: int, retries: Sequence[float], jitter: float
-) -> Step:
-    """Decide the step after attempt number ``tries``, from 1; ``jitter`` is between 0 and 1."""
+def after(answer: DeliveryResponse, tries: int, retries: Sequence[float], jitter: float) -> Step:
+    """Decide what follows the try number ``tries``, from 1; ``jitter`` is between 0 and 1."""
     if answer.status is not None and 200 <= answer.status < 300:
         return Delivered()
     if answer.status == 410:
         return Unsubscribed()
     if tries > len(retries):
-        return RetriesExhausted()
-    hold = min(answer.retry_after or 0.0, MAX_RETRY_AFTER)
-    return RetryLater(max(retries[tries - 1] * (1 + JITTER * jitter), hold), hold=hold)
+        return GiveUp()
+    asked = min(answer.retry_after or 0.0, LONGEST_ASKED)
+    return RetryLater(max(retries[tries - 1] * (1 + JITTER * jitter), asked), hold=asked)
 
 
-def reason_of(answer: DeliveryResponse) -> str:
-    """Return a failure as text."""
+def told(answer: DeliveryResponse) -> str:
+    """Return a failure in words."""
     if answer.status is None:
-        return answer.text
-    return f"HTTP {answer.status}: {answer.text}".rstrip(": ")
+        return answer.said
+    return f"it answered {answer.status}: {answer.said}".rstrip(": ")

@@ -1,1 +1,1 @@
-"""HTTP/1.1 client of the gateway, with spare connections."""
+"""The HTTP/1.1 client of the gateway, with connections kept ready."""

@@ -1,4 +1,4 @@
-"""Opening of connections: name resolution, Happy Eyeballs (RFC 8305), TLS handshake."""
+"""Opens connections: names to addresses, IPv6 and IPv4 side by side, TLS."""
 
 import asyncio
 import ipaddress
@@ -13,12 +13,11 @@ import anyio
 from pipeline.errors import GatewayLost, GatewayTimeout
 from pipeline.gateway.http.connection import HttpConnection
 
-#: seconds until the next address is tried concurrently (RFC 8305, section 5)
-ATTEMPT_DELAY = 0.25
-#: Without these a request on a connection whose peer is gone (a restarted router, an expired NAT
-#: entry) would wait for minutes. An idle connection is probed, unacknowledged data ends it. Linux
-#: only.
-KEEPALIVE_OPTIONS = [
+#: seconds until the next address is tried beside the one before (RFC 8305, section 5)
+HEAD_START = 0.25
+#: So that a connection whose other end is gone (a restarted router, a dead NAT entry) does not
+#: swallow a request for minutes: an idle one is probed, an unanswered byte ends it. Linux only.
+LIFE_SIGNS = [
     (getattr(socket, name), value)
     for name, value in (
         ("TCP_KEEPIDLE", 15),  # seconds
@@ -32,28 +31,26 @@ KEEPALIVE_OPTIONS = [
 
 @dataclass(frozen=True)
 class Address:
-    """One resolved address of a host."""
+    """One reachable form of a host."""
 
     family: int
     target: tuple[str | int | bytes, ...]
 
 
 async def connect(
-    host: str, port: int, *, tls: ssl.SSLContext | None, connect_timeout: float
+    host: str, port: int, *, tls: ssl.SSLContext | None, patience: float
 ) -> HttpConnection:
-    """Open a connection within ``connect_timeout`` seconds, handshake included.
+    """Open a connection within ``patience`` seconds, handshake included.
 
     Raises GatewayTimeout or GatewayLost, naming host and port.
     """
     place = f"{host}:{port}"
     try:
-        with anyio.fail_after(connect_timeout):
-            sock = await _open_socket(await _addresses(host, port))
-            return await _upgrade(sock, host, tls)
+        with anyio.fail_after(patience):
+            link = await _open_socket(await _addresses(host, port))
+            return await _upgrade(link, host, tls)
     except TimeoutError as cause:
-        raise GatewayTimeout(
-            f"no connection to {place} within {connect_timeout:g} seconds"
-        ) from cause
+        raise GatewayTimeout(f"no connection to {place} within {patience:g} seconds") from cause
     except ssl.SSLCertVerificationError as cause:
         reason = cause.verify_message
         raise GatewayLost(f"the certificate of {place} is not trusted: {reason}") from cause
@@ -65,21 +62,21 @@ async def connect(
         raise GatewayLost(f"no connection to {place}: {cause.strerror or cause}") from cause
 
 
-async def _upgrade(sock: socket.socket, host: str, tls: ssl.SSLContext | None) -> HttpConnection:
-    """Return the HttpConnection of a socket, after the TLS handshake if ``tls`` is set."""
+async def _upgrade(link: socket.socket, host: str, tls: ssl.SSLContext | None) -> HttpConnection:
+    """Hand the socket to a Connection, after the TLS handshake if there is to be one."""
     loop = asyncio.get_running_loop()
     try:
         _, connection = await loop.create_connection(
-            HttpConnection, sock=sock, ssl=tls, server_hostname=host if tls else None
+            HttpConnection, sock=link, ssl=tls, server_hostname=host if tls else None
         )
     except BaseException:
-        sock.close()
+        link.close()
         raise
     return connection
 
 
 async def _addresses(host: str, port: int) -> list[Address]:
-    """Return the addresses of ``host``, alternating between IPv6 and IPv4, in resolver order."""
+    """Return the addresses of ``host``, families alternating, IPv6 first where it is offered."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -94,57 +91,57 @@ async def _addresses(host: str, port: int) -> list[Address]:
 
 
 async def _open_socket(addresses: Sequence[Address]) -> socket.socket:
-    """Connect to the first address that accepts; each attempt starts ATTEMPT_DELAY later."""
+    """Connect to the first address that answers; each later one starts after a head start."""
     if len(addresses) == 1:
         return await _try(addresses[0])
-    opened: list[socket.socket] = []
+    won: list[socket.socket] = []
     failures: list[OSError] = []
     try:
         async with anyio.create_task_group() as race:
             for address in addresses:
                 failed = anyio.Event()
-                race.start_soon(_attempt, address, opened, failures, failed, race.cancel_scope)
-                with anyio.move_on_after(ATTEMPT_DELAY):
+                race.start_soon(_attempt, address, won, failures, failed, race.cancel_scope)
+                with anyio.move_on_after(HEAD_START):
                     await failed.wait()
     except BaseException:
-        for sock in opened:
-            sock.close()
+        for link in won:
+            link.close()
         raise
-    if not opened:
+    if not won:
         raise failures[0]
-    return opened[0]
+    return won[0]
 
 
 async def _attempt(
     address: Address,
-    opened: list[socket.socket],
+    won: list[socket.socket],
     failures: list[OSError],
     failed: anyio.Event,
     race: anyio.CancelScope,
 ) -> None:
     try:
-        sock = await _try(address)
+        link = await _try(address)
     except OSError as failure:
         failures.append(failure)
         failed.set()
         return
-    if opened:
-        sock.close()
+    if won:
+        link.close()
         return
-    opened.append(sock)
+    won.append(link)
     race.cancel()
 
 
 async def _try(address: Address) -> socket.socket:
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    link = socket.socket(address.family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, seconds in KEEPALIVE_OPTIONS:
-            sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
-        await asyncio.get_running_loop().sock_connect(sock, address.target)
+        link.setblocking(False)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, seconds in LIFE_SIGNS:
+            link.setsockopt(socket.IPPROTO_TCP, option, seconds)
+        await asyncio.get_running_loop().sock_connect(link, address.target)
     except BaseException:
-        sock.close()
+        link.close()
         raise
-    return sock
+    return link
