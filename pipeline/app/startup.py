@@ -33,7 +33,7 @@ from pipeline.runtime.tasks import plain_errors
 from pipeline.session.dependencies import Observe, OnEvent, SessionDependencies
 from pipeline.session.recording import recorder_of
 from pipeline.webhooks.client import Client
-from pipeline.webhooks.delivery import DeliveryWorker, OnTry, delivering, unnoticed
+from pipeline.webhooks.delivery import DeliveryWorker, OnAttempt, delivering, ignore_attempt
 from pipeline.webhooks.subscriptions import Hook, Subscriptions
 
 Tell = Callable[[str], None]  #: is given a line of progress
@@ -50,7 +50,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     on_frame: Callable[[Frame], object] | None = None,
     on_call: tuple[Sink, ...] = (),
     webhooks: Sequence[Hook] = (),
-    on_try: OnTry = unnoticed,
+    on_attempt: OnAttempt = ignore_attempt,
     trace: Trace | None = None,
 ) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving.
@@ -68,14 +68,14 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
                 keeping(settings.journal),
                 on_trouble=partial(tell_trouble, topics),
                 wanted=subscriptions.wanted if webhooks else None,
-                on_removed=None if recorder is None else recorder.forget,
+                on_removed=None if recorder is None else recorder.erase_later,
             )
         )
         worker: DeliveryWorker | None = None
         if journal.outbox is not None:
             client = await stack.enter_async_context(Client(webhooks, wall_clock))
             worker = DeliveryWorker(
-                webhooks, subscriptions, journal.outbox, client, wall_clock, on_try
+                webhooks, subscriptions, journal.outbox, client, wall_clock, on_attempt
             )
             await stack.enter_async_context(delivering(worker))
         engines: Engines | None = None

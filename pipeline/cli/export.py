@@ -10,7 +10,7 @@ from pipeline.cli.views import transcript
 from pipeline.errors import InputError, RecordingError, SettingsError
 from pipeline.journal.sqlite import stored_events
 from pipeline.protocol.events import decode_event
-from pipeline.recordings.files import find, pieces
+from pipeline.recordings.files import chunks, find
 
 RENDERERS = {"srt": transcript.srt, "vtt": transcript.vtt, "md": transcript.markdown}
 
@@ -75,6 +75,6 @@ def copy_recording(folder: Path | None, session: str, to: Path) -> None:
         raise RecordingError(f"{folder} holds no recording of session {session!r}")
     try:
         with to.open("xb") as copy:
-            copy.writelines(pieces(found))
+            copy.writelines(chunks(found))
     except OSError as error:
         raise InputError(f"--audio {to}: {error.strerror}") from error

@@ -88,7 +88,7 @@ async def serve(
                 on_event=looking_on.on_event,
                 on_call=looking_on.on_call,
                 webhooks=webhooks,
-                on_try=looking_on.metrics.posted,
+                on_attempt=looking_on.metrics.posted,
                 trace=looking_on.trace,
             ) as app,
             open_hub(

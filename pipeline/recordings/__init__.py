@@ -1,1 +1,1 @@
-"""What was said, as sound: the audio of sessions in WAV files, where that is asked for."""
+"""Session recordings: the audio of sessions in WAV files, if the settings enable it."""

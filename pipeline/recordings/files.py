@@ -1,4 +1,4 @@
-"""The directory of recordings: files that can be played at any moment. A door."""
+"""Recording files in a directory; each is playable at any moment. An adapter."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -8,69 +8,83 @@ from pathlib import Path
 from msgspec import Struct
 
 from pipeline.errors import RecordingError
-from pipeline.recordings.retention import Kept, name_of, of_session, session_of, spent
-from pipeline.recordings.wav import HEAD, LONGEST, Shape, head_of, shape_in
+from pipeline.recordings.retention import (
+    RecordingEntry,
+    file_name_of,
+    of_session,
+    removable,
+    session_of,
+)
+from pipeline.recordings.wav import (
+    HEADER_BYTES,
+    MAX_AUDIO_BYTES,
+    WavFormat,
+    header_of,
+    wav_format_in,
+)
 
-PIECE = 1 << 20  #: bytes read at once
-_PRIVATE = 0o600  # voices: for the service's own user
+CHUNK_BYTES = 1 << 20  #: bytes read at once
+_PRIVATE = 0o600  # speech is confidential: readable by the service's own user only
 
 
 class StoredRecording(Struct, frozen=True):
-    """A recording as far as it was written when we looked."""
+    """Recording as far as it was written when it was looked up."""
 
     path: Path
-    head: bytes  #: stands before the samples
-    start: int  #: where those begin in the file
-    size: int  #: bytes of them
+    head: bytes  #: WAV header to send before the samples
+    start: int  #: offset of the samples in the file, in bytes
+    size: int  #: bytes of samples
 
 
-def pieces(recording: StoredRecording) -> Iterator[bytes]:
-    """Yield a WAV file of what was recorded. Raises ``OSError``."""
+def chunks(recording: StoredRecording) -> Iterator[bytes]:
+    """Yield the recording as a WAV file. Raises ``OSError``."""
     yield recording.head
     with recording.path.open("rb") as file:
         file.seek(recording.start)
         left = recording.size
-        while left and (piece := file.read(min(left, PIECE))):
-            left -= len(piece)
-            yield piece
+        while left and (chunk := file.read(min(left, CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
 
 
 class RecordingFile:
-    """One recording that is being written. Blocks.
+    """Recording in progress. Blocks.
 
-    The samples go first, then the lengths in the head: so whenever we are killed, the file is
-    whole as far as its head says.
+    The samples are written first, then the lengths in the header: if the process is killed, the
+    file is complete up to the length in its header.
     """
 
-    def __init__(self, folder: Path, session_id: str, shape: Shape, now: float) -> None:
+    def __init__(self, folder: Path, session_id: str, wav_format: WavFormat, now: float) -> None:
         """``now`` is in Unix seconds. Raises ``OSError``."""
-        self.name = name_of(session_id, now)
-        self._shape = shape
+        self.name = file_name_of(session_id, now)
+        self._format = wav_format
         self._size = 0  # bytes of samples
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self._file = os.open(folder / self.name, flags, _PRIVATE)
-        _put(self._file, head_of(shape, 0), 0)
+        _write_at(self._file, header_of(wav_format, 0), 0)
 
     def write(self, samples: bytes) -> None:
-        """Put ``samples`` at the end. Raises ``OSError``, or ``RecordingError`` past the longest.
+        """Append ``samples``. Raises ``OSError``, or ``RecordingError`` past the WAV size limit.
 
-        What was written nevertheless is kept, as whole samples.
+        Samples written before an error are kept, as whole frames.
         """
-        if self._size + len(samples) > LONGEST:
-            raise RecordingError(f"{self.name} has {self._size} bytes, and WAV knows no more")
+        if self._size + len(samples) > MAX_AUDIO_BYTES:
+            raise RecordingError(
+                f"{self.name} has {self._size} bytes of audio; WAV allows {MAX_AUDIO_BYTES}"
+            )
         try:
-            _put(self._file, samples, HEAD + self._size)
+            _write_at(self._file, samples, HEADER_BYTES + self._size)
         finally:
-            written = os.lseek(self._file, 0, os.SEEK_CUR) - HEAD
-            self._size = written - written % self._shape.block
-            _put(self._file, head_of(self._shape, self._size), 0)
+            written = os.lseek(self._file, 0, os.SEEK_CUR) - HEADER_BYTES
+            self._size = written - written % self._format.block
+            _write_at(self._file, header_of(self._format, self._size), 0)
 
     def close(self) -> None:
         with suppress(OSError):
             os.close(self._file)
 
 
-def _put(file: int, data: bytes, at: int) -> None:
+def _write_at(file: int, data: bytes, at: int) -> None:
     os.lseek(file, at, os.SEEK_SET)
     rest = memoryview(data)
     while rest:
@@ -97,19 +111,19 @@ def find(folder: Path, session_id: str) -> StoredRecording | None:
             return None
         path = folder / names[-1]
         with path.open("rb") as file:
-            shape = shape_in(file.read(HEAD))
-            size = os.fstat(file.fileno()).st_size - HEAD
+            wav_format = wav_format_in(file.read(HEADER_BYTES))
+            size = os.fstat(file.fileno()).st_size - HEADER_BYTES
     except OSError as error:
         raise _cannot(folder, "read", error) from error
-    if shape is None:
-        raise RecordingError(f"{path} is no recording of ours any more")
-    whole = min(size, LONGEST)
-    whole -= whole % shape.block
-    return StoredRecording(path, head_of(shape, whole), HEAD, whole)
+    if wav_format is None:
+        raise RecordingError(f"{path} is not a recording of this service")
+    whole = min(size, MAX_AUDIO_BYTES)
+    whole -= whole % wav_format.block
+    return StoredRecording(path, header_of(wav_format, whole), HEADER_BYTES, whole)
 
 
 def erase(folder: Path, session_id: str, in_use: Collection[str] = ()) -> int:
-    """Remove the recordings of a session and return how many. Raises ``RecordingError``."""
+    """Delete the recordings of a session and return their number. Raises ``RecordingError``."""
     try:
         found = of_session(session_id, os.listdir(folder)) if folder.is_dir() else ()
         names = [name for name in found if name not in in_use]
@@ -120,22 +134,22 @@ def erase(folder: Path, session_id: str, in_use: Collection[str] = ()) -> int:
     return len(names)
 
 
-def tidy(folder: Path, *, before: float, most: int, in_use: Collection[str]) -> None:
-    """Remove what need not be kept, as ``spent`` says. Raises ``RecordingError``."""
+def remove_old(folder: Path, *, before: float, most: int, in_use: Collection[str]) -> None:
+    """Delete the recordings that ``removable`` returns. Raises ``RecordingError``."""
     try:
-        for each in spent(_kept(folder), before=before, most=most, in_use=in_use):
+        for each in removable(_entries(folder), before=before, most=most, in_use=in_use):
             (folder / each.name).unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot(folder, "tidied", error) from error
+        raise _cannot(folder, "cleaned up", error) from error
 
 
-def _kept(folder: Path) -> Iterator[Kept]:
+def _entries(folder: Path) -> Iterator[RecordingEntry]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if session_of(entry.name) is not None:
                 with suppress(FileNotFoundError):
                     about = entry.stat()
-                    yield Kept(entry.name, about.st_mtime, about.st_size)
+                    yield RecordingEntry(entry.name, about.st_mtime, about.st_size)
 
 
 def _cannot(folder: Path, what: str, error: OSError) -> RecordingError:

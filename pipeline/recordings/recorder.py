@@ -1,4 +1,4 @@
-"""Records sessions beside the event loop: frames go to one thread, which writes them."""
+"""Recorder of session audio: frames go to one writer thread, beside the event loop."""
 
 import logging
 from asyncio import get_running_loop
@@ -16,123 +16,127 @@ from msgspec import Struct
 from pipeline.errors import RecordingError
 from pipeline.recordings import files
 from pipeline.recordings.files import RecordingFile, StoredRecording
-from pipeline.recordings.wav import Shape
+from pipeline.recordings.wav import WavFormat
 from pipeline.runtime.tasks import plain_errors
 
-GATHER = 0.25  #: seconds of frames that are written together: what a crash costs at most
-MOST = 32 << 20  #: bytes of all sessions that may wait for the disk: 1000 s of one at 16 kHz
-TIDY = 3600.0  #: seconds between removals of old recordings
+BATCH_TIME = 0.25  #: seconds of frames that are written together; a crash loses at most these
+MAX_WAITING = 32 << 20  #: bytes waiting for the disk, all sessions: 1000 s of one at 16 kHz
+CLEANUP_INTERVAL = 3600.0  #: seconds between removals of old recordings
 
 T = TypeVar("T")
-Decode = Callable[[bytes], bytes]  #: makes 16-bit samples of a frame
-Tell = Callable[[str], object]  #: is told why a recording stopped
+Decode = Callable[[bytes], bytes]  #: converts a frame to 16-bit samples
+OnFailure = Callable[[str], object]  #: called with the reason when a recording stops
 
 logger = logging.getLogger(__name__)
 
 
 class RecordingRetention(Struct, frozen=True, kw_only=True):
-    """How much is kept."""
+    """Limits on stored recordings."""
 
     seconds: float  #: since the last sample of a recording
     size: int  #: bytes of all of them
 
 
 class RecordingTrack:
-    """What a session gives its audio to; after a failure it takes it for nothing."""
+    """Audio input of one recording; after a failure it ignores further frames."""
 
     def __init__(
-        self, recorder: "Recorder", session_id: str, shape: Shape, decode: Decode | None, tell: Tell
+        self,
+        recorder: "Recorder",
+        session_id: str,
+        wav_format: WavFormat,
+        decode: Decode | None,
+        on_failure: OnFailure,
     ) -> None:
         self.session_id = session_id
-        self.shape = shape
+        self.wav_format = wav_format
         self.decode = decode
         self.failed = False
         self._recorder = recorder
-        self._tell = tell
+        self._on_failure = on_failure
 
     def write(self, frame: bytes) -> None:
-        """Take the next frame; never waits."""
+        """Queue the next frame; never waits."""
         if not self.failed:
             self._recorder.put(self, frame)
 
     def close(self) -> None:
-        """That was all."""
+        """End the recording."""
         self._recorder.put(self, b"")
 
     def fail(self, why: str) -> None:
-        """Stop, and say why, once."""
+        """Stop and report the reason, once."""
         if not self.failed:
             self.failed = True
             logger.error("the recording of session %s stops, the session goes on: %s",
                          self.session_id, why)  # fmt: skip
-            self._tell(f"the audio is not recorded from here on: {why}")
+            self._on_failure(f"the audio is no longer recorded: {why}")
 
 
-class _Errand(NamedTuple):
-    """Something to be done between two writes."""
+class _WriterJob(NamedTuple):
+    """Function to run on the writer thread between two writes."""
 
     step: Callable[[], object]
-    then: Callable[[RecordingError | None], object]  # is called on the event loop
+    then: Callable[[RecordingError | None], object]  # called on the event loop
 
 
 class Recorder:
-    """Tapes over one directory and its writer thread; ``recording`` makes one."""
+    """Recordings in one directory and their writer thread; ``recording`` opens one."""
 
     def __init__(
-        self, folder: Path, keeping: RecordingRetention, clock: Callable[[], float]
+        self, folder: Path, retention: RecordingRetention, clock: Callable[[], float]
     ) -> None:
         """``clock`` returns Unix seconds."""
-        self.waiting = 0  #: bytes that are not written yet
+        self.waiting = 0  #: bytes not written yet
         self._folder = folder
-        self._keeping = keeping
+        self._retention = retention
         self._clock = clock
         self._loop = get_running_loop()
-        self._put: SimpleQueue[tuple[RecordingTrack, bytes] | _Errand | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[RecordingTrack, bytes] | _WriterJob | None] = SimpleQueue()
         self._stopping = ThreadEvent()
-        # Of the writer thread:
-        self._reels: dict[
-            RecordingTrack, RecordingFile | None
-        ] = {}  # None: what comes now would be out of place
-        self._tidied = -TIDY
+        # Of the writer thread; None after a failure: later frames would leave a gap.
+        self._files: dict[RecordingTrack, RecordingFile | None] = {}
+        self._cleaned_up = -CLEANUP_INTERVAL
 
     # --- on the event loop ---
 
     def open(
-        self, session_id: str, shape: Shape, decode: Decode | None, tell: Tell
+        self, session_id: str, wav_format: WavFormat, decode: Decode | None, on_failure: OnFailure
     ) -> RecordingTrack:
-        """Begin a recording: with its first frame there is a file.
+        """Start a recording; its file is created with the first frame.
 
-        ``decode`` makes 16-bit samples of frames that are none; ``tell`` is told if it stops.
+        ``decode`` converts frames to 16-bit samples where needed; ``on_failure`` is called when
+        the recording stops early.
         """
-        return RecordingTrack(self, session_id, shape, decode, tell)
+        return RecordingTrack(self, session_id, wav_format, decode, on_failure)
 
-    def put(self, tape: RecordingTrack, frame: bytes) -> None:
-        if self.waiting + len(frame) > MOST:
-            tape.fail(f"the disk is too slow: {self.waiting >> 20} MiB wait for it")
+    def put(self, track: RecordingTrack, frame: bytes) -> None:
+        if self.waiting + len(frame) > MAX_WAITING:
+            track.fail(f"the disk is too slow: {self.waiting >> 20} MiB are waiting to be written")
             return
         self.waiting += len(frame)
-        self._put.put((tape, frame))
+        self._queue.put((track, frame))
 
     async def find(self, session_id: str) -> StoredRecording | None:
-        """Return the newest recording of a session, with all that was taken until now.
+        """Return the newest recording of a session, with all frames queued until now.
 
         Raises ``RecordingError``.
         """
-        return await self._between(lambda: files.find(self._folder, session_id))
+        return await self._run_between(lambda: files.find(self._folder, session_id))
 
     async def erase(self, session_id: str) -> bool:
-        """Remove all recordings of a session that has ended; return whether there were any.
+        """Delete all recordings of an ended session; return whether there were any.
 
         Raises ``RecordingError``.
         """
-        return await self._between(lambda: self._erase(session_id)) > 0
+        return await self._run_between(lambda: self._erase(session_id)) > 0
 
-    def forget(self, session_id: str) -> None:
-        """Likewise, but nobody waits for it."""
-        self._put.put(_Errand(lambda: self._erase(session_id), _only_log))
+    def erase_later(self, session_id: str) -> None:
+        """Delete all recordings of an ended session, without waiting for it."""
+        self._queue.put(_WriterJob(lambda: self._erase(session_id), _log_failure))
 
-    async def _between(self, step: Callable[[], T]) -> T:
-        """Return what ``step`` does behind all that was put. Raises its ``RecordingError``."""
+    async def _run_between(self, step: Callable[[], T]) -> T:
+        """Run ``step`` after all queued writes and return its result. Raises its errors."""
         results: list[T] = []
         failures: list[RecordingError] = []
         done = anyio.Event()
@@ -142,7 +146,7 @@ class Recorder:
                 failures.append(failure)
             done.set()
 
-        self._put.put(_Errand(lambda: results.append(step()), then))
+        self._queue.put(_WriterJob(lambda: results.append(step()), then))
         await done.wait()
         if failures:
             raise failures[0]
@@ -154,34 +158,34 @@ class Recorder:
     # --- on the writer thread ---
 
     def work(self) -> None:
-        """Write what is put until stopped."""
+        """Write queued frames until stopped."""
         more = True
         while more:
-            if self._clock() - self._tidied > TIDY:
-                self._tidied = self._clock()
-                self._carry_out(_Errand(self._tidy, _only_log))
-            more = self._take_some()
-        for tape in list(self._reels):
-            self._end(tape)
+            if self._clock() - self._cleaned_up > CLEANUP_INTERVAL:
+                self._cleaned_up = self._clock()
+                self._run_job(_WriterJob(self._remove_old, _log_failure))
+            more = self._write_batch()
+        for track in list(self._files):
+            self._close_track(track)
 
-    def _take_some(self) -> bool:
-        """Wait for something, gather for a moment and write it; return whether to go on."""
+    def _write_batch(self) -> bool:
+        """Wait for frames, collect more for a moment and write them; return whether to continue."""
         try:
-            first = self._put.get(timeout=TIDY)
+            first = self._queue.get(timeout=CLEANUP_INTERVAL)
         except Empty:
             return True
-        self._stopping.wait(GATHER)
+        self._stopping.wait(BATCH_TIME)
         frames: dict[RecordingTrack, list[bytes]] = {}
         task = first
         while task is not None:
-            if isinstance(task, _Errand):  # behind what was put before it
+            if isinstance(task, _WriterJob):  # after the frames queued before it
                 self._write(frames)
                 frames = {}
-                self._carry_out(task)
+                self._run_job(task)
             else:
                 frames.setdefault(task[0], []).append(task[1])
             try:
-                task = self._put.get_nowait()
+                task = self._queue.get_nowait()
             except Empty:
                 self._write(frames)
                 return True
@@ -189,75 +193,77 @@ class Recorder:
         return False
 
     def _write(self, frames: dict[RecordingTrack, list[bytes]]) -> None:
-        for tape, parts in frames.items():
+        for track, parts in frames.items():
             data = b"".join(parts)
             try:
-                self._append(tape, data)
+                self._append(track, data)
             except (OSError, RecordingError) as error:
-                self._end(tape)
-                self._reels[tape] = None
-                self._loop.call_soon_threadsafe(tape.fail, _why(error))
-            if not parts[-1]:  # that was all
-                self._end(tape)
+                self._close_track(track)
+                self._files[track] = None
+                self._loop.call_soon_threadsafe(track.fail, _reason(error))
+            if not parts[-1]:  # an empty frame ends the recording
+                self._close_track(track)
             self._loop.call_soon_threadsafe(self._written, len(data))
 
-    def _append(self, tape: RecordingTrack, data: bytes) -> None:
-        if data and tape not in self._reels:
-            self._reels[tape] = RecordingFile(
-                self._folder, tape.session_id, tape.shape, self._clock()
+    def _append(self, track: RecordingTrack, data: bytes) -> None:
+        if data and track not in self._files:
+            self._files[track] = RecordingFile(
+                self._folder, track.session_id, track.wav_format, self._clock()
             )
-        reel = self._reels.get(tape)
-        if reel is not None:
-            reel.write(data if tape.decode is None else tape.decode(data))
+        file = self._files.get(track)
+        if file is not None:
+            file.write(data if track.decode is None else track.decode(data))
 
-    def _end(self, tape: RecordingTrack) -> None:
-        reel = self._reels.pop(tape, None)
-        if reel is not None:
-            reel.close()
+    def _close_track(self, track: RecordingTrack) -> None:
+        file = self._files.pop(track, None)
+        if file is not None:
+            file.close()
 
-    def _carry_out(self, errand: _Errand) -> None:
+    def _run_job(self, job: _WriterJob) -> None:
         failure: RecordingError | None = None
         try:
-            errand.step()
+            job.step()
         except RecordingError as error:
             failure = error
-        self._loop.call_soon_threadsafe(errand.then, failure)
+        self._loop.call_soon_threadsafe(job.then, failure)
 
     def _erase(self, session_id: str) -> int:
         return files.erase(self._folder, session_id, self._in_use)
 
-    def _tidy(self) -> None:
-        before = self._clock() - self._keeping.seconds
-        files.tidy(self._folder, before=before, most=self._keeping.size, in_use=self._in_use)
+    def _remove_old(self) -> None:
+        before = self._clock() - self._retention.seconds
+        files.remove_old(
+            self._folder, before=before, most=self._retention.size, in_use=self._in_use
+        )
 
     @property
     def _in_use(self) -> set[str]:
-        return {reel.name for reel in self._reels.values() if reel is not None}
+        return {file.name for file in self._files.values() if file is not None}
 
     def stop(self) -> None:
         self._stopping.set()
-        self._put.put(None)
+        self._queue.put(None)
 
 
-def _why(error: OSError | RecordingError) -> str:
+def _reason(error: OSError | RecordingError) -> str:
     return str(error) if isinstance(error, RecordingError) else error.strerror or str(error)
 
 
-def _only_log(error: RecordingError | None) -> None:
+def _log_failure(error: RecordingError | None) -> None:
     if error is not None:
         logger.warning("%s", error)
 
 
 @asynccontextmanager
 async def recording(
-    folder: Path, keeping: RecordingRetention, clock: Callable[[], float]
+    folder: Path, retention: RecordingRetention, clock: Callable[[], float]
 ) -> AsyncGenerator[Recorder]:
-    """Record into ``folder`` while the block lasts; what waits is written when it is left.
+    """Record into ``folder`` while the block runs; queued frames are written on exit.
 
-    ``clock`` returns Unix seconds. Raises ``RecordingError`` when it cannot be written to.
+    ``clock`` returns Unix seconds. Raises ``RecordingError`` when the folder is not writable.
     """
     await anyio.to_thread.run_sync(files.prepare, folder)
-    recorder = Recorder(folder, keeping, clock)
+    recorder = Recorder(folder, retention, clock)
     async with plain_errors(), anyio.create_task_group() as tasks:
         tasks.start_soon(_work, recorder)
         try:

@@ -8,7 +8,7 @@ from pipeline.audio.pcm import Format, mulaw_to_pcm
 from pipeline.config.settings import JournalSettings
 from pipeline.protocol.events import ErrorDetail, ErrorEvent
 from pipeline.recordings.recorder import Recorder, RecordingRetention, recording
-from pipeline.recordings.wav import Shape
+from pipeline.recordings.wav import WavFormat
 from pipeline.session.session import Session
 
 
@@ -44,7 +44,7 @@ def recorded(session: Session, audio: Format, recorder: Recorder | None) -> Gene
         session.publish(ErrorEvent(error=ErrorDetail(type="recording_error", message=why)))
 
     decode = mulaw_to_pcm if audio.encoding == "pcm_mulaw" else None
-    shape = Shape(audio.sample_rate, audio.channels)
+    shape = WavFormat(audio.sample_rate, audio.channels)
     tape = session.tape = recorder.open(session.id, shape, decode, tell)
     try:
         yield

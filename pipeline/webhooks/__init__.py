@@ -1,1 +1,1 @@
-"""Events posted to other people's servers, by the Standard Webhooks specification 1.0.0."""
+"""Webhooks: events sent to HTTP receivers (Standard Webhooks specification 1.0.0)."""

@@ -1,4 +1,4 @@
-"""The door to receivers: one signed POST, and how it was taken."""
+"""HTTP client for webhooks: sends one signed POST and reads the response. An adapter."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -14,16 +14,16 @@ from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.signing import signatures
 from pipeline.webhooks.subscriptions import Hook
 
-GLANCE = 1.0  #: seconds for what follows the head of an answer
-LONGEST = 4096  #: bytes of it that are read
-SHOWN = 200  #: characters of it that are kept
+BODY_TIMEOUT = 1.0  #: seconds to read a response body
+MAX_BODY_BYTES = 4096  #: bytes of the body that are read
+MAX_EXCERPT = 200  #: characters of the body that are kept
 
-#: httpcore issue 1093: nothing may wait in a pool
+#: httpcore issue 1093: no request may wait in the connection pool
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=4)
 
 
 class Client:
-    """Posts to ``hooks``. Redirects are not followed: where a POST goes, the settings say."""
+    """Sends POST requests to ``hooks``; follows no redirects, so the URL is always the setting."""
 
     def __init__(self, hooks: Sequence[Hook], clock: Callable[[], float]) -> None:
         """``clock`` returns Unix seconds."""
@@ -34,7 +34,7 @@ class Client:
                     "content-type": "application/json",
                     "user-agent": f"pipeline-webhooks/{__version__}",
                 },
-                timeout=None,  # each try has its deadline
+                timeout=None,  # each attempt has its own deadline
                 limits=_LIMITS,
                 trust_env=not hook.local,
             )
@@ -57,7 +57,7 @@ class Client:
             await self._stack.aclose()
 
     async def post(self, hook: Hook, message_id: str, body: bytes) -> DeliveryResponse:
-        """Post ``body`` and return how it was taken; does not raise."""
+        """Send ``body`` and return the response; does not raise."""
         timestamp = int(self._clock())
         headers = {
             "webhook-id": message_id,
@@ -69,32 +69,32 @@ class Client:
                 async with self._clients[hook.name].stream(
                     "POST", hook.url, content=body, headers=headers
                 ) as response:
-                    said = await _beginning(response)
+                    excerpt = await _excerpt(response)
                     return DeliveryResponse(
-                        response.status_code, said, _retry_after(response.headers)
+                        response.status_code, excerpt, _retry_after(response.headers)
                     )
             except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
                 return DeliveryResponse(None, f"{type(error).__name__}: {error}".rstrip(": "))
-        return DeliveryResponse(None, f"no answer in {hook.timeout:g} s")
+        return DeliveryResponse(None, f"no response in {hook.timeout:g} s")
 
 
-async def _beginning(response: httpx.Response) -> str:
-    """Return the beginning of what was said; what counts is the status, which is there."""
+async def _excerpt(response: httpx.Response) -> str:
+    """Return the start of the body; an incomplete body is accepted, as the status decides."""
     body = b""
-    with anyio.move_on_after(GLANCE), suppress(httpx.HTTPError):
+    with anyio.move_on_after(BODY_TIMEOUT), suppress(httpx.HTTPError):
         async for part in response.aiter_raw():
             body += part
-            if len(body) >= LONGEST:
+            if len(body) >= MAX_BODY_BYTES:
                 break
-    return " ".join(body[:LONGEST].decode("utf-8", "replace").split())[:SHOWN]
+    return " ".join(body[:MAX_BODY_BYTES].decode("utf-8", "replace").split())[:MAX_EXCERPT]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait, if the receiver says so; a date counts from its own."""
-    said = headers.get("retry-after", "")
-    if said.isascii() and said.isdigit():
-        return float(said[:9])
-    with suppress(ValueError, TypeError):  # TypeError: one of the two has no time zone
-        wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
+    """Return the seconds in Retry-After, if any; a date is relative to the receiver's own Date."""
+    value = headers.get("retry-after", "")
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    with suppress(ValueError, TypeError):  # TypeError: one of the dates has no time zone
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
         return max(0.0, wait.total_seconds())
     return None

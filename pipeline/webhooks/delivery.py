@@ -1,4 +1,4 @@
-"""Delivers what the outbox holds, to each receiver by itself, until it was taken or given up."""
+"""Delivery worker: sends the outbox's deliveries to each receiver until delivered or given up."""
 
 import logging
 import random
@@ -16,87 +16,88 @@ from pipeline.runtime.tasks import plain_errors
 from pipeline.webhooks.retry import (
     Delivered,
     DeliveryResponse,
-    GiveUp,
+    RetriesExhausted,
     RetryLater,
     Unsubscribed,
-    after,
-    told,
+    next_step,
+    reason_of,
 )
 from pipeline.webhooks.subscriptions import Hook, Subscriptions
 
-AT_ONCE = 4  #: tries of one webhook under way
-COUNT = 5.0  #: seconds between two counts of what is left
-GOODBYE = 1.0  #: seconds for what is due when we stop
-LONGEST_NAP = 60.0  #: seconds; a wall clock may be set
-TROUBLE = 5.0  #: seconds until the outbox is read again when it could not be
+MAX_CONCURRENT = 4  #: attempts of one webhook at a time
+COUNT_INTERVAL = 5.0  #: seconds between two counts of the remaining deliveries
+DRAIN_TIMEOUT = 1.0  #: seconds for due deliveries at shutdown
+MAX_WAIT = 60.0  #: seconds; limited because the wall clock may be changed
+READ_RETRY = 5.0  #: seconds until the outbox is read again after a failed read
 
 logger = logging.getLogger(__name__)
 
 
 class Post(Protocol):
-    """Posts to receivers; ``client.Client`` satisfies it."""
+    """Sends to receivers; ``client.Client`` satisfies it."""
 
     async def post(self, hook: Hook, message_id: str, body: bytes) -> DeliveryResponse: ...
 
 
-OnTry = Callable[[str, str], object]  #: is told of each try: webhook; delivered, retried, failed
+#: called with each attempt's webhook and outcome: delivered, retried, failed
+OnAttempt = Callable[[str, str], object]
 
 
-def unnoticed(hook: str, outcome: str) -> None:
-    """Nobody is told of tries."""
+def ignore_attempt(hook: str, outcome: str) -> None:
+    """Default for ``on_attempt``."""
 
 
-class _Head(msgspec.Struct):
+class _EventTime(msgspec.Struct):
     ts: str = ""
 
 
-_head = msgspec.json.Decoder(_Head)
+_event_time = msgspec.json.Decoder(_EventTime)
 
 
 def body_of(delivery: Delivery) -> bytes:
-    """Return what is posted: the same bytes at every try."""
+    """Return the request body: the same bytes at every attempt."""
     return msgspec.json.encode({
         "type": delivery.type,
-        "timestamp": _head.decode(delivery.event).ts,
+        "timestamp": _event_time.decode(delivery.event).ts,
         "data": msgspec.Raw(delivery.event),
     })  # fmt: skip
 
 
 class DeliveryWorker:
-    """Posts what is due, to each webhook by itself; ``delivering`` runs one."""
+    """Sends due deliveries, to each webhook independently; ``delivering`` runs one."""
 
-    def __init__(  # noqa: PLR0913 - what it is joined to
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         hooks: Sequence[Hook],
         subscriptions: Subscriptions,
         outbox: Outbox,
         post: Post,
         clock: Callable[[], float],
-        on_try: OnTry,
+        on_attempt: OnAttempt,
     ) -> None:
         """``clock`` returns Unix seconds."""
         self.left: Mapping[str, Remaining] = {}  #: by webhook, as last counted
-        self.disabled: set[str] = set()  #: webhooks that answered 410
+        self.disabled: set[str] = set()  #: webhooks that returned 410
         self._hooks = hooks
         self._subscriptions = subscriptions
         self._outbox = outbox
         self._post = post
         self._clock = clock
-        self._on_try = on_try
-        self._held = dict.fromkeys((hook.name for hook in hooks), 0.0)  # Unix seconds
-        self._under_way = {hook.name: set[str]() for hook in hooks}
-        self._idle: set[str] = set()  # webhooks of which nothing is due
-        self._news = {hook.name: anyio.Event() for hook in hooks}
-        self._rest = anyio.Event()
+        self._on_attempt = on_attempt
+        self._held_until = dict.fromkeys((hook.name for hook in hooks), 0.0)  # Unix seconds
+        self._in_progress = {hook.name: set[str]() for hook in hooks}
+        self._idle: set[str] = set()  # webhooks without due deliveries
+        self._wake_events = {hook.name: anyio.Event() for hook in hooks}
+        self._idle_changed = anyio.Event()
         outbox.listen(self.wake)
 
     def wake(self) -> None:
-        """Look again what is due."""
-        for news in self._news.values():
-            news.set()
+        """Check again for due deliveries."""
+        for woken in self._wake_events.values():
+            woken.set()
 
     async def retry(self) -> None:
-        """Try again what was given up. Raises ``JournalError``."""
+        """Retry the deliveries that were given up. Raises ``JournalError``."""
         await self._outbox.retry(self._clock())
 
     async def run(self) -> None:
@@ -107,89 +108,89 @@ class DeliveryWorker:
                 tasks.start_soon(self._deliver, hook)
 
     async def finish(self) -> None:
-        """Return once nothing is due."""
+        """Wait until no delivery is due."""
         self._idle.clear()
         self.wake()
-        while self._news.keys() - self._idle - self.disabled:
-            self._rest = anyio.Event()
-            await self._rest.wait()
+        while self._wake_events.keys() - self._idle - self.disabled:
+            self._idle_changed = anyio.Event()
+            await self._idle_changed.wait()
 
     async def _count(self) -> None:
-        strangers: set[str] = set()
+        unknown: set[str] = set()
         while True:
             try:
                 self.left = await self._outbox.left()
             except JournalError as error:
                 logger.warning("webhooks: %s", error)
-            for name in self.left.keys() - self._news.keys() - strangers:
-                strangers.add(name)
-                logger.warning("webhook %s is not in the settings, and %d deliveries wait for it",
+            for name in self.left.keys() - self._wake_events.keys() - unknown:
+                unknown.add(name)
+                logger.warning("webhook %s is not in the settings but has %d pending deliveries",
                                name, self.left[name].pending)  # fmt: skip
-            await anyio.sleep(COUNT)
+            await anyio.sleep(COUNT_INTERVAL)
 
     async def _deliver(self, hook: Hook) -> None:
-        under_way = self._under_way[hook.name]
+        in_progress = self._in_progress[hook.name]
         async with anyio.create_task_group() as tasks:
             while hook.name not in self.disabled:
-                news = self._news[hook.name] = anyio.Event()
-                nap = await self._begin(hook, tasks)
-                if not (under_way or news.is_set()) and nap > 0:
+                woken = self._wake_events[hook.name] = anyio.Event()
+                wait = await self._start_due(hook, tasks)
+                if not (in_progress or woken.is_set()) and wait > 0:
                     self._idle.add(hook.name)
-                    self._rest.set()
-                with anyio.move_on_after(nap):
-                    await news.wait()
+                    self._idle_changed.set()
+                with anyio.move_on_after(wait):
+                    await woken.wait()
                 self._idle.discard(hook.name)
-        self._rest.set()
+        self._idle_changed.set()
 
-    async def _begin(self, hook: Hook, tasks: TaskGroup) -> float:
-        """Begin what is due, as far as there is room; return for how long to sleep at most."""
-        under_way, now = self._under_way[hook.name], self._clock()
-        held = self._held[hook.name] - now
-        if held > 0 or len(under_way) >= AT_ONCE:
-            return min(held, LONGEST_NAP) if held > 0 else LONGEST_NAP
-        known = set(under_way)  # one that is settled while we look is seen as it was before
+    async def _start_due(self, hook: Hook, tasks: TaskGroup) -> float:
+        """Start due deliveries within the limit; return the seconds to sleep at most."""
+        in_progress, now = self._in_progress[hook.name], self._clock()
+        held = self._held_until[hook.name] - now
+        if held > 0 or len(in_progress) >= MAX_CONCURRENT:
+            return min(held, MAX_WAIT) if held > 0 else MAX_WAIT
+        known = set(in_progress)  # a delivery settled during the read may still be in it
         try:
-            look = await self._outbox.look(hook.name, now, 2 * AT_ONCE)
+            found = await self._outbox.look(hook.name, now, 2 * MAX_CONCURRENT)
         except JournalError as error:
-            logger.warning("webhook %s: what is due cannot be read: %s", hook.name, error)
-            return TROUBLE
-        fresh = [delivery for delivery in look.due if delivery.id not in known]
-        for delivery in fresh[: AT_ONCE - len(under_way)]:
-            under_way.add(delivery.id)
+            logger.warning("webhook %s: cannot read due deliveries: %s", hook.name, error)
+            return READ_RETRY
+        started = [delivery for delivery in found.due if delivery.id not in known]
+        for delivery in started[: MAX_CONCURRENT - len(in_progress)]:
+            in_progress.add(delivery.id)
             tasks.start_soon(self._try, hook, delivery)
-        until = LONGEST_NAP if look.next is None else look.next - now
-        return min(max(until, 0.0), LONGEST_NAP)
+        until = MAX_WAIT if found.next is None else found.next - now
+        return min(max(until, 0.0), MAX_WAIT)
 
     async def _try(self, hook: Hook, delivery: Delivery) -> None:
         try:
             answer = await self._post.post(hook, delivery.id, body_of(delivery))
             await self._settle(hook, delivery, answer)
         except JournalError as error:
-            logger.warning("webhook %s: %s was tried, and is again: %s", hook.name, delivery.id,
-                           error)  # fmt: skip
+            logger.warning("webhook %s: the outcome of %s was not stored, so it will be sent again:"
+                           " %s", hook.name, delivery.id, error)  # fmt: skip
         finally:
-            self._under_way[hook.name].discard(delivery.id)
-            self._news[hook.name].set()
+            self._in_progress[hook.name].discard(delivery.id)
+            self._wake_events[hook.name].set()
 
     async def _settle(self, hook: Hook, delivery: Delivery, answer: DeliveryResponse) -> None:
-        tries, now, why = delivery.tries + 1, self._clock(), told(answer)
-        match after(answer, tries, hook.retries, random.random()):
+        tries, now, why = delivery.tries + 1, self._clock(), reason_of(answer)
+        match next_step(answer, tries, hook.retries, random.random()):
             case Delivered():
-                self._on_try(hook.name, "delivered")
+                self._on_attempt(hook.name, "delivered")
                 await self._outbox.made(delivery.id)
             case RetryLater(wait, hold):
-                self._on_try(hook.name, "retried")
-                logger.info("webhook %s: %s goes to %s again in %.0f s: %s", hook.name,
+                self._on_attempt(hook.name, "retried")
+                logger.info("webhook %s: %s will be sent to %s again in %.0f s: %s", hook.name,
                             delivery.id, hook.host, wait, why)  # fmt: skip
-                self._held[hook.name] = max(self._held[hook.name], now + hold)
+                self._held_until[hook.name] = max(self._held_until[hook.name], now + hold)
                 await self._outbox.put_off(delivery.id, now + wait, why)
-            case GiveUp():
-                self._on_try(hook.name, "failed")
-                logger.error("webhook %s: %s of type %s is given up after %d tries: %s", hook.name,
+            case RetriesExhausted():
+                self._on_attempt(hook.name, "failed")
+                logger.error("webhook %s: gave up %s of type %s after %d attempts: %s", hook.name,
                              delivery.id, delivery.type, tries, why)  # fmt: skip
                 await self._outbox.give_up(delivery.id, now, why)
             case Unsubscribed():
-                self._on_try(hook.name, "failed")
+                self._on_attempt(hook.name, "failed")
                 await self._disable(hook, why)
 
     async def _disable(self, hook: Hook, why: str) -> None:
@@ -197,20 +198,19 @@ class DeliveryWorker:
             return
         self.disabled.add(hook.name)
         self._subscriptions.cancel(hook.name)
-        logger.error("webhook %s: %s wants nothing any more (410), so nothing is sent there until"
-                     " we are started again; take it out of the settings", hook.name,
-                     hook.host)  # fmt: skip
+        logger.error("webhook %s: %s returned 410 Gone, so nothing is sent there until the service"
+                     " restarts; remove it from the settings", hook.name, hook.host)  # fmt: skip
         await self._outbox.give_up_all(hook.name, self._clock(), why)
 
 
 @asynccontextmanager
 async def delivering(worker: DeliveryWorker) -> AsyncGenerator[DeliveryWorker]:
-    """Deliver while the block lasts, and for a moment what is due when it is left."""
+    """Deliver while the block runs; on exit, deliver what is due within ``DRAIN_TIMEOUT``."""
     async with plain_errors(), anyio.create_task_group() as tasks:
         tasks.start_soon(worker.run)
         try:
             yield worker
         finally:
-            with anyio.move_on_after(GOODBYE, shield=True):
+            with anyio.move_on_after(DRAIN_TIMEOUT, shield=True):
                 await worker.finish()
             tasks.cancel_scope.cancel()

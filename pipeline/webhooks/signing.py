@@ -1,4 +1,4 @@
-"""What proves to a receiver where a POST comes from: Standard Webhooks' signatures. Pure."""
+"""Signatures of webhook requests (Standard Webhooks 1.0.0). Pure."""
 
 import binascii
 import hashlib
@@ -7,19 +7,21 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 PREFIX = "whsec_"
-SHORTEST, LONGEST = 24, 64  #: bytes of a key (Standard Webhooks 1.0.0, signature scheme)
+MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64  #: bytes of a key (Standard Webhooks 1.0.0, signature scheme)
 
 
 def key_of(secret: str) -> bytes:
-    """Return the key in ``whsec_BASE64``. Raises ``ValueError`` that does not hold it."""
+    """Return the key in ``whsec_BASE64``. The message of its ``ValueError`` omits the secret."""
     if not secret.startswith(PREFIX):
         raise ValueError(f"it does not begin with {PREFIX}")
     try:
         key = b64decode(secret.removeprefix(PREFIX), validate=True)
     except binascii.Error:
-        raise ValueError(f"what follows {PREFIX} is not base64") from None
-    if not SHORTEST <= len(key) <= LONGEST:
-        raise ValueError(f"a key has {SHORTEST} to {LONGEST} bytes, this one {len(key)}")
+        raise ValueError(f"the part after {PREFIX} is not base64") from None
+    if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
+        raise ValueError(
+            f"a key has {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes, this one has {len(key)}"
+        )
     return key
 
 

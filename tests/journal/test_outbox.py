@@ -103,7 +103,7 @@ async def test_it_is_there_after_a_restart_and_is_listed(tmp_path: Path) -> None
     async with opened(path) as (journal, outbox):
         await ended(journal)
         (before, _) = (await outbox.look("crm", 1000.0, 9)).due
-        await outbox.give_up(before.id, 1001.0, "it answered 500")
+        await outbox.give_up(before.id, 1001.0, "HTTP 500")
     async with opened(path) as (_, outbox):
         assert len((await outbox.look("crm", 1000.0, 9)).due) == 1
     listed = stored_deliveries(path)
@@ -112,7 +112,7 @@ async def test_it_is_there_after_a_restart_and_is_listed(tmp_path: Path) -> None
         ("audit", "session.ended", False),
         ("crm", "session.ended", False),
     ]
-    assert (listed[0].id, listed[0].error, listed[0].tries) == (before.id, "it answered 500", 1)
+    assert (listed[0].id, listed[0].error, listed[0].tries) == (before.id, "HTTP 500", 1)
     retry_stored(path, 5.0)
     assert [(each.failed, each.tries) for each in stored_deliveries(path)] == [(False, 0)] * 3
 

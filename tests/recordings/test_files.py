@@ -8,27 +8,27 @@ import pytest
 
 from pipeline.errors import RecordingError
 from pipeline.recordings import files
-from pipeline.recordings.files import RecordingFile, erase, find, pieces, tidy
-from pipeline.recordings.wav import HEAD, Shape
+from pipeline.recordings.files import RecordingFile, chunks, erase, find, remove_old
+from pipeline.recordings.wav import HEADER_BYTES, WavFormat
 
 NOON = 1_795_435_200.0  # Unix seconds
 SOUND = bytes(range(100))
 
 
 def recorded(folder: Path, session_id: str, sound: bytes = SOUND, now: float = NOON) -> Path:
-    reel = RecordingFile(folder, session_id, Shape(8_000), now)
-    reel.write(sound)
-    reel.close()
-    return folder / reel.name
+    file = RecordingFile(folder, session_id, WavFormat(8_000), now)
+    file.write(sound)
+    file.close()
+    return folder / file.name
 
 
 def test_between_any_two_writes_the_file_is_whole(tmp_path: Path) -> None:
-    reel = RecordingFile(tmp_path, "s1", Shape(8_000, 2), NOON)
+    file = RecordingFile(tmp_path, "s1", WavFormat(8_000, 2), NOON)
     for count in range(3):
-        with wave.open(str(tmp_path / reel.name)) as found:
+        with wave.open(str(tmp_path / file.name)) as found:
             assert found.readframes(1000) == SOUND * count
-        reel.write(SOUND)
-    reel.close()
+        file.write(SOUND)
+    file.close()
 
 
 def test_only_the_services_own_user_may_read_it(tmp_path: Path) -> None:
@@ -44,10 +44,10 @@ def test_killed_before_the_lengths_were_written_nothing_of_it_is_lost(tmp_path: 
     found = find(tmp_path, "s1")
     assert found is not None
     copy = tmp_path / "copy.wav"
-    copy.write_bytes(b"".join(pieces(found)))
+    copy.write_bytes(b"".join(chunks(found)))
     with wave.open(str(copy)) as whole:
         assert whole.readframes(1000) == SOUND * 2
-    assert copy.stat().st_size == HEAD + len(SOUND) * 2
+    assert copy.stat().st_size == HEADER_BYTES + len(SOUND) * 2
 
 
 def test_the_newest_recording_of_a_session_is_found(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_newest_recording_of_a_session_is_found(tmp_path: Path) -> None:
 
 def test_a_file_that_somebody_else_wrote_over_is_refused(tmp_path: Path) -> None:
     recorded(tmp_path, "s1").write_bytes(b"not audio")
-    with pytest.raises(RecordingError, match="no recording of ours"):
+    with pytest.raises(RecordingError, match="not a recording of this service"):
         find(tmp_path, "s1")
 
 
@@ -82,7 +82,7 @@ def test_tidying_removes_old_ones_and_nothing_that_is_not_a_recording(tmp_path: 
     notes.touch()
     for path in (old, notes):
         os.utime(path, (NOON - 100, NOON - 100))
-    tidy(tmp_path, before=NOON - 50, most=1 << 20, in_use=())
+    remove_old(tmp_path, before=NOON - 50, most=1 << 20, in_use=())
     assert set(tmp_path.iterdir()) == {young, notes}
 
 

@@ -2,14 +2,20 @@
 
 import pytest
 
-from pipeline.recordings.retention import Kept, name_of, of_session, session_of, spent
+from pipeline.recordings.retention import (
+    RecordingEntry,
+    file_name_of,
+    of_session,
+    removable,
+    session_of,
+)
 
 NOON = 1_795_435_200.25  # Unix seconds: 23 November 2026, 12:00:00.250
 
 
 @pytest.mark.parametrize("session_id", ["call-1", "a.b", "a.20261123T120000250", "../x", "é/%"])
 def test_a_name_tells_whose_it_is_and_stays_in_its_directory(session_id: str) -> None:
-    name = name_of(session_id, NOON)
+    name = file_name_of(session_id, NOON)
     assert session_of(name) == session_id
     assert "/" not in name
     assert name.endswith(".20261123T120000250.wav")
@@ -21,16 +27,22 @@ def test_a_file_that_is_not_ours_is_nobodys(name: str) -> None:
 
 
 def test_the_recordings_of_a_session_are_its_own_oldest_first() -> None:
-    mine, later, other = name_of("a", NOON), name_of("a", NOON + 1), name_of("a.b", NOON)
+    mine, later, other = (
+        file_name_of("a", NOON),
+        file_name_of("a", NOON + 1),
+        file_name_of("a.b", NOON),
+    )
     assert of_session("a", [later, other, mine, "notes.txt"]) == [mine, later]
 
 
-def kept(name: str, changed: float, size: int = 10) -> Kept:
-    return Kept(name, changed, size)
+def kept(name: str, changed: float, size: int = 10) -> RecordingEntry:
+    return RecordingEntry(name, changed, size)
 
 
-def gone(*files: Kept, before: float = 0.0, most: int = 1000, in_use: str = "") -> list[str]:
-    return sorted(each.name for each in spent(files, before=before, most=most, in_use={in_use}))
+def gone(
+    *files: RecordingEntry, before: float = 0.0, most: int = 1000, in_use: str = ""
+) -> list[str]:
+    return sorted(each.name for each in removable(files, before=before, most=most, in_use={in_use}))
 
 
 def test_what_is_too_old_goes() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.audio.pcm import Format, mulaw_to_pcm
 from pipeline.config.settings import JournalSettings
-from pipeline.recordings.files import find, pieces
-from pipeline.recordings.wav import Shape, head_of
+from pipeline.recordings.files import chunks, find
+from pipeline.recordings.wav import WavFormat, header_of
 from pipeline.session.recording import recorded, recorder_of
 from tests.support.session_fixture import Stage
 
@@ -29,13 +29,13 @@ async def test_mulaw_is_recorded_as_samples_of_16_bits(tmp_path: Path) -> None:
     found = find(tmp_path, "s1")
     assert found is not None
     sound = mulaw_to_pcm(SOUND)
-    assert b"".join(pieces(found)) == head_of(Shape(8000, 2), len(sound)) + sound
+    assert b"".join(chunks(found)) == header_of(WavFormat(8000, 2), len(sound)) + sound
 
 
 async def test_a_recording_that_stops_is_an_event_and_the_session_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.recordings.recorder.MOST", 1000)  # bytes
+    monkeypatch.setattr("pipeline.recordings.recorder.MAX_WAITING", 1000)  # bytes
     stage = Stage()
     async with recorder_of(JournalSettings(record=str(tmp_path)), clock) as recorder:
         with recorded(stage.session, Format(), recorder):

@@ -10,7 +10,7 @@ from pipeline.config.settings import WebhookSettings
 from pipeline.interfaces.outbox import Due
 from pipeline.journal.outbox_memory import OutboxInMemory
 from pipeline.protocol.events import Frame
-from pipeline.webhooks.delivery import AT_ONCE, DeliveryWorker, delivering, unnoticed
+from pipeline.webhooks.delivery import MAX_CONCURRENT, DeliveryWorker, delivering, ignore_attempt
 from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.subscriptions import Hook, Subscriptions, hook_of
 from tests.webhooks.test_signing import SECRET
@@ -53,7 +53,7 @@ async def posting(
     subscriptions = Subscriptions(hooks)
     outbox = OutboxInMemory(subscriptions.wanted, most=most)
     clock = anyio.current_time
-    worker = DeliveryWorker(hooks, subscriptions, outbox, peer, clock, unnoticed)
+    worker = DeliveryWorker(hooks, subscriptions, outbox, peer, clock, ignore_attempt)
     async with delivering(worker):
         yield outbox, worker
 
@@ -102,7 +102,7 @@ async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> Non
     hooks = [hook()]
     subscriptions = Subscriptions(hooks)
     outbox = Slow(subscriptions.wanted)
-    worker = DeliveryWorker(hooks, subscriptions, outbox, peer, anyio.current_time, unnoticed)
+    worker = DeliveryWorker(hooks, subscriptions, outbox, peer, anyio.current_time, ignore_attempt)
     async with delivering(worker):
         for _number in range(20):
             outbox.shown(ENDED)
@@ -130,17 +130,17 @@ async def test_one_that_never_answers_holds_up_nobody_else() -> None:
             outbox.shown(ENDED)
         await anyio.sleep(1)
         names = [name for _, name, _ in peer.tries]
-    assert (names.count("slow"), names.count("fast")) == (AT_ONCE, 50)
+    assert (names.count("slow"), names.count("fast")) == (MAX_CONCURRENT, 50)
 
 
 async def test_so_many_are_under_way_at_once_and_every_one_arrives() -> None:
     peer = Peer(lambda _name, _number: OK, takes=1.0)
     async with posting(peer, [hook()]) as (outbox, _):
-        for _number in range(4 * AT_ONCE):
+        for _number in range(4 * MAX_CONCURRENT):
             outbox.shown(ENDED)
         await anyio.sleep(4.5)
-    assert peer.most == AT_ONCE
-    assert len({message for *_, message in peer.tries}) == 4 * AT_ONCE
+    assert peer.most == MAX_CONCURRENT
+    assert len({message for *_, message in peer.tries}) == 4 * MAX_CONCURRENT
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything() -> None:
@@ -165,7 +165,7 @@ async def test_one_that_is_gone_gets_nothing_more(caplog: pytest.LogCaptureFixtu
     assert [name for _, name, _ in peer.tries].count("gone") == 1
     assert [name for _, name, _ in peer.tries].count("here") == 2
     assert (left["gone"].pending, left["gone"].failed) == (0, 1)
-    assert "webhook gone: example.com wants nothing any more (410)" in caplog.text
+    assert "webhook gone: example.com returned 410 Gone" in caplog.text
 
 
 async def test_what_waits_in_memory_is_bounded_and_the_loss_is_told(

@@ -12,7 +12,7 @@ import anyio
 import av
 from websockets.asyncio.client import connect
 
-from pipeline.recordings.wav import HEAD, Shape, head_of
+from pipeline.recordings.wav import HEADER_BYTES, WavFormat, header_of
 from tests.support.commandline import pipeline
 from tests.support.serving import Served, begin, call, finish, serving
 from tests.support.waiting import until
@@ -76,7 +76,7 @@ async def test_killed_in_the_middle_it_leaves_a_recording_that_plays(tmp_path: P
     async with serving(LINES, "--journal", journal, env=env) as served:
         answer = await served.request("/v1/sessions/call-1/audio")
         assert answer.headers["content-type"] == "audio/wav"
-        assert answer.content[HEAD:] == sound
+        assert answer.content[HEADER_BYTES:] == sound
         head = await served.request("/v1/sessions/call-1/audio", method="HEAD")
         assert head.headers["content-length"] == str(len(answer.content))
         assert (await served.request("/v1/sessions/call-1", method="DELETE")).status_code == 200
@@ -101,7 +101,7 @@ async def test_it_holds_what_was_sent_with_0_where_the_audio_clock_has_it(tmp_pa
         stream = container.streams.audio[0]
         assert (stream.rate, stream.channels) == (8000, 2)
         assert container.duration == ended["t"] * 1000 == 3_000_000
-    assert copy.read_bytes() == head_of(Shape(8000, 2), 60 * 1600) + b"".join(FRAMES)
+    assert copy.read_bytes() == header_of(WavFormat(8000, 2), 60 * 1600) + b"".join(FRAMES)
     again = await pipeline("export", "call-1", "--audio", copy, env=env)
     assert (again.code, again.err) == (2, f"error: --audio {copy}: File exists\n")
     deleted = await pipeline("sessions", "--journal", journal, "--delete", "call-1", env=env)
@@ -112,7 +112,7 @@ async def test_it_holds_what_was_sent_with_0_where_the_audio_clock_has_it(tmp_pa
 async def test_without_room_the_recording_ends_and_the_session_does_not(tmp_path: Path) -> None:
     folder = tmp_path / "sound"
     async with serving(LINES, env=recording_in(folder)) as served:
-        room = HEAD + 10 * len(FRAMES[0]) + 1
+        room = HEADER_BYTES + 10 * len(FRAMES[0]) + 1
         resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (room, room))
         async with connect(f"{served.url}/v1/ingest/raw", proxy=None) as socket:
             await begin(socket, "call-1")
@@ -129,7 +129,7 @@ async def test_without_room_the_recording_ends_and_the_session_does_not(tmp_path
     assert "A yellow one." in [event.get("text") for event in events]
     path = only(folder)
     assert decoded(path) == b"".join(FRAMES[:10])
-    assert path.read_bytes()[:HEAD] == head_of(Shape(16_000), 10 * len(FRAMES[0]))
+    assert path.read_bytes()[:HEADER_BYTES] == header_of(WavFormat(16_000), 10 * len(FRAMES[0]))
 
 
 async def test_who_may_follow_a_session_may_hear_it(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ async def test_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
     folder, size = tmp_path / "sound", 64 << 20
     folder.mkdir()
     with (folder / "long.20261123T120000000.wav").open("wb") as file:
-        file.write(head_of(Shape(16_000), 0))
-        file.truncate(HEAD + size)
+        file.write(header_of(WavFormat(16_000), 0))
+        file.truncate(HEADER_BYTES + size)
     async with serving(LINES, env=recording_in(folder)) as served:
         deaf = [_asking(served) for _ in range(8)]
         assert (await served.request("/healthz")).status_code == 200
@@ -170,7 +170,7 @@ async def test_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
         with anyio.fail_after(10):
             while (answer := await served.request("/v1/sessions/long/audio")).status_code != 200:
                 assert answer.status_code == 503
-        assert len(answer.content) == HEAD + size
+        assert len(answer.content) == HEADER_BYTES + size
         with anyio.fail_after(6):
             assert await served.process.stop(signal.SIGTERM) == 143
         for each in deaf:

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from pipeline.config.settings import WebhookSettings
-from pipeline.webhooks.client import LONGEST, Client
+from pipeline.webhooks.client import MAX_BODY_BYTES, Client
 from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.subscriptions import Hook, hook_of
 from tests.support.commandline import pipeline
@@ -44,14 +44,14 @@ async def test_a_post_is_signed_so_that_the_specifications_library_believes_it()
         (status(500, body="down for now"), 500, "down for now"),
         (status(410), 410, ""),
         ("reset", None, "Error"),
-        ("hang", None, "no answer in 0.3 s"),
+        ("hang", None, "no response in 0.3 s"),
     ],
 )
 async def test_what_a_receiver_does_is_told(conduct: Conduct, code: int | None, said: str) -> None:
     async with posting(conduct) as (_, client, hook):
         answer = await client.post(hook, "msg_1", BODY)
     assert answer.status == code
-    assert said in answer.said
+    assert said in answer.text
 
 
 async def test_a_receiver_that_nobody_is_at_is_told() -> None:
@@ -81,10 +81,10 @@ async def test_a_receiver_says_when_to_come_again(said: str) -> None:
 
 
 async def test_an_answer_without_end_is_read_as_far_as_it_is_shown() -> None:
-    endless = b"HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n" + b"a" * (2 * LONGEST)
+    endless = b"HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n" + b"a" * (2 * MAX_BODY_BYTES)
     async with posting(endless) as (_, client, hook):
         answer = await client.post(hook, "msg_1", BODY)
-    assert (answer.status, len(answer.said)) == (200, 200)
+    assert (answer.status, len(answer.text)) == (200, 200)
 
 
 # --- pipeline serve ---------------------------------------------------------------------------
@@ -160,7 +160,7 @@ async def test_what_was_given_up_is_listed_and_tried_again_when_asked(tmp_path: 
             await talk(server.url)
             await receiver.got(9)
             with anyio.fail_after(10):
-                while (await _listed(journal)).count("it answered 500: no room") < 3:
+                while (await _listed(journal)).count("HTTP 500: no room") < 3:
                     pass
             refused = await pipeline("webhooks", "--retry", "--journal", journal)
             assert refused.code == 1
