@@ -141,7 +141,7 @@ class App:
         if kept is not None:
             self._ended.remove(kept)
             self._let_go(kept[1])
-        self.calls.forget(session_id)
+        self.calls.remove(session_id)
         try:
             # The journal at once: until it is done, nobody may use the id again.
             stored = await self._journal.erase(session_id)
@@ -236,12 +236,12 @@ class App:
 
     def _let_go(self, log: SessionLog) -> None:
         self.topics.forget(log.session_id)
-        self._journal.forget(log)
+        self._journal.release(log)
 
     def _restore(self, log: SessionLog) -> None:
         """Let a session of an earlier life be read; it has ended, or does so now."""
         topic = self.topics.open(log)
-        if log.picture.ended:
+        if log.snapshot.ended:
             topic.ended.set()
         first = next(iter(log.read(0, 1)), None)
         event = decode_event(first.data) if first else None

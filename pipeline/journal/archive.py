@@ -1,4 +1,4 @@
-"""Events that memory no longer holds, read back from the file: each page once for everybody."""
+"""Page cache of events that are only in the file: concurrent readers share each page read."""
 
 import logging
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from pipeline.errors import JournalError
 from pipeline.protocol.events import Frame
 
 PAGE = 256  #: events
-PAGES = 64  #: kept of all sessions together, the newest used: some 5 MB
+PAGES = 64  #: cached for all sessions together, least recently used evicted: about 5 MB
 
 logger = logging.getLogger(__name__)
 
@@ -24,25 +24,25 @@ class Fetch(Protocol):
 
 
 class Archive:
-    """What is in the file, for those who are behind what is in memory.
+    """Reads events older than memory from the file.
 
-    A hundred subscribers that come back at once ask for the same pages; the first one reads.
+    A hundred subscribers that reconnect at once need the same pages; only the first one reads.
     """
 
     def __init__(self, fetch: Fetch) -> None:
-        self.reads = 0  #: of the file
+        self.reads = 0  #: number of reads of the file
         self._fetch = fetch
         self._pages: OrderedDict[tuple[int, int], Sequence[Frame]] = OrderedDict()
         self._loading: dict[tuple[int, int], anyio.Event] = {}
         self._one_thread = anyio.CapacityLimiter(1)
 
     async def read(self, key: int, after_seq: int) -> Sequence[Frame]:
-        """Return some events of session ``key`` from the one behind ``after_seq`` on.
+        """Return some events of session ``key``, starting directly after ``after_seq``.
 
-        That one must have been stored. Empty when it is not there any more, or not to be read.
+        The first of them must have been stored. Empty when it was removed or cannot be read.
         """
         page = key, after_seq // PAGE
-        while (frames := _behind(self._pages.get(page, ()), after_seq)) == ():
+        while (frames := _following(self._pages.get(page, ()), after_seq)) == ():
             if page in self._loading:
                 await self._loading[page].wait()
             elif not await self._load(page, after_seq):
@@ -50,13 +50,13 @@ class Archive:
         self._pages.move_to_end(page)
         return frames
 
-    def forget(self, key: int) -> None:
-        """Let go of a session that was removed."""
+    def evict(self, key: int) -> None:
+        """Drop the pages of a removed session."""
         for page in [page for page in self._pages if page[0] == key]:
             del self._pages[page]
 
     async def _load(self, page: tuple[int, int], after_seq: int) -> bool:
-        """Read a page; return whether it holds the event behind ``after_seq``."""
+        """Read a page; return whether it contains the event after ``after_seq``."""
         key, number = page
         self._loading[page] = anyio.Event()
         try:
@@ -66,18 +66,18 @@ class Archive:
                 self._fetch, key, first, first + PAGE - 1, limiter=self._one_thread
             )
         except JournalError as error:
-            logger.warning("old events cannot be read: %s", error)
+            logger.warning("cannot read old events: %s", error)
             return False
         finally:
             self._loading.pop(page).set()
         self._pages[page] = frames
         if len(self._pages) > PAGES:
             self._pages.popitem(last=False)
-        return _behind(frames, after_seq) != ()
+        return _following(frames, after_seq) != ()
 
 
-def _behind(frames: Sequence[Frame], after_seq: int) -> Sequence[Frame]:
-    """Return what of ``frames`` follows on ``after_seq`` without a gap."""
+def _following(frames: Sequence[Frame], after_seq: int) -> Sequence[Frame]:
+    """Return the part of ``frames`` that follows ``after_seq`` without a gap."""
     if not frames or not frames[0].seq <= after_seq + 1 <= frames[-1].seq:
         return ()
     return frames[after_seq + 1 - frames[0].seq :]

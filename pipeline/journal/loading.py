@@ -1,4 +1,4 @@
-"""The journal's file as it is found at the start: what an earlier life left in it."""
+"""Loading of the journal file at start: the sessions that previous processes stored."""
 
 from pathlib import Path
 
@@ -8,18 +8,20 @@ from msgspec import Struct
 from pipeline.errors import JournalError
 from pipeline.journal.log import SessionLog
 from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
-from pipeline.journal.sqlite import Store, StoredSession
+from pipeline.journal.sqlite import JournalFile, StoredSession
 from pipeline.protocol.events import Event, Frame, UnknownEvent, decode_event
 
-Loaded = tuple[StoredSession, SessionLog | None]  #: without a log where it is not to be read
+Loaded = tuple[StoredSession, SessionLog | None]  #: without a log if it is not readable any more
 
 
-def load(path: Path, *, sync_always: bool, since: float, events: int) -> tuple[Store, list[Loaded]]:
-    """Open the file, and read the sessions that are open or ended after ``since``.
+def load(
+    path: Path, *, sync_always: bool, since: float, events: int
+) -> tuple[JournalFile, list[Loaded]]:
+    """Open the file and read the sessions that are open or ended after ``since`` (Unix seconds).
 
-    ``events`` are kept of each. Raises ``JournalError``.
+    Each keeps its newest ``events`` in memory. Raises ``JournalError``.
     """
-    store = Store(path, sync_always=sync_always, tables=SCHEMA, of_session=OF_SESSION)
+    store = JournalFile(path, sync_always=sync_always, tables=SCHEMA, of_session=OF_SESSION)
     try:
         return store, [
             (session, _restored(path, store, session, events))
@@ -32,7 +34,7 @@ def load(path: Path, *, sync_always: bool, since: float, events: int) -> tuple[S
         raise
 
 
-def _restored(path: Path, store: Store, session: StoredSession, keep: int) -> SessionLog:
+def _restored(path: Path, store: JournalFile, session: StoredSession, keep: int) -> SessionLog:
     events = (_decoded(path, text) for text in store.events(session.key))
     first = next(events, None)
     head = session.head if first is None else first[0].seq - 1
@@ -44,19 +46,19 @@ def _restored(path: Path, store: Store, session: StoredSession, keep: int) -> Se
     return log
 
 
-class _Head(Struct):
+class _FrameHeader(Struct):
     type: str
     seq: int
 
 
-_head = msgspec.json.Decoder(_Head)
+_frame_header = msgspec.json.Decoder(_FrameHeader)
 
 
 def frame_of(path: Path, text: bytes) -> Frame:
     try:
-        head = _head.decode(text)
+        head = _frame_header.decode(text)
     except msgspec.MsgspecError as error:
-        raise JournalError(f"journal {path} holds what is no event: {error}") from error
+        raise JournalError(f"journal {path} contains an invalid event: {error}") from error
     return Frame(head.seq, head.type, text)
 
 
@@ -65,6 +67,6 @@ def _decoded(path: Path, text: bytes) -> tuple[Frame, Event]:
     try:
         event = decode_event(text)
     except msgspec.MsgspecError as error:
-        raise JournalError(f"journal {path} holds what is no event: {error}") from error
-    # One of a newer version is passed on as it is, and adds nothing to the state.
+        raise JournalError(f"journal {path} contains an invalid event: {error}") from error
+    # An event of a newer version is passed on unchanged and does not affect the snapshot.
     return frame, Event(seq=frame.seq) if isinstance(event, UnknownEvent) else event

@@ -1,4 +1,4 @@
-"""The journal that forgets: every event is visible at once, and gone with the process."""
+"""In-memory journal: events are visible at once and lost with the process."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,43 +10,43 @@ from pipeline.journal.request_log import RequestLog
 
 
 class Journal(Protocol):
-    """Where session logs come from."""
+    """Factory of session logs."""
 
     @property
     def restored(self) -> Sequence[SessionLog]:
-        """Sessions of an earlier life that can still be read; all have ended."""
+        """Logs of a previous process that are still readable; all have ended."""
         ...
 
     @property
     def trouble(self) -> str | None:
-        """Why events cannot be written down at the moment; None when all is well."""
+        """Reason why events cannot be stored at the moment; None while they can."""
         ...
 
     @property
     def waiting(self) -> int:
-        """How many events and notes wait to be written down."""
+        """Number of events and other changes that wait to be stored."""
         ...
 
     @property
     def requests(self) -> RequestLog | None:
-        """Where calls of language models are noted; None where that does not outlive us."""
+        """Durable log of language model calls; None if it is not durable."""
         ...
 
     @property
     def outbox(self) -> Outbox | None:
-        """Where events wait for webhooks; None without any."""
+        """Queue of webhook deliveries; None without webhooks."""
         ...
 
     def open(self, session_id: str) -> SessionLog:
-        """Return the log of a new session. An id used before goes on behind its old events."""
+        """Return the log of a new session. A reused id continues after its old events."""
         ...
 
-    def forget(self, log: SessionLog) -> None:
-        """Let go of an ended session; what is on disk stays there for its time."""
+    def release(self, log: SessionLog) -> None:
+        """Release an ended session's log; its events on disk are kept as configured."""
         ...
 
     async def erase(self, session_id: str) -> bool:
-        """Remove a session that was let go of from the disk; return whether it was there.
+        """Remove a released session from the disk; return whether it existed.
 
         Raises ``JournalError``.
         """
@@ -54,7 +54,7 @@ class Journal(Protocol):
 
 
 class MemoryJournal:
-    """Logs without a store."""
+    """Factory of logs without a store."""
 
     restored: Sequence[SessionLog] = ()
     trouble: str | None = None
@@ -68,10 +68,10 @@ class MemoryJournal:
     def open(self, session_id: str) -> SessionLog:
         log = SessionLog(session_id, keep=self._keep)
         if self.outbox is not None:
-            log.listen(self.outbox.shown)
+            log.listen(self.outbox.add)
         return log
 
-    def forget(self, log: SessionLog) -> None:
+    def release(self, log: SessionLog) -> None:
         pass
 
     async def erase(self, session_id: str) -> bool:

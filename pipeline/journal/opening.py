@@ -1,4 +1,4 @@
-"""Opens the journal that the settings name, and closes it in order."""
+"""Opening and closing of the journal that the settings name."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,52 +19,53 @@ from pipeline.journal.durable import (
 )
 from pipeline.journal.loading import frame_of, load
 from pipeline.journal.memory import Journal, MemoryJournal
-from pipeline.journal.outbox_sqlite import OutboxInFile, Rows
-from pipeline.journal.sqlite import Reader
+from pipeline.journal.outbox_sqlite import OutboxInFile, RowReader
+from pipeline.journal.sqlite import JournalReader
 from pipeline.protocol.events import Frame
 
 
 @asynccontextmanager
-async def open_journal(  # noqa: PLR0913 - what the others want to know of it
+async def open_journal(  # noqa: PLR0913 - keywords, each with a default
     where: str,
-    keeping: JournalRetention | None = None,
+    retention: JournalRetention | None = None,
     *,
     on_trouble: OnTrouble = lambda _: None,
     wanted: Wanted | None = None,
     on_removed: OnRemoved | None = None,
     clock: Callable[[], float] = wall_clock,
 ) -> AsyncGenerator[Journal]:
-    """Open the journal at ``where``: ``memory``, or the path of a file; close it when left.
+    """Open the journal at ``where`` (``memory``, or the path of a file); close it on exit.
 
-    ``on_trouble`` is told, on the event loop, when the disk takes no events, so that none is
-    shown, and with None when that is over. ``wanted`` tells which webhooks want an event: there is
-    an outbox then. ``on_removed`` is told, on the event loop, of sessions that are kept no longer.
-    Raises ``JournalError`` when the file cannot be used.
+    ``on_trouble`` is called on the event loop with the reason when events cannot be stored, and
+    so are not published, and with None when that is over. ``wanted`` returns the webhooks that
+    subscribe to an event type; with it, the journal has an outbox. ``on_removed`` is called on
+    the event loop with the id of each removed session. Raises ``JournalError`` when the file
+    cannot be used.
     """
-    keeping = keeping or JournalRetention()
+    retention = retention or JournalRetention()
     if where == "memory":
-        yield MemoryJournal(keep=keeping.events, wanted=wanted)
+        yield MemoryJournal(keep=retention.events, wanted=wanted)
         return
     path = Path(where)
-    store, stored = await anyio.to_thread.run_sync(
+    file, stored = await anyio.to_thread.run_sync(
         partial(
             load,
             path,
-            sync_always=keeping.sync_always,
-            since=clock() - keeping.readable,
-            events=keeping.events,
+            sync_always=retention.sync_always,
+            since=clock() - retention.readable,
+            events=retention.events,
         )
     )
-    reader = Reader(path)
+    reader = JournalReader(path)
 
     def fetch(key: int, first: int, last: int) -> Sequence[Frame]:
         return [frame_of(path, text) for text in reader.events(key, first, last)]
 
-    journal = DurableJournal(store, Archive(fetch), keeping, clock, on_trouble)
+    journal = DurableJournal(file, Archive(fetch), retention, clock, on_trouble)
     journal.on_removed = on_removed
-    rows = Rows(path)
+    row_reader = RowReader(path)
     if wanted is not None:
-        journal.outbox = OutboxInFile(wanted, rows, journal.change, clock)
+        journal.outbox = OutboxInFile(wanted, row_reader, journal.change, clock)
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
@@ -77,9 +78,9 @@ async def open_journal(  # noqa: PLR0913 - what the others want to know of it
             finally:
                 journal.stop()
     finally:
-        rows.close()
+        row_reader.close()
         reader.close()
-        store.close()
+        file.close()
     if failure is not None:
         raise failure
 

@@ -1,4 +1,4 @@
-"""Deliveries to webhooks that wait in memory, and are gone with the process."""
+"""In-memory outbox: webhook deliveries that are lost with the process."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from secrets import token_hex
 from pipeline.interfaces.outbox import Delivery, Due, Remaining, Wanted
 from pipeline.protocol.events import Frame
 
-MOST = 1000  #: of one webhook; past that the oldest goes
+MAX_PENDING = 1000  #: deliveries of one webhook; past that the oldest is dropped
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ def new_id() -> str:
     return f"msg_{token_hex(12)}"
 
 
-class _Waiting:
+class _PendingDelivery:
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.due = 0.0
@@ -27,26 +27,27 @@ class _Waiting:
 class OutboxInMemory:
     """The newest deliveries of each webhook; satisfies ``Outbox``."""
 
-    def __init__(self, wanted: Wanted, *, most: int = MOST) -> None:
+    def __init__(self, wanted: Wanted, *, most: int = MAX_PENDING) -> None:
         self._wanted = wanted
         self._most = most
-        self._hooks: dict[str, dict[str, _Waiting]] = {}
-        self._wake: Callable[[], object] = _nobody
+        self._hooks: dict[str, dict[str, _PendingDelivery]] = {}
+        self._wake: Callable[[], object] = _no_worker
 
     def listen(self, wake: Callable[[], object]) -> None:
         self._wake = wake
 
-    def shown(self, frame: Frame) -> None:
-        """Keep an event for those who want it; called with every one."""
+    def add(self, frame: Frame) -> None:
+        """Add deliveries of an event to the webhooks that subscribe to it."""
         hooks = self._wanted(frame.type)
         for hook in hooks:
             waiting = self._hooks.setdefault(hook, {})
-            waiting[new_id()] = _Waiting(frame)
+            waiting[new_id()] = _PendingDelivery(frame)
             if len(waiting) > self._most:
                 lost = next(iter(waiting))
                 del waiting[lost]
-                logger.error("webhook %s: more than %d deliveries wait, so %s is lost; with a file"
-                             " as journal.store they all wait", hook, self._most, lost)  # fmt: skip
+                logger.error("webhook %s: more than %d deliveries are pending, so %s is dropped; a"
+                             " file as journal.store keeps all of them", hook, self._most,
+                             lost)  # fmt: skip
         if hooks:
             self._wake()
 
@@ -99,9 +100,9 @@ class OutboxInMemory:
         }
 
 
-def _delivery(delivery_id: str, waiting: _Waiting) -> Delivery:
+def _delivery(delivery_id: str, waiting: _PendingDelivery) -> Delivery:
     return Delivery(delivery_id, waiting.frame.type, waiting.frame.data, waiting.tries)
 
 
-def _nobody() -> None:
-    """Nobody posts yet."""
+def _no_worker() -> None:
+    """Default wake-up callback, before a delivery worker listens."""

@@ -1,4 +1,4 @@
-"""Deliveries to webhooks as a table of the journal's file: there as soon as their event is."""
+"""Durable outbox: webhook deliveries as a table of the journal file, stored with their event."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ import anyio.to_thread
 
 from pipeline.interfaces.outbox import Delivery, Due, Remaining, StoredDelivery, Wanted
 from pipeline.journal.outbox_memory import new_id
-from pipeline.journal.sqlite import DELETE_ROWS, Reader, Statement, Store, reading
+from pipeline.journal.sqlite import DELETE_ROWS, JournalFile, JournalReader, Statement, reading
 from pipeline.protocol.events import Frame
 
-#: the event itself is looked up: it stands in the file anyway, and goes with its session
+#: the event is not copied: it is in the file already, and is removed with its session
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
     id TEXT PRIMARY KEY,
@@ -30,17 +30,17 @@ CREATE INDEX IF NOT EXISTS outbox_due ON outbox (hook, failed, due, key, seq);
 CREATE INDEX IF NOT EXISTS outbox_session ON outbox (session);
 """
 
-#: what goes with a session when it is removed, by its id
+#: statements that remove a session's rows, by its id
 OF_SESSION = ("DELETE FROM outbox WHERE session = ?1",)
 
 RETRY = "UPDATE outbox SET failed = 0, tries = 0, due = ? WHERE failed"
 
 
-class Rows:
-    """Reads rows from the file in a worker thread; satisfies ``Read``."""
+class RowReader:
+    """Reads rows from the file in a worker thread; satisfies ``ReadRows``."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader(path)
+        self._reader = JournalReader(path)
         self._one_thread = anyio.CapacityLimiter(1)
 
     async def __call__(self, sql: str, values: Sequence[str | float]) -> list[Any]:
@@ -51,7 +51,7 @@ class Rows:
         self._reader.close()
 
 
-class Read(Protocol):
+class ReadRows(Protocol):
     """Reads rows from the file. Raises ``JournalError``."""
 
     async def __call__(self, sql: str, values: Sequence[str | float]) -> list[Any]: ...
@@ -63,19 +63,19 @@ class OutboxInFile:
     def __init__(
         self,
         wanted: Wanted,
-        read: Read,
+        read: ReadRows,
         change: Callable[[Statement], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
-        """``change`` returns once it is written down; ``clock`` returns Unix seconds."""
-        self.wake: Callable[[], object] = _nobody
+        """``change`` returns once it is stored; ``clock`` returns Unix seconds."""
+        self.wake: Callable[[], object] = _no_worker
         self._wanted = wanted
         self._read = read
         self._change = change
         self._clock = clock
 
     def entries(self, key: int, session_id: str, frame: Frame) -> Sequence[Statement]:
-        """Return what is to be stored with an event, as one; called with every one."""
+        """Return the statements to store in the same transaction as an event."""
         return tuple(
             Statement(
                 "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0, NULL)",
@@ -125,7 +125,7 @@ class OutboxInFile:
 
 
 def removal(*, before: float) -> Statement:
-    """Return what removes some deliveries that were given up before then (Unix seconds)."""
+    """Return a statement that removes some deliveries given up before ``before`` (Unix seconds)."""
     return Statement(
         "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE failed AND due < ? LIMIT ?)",
         (before, DELETE_ROWS),
@@ -133,7 +133,7 @@ def removal(*, before: float) -> Statement:
 
 
 def stored_deliveries(path: Path) -> Sequence[StoredDelivery]:
-    """Return what the journal at ``path`` still has to deliver, or gave up, oldest first.
+    """Return pending and given-up deliveries of the journal at ``path``, oldest first.
 
     Raises ``JournalError``.
     """
@@ -159,14 +159,14 @@ def stored_deliveries(path: Path) -> Sequence[StoredDelivery]:
 
 
 def retry_stored(path: Path, now: float) -> None:
-    """Have what was given up tried again when the service runs. Raises ``JournalError``."""
-    store = Store(path, tables=SCHEMA)
+    """Mark given-up deliveries as due, for the next run of the service. Raises ``JournalError``."""
+    file = JournalFile(path, tables=SCHEMA)
     try:
-        store.write([Statement(RETRY, (now,))])
-        store.checkpoint()
+        file.write([Statement(RETRY, (now,))])
+        file.checkpoint()
     finally:
-        store.close()
+        file.close()
 
 
-def _nobody() -> None:
-    """Nobody posts yet."""
+def _no_worker() -> None:
+    """Default wake-up callback, before a delivery worker listens."""

@@ -1,4 +1,4 @@
-"""What an earlier life of the process left undone, and how it is brought to an end. Pure."""
+"""Crash recovery: ends sessions and responses that a previous process left open. Pure."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,17 @@ from pipeline.protocol.events import (
 LOST = "owner_lost"
 
 
-def endings(picture: SnapshotBuilder) -> Sequence[Event]:
-    """Return the ``response.done`` of every open response: its process is gone."""
-    return [_lost(created, text) for created, text in picture.open_responses]
+def lost_responses(snapshot: SnapshotBuilder) -> Sequence[Event]:
+    """Return a ``response.done`` for every open response of a lost process."""
+    return [_lost_response(created, text) for created, text in snapshot.open_responses]
 
 
-def farewell() -> SessionEnded:
-    """Return the ``session.ended`` of a session whose process is gone; its totals went too."""
+def lost_session() -> SessionEnded:
+    """Return the ``session.ended`` of a session of a lost process; its totals are unknown."""
     return SessionEnded(reason=LOST, totals=Totals())
 
 
-def _lost(created: ResponseCreated, text: str) -> ResponseDone:
+def _lost_response(created: ResponseCreated, text: str) -> ResponseDone:
     return ResponseDone(
         response_id=created.response_id,
         status="failed",
@@ -37,5 +37,5 @@ def _lost(created: ResponseCreated, text: str) -> ResponseDone:
         usage=TokenUsage(input_tokens=0, output_tokens=0, estimated=True),
         times=Times(),
         request=RequestInfo(id=None, model=created.model, region=None),
-        error=ErrorDetail(type=LOST, message="the process that asked was lost"),
+        error=ErrorDetail(type=LOST, message="the process that sent the request was lost"),
     )

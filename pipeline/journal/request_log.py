@@ -1,4 +1,4 @@
-"""Where calls of language models are noted as they end; the newest in memory. Pure."""
+"""Request log: language model calls as they end; the newest in memory. Pure."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ KEEP = 1000  #: calls
 
 
 class RequestLog(Protocol):
-    """Where calls are noted as they end. Nothing waits, and nothing fails."""
+    """Log of language model calls. Its methods neither wait nor fail."""
 
     def add(self, call: CallRecord) -> None:
-        """A call is over."""
+        """Add an ended call."""
         ...
 
     def settle(self, ended: ResponseEnded) -> None:
-        """A response is over; its calls may end a little later."""
+        """Record the end of a response; its calls may end slightly later."""
         ...
 
 
 class CallsInMemory:
-    """The newest calls, gone with the process."""
+    """The newest calls, lost with the process."""
 
     def __init__(self, keep: int = KEEP) -> None:
         self._calls: deque[CallRecord] = deque(maxlen=keep)
@@ -39,17 +39,17 @@ class CallsInMemory:
         if len(self._responses) > self._keep:
             del self._responses[next(iter(self._responses))]
 
-    def forget(self, session_id: str) -> None:
-        """Let go of the calls of a session."""
-        gone = {call.response_id for call in self._calls if call.session_id == session_id}
-        for response_id in gone:
+    def remove(self, session_id: str) -> None:
+        """Remove the calls of a session."""
+        removed = {call.response_id for call in self._calls if call.session_id == session_id}
+        for response_id in removed:
             self._responses.pop(response_id, None)
         kept = [call for call in self._calls if call.session_id != session_id]
         self._calls.clear()
         self._calls.extend(kept)
 
     def select(self, which: Selection) -> Sequence[CallRecord]:
-        """Return what fits, oldest first."""
+        """Return the matching calls, oldest first."""
         found = [call for call in self._calls if which.admits(call)]
         newest = found[-which.limit :] if which.limit else found
         return [replace(call, response=self._responses.get(call.response_id)) for call in newest]

@@ -1,4 +1,4 @@
-"""The request log as two tables of the journal's file, and what else stands there."""
+"""Durable request log: two tables of the journal file, and the SQL of all additional tables."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +29,9 @@ CREATE TABLE IF NOT EXISTS response (
 ) WITHOUT ROWID;
 """
 
-SCHEMA = _SCHEMA + outbox_sqlite.SCHEMA  #: of all tables that stand beside the events
+SCHEMA = _SCHEMA + outbox_sqlite.SCHEMA  #: all tables besides sessions and events
 
-#: what goes with a session when it is removed, by its id
+#: statements that remove a session's rows, by its id
 OF_SESSION = (
     "DELETE FROM response WHERE id IN (SELECT response FROM call WHERE session = ?1)",
     "DELETE FROM call WHERE session = ?1",
@@ -44,7 +44,7 @@ _response = msgspec.json.Decoder(ResponseEnded).decode
 
 
 class CallsInFile:
-    """Hands every call to the journal's writer."""
+    """Request log that stores every call through the journal's writer."""
 
     def __init__(self, put: Callable[[Statement], None], clock: Callable[[], float]) -> None:
         """``clock`` returns Unix seconds."""
@@ -78,8 +78,11 @@ class CallsInFile:
 
 
 def removals(*, before: float, keep: int) -> Sequence[Statement]:
-    """Return what removes some calls older than ``before`` (Unix seconds) or past the newest
-    ``keep``, and the responses that no call is left of; to be repeated while it removes any."""
+    """Return statements that remove some calls older than ``before`` or past the newest ``keep``.
+
+    They also remove responses without calls. Repeat them while they remove rows. ``before`` is in
+    Unix seconds.
+    """
     return (
         Statement(
             "DELETE FROM call WHERE id IN (SELECT id FROM call WHERE sent < ?1"
@@ -94,7 +97,7 @@ def removals(*, before: float, keep: int) -> Sequence[Statement]:
     )
 
 
-#: when the file is too long, beside the oldest session
+#: executed when the file is too large, together with the removal of the oldest session
 OLDEST_TENTH = Statement(
     "DELETE FROM call WHERE id < (SELECT MIN(id) + (MAX(id) - MIN(id) + 1) / 10 FROM call)",
     (),
@@ -102,7 +105,7 @@ OLDEST_TENTH = Statement(
 
 
 def stored_calls(path: Path, which: Selection) -> Sequence[CallRecord]:
-    """Return what fits of the journal at ``path``, oldest first, also of a running service.
+    """Return matching calls of the journal at ``path``, oldest first; a service may be using it.
 
     Raises ``JournalError``.
     """

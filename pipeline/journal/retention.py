@@ -1,11 +1,11 @@
-"""Which sessions a journal's file need not hold any longer. Pure."""
+"""Selection of the sessions to remove from the journal file. Pure."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
 
-class Kept(Protocol):
-    """What is known of a stored session."""
+class EndableSession(Protocol):
+    """Stored session, as far as retention needs it."""
 
     @property
     def key(self) -> int: ...
@@ -13,7 +13,7 @@ class Kept(Protocol):
     def ended(self) -> float | None: ...
 
 
-K = TypeVar("K", bound=Kept)
+K = TypeVar("K", bound=EndableSession)
 
 
 def expired(sessions: Sequence[K], *, now: float, keep: float, in_use: Collection[int]) -> list[K]:
@@ -26,7 +26,7 @@ def expired(sessions: Sequence[K], *, now: float, keep: float, in_use: Collectio
 
 
 def oldest(sessions: Sequence[K], *, in_use: Collection[int]) -> K | None:
-    """Return the session that ended first, to make room; None when there is none."""
+    """Return the session that ended first, to free space; None without ended sessions."""
     ended = [
         (session.ended, session.key, session)
         for session in sessions

@@ -1,4 +1,4 @@
-"""What a session's events add up to, kept small, for those who missed some. Pure."""
+"""Snapshot of a session's state, of bounded size, for subscribers that missed events. Pure."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,20 +21,20 @@ from pipeline.protocol.events import (
     TurnUpdated,
 )
 
-TURNS = 500  #: newest ended turns in a picture; an export holds them all
-RESPONSES = 100  #: newest ended responses in a picture, beside every open one
+TURNS = 500  #: newest ended turns in a snapshot; an export contains all turns
+RESPONSES = 100  #: newest ended responses in a snapshot, in addition to every open one
 
 
 class SnapshotBuilder:
-    """What one session looks like after the events it was shown, in order."""
+    """Builds the snapshot of one session from its events, applied in order."""
 
     def __init__(self, *, turns: int = TURNS, responses: int = RESPONSES) -> None:
         self._status = "live"
         self._turns: dict[int, TurnCompleted] = {}
         self._keep_turns = turns
-        self._open_turns: dict[int, TurnUpdated] = {}  # the one heard last comes last
+        self._open_turns: dict[int, TurnUpdated] = {}  # in order of their latest update
         self._open: dict[str, tuple[ResponseCreated, list[str]]] = {}
-        self._calls: dict[str, dict[str, ResponseToolCall]] = {}  # of open responses, not answered
+        self._calls: dict[str, dict[str, ResponseToolCall]] = {}  # of open responses, no result yet
         self._done: deque[dict[str, Any]] = deque(maxlen=responses)
 
     def apply(self, event: Event) -> None:
@@ -53,7 +53,7 @@ class SnapshotBuilder:
 
     @property
     def open_responses(self) -> tuple[tuple[ResponseCreated, str], ...]:
-        """Every response without its ``response.done``, and its text so far."""
+        """Responses without a ``response.done``, with their text so far."""
         return tuple((created, "".join(parts)) for created, parts in self._open.values())
 
     @property
@@ -94,10 +94,10 @@ class SnapshotBuilder:
         if entry is not None:
             entry[1].append(event.delta)
 
-    def _called(self, event: ResponseToolCall) -> None:
+    def _tool_called(self, event: ResponseToolCall) -> None:
         self._calls.setdefault(event.response_id, {})[event.call_id] = event
 
-    def _answered(self, event: ResponseToolResult) -> None:
+    def _tool_returned(self, event: ResponseToolResult) -> None:
         self._calls.get(event.response_id, {}).pop(event.call_id, None)
 
     def _ended(self, event: ResponseDone) -> None:
@@ -134,8 +134,8 @@ class SnapshotBuilder:
         TurnRevisedEvent: _turn_revised,
         ResponseCreated: _created,
         ResponseDone: _ended,
-        ResponseToolCall: _called,
-        ResponseToolResult: _answered,
+        ResponseToolCall: _tool_called,
+        ResponseToolResult: _tool_returned,
         SessionCreated: _session_created,
         SessionEnded: _session_ended,
     }

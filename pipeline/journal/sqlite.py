@@ -1,8 +1,8 @@
-"""The journal's file: SQLite with a write-ahead log, used by one thread over one connection.
+"""Journal file: SQLite with a write-ahead log, used by one thread over one connection.
 
 Before SQLite 3.51.3 two connections that write and checkpoint at once may corrupt the file
-(SQLite documentation, WAL-reset bug, 2026-03): so one connection does both, and readers of a
-running service open the file read-only.
+(SQLite documentation, WAL-reset bug, 2026-03). Therefore one connection does both, and readers
+of a running service open the file read-only.
 """
 
 import sqlite3
@@ -18,9 +18,9 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-WAL_BYTES = 64 << 20  #: of write-ahead log, then it is worked off without waiting for quiet
-_PRIVATE = 0o600  # what was said: for the service's own user
-DELETE_ROWS = 5000  #: events removed at a time, so that none waits long behind a removal
+WAL_BYTES = 64 << 20  #: of write-ahead log, then it is checkpointed without waiting for idle time
+_PRIVATE = 0o600  # transcripts are confidential: readable by the service's own user only
+DELETE_ROWS = 5000  #: events removed at a time, so that no write waits long behind a removal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS session (
@@ -40,18 +40,18 @@ CREATE TABLE IF NOT EXISTS event (
 
 
 class StoredSession(NamedTuple):
-    """One session in the file."""
+    """Session in the file."""
 
     key: int
     id: str
     epoch: int
     opened: float  #: Unix seconds
-    ended: float | None  #: Unix seconds; None while it is open, or was when the process died
+    ended: float | None  #: Unix seconds; None while open, or if the process died before its end
     head: int  #: the newest ``seq``; 0 without events
 
 
 class KeptSession(NamedTuple):
-    """What decides whether a session in the file is kept."""
+    """Session in the file, as far as retention needs it."""
 
     key: int
     id: str
@@ -59,7 +59,7 @@ class KeptSession(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A session begins, or begins again under a higher epoch."""
+    """Start of a session, or its continuation under a higher epoch."""
 
     key: int
     id: str
@@ -68,33 +68,33 @@ class Opened(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A session's last event has been written."""
+    """End of a session, after its last event."""
 
     key: int
     at: float  #: Unix seconds
 
 
 class Statement(NamedTuple):
-    """A change to somebody else's tables in the file; see the ``tables`` of ``Store``."""
+    """Change to an additional table in the file; see the ``tables`` of ``JournalFile``."""
 
     sql: str
     values: Sequence[str | float | bytes | None]
 
 
 class Written(NamedTuple):
-    """One event, ready to be stored."""
+    """Event to store."""
 
     key: int
     seq: int
     data: bytes
-    beside: Sequence[Statement] = ()  #: what is stored with it, as one
+    statements: Sequence[Statement] = ()  #: stored in the same transaction
 
 
 Change = Opened | Written | Ended | Statement
 
 
-class Store:
-    """The open file, ours alone for writing. Every method blocks; one thread at a time."""
+class JournalFile:
+    """Open journal file, locked for writing. Every method blocks; one thread at a time."""
 
     def __init__(
         self,
@@ -104,17 +104,17 @@ class Store:
         tables: str = "",
         of_session: Sequence[str] = (),
     ) -> None:
-        """Open or create the file; ``tables`` are further ones to make.
+        """Open or create the file; ``tables`` is SQL that creates additional tables.
 
-        ``of_session`` removes from those what goes with a session, by its id. Raises
+        ``of_session`` are statements that remove a session's rows from them, by its id. Raises
         ``JournalError`` when the file cannot be used.
         """
         self._path = path
         self._of_session = of_session
-        with _explained(path):
+        with _mapped_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path)
-            path.touch(_PRIVATE)  # SQLite gives its files beside it the same rights
+            path.touch(_PRIVATE)  # SQLite gives its -wal and -shm files the same permissions
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=0, check_same_thread=False
             )
@@ -124,7 +124,7 @@ class Store:
                     f"synchronous={'FULL' if sync_always else 'NORMAL'}",
                     "wal_autocheckpoint=0",
                     f"journal_size_limit={WAL_BYTES}",
-                    "secure_delete=ON",  # what is removed is overwritten
+                    "secure_delete=ON",  # removed rows are overwritten
                 ):
                     self._db.execute(f"PRAGMA {pragma}")
                 self._db.executescript(_SCHEMA + tables)
@@ -134,23 +134,23 @@ class Store:
 
     def sessions(self) -> list[StoredSession]:
         """Return every session in the file, oldest first."""
-        with _explained(self._path):
+        with _mapped_errors(self._path):
             return _sessions(self._db)
 
     def kept(self) -> list[KeptSession]:
-        """Return every session in the file, and no more of it than tells how old it is."""
-        with _explained(self._path):
+        """Return every session in the file, with its end only."""
+        with _mapped_errors(self._path):
             rows = self._db.execute("SELECT key, id, ended FROM session")
             return [KeptSession(*row) for row in rows]
 
     def events(self, key: int) -> Iterator[bytes]:
         """Yield the JSON of a session's events, in order."""
-        with _explained(self._path):
+        with _mapped_errors(self._path):
             yield from _events(self._db, key)
 
     def write(self, changes: Iterable[Change]) -> None:
-        """Store ``changes`` as one: all of them, or none and a ``JournalError``."""
-        with _explained(self._path):
+        """Store ``changes`` in one transaction: all, or none and a ``JournalError``."""
+        with _mapped_errors(self._path):
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 for change in changes:
@@ -163,9 +163,9 @@ class Store:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case Written(key, seq, data, beside):
+            case Written(key, seq, data, statements):
                 self._db.execute("INSERT INTO event VALUES (?, ?, ?)", (key, seq, data))
-                for statement in beside:
+                for statement in statements:
                     self._db.execute(*statement)
             case Opened(key, session_id, epoch, at):
                 self._db.execute(
@@ -179,8 +179,8 @@ class Store:
                 self._db.execute(sql, values)
 
     def remove(self, statement: Statement) -> int:
-        """Carry out a removal by itself; return how many rows are gone."""
-        with _explained(self._path):
+        """Execute one removal and return the number of removed rows."""
+        with _mapped_errors(self._path):
             return self._db.execute(*statement).rowcount
 
     def wal_is_long(self) -> bool:
@@ -188,13 +188,13 @@ class Store:
         return wal.exists() and wal.stat().st_size > WAL_BYTES
 
     def checkpoint(self) -> None:
-        """Work the write-ahead log off into the file, which is where power loss cannot reach."""
-        with _explained(self._path):
+        """Move the write-ahead log into the file, where it survives a power loss."""
+        with _mapped_errors(self._path):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def size(self) -> int:
-        """Return the bytes in use, without what removed events have left free."""
-        with _explained(self._path):
+        """Return the bytes in use, without the free pages of removed events."""
+        with _mapped_errors(self._path):
             pages, free, page = (
                 int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
                 for name in ("page_count", "freelist_count", "page_size")
@@ -202,11 +202,11 @@ class Store:
         return (pages - free) * page
 
     def remove_some(self, key: int, session_id: str) -> bool:
-        """Remove events of a session, at last all that goes with it; return whether any is left.
+        """Remove some events of a session, finally its other rows; return whether any are left.
 
-        This is the one place where sessions are removed.
+        This is the only place where sessions are removed.
         """
-        with _explained(self._path):
+        with _mapped_errors(self._path):
             removed = self._db.execute(
                 "DELETE FROM event WHERE key = ?1 AND seq <= ?2 +"
                 " (SELECT COALESCE(MIN(seq), 0) FROM event WHERE key = ?1)",
@@ -225,21 +225,21 @@ class Store:
         self._lock.close()
 
 
-class Reader:
-    """Reads events back beside the connection that writes. Blocks; one thread at a time."""
+class JournalReader:
+    """Read-only connection to the journal file. Blocks; one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db: sqlite3.Connection | None = None  # opened when it is needed
+        self._db: sqlite3.Connection | None = None  # opened on first use
 
     def events(self, key: int, first: int, last: int) -> list[bytes]:
-        """Return the JSON of a session's events from ``first`` to ``last``, as far as there."""
-        with _explained(self._path):
+        """Return the JSON of a session's stored events from ``first`` to ``last``."""
+        with _mapped_errors(self._path):
             return list(_events(self._opened(), key, first, last))
 
     def rows(self, sql: str, values: Sequence[str | float]) -> list[Any]:
-        """Return what a query finds."""
-        with _explained(self._path):
+        """Return the rows of a query."""
+        with _mapped_errors(self._path):
             return self._opened().execute(sql, values).fetchall()
 
     def _opened(self) -> sqlite3.Connection:
@@ -253,7 +253,7 @@ class Reader:
 
 
 def _lock(path: Path) -> IO[bytes]:
-    """Hold the file for as long as the result is open: two writers would number twice."""
+    """Lock the file while the result is open: two writers would assign the same numbers."""
     lock = path.with_name(path.name + "-lock").open("ab")
     if fcntl is not None:
         try:
@@ -265,11 +265,11 @@ def _lock(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _explained(path: Path) -> Generator[None]:
+def _mapped_errors(path: Path) -> Generator[None]:
     try:
         yield
     except sqlite3.IntegrityError:
-        raise  # a number given twice: a mistake of ours, not of the disk
+        raise  # a number assigned twice: a bug of this package, not a disk error
     except (sqlite3.Error, OSError) as error:
         raise JournalError(f"journal {path}: {error}") from error
 
@@ -301,7 +301,7 @@ def _events(db: sqlite3.Connection, key: int, first: int = 0, last: int = _LAST)
 def reading(path: Path) -> Generator[sqlite3.Connection]:
     """Open the journal at ``path`` for reading only. Raises ``JournalError``."""
     with (
-        _explained(path),
+        _mapped_errors(path),
         closing(_read_only(path)) as db,
     ):
         yield db
@@ -313,7 +313,7 @@ def _read_only(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connect
 
 
 def stored_sessions(path: Path) -> Sequence[StoredSession]:
-    """Return what is in the journal at ``path``, also of a running service."""
+    """Return the sessions in the journal at ``path``, also while a service uses it."""
     with reading(path) as db:
         return _sessions(db)
 
@@ -329,13 +329,13 @@ def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
 
 def erase_stored(path: Path, session_id: str, of_session: Sequence[str], tables: str = "") -> None:
     """Remove a session from a journal that no service uses. Raises ``JournalError``."""
-    store = Store(path, tables=tables, of_session=of_session)
+    file = JournalFile(path, tables=tables, of_session=of_session)
     try:
-        key = next((kept.key for kept in store.kept() if kept.id == session_id), None)
+        key = next((kept.key for kept in file.kept() if kept.id == session_id), None)
         if key is None:
             raise JournalError(f"journal {path}: there is no session {session_id!r}")
-        while store.remove_some(key, session_id):
+        while file.remove_some(key, session_id):
             pass
-        store.checkpoint()
+        file.checkpoint()
     finally:
-        store.close()
+        file.close()

@@ -9,7 +9,7 @@ from pipeline.hub import fanout
 from pipeline.hub.cursor import CursorLimits
 from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.journal.log import SessionLog
-from pipeline.journal.recovery import endings
+from pipeline.journal.recovery import lost_responses
 from pipeline.protocol.close_codes import Disconnect
 from pipeline.protocol.events import (
     Event,
@@ -211,7 +211,7 @@ class PushMachine(RuleBasedStateMachine):
             log.restore(Frame(event["seq"], event["type"], text), decoded)
         self.log = log
         self._set_stage()
-        for ending in endings(log.picture):
+        for ending in lost_responses(log.snapshot):
             self.say(ending)
         self.open = {}
         self.turn = len(self.model.turns_at(len(self.model.events))) + 1

@@ -13,7 +13,7 @@ from pipeline.hub.cursor import Cursor, Filter
 from pipeline.hub.fanout import Subscriber, Subscription, Topic
 from pipeline.hub.frames import text_frame
 from pipeline.journal.log import SessionLog
-from pipeline.journal.recovery import endings
+from pipeline.journal.recovery import lost_responses
 from pipeline.journal.snapshot import SnapshotBuilder
 from pipeline.protocol.events import (
     Event,
@@ -183,17 +183,17 @@ def a_delta_comes_after_the_end(patch: Patch) -> None:
 
 
 def a_crash_ends_a_response_twice(patch: Patch) -> None:
-    def twice(picture: SnapshotBuilder) -> list[Event]:
-        return [*endings(picture), *endings(picture)]
+    def twice(snapshot: SnapshotBuilder) -> list[Event]:
+        return [*lost_responses(snapshot), *lost_responses(snapshot)]
 
-    patch.setattr(push_model, "endings", twice)
+    patch.setattr(push_model, "lost_responses", twice)
 
 
 def a_crash_leaves_a_response_open(patch: Patch) -> None:
     def none(_: SnapshotBuilder) -> list[Event]:
         return []
 
-    patch.setattr(push_model, "endings", none)
+    patch.setattr(push_model, "lost_responses", none)
 
 
 def a_restart_counts_from_one(patch: Patch) -> None:

@@ -12,7 +12,7 @@ from pipeline.journal.durable import DurableJournal, JournalRetention
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import MemoryJournal
 from pipeline.journal.opening import open_journal
-from pipeline.journal.sqlite import Opened, Store, Written, stored_events, stored_sessions
+from pipeline.journal.sqlite import JournalFile, Opened, Written, stored_events, stored_sessions
 from pipeline.protocol.events import (
     Event,
     Frame,
@@ -93,7 +93,7 @@ async def test_after_a_clean_stop_everything_can_be_read_again(path: Path) -> No
 
 def crash(path: Path, *events: Event) -> None:
     """Leave a file behind as a process does that was killed in the middle of a session."""
-    store = Store(path)
+    store = JournalFile(path)
     log = SessionLog("s1")
     store.write([Opened(1, "s1", 1, 0.0)])
     store.write(Written(1, frame.seq, frame.data) for frame in say(log, *events))
@@ -138,7 +138,7 @@ async def test_an_id_used_again_goes_on_behind_its_old_events(path: Path) -> Non
         log = journal.open("s1")
         say(log, delta("a"), END)
         await visible(log)
-        journal.forget(log)
+        journal.release(log)
         again = journal.open("s1")
         assert (again.epoch, say(again, delta("b"))[0].seq) == (2, 3)
     async with open_journal(str(path), JournalRetention(readable=-1.0)) as journal:
@@ -168,10 +168,10 @@ async def test_a_disk_that_takes_nothing_shows_nothing_until_it_does(path: Path)
 async def test_a_log_that_cannot_be_worked_off_holds_nobody_up(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(_: Store) -> None:
+    def full(_: JournalFile) -> None:
         raise JournalError("disk full")
 
-    monkeypatch.setattr(Store, "checkpoint", full)
+    monkeypatch.setattr(JournalFile, "checkpoint", full)
     async with open_journal(str(path)) as journal:
         log = journal.open("s1")
         say(log, delta("a"))
@@ -183,7 +183,7 @@ async def test_a_log_that_cannot_be_worked_off_holds_nobody_up(
 
 
 async def test_only_so_many_events_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.journal.durable.WAITING", 5)
+    monkeypatch.setattr("pipeline.journal.durable.MAX_WAITING", 5)
     async with open_journal(str(path)) as journal:
         log = journal.open("s1")
         say(log, *map(delta, "abcd"))
@@ -239,7 +239,7 @@ async def test_old_sessions_are_removed_and_open_ones_are_not(path: Path) -> Non
         say(old, delta("a"), END)
         say(live, delta("b"))
         await visible(live)
-        journal.forget(old)
+        journal.release(old)
         now[0] += 4000.0
         await until(lambda: [s.id for s in stored_sessions(path)] == ["live"])
         assert isinstance(journal, DurableJournal)
@@ -256,7 +256,7 @@ async def test_the_oldest_sessions_make_room(path: Path) -> None:
             log = journal.open(name)
             say(log, *(delta("x" * 300) for _ in range(300)), END)
             await visible(log)
-            journal.forget(log)
+            journal.release(log)
             now[0] += 1.0
         now[0] += 4000.0
         await until(lambda: [s.id for s in stored_sessions(path)] == ["three"])
@@ -273,18 +273,18 @@ async def test_what_is_known_of_sessions_goes_with_them(path: Path) -> None:
                 log = journal.open(f"{month}-{n}")
                 say(log, delta("a"), END)
                 await visible(log)
-                journal.forget(log)
-                journal.forget(journal.open(f"{month}-{n}-that-came-to-nothing"))
-            assert len(journal._known) == 50  # pyright: ignore[reportPrivateUsage]
+                journal.release(log)
+                journal.release(journal.open(f"{month}-{n}-that-came-to-nothing"))
+            assert len(journal._positions) == 50  # pyright: ignore[reportPrivateUsage]
             now[0] += 30 * 86400.0
-            await until(lambda: not journal._known)  # pyright: ignore[reportPrivateUsage]
+            await until(lambda: not journal._positions)  # pyright: ignore[reportPrivateUsage]
         assert not journal._keys  # pyright: ignore[reportPrivateUsage]
     assert stored_sessions(path) == []
 
 
 def copied(path: Path, damage: Callable[[bytearray], None]) -> tuple[Path, list[bytes]]:
     """Return a journal whose write-ahead log was damaged, and what it held."""
-    store = Store(path)
+    store = JournalFile(path)
     log = SessionLog("s1")
     store.write([Opened(1, "s1", 1, 0.0)])
     for frame in say(log, *(SpeechStartedEvent() for _ in range(12))):
@@ -303,7 +303,7 @@ async def kept_of(copy: Path) -> list[bytes]:
     async with open_journal(str(copy)) as journal:
         for log in journal.restored:
             await visible(log)
-            assert (log.epoch, log.picture.ended) == (2, True)
+            assert (log.epoch, log.snapshot.ended) == (2, True)
     events = [text for s in stored_sessions(copy) for text in stored_events(copy, s.id)]
     return [text for text in events if b"owner_lost" not in text]
 

@@ -57,7 +57,7 @@ async def talked(journal: Journal, session_id: str, *, turns: int = 3) -> Sessio
     with anyio.fail_after(5):
         while log.unconfirmed:  # noqa: ASYNC110 - the writer is a thread
             await anyio.sleep(0.002)
-    journal.forget(log)
+    journal.release(log)
     return log
 
 

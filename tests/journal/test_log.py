@@ -131,7 +131,7 @@ def test_the_state_holds_what_the_events_add_up_to() -> None:
         ("r1", "completed", "ab"),
         ("r2", "in_progress", "cd"),
     ]
-    assert [(c.response_id, text) for c, text in log.picture.open_responses] == [("r2", "cd")]
+    assert [(c.response_id, text) for c, text in log.snapshot.open_responses] == [("r2", "cd")]
 
 
 def test_a_state_holds_the_calls_that_wait_for_a_result() -> None:

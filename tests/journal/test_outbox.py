@@ -16,7 +16,7 @@ from pipeline.journal.memory import Journal
 from pipeline.journal.opening import open_journal
 from pipeline.journal.outbox_sqlite import retry_stored, stored_deliveries
 from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
-from pipeline.journal.sqlite import Opened, Statement, Store, Written
+from pipeline.journal.sqlite import JournalFile, Opened, Statement, Written
 from pipeline.protocol.events import SessionEnded, Totals, TurnCompleted
 
 END = SessionEnded(reason="client", totals=Totals())
@@ -119,7 +119,7 @@ async def test_it_is_there_after_a_restart_and_is_listed(tmp_path: Path) -> None
 
 async def test_a_session_that_a_crash_cut_off_is_told_of_when_it_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    store = Store(path, tables=SCHEMA)
+    store = JournalFile(path, tables=SCHEMA)
     store.write([Opened(1, "s1", 1, 1.0), Written(1, 1, b'{"type":"speech.started","seq":1}')])
     store.close()
     async with opened(path) as (journal, outbox):
@@ -133,7 +133,7 @@ async def test_a_session_that_a_crash_cut_off_is_told_of_when_it_is_ended(tmp_pa
 
 def test_an_event_and_its_delivery_are_stored_as_one_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    store = Store(path, tables=SCHEMA)
+    store = JournalFile(path, tables=SCHEMA)
     try:
         with pytest.raises(JournalError):
             store.write([Written(1, 1, b"{}", (Statement("INSERT INTO nowhere VALUES (1)", ()),))])
@@ -146,7 +146,7 @@ async def test_deliveries_go_with_their_session(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     async with opened(path) as (journal, outbox):
         for session_id in ("s1", "s2"):
-            journal.forget(await ended(journal, session_id))
+            journal.release(await ended(journal, session_id))
         await journal.erase("s1")
         assert (await outbox.left())["crm"].pending == 2
     assert {each.session_id for each in stored_deliveries(path)} == {"s2"}
@@ -155,8 +155,8 @@ async def test_deliveries_go_with_their_session(tmp_path: Path) -> None:
 async def test_what_was_given_up_long_ago_is_let_go_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.journal.durable.QUIET", 0.01)
-    monkeypatch.setattr("pipeline.journal.durable.TIDY", 10.0)
+    monkeypatch.setattr("pipeline.journal.durable.IDLE_TIME", 0.01)
+    monkeypatch.setattr("pipeline.journal.durable.CLEANUP_INTERVAL", 10.0)
     clock = Wall()
     keeping = JournalRetention(seconds=100.0)
     async with opened(tmp_path / "journal.db", clock, keeping) as (journal, outbox):
@@ -174,7 +174,7 @@ async def test_what_was_given_up_long_ago_is_let_go_of(
 
 async def test_a_file_of_before_there_were_webhooks_gets_its_outbox(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    Store(path).close()
+    JournalFile(path).close()
     async with opened(path) as (journal, outbox):
         await ended(journal)
         assert (await outbox.left())["audit"].pending == 1

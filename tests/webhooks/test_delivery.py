@@ -66,7 +66,7 @@ def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_it_is_tried_for_three_days_by_the_schedule_and_then_given_up() -> None:
     peer = Peer(lambda _name, _number: DeliveryResponse(500, "down"))
     async with posting(peer, [hook()]) as (outbox, _):
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
         await anyio.sleep(30 * DAY)
         left = await outbox.left()
     waits = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
@@ -79,8 +79,8 @@ async def test_it_is_tried_for_three_days_by_the_schedule_and_then_given_up() ->
 async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> None:
     peer = Peer(lambda _name, _number: OK)
     async with posting(peer, [hook()]) as (outbox, _):
-        outbox.shown(ENDED)
-        outbox.shown(Frame(8, "speech.started", b"{}"))  # nobody wants it
+        outbox.add(ENDED)
+        outbox.add(Frame(8, "speech.started", b"{}"))  # nobody wants it
         await anyio.wait_all_tasks_blocked()
         assert (await outbox.left())["crm"].pending == 0
     assert peer.bodies == {
@@ -105,7 +105,7 @@ async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> Non
     worker = DeliveryWorker(hooks, subscriptions, outbox, peer, anyio.current_time, ignore_attempt)
     async with delivering(worker):
         for _number in range(20):
-            outbox.shown(ENDED)
+            outbox.add(ENDED)
             await anyio.sleep(0.07)
         await anyio.sleep(10)
     assert len(peer.tries) == 20
@@ -114,7 +114,7 @@ async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> Non
 async def test_what_was_given_up_is_tried_again_when_somebody_says_so() -> None:
     peer = Peer(lambda _, tries: DeliveryResponse(500) if tries == 1 else OK)
     async with posting(peer, [hook(retries=())]) as (outbox, worker):
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
         await anyio.sleep(DAY)
         assert len(peer.tries) == 1
         await worker.retry()
@@ -127,7 +127,7 @@ async def test_one_that_never_answers_holds_up_nobody_else() -> None:
     peer = Peer(lambda _name, _number: OK)
     async with posting(peer, [hook("slow"), hook("fast")]) as (outbox, _):
         for _number in range(50):
-            outbox.shown(ENDED)
+            outbox.add(ENDED)
         await anyio.sleep(1)
         names = [name for _, name, _ in peer.tries]
     assert (names.count("slow"), names.count("fast")) == (MAX_CONCURRENT, 50)
@@ -137,7 +137,7 @@ async def test_so_many_are_under_way_at_once_and_every_one_arrives() -> None:
     peer = Peer(lambda _name, _number: OK, takes=1.0)
     async with posting(peer, [hook()]) as (outbox, _):
         for _number in range(4 * MAX_CONCURRENT):
-            outbox.shown(ENDED)
+            outbox.add(ENDED)
         await anyio.sleep(4.5)
     assert peer.most == MAX_CONCURRENT
     assert len({message for *_, message in peer.tries}) == 4 * MAX_CONCURRENT
@@ -146,9 +146,9 @@ async def test_so_many_are_under_way_at_once_and_every_one_arrives() -> None:
 async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything() -> None:
     peer = Peer(lambda _, tries: DeliveryResponse(429, retry_after=60.0) if tries == 1 else OK)
     async with posting(peer, [hook()]) as (outbox, _):
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
         await anyio.sleep(10)
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
         await anyio.sleep(100)
     assert [at for at, *_ in peer.tries] == [0.0, 60.0, 60.0]
 
@@ -156,9 +156,9 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it_for_everything() -> None
 async def test_one_that_is_gone_gets_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
     peer = Peer(lambda name, _: DeliveryResponse(410) if name == "gone" else OK)
     async with posting(peer, [hook("gone"), hook("here")]) as (outbox, worker):
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
         await anyio.sleep(1)
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
         await anyio.sleep(DAY)
         left = await outbox.left()
         assert worker.disabled == {"gone"}
@@ -174,19 +174,19 @@ async def test_what_waits_in_memory_is_bounded_and_the_loss_is_told(
     peer = Peer(lambda _name, _number: OK)
     async with posting(peer, [hook("slow")], most=10) as (outbox, _):
         for _number in range(12):
-            outbox.shown(ENDED)
+            outbox.add(ENDED)
         assert (await outbox.left())["slow"].pending == 10
-    assert caplog.text.count("is lost") == 2
+    assert caplog.text.count("is dropped") == 2
 
 
 async def test_leaving_delivers_what_is_due_and_waits_a_moment_only() -> None:
     quick, slow = Peer(lambda _name, _number: OK, takes=0.5), Peer(lambda _name, _number: OK)
     async with posting(quick, [hook()]) as (outbox, _):
         for _number in range(5):
-            outbox.shown(ENDED)
+            outbox.add(ENDED)
     assert (await outbox.left())["crm"].pending == 0
     left_at = anyio.current_time()
     async with posting(slow, [hook("slow")]) as (outbox, _):
-        outbox.shown(ENDED)
+        outbox.add(ENDED)
     assert anyio.current_time() - left_at == pytest.approx(1.0)
     assert (await outbox.left())["slow"].pending == 1
