@@ -1,1 +1,1 @@
-"""What a model may call: Python functions, HTTP endpoints, clients."""
+"""Tools that a model may call: Python functions, HTTP endpoints, MCP servers, clients."""

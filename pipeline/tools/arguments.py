@@ -1,4 +1,4 @@
-"""The arguments that a model wrote: repaired where nearly JSON, held to the schema. Pure."""
+"""Tool call arguments: parses, repairs and validates the text that a model wrote. Pure."""
 
 from typing import Any, NoReturn, cast
 
@@ -10,38 +10,39 @@ from pipeline.errors import SettingsError
 from pipeline.interfaces.tools import Arguments
 from pipeline.runtime.json_values import encodable
 
-NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-class Reader:
-    """Reads the arguments of one tool."""
+class ArgumentReader:
+    """Parser and validator for the arguments of one tool."""
 
     def __init__(self, name: str, schema: dict[str, Any]) -> None:
-        """Raises SettingsError for a schema that is none; nothing is fetched for it."""
+        """Raises SettingsError for an invalid schema; remote references are not fetched."""
         try:
-            self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_refuse_retrieval)
         except (ValueError, TypeError) as cause:
             reason = str(cause).split("\n", 1)[0]
-            raise SettingsError(f"tools.{name}: its schema is not one: {reason}") from cause
+            raise SettingsError(f"tools.{name}: its schema is not valid: {reason}") from cause
 
     def read(self, text: str) -> Arguments:
-        """Return what was meant; nothing at all means no arguments."""
+        """Return the validated arguments, or the error; an empty text means no arguments."""
         value = _parsed(text.strip() or "{}")
         if value is None:
-            return Arguments(error="the arguments are no JSON object")
+            return Arguments(error="the arguments are not a JSON object")
         wrong = next(self._validator.iter_errors(value), None)
         if wrong is None:
             return Arguments(value)
         place = "".join(f"[{part!r}]" for part in wrong.instance_path)
         return Arguments(
-            error=f"the arguments do not fit: {wrong.message[:300]}{place and ' at '}{place}"
+            error=f"the arguments do not fit the schema: {wrong.message[:300]}"
+            f"{place and ' at '}{place}"
         )
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         found: Any = msgspec.json.decode(text)
-        if isinstance(found, str):  # written as JSON twice over
+        if isinstance(found, str):  # JSON encoded twice
             found = msgspec.json.decode(found)
     except (ValueError, RecursionError):
         found = _repaired(text)
@@ -62,5 +63,5 @@ def _repaired(text: str) -> Any:
         return None
 
 
-def _fetch_nothing(uri: str) -> NoReturn:
-    raise ValueError(f"{uri} would have to be fetched")
+def _refuse_retrieval(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} is remote: references are not fetched")

@@ -1,4 +1,4 @@
-"""HTTP endpoints as tools: the arguments are posted, what is answered is the result."""
+"""HTTP tools: posts the arguments of a call to an endpoint; the response body is the result."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +11,19 @@ from pipeline.errors import SettingsError
 from pipeline.interfaces.tools import ToolRun, failure
 from pipeline.runtime.hosts import is_loopback
 
-MAX_BODY = 256 * 1024  #: bytes of an answer that are read
-SHOWN = 500  #: characters of a refusal that the model is told
+MAX_BODY = 256 * 1024  #: bytes of a response that are read
+MAX_ERROR = 500  #: characters of an error response that the model receives
 _NO_LIMITS = httpx.Limits(max_connections=None)  # httpcore issue 1093: nothing may wait in a pool
 
 
 class HttpTool:
-    """One endpoint. Redirects are not followed: where a call goes, the settings say."""
+    """One endpoint. Redirects are not followed: only the settings decide the target of a call."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        """Raises SettingsError for what is no address."""
+        """Raises SettingsError when ``url`` is not an http:// or https:// address."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"{url!r} is no http:// or https:// address")
+            raise SettingsError(f"{url!r} is not an http:// or https:// address")
         self._url = url
         self._client = httpx.AsyncClient(
             headers=dict(headers),
@@ -40,10 +40,10 @@ class HttpTool:
             ) as response:
                 body = await _read(response)
         except httpx.HTTPError as error:
-            return failure(f"the tool is out of reach: {type(error).__name__}")
+            return failure(f"the tool cannot be reached: {type(error).__name__}")
         text = body.decode(response.encoding or "utf-8", "replace")
         if not response.is_success:
-            return failure(f"the tool answered {response.status_code}: {text[:SHOWN]}")
+            return failure(f"the tool answered {response.status_code}: {text[:MAX_ERROR]}")
         try:
             return msgspec.json.decode(body)
         except ValueError:

@@ -1,4 +1,4 @@
-"""MCP servers: their tools, carried out over one connection each, made again when it is lost."""
+"""MCP client: lists and calls the tools of a server over one connection, and reconnects it."""
 
 import logging
 import math
@@ -22,130 +22,132 @@ if TYPE_CHECKING:
     from mcp.client import Transport
     from mcp.types import CallToolResult
 
-#: seconds until a lost server is tried again, doubled each time up to the last one
+#: seconds until the first reconnect, doubled each time, up to the longest
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 MAX_TOOLS = 500  #: of one server
 MAX_PAGES = 20  #: of a listing
-MAX_TEXT = 256 * 1024  #: characters of a result that the model is told
-SHOWN = 500  #: characters of a refusal that the model is told
+MAX_TEXT = 256 * 1024  #: characters of a result that the model receives
+MAX_ERROR = 500  #: characters of an error that the model receives
 INSTALL = "pip install 'speech-llm-pipeline[mcp]'"
 KEY = "idempotency-key"  #: in the call's ``_meta``
 
 logger = logging.getLogger(__name__)
 
 
-class Listed(Struct, frozen=True):
-    """One tool, as its server describes it."""
+class ListedTool(Struct, frozen=True):
+    """Description of one tool by its server."""
 
     name: str
     description: str
     schema: dict[str, Any]
-    reads_only: bool  #: the server says that it changes nothing
+    reads_only: bool  #: the server's read-only hint
 
 
-class _Link(Struct, frozen=True):
-    """One connection, and whether it is lost."""
+class _McpConnection(Struct, frozen=True):
+    """One connection; ``lost`` is set when it is lost."""
 
     client: "Client"
     lost: anyio.Event
 
 
 class McpServer:
-    """One server. ``keep`` holds the connection; calls wait for it within their deadline."""
+    """One server. ``stay_connected`` owns the connection, for which calls wait."""
 
     def __init__(
         self, name: str, settings: McpSettings, headers: Mapping[str, str], env: Mapping[str, str]
     ) -> None:
-        """Raises SettingsError for what is neither a command nor an address."""
+        """Raises SettingsError unless the settings have either a command or a valid URL."""
         self.name = name
         self.settings = settings
-        self.tools: tuple[Listed, ...] = ()  #: as listed when it was first reached
+        self.tools: tuple[ListedTool, ...] = ()  #: as listed on the first connection
         self._headers = dict(headers)
         self._env = dict(env)
-        self._current: _Link | None = None
-        self._up = anyio.Event()
-        self._last_words = ""  # of a child process, on its stderr
+        self._current: _McpConnection | None = None
+        self._is_up = anyio.Event()
+        self._last_stderr_line = ""  # of a child process
         where = f"mcp.{name}"
         if bool(settings.command) == bool(settings.url):
-            raise SettingsError(f"{where}: it needs a command or a url, and not both")
+            raise SettingsError(f"{where}: set either a command or a url, and not both")
         parts = urlsplit(settings.url)
         if settings.url and not (parts.scheme in ("http", "https") and parts.hostname):
-            raise SettingsError(f"{where}.url: {settings.url!r} is no http:// or https:// address")
+            raise SettingsError(
+                f"{where}.url: {settings.url!r} is not an http:// or https:// address"
+            )
 
     def __repr__(self) -> str:
         return f"<McpServer {self.name}: {len(self.tools)} tools>"
 
-    async def keep(self, *, task_status: TaskStatus[None]) -> None:
-        """Be connected until cancelled. Raises ToolsError when the first attempt fails."""
+    async def stay_connected(self, *, task_status: TaskStatus[None]) -> None:
+        """Connect, and reconnect until cancelled; raises ToolsError if the first attempt fails."""
         wait, begun = FIRST_WAIT, False
         while True:
             try:
-                async with self._connected() as link:
+                async with self._connected() as connection:
                     if not begun:
                         begun = True
                         task_status.started()
                     wait = FIRST_WAIT
-                    await link.lost.wait()
-                why = "it ended the connection"
-            except Exception as error:  # noqa: BLE001 - a library's, of any kind
-                why = _said(error)
+                    await connection.lost.wait()
+                reason = "the server closed the connection"
+            except Exception as error:  # noqa: BLE001 - the MCP library raises any kind
+                reason = _error_text(error)
                 if not begun:
-                    raise ToolsError(self._out_of_reach(why)) from None
-            logger.warning("mcp.%s is lost: %s; again in %g s", self.name, why, wait)
+                    raise ToolsError(self._unusable(reason)) from None
+            logger.warning("mcp.%s is lost: %s; reconnecting in %g s", self.name, reason, wait)
             await anyio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
     async def call(self, name: str, call: ToolRun) -> Any:
-        """Return what the tool ``name`` says. Waits for the connection if there is none.
+        """Call the tool ``name`` and return its result; waits for the connection.
 
-        A connection that is lost meanwhile is made again, and a tool without side effects is
-        called once more.
+        When the connection is lost during the call, a tool without side effects is called once
+        more on the next connection.
         """
-        from mcp import MCPError  # heavy: only where a server is configured
+        from mcp import MCPError  # slow to import: only when a server is configured
 
-        about: Any = {KEY: call.key}  # mypy knows no ``extra_items``
+        about: Any = {KEY: call.key}  # mypy does not support ``extra_items``
         for last in (call.tool.side_effects, True):
-            link = await self._link()
+            connection = await self._connection()
             try:
-                result = await link.client.call_tool(name, call.arguments, meta=about)
+                result = await connection.client.call_tool(name, call.arguments, meta=about)
             except MCPError as error:
                 if not _means_lost(error):
-                    return failure(f"{name} failed: {error.error.message[:SHOWN]}")
-                link.lost.set()
+                    return failure(f"{name} failed: {error.error.message[:MAX_ERROR]}")
+                connection.lost.set()
                 if last:
                     break
             else:
                 return _value(name, result)
-        return failure(f"{name}: the server was lost, and whether it was done is not known")
+        return failure(f"{name}: the connection was lost; the call may or may not have been done")
 
-    async def _link(self) -> "_Link":
+    async def _connection(self) -> "_McpConnection":
         while self._current is None or self._current.lost.is_set():
-            await self._up.wait()
+            await self._is_up.wait()
         return self._current
 
-    # --- its connection ------------------------------------------------------------------------
+    # --- the connection ------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator["_Link"]:
+    async def _connected(self) -> AsyncGenerator["_McpConnection"]:
         from mcp import Client
 
-        lost, patience = anyio.Event(), self.settings.connect_timeout
-        # one scope around it all, for what is entered here must be left before a scope is
-        with anyio.CancelScope(deadline=anyio.current_time() + patience) as scope:
+        lost, limit = anyio.Event(), self.settings.connect_timeout
+        # one scope around all of it: contexts entered inside a scope must be left before it
+        with anyio.CancelScope(deadline=anyio.current_time() + limit) as scope:
             async with AsyncExitStack() as stack:
                 transport = _watched(await self._transport(stack), lost)
                 client = await stack.enter_async_context(Client(transport, cache=None))
                 if not self.tools:
                     self.tools = await _listing(client)
                 scope.deadline = math.inf
-                self._current = _Link(client, lost)
-                self._up.set()
+                self._current = _McpConnection(client, lost)
+                self._is_up.set()
                 try:
                     yield self._current
                 finally:
-                    self._current, self._up = None, anyio.Event()
+                    self._current, self._is_up = None, anyio.Event()
         if scope.cancelled_caught:
-            raise TimeoutError(f"no answer within {patience:g} s")
+            raise TimeoutError(f"no connection within {limit:g} s")
 
     async def _transport(self, stack: AsyncExitStack) -> "Transport":
         from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -156,33 +158,34 @@ class McpServer:
             http = create_mcp_http_client(headers=self._headers)
             await stack.enter_async_context(http)
             return streamable_http_client(self.settings.url, http_client=http)
-        command, *words = self.settings.command
-        child = StdioServerParameters(command=command, args=words, env=self._env)
-        said = stack.enter_context(_pipe())
+        command, *arguments = self.settings.command
+        child = StdioServerParameters(command=command, args=arguments, env=self._env)
+        read_end, write_end = stack.enter_context(_pipe())
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(self._listen, said[0])
-        return stdio_client(child, errlog=said[1])
+        tasks.start_soon(self._read_stderr, read_end)
+        return stdio_client(child, errlog=write_end)
 
-    async def _listen(self, pipe: int) -> None:
-        """Keep what a child says on its stderr from filling a pipe, and its last line."""
+    async def _read_stderr(self, pipe: int) -> None:
+        """Read a child's stderr, so that the pipe never fills; store its last line."""
         while True:
             await anyio.wait_readable(pipe)
             text = os.read(pipe, 65_536).decode("utf-8", "replace")
             for line in text.splitlines():
-                self._last_words = line.strip()[:SHOWN] or self._last_words
+                self._last_stderr_line = line.strip()[:MAX_ERROR] or self._last_stderr_line
                 logger.debug("mcp.%s wrote to its stderr", self.name, extra={"said": line})
 
-    def _out_of_reach(self, why: str) -> str:
+    def _unusable(self, reason: str) -> str:
         settings = self.settings
         what = f"at {settings.url}" if settings.url else f"({' '.join(settings.command)})"
-        words = f'; it said: "{self._last_words}"' if self._last_words else ""
-        return f"mcp.{self.name} {what} cannot be used: {why}{words}"
+        line = self._last_stderr_line
+        stderr = f'; last line on stderr: "{line}"' if line else ""
+        return f"mcp.{self.name} {what} cannot be used: {reason}{stderr}"
 
 
 @asynccontextmanager
 async def _watched(transport: "Transport", lost: anyio.Event) -> AsyncGenerator[Any]:
-    """Give the streams of ``transport``, and set ``lost`` when nothing more comes."""
+    """Yield the streams of ``transport``; set ``lost`` when the read stream ends."""
     async with transport as (read, write), anyio.create_task_group() as tasks:
         put, take = anyio.create_memory_object_stream[Any](0)
 
@@ -203,7 +206,7 @@ async def _watched(transport: "Transport", lost: anyio.Event) -> AsyncGenerator[
 
 @contextmanager
 def _pipe() -> Generator[tuple[int, TextIO]]:
-    """Give the two ends of a pipe: a descriptor that does not block, and a file to write to."""
+    """Yield the two ends of a pipe: a non-blocking descriptor to read, and a file to write."""
     reads, writes = os.pipe()
     os.set_blocking(reads, False)
     try:
@@ -213,13 +216,13 @@ def _pipe() -> Generator[tuple[int, TextIO]]:
         os.close(reads)
 
 
-async def _listing(client: "Client") -> tuple[Listed, ...]:
-    tools: list[Listed] = []
+async def _listing(client: "Client") -> tuple[ListedTool, ...]:
+    tools: list[ListedTool] = []
     cursor: str | None = None
     for _ in range(MAX_PAGES):
         page = await client.list_tools(cursor=cursor)
         tools += (
-            Listed(
+            ListedTool(
                 name=tool.name,
                 description=tool.description or tool.title or "",
                 schema=tool.input_schema,
@@ -236,15 +239,15 @@ async def _listing(client: "Client") -> tuple[Listed, ...]:
 def _means_lost(error: "MCPError") -> bool:
     from mcp.types import CONNECTION_CLOSED
 
-    # a server over HTTP that was started anew does not know the session any more
+    # an HTTP server that has restarted does not know the session
     return error.code == CONNECTION_CLOSED or error.message == "Session terminated"
 
 
 def _value(name: str, result: "CallToolResult") -> Any:
-    """Return what a model is told of a result: its JSON, else its text."""
+    """Return a result for the model: its structured content, else its text."""
     text = "\n".join(_text(block) for block in result.content)[:MAX_TEXT]
     if result.is_error:
-        return failure(f"{name} failed: {text[:SHOWN]}")
+        return failure(f"{name} failed: {text[:MAX_ERROR]}")
     if result.structured_content is None:
         return text
     fits = len(msgspec.json.encode(result.structured_content)) <= MAX_TEXT
@@ -252,11 +255,11 @@ def _value(name: str, result: "CallToolResult") -> Any:
 
 
 def _text(block: Any) -> str:
-    """Return a block's text, or what else it is: a model hears of an image, not of its bytes."""
+    """Return a block's text; for another block, such as an image, its type."""
     return str(block.text) if block.type == "text" else f"[{block.type}]"
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return str(error) or type(error).__name__

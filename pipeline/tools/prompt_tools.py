@@ -1,4 +1,4 @@
-"""The tools of one prompt: how they are offered, and how calls of them are read. Pure."""
+"""Tools of one prompt: adds them to requests and parses the arguments of calls. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import CompletionRequest
 from pipeline.interfaces.tools import Arguments, Tool
-from pipeline.tools.arguments import Reader
+from pipeline.tools.arguments import ArgumentReader
 
-#: choices that leave it to the model whether it calls
+#: choices that do not force a call
 FREE = ("auto", "none")
 
 
 class ToolDescription(Struct, frozen=True):
-    """One tool, as a model is told of it."""
+    """One tool with the description and schema for the model."""
 
     tool: Tool
     description: str
@@ -24,20 +24,20 @@ class ToolDescription(Struct, frozen=True):
 
 
 class PromptTools:
-    """What one prompt offers. Satisfies ``interfaces.tools.Kit``."""
+    """Tools that one prompt offers; implements ``interfaces.tools.OfferedTools``."""
 
     def __init__(self, prompt: str, offers: Sequence[ToolDescription], choice: str) -> None:
-        """Raises SettingsError for a schema that is none, or a choice of what is not offered."""
+        """Raises SettingsError for an invalid schema, or a choice that is not offered."""
         self._tools = {offer.tool.name: offer.tool for offer in offers}
-        self._readers = {o.tool.name: Reader(o.tool.name, o.schema) for o in offers}
+        self._readers = {o.tool.name: ArgumentReader(o.tool.name, o.schema) for o in offers}
         if choice not in (*FREE, "required", *self._tools):
             known = ", ".join((*FREE, "required", *self._tools))
-            raise SettingsError(f"prompts.{prompt}.tool_choice: {choice!r} is none of {known}")
+            raise SettingsError(f"prompts.{prompt}.tool_choice: {choice!r} is not one of {known}")
         self._choice = choice
         self._body: Mapping[str, Any] = {"tools": [_definition(offer) for offer in offers]}
 
     def offer(self, request: CompletionRequest, *, again: bool = False) -> CompletionRequest:
-        # ``auto`` is what goes without saying; and a call that is forced again and again never ends
+        # after results no call is forced, or the loop would not end; ``auto`` is the default
         choice = "auto" if again and self._choice not in FREE else self._choice
         extra = {**request.extra, **self._body}
         extra.pop("tool_choice", None)

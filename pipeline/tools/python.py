@@ -1,4 +1,4 @@
-"""Python functions as tools: found by their name, called in a thread where they are not async."""
+"""Python tools: imports a function by name and calls it, in a thread when it is not async."""
 
 import importlib
 import inspect
@@ -17,17 +17,17 @@ from pipeline.tools.signature import KEY, signature_of
 
 
 class PythonTool:
-    """One function."""
+    """One Python function."""
 
     def __init__(self, where: str) -> None:
-        """``where`` is ``module:function``. Raises SettingsError when there is none."""
-        self._function = _found(where)
+        """``where`` is ``module:function``. Raises SettingsError when it cannot be imported."""
+        self._function = _function_at(where)
         signature = signature_of(where, self._function)
         self.description, self.schema = signature.description, signature.schema
         self._arguments, self._wants_key = signature.arguments, signature.wants_key
 
     async def run(self, call: ToolRun) -> Any:
-        # what a JSON Schema cannot say is said here: dates, enums, structs
+        # convert what a JSON Schema cannot express: dates, enums, structs
         given: Any = msgspec.convert(call.arguments, self._arguments, strict=False)
         named = {name: getattr(given, name) for name in self._arguments.__struct_fields__}
         if self._wants_key:
@@ -40,19 +40,21 @@ class PythonTool:
         return msgspec.to_builtins(found)
 
 
-def _found(where: str) -> Callable[..., Any]:
+def _function_at(where: str) -> Callable[..., Any]:
     module, _, name = where.partition(":")
     if not module or not name:
-        raise SettingsError(f"{where!r} is no module:function")
+        raise SettingsError(f"{where!r} is not module:function")
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # a module beside pipeline.toml, without shadowing any
+        sys.path.append(here)  # appended, so that a module beside pipeline.toml shadows none
     try:
         found: object = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise SettingsError(f"no function {where}, here or among packages: {error}") from error
+        raise SettingsError(
+            f"no function {where} in this directory or in the installed packages: {error}"
+        ) from error
     if not callable(found):
-        raise SettingsError(f"{where} is no function")
+        raise SettingsError(f"{where} is not a function")
     return cast("Callable[..., Any]", found)

@@ -1,4 +1,4 @@
-"""What a Python function takes, as a JSON Schema: from its signature and its docstring. Pure."""
+"""JSON Schema of a Python function, from its signature and its docstring. Pure."""
 
 import inspect
 import re
@@ -10,29 +10,31 @@ from msgspec import Meta, Struct
 
 from pipeline.errors import SettingsError
 
-#: a parameter of this name is given the call's idempotency key; the model knows nothing of it
+#: a parameter of this name receives the call's idempotency key; the schema does not contain it
 KEY = "idempotency_key"
 
-#: ``name: what it is`` and ``name (type): what it is``, or ``:param name: what it is``
+#: ``name: text`` and ``name (type): text``, or ``:param name: text``
 _ABOUT = re.compile(r"^\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?:[ \t]+(\S.*)$", re.MULTILINE)
 
 
 class Signature(Struct, frozen=True):
-    """A function, as a model can be told of it."""
+    """Description and schema of a function."""
 
     description: str
     schema: dict[str, Any]
-    arguments: type[Struct]  #: converts what fits the schema to what the function wants
+    arguments: type[Struct]  #: converts valid arguments to the types of the function
     wants_key: bool
 
 
 def signature_of(name: str, function: Callable[..., Any]) -> Signature:
-    """Return what ``function`` takes. Raises SettingsError where that cannot be told."""
+    """Return the signature of ``function``; raises SettingsError for an unsupported one."""
     text = inspect.getdoc(function) or ""
-    about = dict(_ABOUT.findall(text))
+    descriptions = dict(_ABOUT.findall(text))
     hints = _hints(name, function)
     parameters = inspect.signature(function).parameters
-    fields = [_field(name, one, hints, about) for one in parameters.values() if one.name != KEY]
+    fields = [
+        _field(name, one, hints, descriptions) for one in parameters.values() if one.name != KEY
+    ]
     try:
         made = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
         (top,), parts = msgspec.json.schema_components([made], ref_template="#/$defs/{name}")
@@ -53,15 +55,15 @@ def _hints(name: str, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _field(
-    name: str, one: inspect.Parameter, hints: dict[str, Any], about: dict[str, str]
+    name: str, one: inspect.Parameter, hints: dict[str, Any], descriptions: dict[str, str]
 ) -> tuple[str, Any] | tuple[str, Any, Any]:
     if one.kind not in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
         raise SettingsError(f"{name}: a tool cannot have the parameter {one}")
     if one.name not in hints:
         raise SettingsError(f"{name}: the parameter {one.name!r} has no type hint")
     kind = hints[one.name]
-    if one.name in about:
-        kind = Annotated[kind, Meta(description=about[one.name])]
+    if one.name in descriptions:
+        kind = Annotated[kind, Meta(description=descriptions[one.name])]
     if one.default is one.empty:
         return one.name, kind
     return one.name, kind, one.default

@@ -122,7 +122,7 @@ def test_the_model_is_asked_on_with_the_results_in_the_order_of_its_calls() -> N
         ("erase_disk", "{}", "there is no tool 'erase_disk'"),
         ("look", '{"n":"one"}', "do not fit"),
         ("look", "", "do not fit"),
-        ("look", "nonsense", "no JSON object"),
+        ("look", "nonsense", "not a JSON object"),
         ("", "{}", "there is no tool ''"),
     ],
 )

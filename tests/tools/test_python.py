@@ -60,8 +60,8 @@ async def test_a_function_is_called_with_its_arguments_and_its_key() -> None:
 
 
 async def test_what_a_function_raises_is_told_to_the_model() -> None:
-    box = Toolset({"reply": Prompt(tools=(f"{__name__}:broken",))}, {}, str)
-    assert await box.run(run_of("broken", n=3)) == {"error": "broken failed: ValueError: no 3"}
+    toolset = Toolset({"reply": Prompt(tools=(f"{__name__}:broken",))}, {}, str)
+    assert await toolset.run(run_of("broken", n=3)) == {"error": "broken failed: ValueError: no 3"}
 
 
 async def test_the_sample_tool_looks_an_order_up() -> None:
@@ -72,9 +72,12 @@ async def test_the_sample_tool_looks_an_order_up() -> None:
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("nowhere:find", "no function nowhere:find, here or among packages: No module"),
+        (
+            "nowhere:find",
+            "no function nowhere:find in this directory or in the installed packages: No module",
+        ),
         (f"{__name__}:nothing", "no function"),
-        (f"{__name__}:run_of.__doc__", "is no function"),
+        (f"{__name__}:run_of.__doc__", "is not a function"),
         (f"{__name__}:no_hint", "'n' has no type hint"),
         (f"{__name__}:too_many", "cannot have the parameter"),
     ],
@@ -89,7 +92,7 @@ def test_what_is_no_tool_is_refused(where: str, said: str) -> None:
     [
         (Prompt(tools=("lookup",)), ToolSettings(), r"no \[tools.lookup\]; there is other"),
         (Prompt(tools=("other",), tool_choice="none?"), ToolSettings(kind="client"), "tool_choice"),
-        (Prompt(tools=("other",)), ToolSettings(kind="http", url="orders"), "no http://"),
+        (Prompt(tools=("other",)), ToolSettings(kind="http", url="orders"), "not an http://"),
         (
             Prompt(tools=("nowhere:find",)),
             ToolSettings(),

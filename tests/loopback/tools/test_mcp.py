@@ -14,7 +14,7 @@ import pytest
 from pipeline.config.settings import McpSettings, Prompt, ToolSettings
 from pipeline.errors import PipelineError, SettingsError, ToolsError
 from pipeline.interfaces.tools import OfferedTools, ToolRun
-from pipeline.tools import toolset as boxes
+from pipeline.tools import toolset as toolset_module
 from pipeline.tools.toolset import Toolset
 from tests.loopback.tools.test_tools import asks_for, of, talk
 from tests.support.service import service
@@ -23,7 +23,7 @@ SERVER = (sys.executable, "-m", "tests.support.mcp_server")
 OVER_STDIO = McpSettings(command=(*SERVER, "stdio"), env={"ORDERS_TOKEN": "env:TOKEN"})
 
 
-def a_box(
+def toolset_with(
     settings: McpSettings = OVER_STDIO,
     *listed: str,
     tools: Mapping[str, ToolSettings] | None = None,
@@ -33,31 +33,31 @@ def a_box(
 
 
 class Caller:
-    """Calls tools as the ledger would."""
+    """Runs calls as the tool loop does."""
 
-    def __init__(self, box: Toolset, kit: OfferedTools) -> None:
-        self.box, self.kit = box, kit
+    def __init__(self, toolset: Toolset, offered: OfferedTools) -> None:
+        self.toolset, self.offered = toolset, offered
 
     async def __call__(self, name: str, **arguments: Any) -> Any:
-        tool = self.kit.find(name)
+        tool = self.offered.find(name)
         assert tool is not None
         run = ToolRun(call_id="c1", response_id="r1", tool=tool, arguments=arguments)
         with anyio.fail_after(tool.deadline):
-            return await self.box.run(run)
+            return await self.toolset.run(run)
 
 
 @asynccontextmanager
-async def opened(box: Toolset) -> AsyncGenerator[Caller]:
-    async with box.open() as kits:
-        yield Caller(box, kits["reply"])
+async def opened(toolset: Toolset) -> AsyncGenerator[Caller]:
+    async with toolset.open() as offered:
+        yield Caller(toolset, offered["reply"])
 
 
 async def test_the_tools_of_a_server_are_offered_and_called() -> None:
-    async with opened(a_box()) as call:
+    async with opened(toolset_with()) as call:
         effects = {
             name: tool.side_effects
             for name in ("order_status", "cancel_order")
-            if (tool := call.kit.find(name))
+            if (tool := call.offered.find(name))
         }
         assert effects == {"order_status": False, "cancel_order": True}  # as it hints
         assert await call("order_status", order=3) == {"order": 3, "status": "shipped"}
@@ -71,11 +71,11 @@ async def test_the_tools_of_a_server_are_offered_and_called() -> None:
 async def test_a_server_that_dies_is_started_again_and_asked_again_where_that_does_no_harm(
     tmp_path: Path,
 ) -> None:
-    async with opened(a_box()) as call:
+    async with opened(toolset_with()) as call:
         assert await call("fatal", marker=str(tmp_path / "died")) == {"result": "alive"}
         lost = await call("last_act")  # which may have been done: not done twice
         assert lost == {
-            "error": "last_act: the server was lost, and whether it was done is not known"
+            "error": "last_act: the connection was lost; the call may or may not have been done"
         }
         assert await call("order_status", order=4) == {"order": 4, "status": "shipped"}
 
@@ -93,7 +93,7 @@ async def test_a_server_over_http_may_be_started_anew(free_tcp_port: int) -> Non
 
     first = await started()
     server = McpSettings(url=f"http://127.0.0.1:{free_tcp_port}/mcp", deadline=20)
-    async with opened(a_box(server)) as call:
+    async with opened(toolset_with(server)) as call:
         assert (await call("order_status", order=1))["order"] == 1
         first.send_signal(signal.SIGKILL)
         await first.wait()
@@ -108,7 +108,7 @@ async def test_no_child_is_left_behind() -> None:
         return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
     before = children()
-    async with opened(a_box()):
+    async with opened(toolset_with()):
         assert len(children() - before) == 1
     assert children() - before == set()
 
@@ -117,8 +117,8 @@ async def test_no_child_is_left_behind() -> None:
     ("settings", "said"),
     [
         (McpSettings(command=("no-such-thing",)), r"orders \(no-such-thing\) cannot be used"),
-        (McpSettings(command=(*SERVER, "x")), 'it said: "the stock room is closed"'),
-        (McpSettings(command=("sleep", "60"), connect_timeout=0.2), r"no answer within 0\.2 s"),
+        (McpSettings(command=(*SERVER, "x")), 'last line on stderr: "the stock room is closed"'),
+        (McpSettings(command=("sleep", "60"), connect_timeout=0.2), r"no connection within 0\.2 s"),
         (McpSettings(command=("yes",), connect_timeout=0.5), "cannot be used"),
         (McpSettings(url="http://127.0.0.1:9/mcp"), "at http://127.0.0.1:9/mcp cannot be used"),
     ],
@@ -127,19 +127,22 @@ async def test_a_server_that_is_not_there_is_an_error_at_the_start(
     settings: McpSettings, said: str
 ) -> None:
     with pytest.raises(ToolsError, match=said):
-        async with opened(a_box(settings)):
+        async with opened(toolset_with(settings)):
             pass
 
 
 @pytest.mark.parametrize(
-    ("box", "said"),
+    ("toolset", "said"),
     [
-        (lambda: a_box(OVER_STDIO, "mcp:other"), r"no \[mcp\.other\]; there is orders"),
-        (lambda: a_box(McpSettings()), "a command or a url"),
-        (lambda: a_box(McpSettings(url="ftp://x")), "no http:// or https:// address"),
-        (lambda: a_box(OVER_STDIO, "mcp:orders/nope"), "no such tool; there is order_status, "),
+        (lambda: toolset_with(OVER_STDIO, "mcp:other"), r"no \[mcp\.other\]; there is orders"),
+        (lambda: toolset_with(McpSettings()), "a command or a url"),
+        (lambda: toolset_with(McpSettings(url="ftp://x")), "not an http:// or https:// address"),
         (
-            lambda: a_box(
+            lambda: toolset_with(OVER_STDIO, "mcp:orders/nope"),
+            "no such tool; there is order_status, ",
+        ),
+        (
+            lambda: toolset_with(
                 OVER_STDIO,
                 "mcp:orders",
                 "order_status",
@@ -149,18 +152,18 @@ async def test_a_server_that_is_not_there_is_an_error_at_the_start(
         ),
     ],
 )
-async def test_what_cannot_be_is_said_before_anything_is_asked(box: Any, said: str) -> None:
+async def test_what_cannot_be_is_said_before_anything_is_asked(toolset: Any, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
-        async with opened(box()):
+        async with opened(toolset()):
             pass
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(name: str) -> None: ...
 
-    monkeypatch.setattr(boxes, "find_spec", nothing)
+    monkeypatch.setattr(toolset_module, "find_spec", nothing)
     with pytest.raises(PipelineError, match=r"pip install 'speech-llm-pipeline\[mcp\]'"):
-        a_box()
+        toolset_with()
 
 
 async def test_a_model_calls_a_tool_of_a_server_and_answers_with_what_it_said() -> None:

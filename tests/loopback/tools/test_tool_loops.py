@@ -40,20 +40,20 @@ def answered(messages: Sequence[dict[str, Any]]) -> dict[str, str]:
     The results stand right behind the message that has their calls, in the same order.
     """
     given: dict[str, str] = {}
-    owed: list[str] = []
+    pending: list[str] = []
     for message in messages:
         if message["role"] == "tool":
-            assert message["tool_call_id"] == owed.pop(0)
+            assert message["tool_call_id"] == pending.pop(0)
             assert message["tool_call_id"] not in given
             given[message["tool_call_id"]] = message["content"]
         else:
-            assert owed == []
-            owed = [call["id"] for call in message.get("tool_calls", ())]
-    assert owed == []
+            assert pending == []
+            pending = [call["id"] for call in message.get("tool_calls", ())]
+    assert pending == []
     return given
 
 
-class Desk:
+class ToolServer:
     """An HTTP server with a tool on every path; each call waits until ``open`` is set."""
 
     def __init__(self) -> None:
@@ -69,14 +69,16 @@ class Desk:
         return web.json_response({"by": name, "n": (await request.json())["n"]})
 
     @property
-    def given_up(self) -> list[str]:
+    def cancelled(self) -> list[str]:
         return [name for name in self.began if name not in self.finished]
 
 
 @asynccontextmanager
-async def desk(**settings: dict[str, Any]) -> AsyncGenerator[tuple[Desk, dict[str, ToolSettings]]]:
+async def tool_server(
+    **settings: dict[str, Any],
+) -> AsyncGenerator[tuple[ToolServer, dict[str, ToolSettings]]]:
     """Open one, and give its tools: those in ``settings``."""
-    made, app = Desk(), web.Application()
+    made, app = ToolServer(), web.Application()
     app.router.add_post("/{name}", made.take)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
@@ -102,14 +104,14 @@ async def test_calls_of_one_reply_run_at_once_and_each_is_answered_once_in_order
     events: list[Any] = []
     bodies: list[Any] = []
     async with (
-        desk(look={}, book={}) as (shop, table),
+        tool_server(look={}, book={}) as (server, table),
         service([asks, says("Both.")], tool_table=table, tools=tuple(table)) as (url, sim, _),
         anyio.create_task_group() as tasks,
     ):
 
         async def open_when_both_have_begun() -> None:
-            await until(lambda: sorted(shop.began) == ["book", "look"])
-            shop.open.set()
+            await until(lambda: sorted(server.began) == ["book", "look"])
+            server.open.set()
 
         tasks.start_soon(open_when_both_have_begun)
         events += await talk(url)
@@ -124,13 +126,13 @@ async def test_calls_of_one_reply_run_at_once_and_each_is_answered_once_in_order
     assert of(events, "response.done")[0]["text"] == "Both."
 
 
-async def test_a_tool_that_does_not_answer_in_time_is_let_go_and_the_model_told() -> None:
-    async with desk(look={"deadline": 0.2}) as (shop, table):
+async def test_a_tool_that_does_not_answer_in_time_is_cancelled_and_the_model_told() -> None:
+    async with tool_server(look={"deadline": 0.2}) as (server, table):
         lines = [calls(("look", {"n": 1})), says("It is closed.")]
         async with service(lines, tool_table=table, tools=("look",)) as (url, sim, _):
             events = await talk(url)
             bodies: list[Any] = [request.body for request in sim.llm.requests]
-            await until(lambda: shop.given_up == ["look"])
+            await until(lambda: server.cancelled == ["look"])
     assert "within 0.2 s" in answered(bodies[1]["messages"])["c0"]
     assert of(events, "response.done")[0]["status"] == "completed"
 
@@ -147,12 +149,12 @@ async def test_a_model_that_never_stops_calling_is_stopped() -> None:
 
 
 async def test_an_interruption_leaves_every_call_answered_once_in_all_that_follows() -> None:
-    """One tool may be called off, one has side effects and goes on: law 8."""
+    """One tool may be cancelled, one has side effects and goes on: law 8."""
     asks = calls(("look", {"n": 1}), ("book", {"n": 2}), match="first")
     lines = [asks, says("Second it is.", match="second"), says("Third.", match="third")]
     asked: list[Any] = []
     async with (
-        desk(look={}, book={"side_effects": True}) as (shop, table),
+        tool_server(look={}, book={"side_effects": True}) as (server, table),
         service(lines, tool_table=table, tools=tuple(table)) as (url, sim, _),
         connect(f"{url}/v1/ingest/raw", proxy=None) as socket,
     ):
@@ -168,15 +170,15 @@ async def test_an_interruption_leaves_every_call_answered_once_in_all_that_follo
 
         await socket.send('{"type":"session.start","audio":null}')
         await say("the first")
-        await until(lambda: len(shop.began) == 2)
+        await until(lambda: len(server.began) == 2)
         await say("the second")
         await until_answered()
-        shop.open.set()
-        await until(lambda: shop.finished == ["book"])
+        server.open.set()
+        await until(lambda: server.finished == ["book"])
         await say("the third")
         await until_answered()
         asked += [request.body["messages"] for request in sim.llm.requests]
-    assert shop.given_up == ["look"]
+    assert server.cancelled == ["look"]
     second, third = asked[1:]
     assert list(answered(second)) == ["c1"]
     assert "not ended yet" in answered(second)["c1"]
