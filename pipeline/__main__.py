@@ -2,8 +2,8 @@
 
 import sys
 
-from pipeline import __version__
 from pipeline.cli import commands
+from pipeline.runtime.version import VERSION
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def dispatch(arguments: list[str]) -> int:
             sys.stdout.write(commands.overview())
             return 0
         case ["--version"]:
-            sys.stdout.write(f"pipeline {__version__}\n")
+            sys.stdout.write(f"pipeline {VERSION}\n")
             return 0
         case [name, *rest] if name in commands.COMMANDS:
             from pipeline.cli.runner import start  # heavy: only for a command that is run

@@ -178,7 +178,7 @@ class App:
                     except Exhausted as exhausted:
                         if session.id not in ending:
                             ending.add(session.id)
-                            tasks.start_soon(_run_out, session, exhausted)
+                            tasks.start_soon(_stop_at_limit, session, exhausted)
 
     def _check_limits(self, session: Session) -> None:
         today = _today()
@@ -257,9 +257,9 @@ class App:
         self._ended.append((anyio.current_time(), log, info))
 
 
-async def _run_out(session: Session, exhausted: Exhausted) -> None:
+async def _stop_at_limit(session: Session, exhausted: Exhausted) -> None:
     try:
-        await session.run_out(exhausted)
+        await session.stop_at_limit(exhausted)
     except PipelineError as error:  # of this session, and no other's
         logger.warning("session %s: %s", session.id, error)
 

@@ -88,7 +88,9 @@ class LanguageModel:
         client = self._clients.get((url, key))
         if client is None:
             # AssemblyAI's gateway refuses what a model does not know, so nothing extra goes there.
-            client = GatewayClient(url, key, self._settings, ask_usage=not is_assemblyai_url(url))
+            client = GatewayClient(
+                url, key, self._settings, request_usage=not is_assemblyai_url(url)
+            )
             self._clients[url, key] = client
         return client
 
@@ -160,7 +162,7 @@ class LanguageModel:
                 if target.gateway is not client or target.refuses is None:
                     continue
                 for model in (target.model or first,) if place else (first, *prompt.siblings):
-                    if wrong := target.refuses(target.asked(_request_of(prompt, model))):
+                    if wrong := target.refuses(target.adapted(_request_of(prompt, model))):
                         what = f"fall back to {target.name}" if place else "be asked"
                         self._tell(f"prompts.{name} cannot {what}: {wrong}")
 

@@ -110,7 +110,7 @@ def prompts_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, Promp
 
 def _gathered(name: str, prompt: Prompt) -> Prompt:
     try:
-        return parameters.gathered(prompt)
+        return parameters.with_body_in_extra(prompt)
     except SettingsError as error:
         raise SettingsError(f"prompts.{name}.{error}") from error
 

@@ -1,12 +1,17 @@
 """Choice of the engine of speech-to-text or the language model, with the reason. Pure."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
 from pipeline.errors import SettingsError
 
-Name = Literal["assemblyai", "local", "in-stream", "custom", "none"]
+Vendor = Literal["assemblyai"]
+Name = Literal[Vendor, "local", "in-stream", "custom", "none"]
+
+#: by part, the vendors that ``engine`` can name; their STT protocols: app/stt_clients.py
+VENDORS: Mapping[str, tuple[Vendor, ...]] = {"stt": ("assemblyai",), "llm": ("assemblyai",)}
 
 
 class EngineChoice(Struct, frozen=True):
@@ -20,21 +25,22 @@ class EngineChoice(Struct, frozen=True):
 def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> EngineChoice:
     """Return the engine of ``part`` (``stt`` or ``llm``) for the setting ``engine``.
 
-    ``has_key`` is whether ``key_source`` led to a key. Raises ``SettingsError`` when AssemblyAI
-    was chosen and there is none.
+    ``has_key`` is whether ``key_source`` led to a key. Raises ``SettingsError`` when ``engine``
+    names a vendor and there is none.
     """
     name = key_source.partition(":")[2] or "key"
     if engine == "auto":
         if has_key:
             return EngineChoice("assemblyai", f"{name} is set, so assemblyai")
         return EngineChoice("local", f"no {name}, so local")
-    if engine == "assemblyai":
-        if not has_key:
-            raise SettingsError(
-                f"{part}: assemblyai needs a key, and {key_source or 'the empty key setting'} "
-                f"holds none: set {name}, or use --{part} local"
-            )
-        return EngineChoice("assemblyai", "as asked")
+    for vendor in VENDORS[part]:
+        if engine == vendor:
+            if not has_key:
+                raise SettingsError(
+                    f"{part}: {vendor} needs a key, and {key_source or 'the empty key setting'} "
+                    f"holds none: set {name}, or use --{part} local"
+                )
+            return EngineChoice(vendor, "as asked")
     if engine == "local":
         return EngineChoice("local", "as asked")
     if engine == "in-stream":

@@ -1,1 +1,1 @@
-"""The language model behind one door."""
+"""Client of OpenAI-compatible chat completions: retries, fallbacks, structured output, catalog."""

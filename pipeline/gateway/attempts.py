@@ -1,4 +1,4 @@
-"""Targets asked one after another until one has said something: retries and fallbacks."""
+"""Sequence of attempts for one request: retries and fallbacks until the first content."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,31 +23,31 @@ from pipeline.gateway.retry import (
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Gateway, JsonMode, Piece, Reply
 
 MAX_MODELS = 1024  #: models whose earlier calls are remembered
-STREAM_OPTIONS = "stream_options"  #: means nothing, and is refused, without ``stream``
+STREAM_OPTIONS = "stream_options"  #: refused by servers without ``stream``
 
 
 @dataclass(frozen=True)
 class Target:
-    """One model behind one gateway. Empty ``model``: the one that was asked for."""
+    """One model of one gateway. Empty ``model``: the model of the request."""
 
     gateway: Gateway
-    name: str  #: for the records: the host
+    name: str  #: host, for the call records
     model: str = ""
     overrides: Mapping[str, object] = field(default_factory=dict[str, object])  #: into ``extra``
     first_token: float | None = None  #: seconds, instead of the policy's
-    #: why a request must not be sent, if it must not; a ``catalog_gate.CatalogGate``, say
+    #: returns why a request must not be sent, or None; for example ``catalog_gate.CatalogGate``
     refuses: Callable[[CompletionRequest], str | None] | None = None
     price: PriceOf | None = None
-    once: bool = False  #: asking it again cannot help
-    #: how a model is to be asked for JSON; none: as the request does already
+    single_attempt: bool = False  #: never retried: a second attempt cannot succeed
+    #: JSON mode of a model; None: the request's own
     json_mode: Callable[[str], JsonMode] | None = None
-    can_stream: Callable[[str], bool] | None = None  #: whether a model can; none: each can
+    can_stream: Callable[[str], bool] | None = None  #: whether a model streams; None: all do
     is_vendor: bool = False  #: AssemblyAI's gateway, which knows its own extensions
     #: returns the request as it goes to this model, before all else
     rewrite: Callable[[CompletionRequest], CompletionRequest] | None = None
 
-    def asked(self, request: CompletionRequest) -> CompletionRequest:
-        """Return ``request`` as this model is to be asked it."""
+    def adapted(self, request: CompletionRequest) -> CompletionRequest:
+        """Return ``request`` with this target's model, overrides, streaming and JSON mode."""
         if self.rewrite is not None:
             request = self.rewrite(request)
         if self.model or self.overrides:
@@ -64,17 +64,17 @@ class Target:
         return request
 
     def streams(self, request: CompletionRequest) -> bool:
-        """Return whether ``request`` is answered here piece by piece."""
+        """Return whether this target streams the reply to ``request``."""
         can = self.can_stream
         return request.stream and (can is None or can(self.model or request.model))
 
 
-def fit(targets: Sequence[Target], request: CompletionRequest) -> list[Target]:
-    """Return those of ``targets`` that would not refuse ``request`` anyway."""
+def accepting(targets: Sequence[Target], request: CompletionRequest) -> list[Target]:
+    """Return the ``targets`` that accept ``request``."""
     return [
         target
         for target in targets
-        if target.refuses is None or target.refuses(target.asked(request)) is None
+        if target.refuses is None or target.refuses(target.adapted(request)) is None
     ]
 
 
@@ -85,14 +85,14 @@ def bound(known: dict[Any, Any]) -> None:
 
 
 class ProviderState:
-    """What a chain knows of its models from earlier calls, and what trouble may still cost."""
+    """Retry budgets and circuit breakers that the requests of a gateway share."""
 
     def __init__(self, policy: RetryPolicy, log: CallLog, jitter: Callable[[], float]) -> None:
         self.policy = policy
         self.log = log
         self.jitter = jitter
         self.hedges = RetryBudget(policy.hedge_share)
-        self._retries: dict[str, RetryBudget] = {}  # per model asked for
+        self._retries: dict[str, RetryBudget] = {}  # by requested model
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
     def breaker(self, target: Target, model: str) -> Breaker:
@@ -112,7 +112,7 @@ class ProviderState:
 
 
 class Attempts:
-    """Tries targets one after another, until one has said something or none is left."""
+    """Tries targets in order until one returns content or none is left."""
 
     def __init__(
         self,
@@ -125,24 +125,24 @@ class Attempts:
     ) -> None:
         self._provider_state = provider_state
         self._request = request
-        self._left = list(targets)
+        self._remaining = list(targets)
         self._tries = 0
         self._why = why  # of the next call, for the request log
         self._made = 0  # calls so far
-        self._was_asked = False
-        self._begun: Reply | GatewayError | None = None  # the first attempt, made beforehand
+        self._was_allowed = False
+        self._begun: Reply | GatewayError | None = None  # the first attempt, made by begin_now()
         self.speculative = speculative
         self.reply: Reply | None = None
         self.record: CallRecorder | None = None
 
     @property
     def breaker(self) -> Breaker:
-        return self._provider_state.breaker(self._left[0], self._request.model)
+        return self._provider_state.breaker(self._remaining[0], self._request.model)
 
-    def at_once(self) -> None:
-        """Make the first attempt there and then, as far as that needs no waiting."""
+    def begin_now(self) -> None:
+        """Start the first attempt without waiting; ``begin`` completes it."""
         try:
-            reply = self._opened(self._left[0])
+            reply = self._open_reply(self._remaining[0])
             self._begun = reply
             reply.begin()
         except GatewayError as failure:
@@ -153,30 +153,30 @@ class Attempts:
         return not isinstance(self._begun, GatewayError | None) and self._begun.sent
 
     async def begin(self) -> None:
-        """Send the request to whoever takes it; raises the last GatewayError."""
+        """Send the request to the first target that accepts it; raises the last GatewayError."""
         while self.reply is None:
-            target = self._left[0]
+            target = self._remaining[0]
             try:
                 await self._enter(target)
             except GatewayError as failure:
-                await self._after(failure)
+                await self._recover(failure)
 
     async def first(self) -> list[Piece]:
-        """Return what there is up to the first content, or to an end without any."""
-        callers = anyio.current_effective_deadline()
+        """Return the pieces up to the first content, or up to an end without content."""
+        deadline = anyio.current_effective_deadline()
         while True:
             await self.begin()
             try:
-                with anyio.fail_after(self._patience()):
+                with anyio.fail_after(self._first_token_limit()):
                     pieces = await self._content()
             except anyio.get_cancelled_exc_class():
-                if anyio.current_time() >= callers:  # too late for the caller; not called off
+                if anyio.current_time() >= deadline:  # the caller's deadline passed: no cancel
                     self.breaker.failed(anyio.current_time())
                 raise
             except TimeoutError:
-                await self._after(GatewayTimeout(f"{self._place()} sent no token in time"))
+                await self._recover(GatewayTimeout(f"{self._target_name()} sent no token in time"))
             except GatewayError as failure:
-                await self._after(failure)
+                await self._recover(failure)
             else:
                 self.breaker.succeeded(anyio.current_time())
                 return pieces
@@ -208,7 +208,7 @@ class Attempts:
         begun, self._begun = self._begun, None
         if isinstance(begun, GatewayError):
             raise begun
-        reply = begun or self._opened(target)
+        reply = begun or self._open_reply(target)
         try:
             await reply.__aenter__()
         except BaseException as failure:
@@ -218,20 +218,20 @@ class Attempts:
             raise
         self.reply = reply
 
-    def _opened(self, target: Target) -> Reply:
-        """Return the reply of ``target``, if it may be asked; raises a GatewayError."""
+    def _open_reply(self, target: Target) -> Reply:
+        """Return the reply of ``target``; raises a GatewayError when it must not be used now."""
         now = anyio.current_time()
         breaker = self.breaker
-        self._was_asked = breaker.allows(now)
-        if not self._was_asked:
+        self._was_allowed = breaker.allows(now)
+        if not self._was_allowed:
             raise GatewayBusy(
-                f"{self._place()} failed too often; it is asked again in"
+                f"{self._target_name()} failed too often; the next request is sent in"
                 f" {breaker.retry_after(now):.1f} s",
                 retry_after=breaker.retry_after(now),
                 status=503,
             )
         self._tries += 1
-        request = target.asked(self._request)
+        request = target.adapted(self._request)
         self.record = self._recording(request, target, now)
         stopped = target.refuses(request) if target.refuses is not None else None
         if stopped is not None:
@@ -242,18 +242,18 @@ class Attempts:
         assert self.reply is not None
         held: list[Piece] = []
         while True:
-            batch = await self.take()
+            batch = await self.receive()
             held += batch
             if not batch or any(not isinstance(piece, Accepted) for piece in batch):
                 return held
 
-    async def take(self) -> Sequence[Piece]:
-        """Return what the next read of the reply brought, with prices."""
+    async def receive(self) -> Sequence[Piece]:
+        """Return the pieces of the next read of the reply, with prices."""
         assert self.reply is not None
         assert self.record is not None
         pieces = await self.reply.receive()
-        self.record.saw(pieces, anyio.current_time)
-        return self.record.priced(pieces)
+        self.record.observe(pieces, anyio.current_time)
+        return self.record.with_prices(pieces)
 
     def _recording(self, request: CompletionRequest, target: Target, now: float) -> CallRecorder:
         self._made += 1
@@ -271,17 +271,17 @@ class Attempts:
             self._provider_state.log,
         )
 
-    async def _after(self, failure: GatewayError) -> None:
+    async def _recover(self, failure: GatewayError) -> None:
         """Prepare the next attempt, or raise ``failure``."""
         await self.close(failure)
         now = anyio.current_time()
-        if self._was_asked and counts_against(failure):
+        if self._was_allowed and counts_against(failure):
             self.breaker.failed(now)
         if self.speculative:
-            raise failure  # thrift: a guess is worth one try
+            raise failure  # to save cost, a speculative request is tried once
         if isinstance(failure, GatewayBusy) and failure.status is None:
-            return  # it had given way as a guess, and was adopted since: ask again, as any other
-        again = self._was_asked and not self._left[0].once
+            return  # preempted while speculative, adopted since: send again as a committed one
+        again = self._was_allowed and not self._remaining[0].single_attempt
         step = after_failure(
             self._provider_state.policy,
             failure,
@@ -295,31 +295,31 @@ class Attempts:
         await self._carry_out(step, failure)
 
     async def _carry_out(self, step: object, failure: GatewayError) -> None:
-        allowance = self._provider_state.retries(self._request.model)
-        if isinstance(step, Retry) and not allowance.spend():
+        budget = self._provider_state.retries(self._request.model)
+        if isinstance(step, Retry) and not budget.spend():
             step = UseFallback() if self._has_next() else None
         if isinstance(step, Retry):
             self._why = "retry"
             await anyio.sleep(step.wait)
         elif isinstance(step, UseFallback):
             self._why = "fallback"
-            self._left.pop(0)
+            self._remaining.pop(0)
             self._tries = 0
         else:
             raise failure
 
-    def _patience(self) -> float | None:
-        """How long this attempt may take to say something; for ever, if it is the last."""
-        target = self._left[0]
+    def _first_token_limit(self) -> float | None:
+        """Return the seconds until the first token is due; None for the last target."""
+        target = self._remaining[0]
         seconds = self._provider_state.policy.first_token
         if target.first_token is not None:
             seconds = target.first_token
         return seconds if seconds and self._has_next() else None
 
     def _has_next(self) -> bool:
-        """Pass over those that would refuse; return whether anyone is left to turn to."""
-        self._left[1:] = fit(self._left[1:], self._request)
-        return len(self._left) > 1
+        """Remove the next targets that refuse the request; return whether any is left."""
+        self._remaining[1:] = accepting(self._remaining[1:], self._request)
+        return len(self._remaining) > 1
 
-    def _place(self) -> str:
-        return f"{self._left[0].model or self._request.model} at {self._left[0].name}"
+    def _target_name(self) -> str:
+        return f"{self._remaining[0].model or self._request.model} at {self._remaining[0].name}"

@@ -1,4 +1,4 @@
-"""What one call was and how it went, gathered for the request log while it runs. Pure."""
+"""Recorder of one call for the request log: request, times, usage, cost, outcome. Pure."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,23 +20,23 @@ from pipeline.interfaces.llm import (
 from pipeline.interfaces.request_log import CallRecord, CallTimes, Trace
 from pipeline.runtime.hosts import is_assemblyai
 
-MAX_TEXT = 64 * 1024  #: characters kept of what was asked, and of what was answered
+MAX_TEXT = 64 * 1024  #: characters kept of the messages, and of the reply
 
 Sink = Callable[[CallRecord], object]
-#: the request, and the model that answered where the reply says so → the price, if it is known
+#: (request, model named in the reply if any) → the price, if it is known
 PriceOf = Callable[[CompletionRequest, str | None], Prices | None]
 
 
 class CallLog(Struct, frozen=True):
-    """Where records go, and whether they hold what was said."""
+    """Receivers of call records."""
 
     sinks: tuple[Sink, ...] = ()
-    text: bool = False
-    trace: Trace | None = None  #: follows each call
+    text: bool = False  #: records contain messages and reply text
+    trace: Trace | None = None  #: starts a span per call
 
 
 class CallInfo(Struct, frozen=True, kw_only=True):
-    """One call before it is made."""
+    """Facts of one call that are known before it is sent."""
 
     request: CompletionRequest
     host: str
@@ -49,27 +49,27 @@ class CallInfo(Struct, frozen=True, kw_only=True):
 
 
 class CallRecorder:
-    """Collects one call while it runs; ``end`` hands it to the log, once."""
+    """Collects the facts of one call; ``end`` gives the record to the sinks once."""
 
-    def __init__(self, errand: CallInfo, log: CallLog) -> None:
-        self._errand = errand
+    def __init__(self, call: CallInfo, log: CallLog) -> None:
+        self._call = call
         self._log = log
-        self._trace = log.trace(errand.request, errand.host) if log.trace else None
+        self._trace = log.trace(call.request, call.host) if log.trace else None
         self._ended = not (log.sinks or self._trace)
         self._head: Accepted | None = None
         self._accepted: float | None = None
         self._first: float | None = None
         self._finished: Finished | None = None
-        self._said = 0  # characters
+        self._characters = 0  # of the reply
         self._texts: list[str] = []
 
     @property
     def request(self) -> CompletionRequest:
-        """The request as it is to be sent."""
-        request = self._errand.request
+        """The request to send, with trace headers."""
+        request = self._call.request
         return replace(request, headers=self._trace.headers) if self._trace else request
 
-    def saw(self, pieces: Sequence[Piece], clock: Callable[[], float]) -> None:
+    def observe(self, pieces: Sequence[Piece], clock: Callable[[], float]) -> None:
         for piece in pieces:
             if isinstance(piece, Accepted):
                 self._head, self._accepted = piece, clock()
@@ -79,27 +79,27 @@ class CallRecorder:
                 continue
             if self._first is None:
                 self._first = clock()
-            said = piece.text if isinstance(piece, TextDelta) else piece.arguments
-            self._said += len(said)
-            if self._log.text and self._said <= MAX_TEXT:
-                self._texts.append(said)
+            text = piece.text if isinstance(piece, TextDelta) else piece.arguments
+            self._characters += len(text)
+            if self._log.text and self._characters <= MAX_TEXT:
+                self._texts.append(text)
 
-    def priced(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Return ``pieces`` with the prices put into those that begin and end a reply."""
-        price = self._errand.price
+    def with_prices(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Return ``pieces`` with prices added to Accepted and Finished."""
+        price = self._call.price
         if price is None or not pieces:
             return pieces
         first, last = pieces[0], pieces[-1]
         if isinstance(first, Accepted):
-            first = replace(first, prices=price(self._errand.request, None))
+            first = replace(first, prices=price(self._call.request, None))
             pieces = [first, *pieces[1:]]
         if isinstance(last, Finished):
-            last = replace(last, prices=price(self._errand.request, last.model))
+            last = replace(last, prices=price(self._call.request, last.model))
             pieces = [*pieces[:-1], last]
         return pieces
 
     def end(self, failure: BaseException | None, now: float) -> None:
-        """The call is over; ``failure`` is what it ended with, None also where it was left."""
+        """End the call: ``failure`` is its error; None on success or when it was cancelled."""
         if not self._ended:
             self._ended = True
             record = self._record(failure, now)
@@ -109,24 +109,24 @@ class CallRecorder:
                 self._trace.end(record)
 
     def _record(self, failure: BaseException | None, now: float) -> CallRecord:
-        errand, request = self._errand, self._errand.request
+        call, request = self._call, self._call.request
         head, finished = self._head or Accepted(), self._finished or Finished(None, complete=False)
         error = failure if isinstance(failure, GatewayError) and self._finished is None else None
         usage = self._usage(error)
         return CallRecord(
-            sent=errand.sent_at,
+            sent=call.sent_at,
             session_id=request.session_id,
             response_id=request.id,
-            why=errand.why,
-            attempt=errand.attempt,
+            why=call.why,
+            attempt=call.attempt,
             request_id=finished.request_id
             or (error.request_id if error else None)
             or head.request_id,
             model=request.model,
             answered_by=finished.model,
-            host=errand.host,
-            region=region_of(errand.host, request),
-            speculative=errand.speculative,
+            host=call.host,
+            region=region_of(call.host, request),
+            speculative=call.speculative,
             outcome=self._outcome(error),
             reason=error.kind if error else finished.reason,
             status=error.status if error else (200 if self._head else None),
@@ -143,18 +143,18 @@ class CallRecorder:
 
     def _times(self, now: float) -> CallTimes:
         def since(moment: float | None) -> float | None:
-            return None if moment is None else round((moment - self._errand.sent) * 1000, 2)
+            return None if moment is None else round((moment - self._call.sent) * 1000, 2)
 
         total = since(now) or 0.0
         return CallTimes(headers=since(self._accepted), first_token=since(self._first), total=total)
 
     def _usage(self, error: GatewayError | None) -> Usage | None:
-        """The server's own count, or an estimate; nothing for what was refused or not heard."""
+        """Return the server's token counts, or an estimate; None for a refused request."""
         if self._finished is not None and self._finished.usage is not None:
             return self._finished.usage
         if error is not None and self._head is None:
             return None
-        return estimate(self._errand.request, self._said)
+        return estimate(self._call.request, self._characters)
 
     def _outcome(self, error: GatewayError | None) -> str:
         if self._finished is not None:
@@ -162,14 +162,14 @@ class CallRecorder:
         return "failed" if error else "cancelled"
 
     def _cost(self, usage: Usage | None, answered_by: str | None) -> float | None:
-        if usage is None or self._errand.price is None:
+        if usage is None or self._call.price is None:
             return None
-        prices = self._errand.price(self._errand.request, answered_by)
+        prices = self._call.price(self._call.request, answered_by)
         return None if prices is None else prices.cost(usage)
 
 
 def bounded(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Return the newest messages, as many as are kept."""
+    """Return the newest messages, MAX_TEXT characters at most."""
     kept: list[Message] = []
     room = MAX_TEXT
     for message in reversed(messages):
@@ -182,7 +182,7 @@ def bounded(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def region_of(host: str, request: CompletionRequest) -> str:
-    """Return where a call is priced: us, eu or global; empty outside AssemblyAI."""
+    """Return the price region of a call: us, eu or global; empty outside AssemblyAI."""
     name = host.split(":")[0]
     if not is_assemblyai(name):
         return ""

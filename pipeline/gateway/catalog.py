@@ -1,4 +1,4 @@
-"""What a server's models can do and cost, and whether a request suits them. Pure."""
+"""Model catalog of a server: parameters, regions and prices; checks requests. Pure."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -14,7 +14,7 @@ MILLION = 1_000_000
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """One entry. Empty ``supported`` or ``regions``: the server does not say."""
+    """One entry. Empty ``supported`` or ``regions``: not listed by the server."""
 
     id: str
     name: str = ""
@@ -22,58 +22,58 @@ class Model(Struct, frozen=True, kw_only=True):
     context_length: int | None = None  #: tokens
     supported: frozenset[str] = frozenset()  #: parameters of a request
     regions: tuple[str, ...] = ()
-    prices: dict[str, Prices] = {}  #: us, eu, global; or "" for a server with one price
+    prices: dict[str, Prices] = {}  #: by us, eu, global; or by "" for a server with one price
     retires: int = 0  #: seconds since 1970; 0 is never
 
     def price(self, region: str) -> Prices | None:
-        """Return the price in ``region``; without one, in no region in particular."""
-        return self.prices.get(region) or self.prices.get("") or self._anywhere(region)
+        """Return the price in ``region``, or the price that holds for all regions."""
+        return self.prices.get(region) or self.prices.get("") or self._default_price(region)
 
-    def _anywhere(self, region: str) -> Prices | None:
+    def _default_price(self, region: str) -> Prices | None:
         return None if region else self.prices.get("global") or self.prices.get("us")
 
 
 class Problem(Struct, frozen=True):
-    """Why a request would be refused."""
+    """One reason why the server would refuse a request."""
 
     kind: str  #: model, region or parameter
     message: str
 
 
 class Catalog(Struct, frozen=True):
-    """The models of one server, by id. The list is volatile: keep it for minutes only."""
+    """The models of one server, by id. The list changes often: keep it for minutes only."""
 
     models: dict[str, Model]
-    read_at: float = 0.0  #: seconds, on the reader's clock
-    is_whole: bool = True  #: else there are models, or names for them, that it does not list
+    read_at: float = 0.0  #: seconds, on the caller's clock
+    is_whole: bool = True  #: False: the server also accepts models or names that it does not list
 
     def price(self, model: str, region: str) -> Prices | None:
-        """Return what ``model`` costs; None when that is not known."""
+        """Return the price of ``model``; None when unknown."""
         found = self.models.get(model)
         return found.price(region) if found else None
 
     def can_stream(self, model: str) -> bool:
-        """Return whether ``model`` answers piece by piece; True where nobody says."""
+        """Return whether ``model`` streams; True when the catalog does not list it."""
         found = self.models.get(model)
         if found is None or not found.supported or "stream" in found.supported:
             return True
         return not any("stream" in other.supported for other in self.models.values())
 
     def problems(self, request: CompletionRequest, region: str = "") -> list[Problem]:
-        """Return what the server would refuse; nothing, where the catalog does not say."""
+        """Return why the server would refuse ``request``; empty when the catalog has no answer."""
         if not self.models:
             return []
         model = self.models.get(request.model)
         if model is None and not self.is_whole:
             return []
         if model is None:
-            near = self._near(request.model, region)
-            return [Problem("model", f"{request.model!r} is not in the catalog{near}")]
+            suggestions = self._suggestions(request.model, region)
+            return [Problem("model", f"{request.model!r} is not in the catalog{suggestions}")]
         found: list[Problem] = []
         if region and model.regions and region not in model.regions:
-            near = self._near(request.model, region)
+            suggestions = self._suggestions(request.model, region)
             offered = ", ".join(model.regions)
-            message = f"{model.id} is not offered in {region}, only in {offered}{near}"
+            message = f"{model.id} is not offered in {region}, only in {offered}{suggestions}"
             found.append(Problem("region", message))
         return found + [
             Problem("parameter", f"{model.id} does not support {name}")
@@ -81,36 +81,39 @@ class Catalog(Struct, frozen=True):
         ]
 
     def _unsupported(self, request: CompletionRequest, model: Model) -> list[str]:
-        """A name that no model lists is none that the catalog speaks of, so it is let pass."""
+        """Return the parameters that other models list and ``model`` does not.
+
+        A parameter that no model lists is accepted: the catalog does not cover it.
+        """
         if not model.supported:
             return []
         known = frozenset[str]().union(*(other.supported for other in self.models.values()))
-        asked = set(request.extra)
-        asked |= {"stream"} if request.stream else set()
-        asked |= {"temperature"} if request.temperature is not None else set()
-        asked |= {"max_tokens"} if request.max_tokens is not None else set()
-        return sorted((asked & known) - model.supported)
+        requested = set(request.extra)
+        requested |= {"stream"} if request.stream else set()
+        requested |= {"temperature"} if request.temperature is not None else set()
+        requested |= {"max_tokens"} if request.max_tokens is not None else set()
+        return sorted((requested & known) - model.supported)
 
-    def _near(self, model: str, region: str) -> str:
+    def _suggestions(self, model: str, region: str) -> str:
         offered = [
             other.id
             for other in self.models.values()
             if other.id != model and (not region or not other.regions or region in other.regions)
         ]
-        near = get_close_matches(model, offered, n=3, cutoff=0.4) or sorted(offered)[:3]
-        return f"; there is {', '.join(near)}" if near else ""
+        suggestions = get_close_matches(model, offered, n=3, cutoff=0.4) or sorted(offered)[:3]
+        return f"; there is {', '.join(suggestions)}" if suggestions else ""
 
 
 def parse(body: bytes, read_at: float = 0.0, *, is_whole: bool = True) -> Catalog:
-    """Read the answer of ``GET /models``; raises GatewayLost if it is none.
+    """Parse the response of ``GET /models``; raises GatewayLost when it is not JSON.
 
-    Servers other than AssemblyAI's give ids and little else, or OpenRouter's flat prices.
+    Servers other than AssemblyAI's list ids and little else, or OpenRouter's flat prices.
     """
     try:
-        answer: object = msgspec.json.decode(body)
+        value: object = msgspec.json.decode(body)
     except (ValueError, RecursionError) as cause:
         raise GatewayLost(f"the model list is not JSON: {cause}") from cause
-    listed = _mapping(answer).get("data", answer)
+    listed = _mapping(value).get("data", value)
     models = [model for model in map(_model, _list(listed)) if model is not None]
     return Catalog({model.id: model for model in models}, read_at, is_whole)
 
@@ -133,10 +136,10 @@ def _model(found: object) -> Model | None:
 
 
 def _tiers(pricing: Mapping[str, Any]) -> dict[str, Prices]:
-    """Read USD per million tokens in up to three tiers, or (OpenRouter) flat USD per token.
+    """Parse USD per million tokens in up to three tiers, or (OpenRouter) flat USD per token.
 
-    Where a region has no tier of its own it costs the global price and the increase, which is
-    a share: 0.1 is 10 % (AssemblyAI, observed 2026-09).
+    A region without its own tier costs the global price plus ``regional_increase_percent``,
+    which is a fraction: 0.1 is 10 % (AssemblyAI, observed 2026-09).
     """
     tiers = {
         name: prices

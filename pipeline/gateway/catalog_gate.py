@@ -1,20 +1,20 @@
-"""Stops a request that its server would refuse, by what the catalog says. Pure."""
+"""Catalog check: refuses a request before sending when the catalog excludes it. Pure."""
 
 from collections.abc import Callable
 
 from pipeline.gateway.catalog import Catalog
 from pipeline.interfaces.llm import CompletionRequest
 
-MAX_KNOWN = 256  #: kinds of request whose verdict is remembered
+MAX_RESULTS = 256  #: kinds of request with a cached result
 
 Kind = tuple[object, ...]
 
 
 class CatalogGate:
-    """Says why a request would be refused; None while the catalog is not known.
+    """Callable that returns why the server would refuse a request, or None.
 
-    With ``warn``, a parameter that the model does not support is only told, once; a model or
-    a region that is not there stops the request all the same.
+    Returns None while the catalog is not known. With ``warn``, an unsupported parameter is
+    reported to it once and the request is sent; an unknown model or region is still refused.
     """
 
     def __init__(
@@ -27,32 +27,32 @@ class CatalogGate:
         self._catalog = catalog
         self._region = region
         self._warn = warn
-        self._known: dict[Kind, str | None] = {}
+        self._results: dict[Kind, str | None] = {}
 
     def __call__(self, request: CompletionRequest) -> str | None:
         catalog = self._catalog()
         if catalog is None:
             return None
         kind = _kind(catalog, request)
-        if kind not in self._known:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[kind] = self._verdict(catalog, request)
-        return self._known[kind]
+        if kind not in self._results:
+            if len(self._results) >= MAX_RESULTS:
+                self._results.clear()
+            self._results[kind] = self._check(catalog, request)
+        return self._results[kind]
 
-    def _verdict(self, catalog: Catalog, request: CompletionRequest) -> str | None:
+    def _check(self, catalog: Catalog, request: CompletionRequest) -> str | None:
         region = str(request.extra.get("model_region", self._region))
-        stops: list[str] = []
+        reasons: list[str] = []
         for problem in catalog.problems(request, region):
             if self._warn is not None and problem.kind == "parameter":
                 self._warn(problem.message)
             else:
-                stops.append(problem.message)
-        return "; ".join(stops) or None
+                reasons.append(problem.message)
+        return "; ".join(reasons) or None
 
 
 def _kind(catalog: Catalog, request: CompletionRequest) -> Kind:
-    """Requests of one kind have one verdict, for as long as the catalog is the same."""
+    """Return the cache key: requests of one kind have one result per catalog."""
     return (
         catalog.read_at,
         request.model,

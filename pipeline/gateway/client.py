@@ -1,4 +1,4 @@
-"""The door to language models: any server that speaks OpenAI's chat completions."""
+"""Client of one OpenAI-compatible chat-completions server."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,6 @@ import anyio
 import httpx
 import msgspec
 
-from pipeline import __version__
 from pipeline.config.settings import LlmSettings
 from pipeline.errors import GatewayError, GatewayLost, SettingsError
 from pipeline.gateway import error_responses, wire
@@ -21,16 +20,17 @@ from pipeline.gateway.slots import Slots, Ticket
 from pipeline.gateway.stream import MAX_BODY, ReplyReader
 from pipeline.interfaces.llm import CompletionRequest
 from pipeline.runtime.hosts import is_assemblyai
+from pipeline.runtime.version import VERSION
 
-#: connections kept ready at most, however many sessions hear speech at once
+#: limit of spare connections, for any number of sessions with speech at the same time
 MAX_SPARES = 16
 USAGE = {"stream_options": {"include_usage": True}}
 
 
 class GatewayClient:
-    """Opens replies of one server. Satisfies ``interfaces.llm.Gateway``.
+    """Client of one server; implements ``interfaces.llm.Gateway``.
 
-    With a transport other than ours, a request leaves at the first ``receive``.
+    With a transport other than ``WarmTransport``, a request is sent at the first ``receive``.
     """
 
     def __init__(
@@ -40,38 +40,38 @@ class GatewayClient:
         settings: LlmSettings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
-        ask_usage: bool = False,
+        request_usage: bool = False,
     ) -> None:
-        """``ask_usage``: have streams end with their token counts, as OpenAI's option does."""
+        """``request_usage``: set OpenAI's ``include_usage``, so that streams end with usage."""
         settings = settings or LlmSettings()
         self.url = _endpoint(base_url)
         self.host = self.url.netloc.decode("ascii")
-        self.place = _place(self.host)  #: the vendor's region, or the host
+        self.location = _location(self.host)  #: the vendor's region, or the host
         self.stall_timeout = settings.stall_timeout  #: seconds
         self.transport = transport or WarmTransport(connect_timeout=settings.connect_timeout)
         self.slots = Slots(settings.connections)
-        self.places = SlotQueue(self.slots)
+        self.slot_queue = SlotQueue(self.slots)
         self._key = key.strip()
         self.headers = _headers(self.url, self._key)
         self._head = serialised(httpx.Request("POST", self.url, headers=self.headers))
         self._head = self._head.replace(b"Content-Length: 0\r\n", b"").removesuffix(b"\r\n")
         self._origin = origin_of(self.url)
-        self._ask_usage = ask_usage
-        self._expected = 0  # calls of warm that no request has followed yet
+        self._request_usage = request_usage
+        self._expected = 0  # calls of warm() minus requests sent since
         self._catalog: Catalog | None = None
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> GatewayReply:
-        """Return the reply to ``request``, to be entered; see ``interfaces.llm.Gateway``.
+        """Return the reply to ``request``, an async context; see ``interfaces.llm.Gateway``.
 
-        A speculative one gives way to a committed one when connections run out: its
-        ``receive`` raises GatewayBusy.
+        A committed request preempts a speculative one when no connection slot is free: the
+        speculative reply's ``receive`` raises GatewayBusy.
         """
         return GatewayReply(self, request, Ticket(speculative=speculative))
 
     async def warm(self) -> None:
-        """Open a spare connection, one for each request that is to be expected.
+        """Open a spare connection for a request that is expected soon.
 
-        Call it when a request is likely soon. What fails here shows in that request.
+        A failure is not reported here: the request itself raises it.
         """
         self._expected = min(self._expected + 1, MAX_SPARES)
         if isinstance(self.transport, WarmTransport):
@@ -81,12 +81,12 @@ class GatewayClient:
                 return
 
     async def keep_warm(self) -> None:
-        """Replace the connections that cancels cost, until cancelled; for a task group."""
+        """Replace connections closed by cancelled requests, until cancelled itself."""
         if isinstance(self.transport, WarmTransport):
             await self.transport.keep_warm(self._origin)
 
     def transport_idle(self) -> int:
-        """Return how many connections stand ready."""
+        """Return the number of idle connections."""
         if isinstance(self.transport, WarmTransport):
             return self.transport.idle(self._origin)
         return 0
@@ -96,71 +96,71 @@ class GatewayClient:
 
     @property
     def known_catalog(self) -> Catalog | None:
-        """The catalog as last read, however old; for a ``catalog_gate.CatalogGate``."""
+        """The last catalog that was read, of any age; for ``catalog_gate.CatalogGate``."""
         return self._catalog
 
     async def catalog(self, max_age: float = 600.0) -> Catalog:
-        """Return the server's models, read at most ``max_age`` seconds ago; GatewayError.
+        """Return the server's models, read at most ``max_age`` seconds ago.
 
-        Waits as long as the server does: the deadline is the caller's.
+        Raises a GatewayError. Sets no time limit: the deadline is the caller's.
         """
         now = anyio.current_time()
         if self._catalog is None or now - self._catalog.read_at > max_age:
             body = await self._get("/models")
-            # Others know names that they do not list: Ollama's tags, LiteLLM's wildcards.
-            self._catalog = parse_catalog(body, now, is_whole=self.place != self.host)
+            # Other servers accept names that they do not list: Ollama's tags, LiteLLM's wildcards.
+            self._catalog = parse_catalog(body, now, is_whole=self.location != self.host)
         return self._catalog
 
     async def _get(self, path: str) -> bytes:
         url = self.url.copy_with(path=self.url.path.removesuffix("/chat/completions") + path)
         message = httpx.Request("GET", url, headers=self.headers)
-        answer: HttpExchange
+        exchange: HttpExchange
         if isinstance(self.transport, WarmTransport):
-            answer = await self.transport.send(serialised(message), self._origin)
+            exchange = await self.transport.send(serialised(message), self._origin)
         else:
-            answer = HttpxExchange(self.transport, message)
+            exchange = HttpxExchange(self.transport, message)
         try:
-            await answer.head()
-            if answer.status != 200:
-                headers, body = decoded(answer.headers), await refusal_body(answer)
-                raise self.refusal(answer.status, headers, body)
+            await exchange.head()
+            if exchange.status != 200:
+                headers, body = decoded(exchange.headers), await refusal_body(exchange)
+                raise self.refusal(exchange.status, headers, body)
             body = b""
-            while data := await answer.read():
+            while data := await exchange.read():
                 body += data
                 if len(body) > MAX_BODY:
                     raise GatewayLost(f"{self.host}{path} is longer than {MAX_BODY} bytes")
             return body
         finally:
-            answer.close(is_over=False)
-            await answer.aclose()
+            exchange.close(is_over=False)
+            await exchange.aclose()
 
     async def send(self, request: CompletionRequest) -> HttpExchange:
         """Write ``request``; raises a GatewayError."""
         body = self._encoded(request)
         self._expected = max(0, self._expected - 1)
         if isinstance(self.transport, WarmTransport):
-            return await self.transport.send(self._whole(request, body), self._origin)
+            return await self.transport.send(self._message(request, body), self._origin)
         headers = {**self.headers, **request.headers}
         message = httpx.Request("POST", self.url, headers=headers, content=body)
         return HttpxExchange(self.transport, message)
 
     def send_now(self, request: CompletionRequest) -> HttpExchange | None:
-        """Write ``request`` if a connection is ready; raises a GatewayError."""
+        """Write ``request`` if a connection is idle, else return None; raises a GatewayError."""
         if not isinstance(self.transport, WarmTransport):
             return None
-        message = self._whole(request, self._encoded(request))
-        answer = self.transport.send_now(message, self._origin)
-        if answer is not None:
+        message = self._message(request, self._encoded(request))
+        exchange = self.transport.send_now(message, self._origin)
+        if exchange is not None:
             self._expected = max(0, self._expected - 1)
-        return answer
+        return exchange
 
     def _encoded(self, request: CompletionRequest) -> bytes:
-        if self._ask_usage and request.stream and "stream_options" not in request.extra:
+        if self._request_usage and request.stream and "stream_options" not in request.extra:
             request = msgspec.structs.replace(request, extra={**request.extra, **USAGE})
         return wire.encode_request(adapted(request))
 
-    def _whole(self, request: CompletionRequest, body: bytes) -> bytes:
-        # An httpx.Request for each call costs as much as all the rest of this path.
+    def _message(self, request: CompletionRequest, body: bytes) -> bytes:
+        # Building an httpx.Request per call would take as long as the rest of this path.
         more = b""
         if request.headers:
             more = b"".join(b"%b: %b\r\n" % _line(pair) for pair in request.headers.items())
@@ -178,7 +178,7 @@ def _line(header: tuple[str, str]) -> tuple[bytes, bytes]:
     return name.encode("ascii"), value.encode("ascii")
 
 
-def _place(host: str) -> str:
+def _location(host: str) -> str:
     if not is_assemblyai(host):
         return host
     return "eu" if ".eu." in host else "us"
@@ -188,24 +188,24 @@ def _endpoint(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url.strip().rstrip("/") + "/chat/completions")
     except httpx.InvalidURL as cause:
-        raise SettingsError(f"base_url {base_url!r} is not an address: {cause}") from cause
+        raise SettingsError(f"base_url {base_url!r} is not a URL: {cause}") from cause
     if url.scheme not in ("http", "https") or not url.host:
         raise SettingsError(f"base_url {base_url!r} must begin with http:// or https://")
     return url
 
 
 def _headers(url: httpx.URL, key: str) -> httpx.Headers:
-    """Return the headers of every request: those never change, so they are made once."""
+    """Return the headers that all requests share."""
     headers = {
         "Host": url.netloc.decode("ascii"),
-        "User-Agent": f"speech-llm-pipeline/{__version__}",
+        "User-Agent": f"speech-llm-pipeline/{VERSION}",
         "Accept": "text/event-stream, application/json",
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
     }
     if key:
         if not (key.isascii() and key.isprintable()):
-            raise SettingsError("the key of [llm] holds characters that no key has")
+            raise SettingsError("the key of [llm] has characters that an API key cannot have")
         is_theirs = is_assemblyai(url.host)
         headers["Authorization"] = key if is_theirs else f"Bearer {key}"
     return httpx.Headers(headers)

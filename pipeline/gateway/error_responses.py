@@ -1,4 +1,4 @@
-"""What an answer other than 200 means, and what its rate headers say. Pure."""
+"""Error responses: maps status, body and rate headers to a GatewayError. Pure."""
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -9,16 +9,16 @@ import msgspec
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
 from pipeline.interfaces.llm import RateLimit
 
-MAX_BODY = 64 * 1024  #: bytes of a refusal kept for the request log
-MAX_SAID = 500  #: characters of the server's own words in a message of ours
+MAX_BODY = 64 * 1024  #: bytes of an error body kept for the request log
+MAX_REASON = 500  #: characters of the server's message quoted in an error message
 
-#: worth trying again, after a while: overloaded, or the window is used up
+#: statuses that pass: overload, conflict, rate limit
 BUSY = frozenset({408, 409, 425, 429, 503, 529})
 
 HINTS = {
     401: "check the key (ASSEMBLYAI_API_KEY, or key of [llm])",
     402: "the account has no funds",
-    403: "the key may not use this",
+    403: "the key has no permission for this request",
     404: "check base_url, model and transcript_id",
 }
 
@@ -28,11 +28,11 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 def refusal(
     status: int, headers: Mapping[str, str], body: bytes, *, host: str, key: str = ""
 ) -> GatewayError:
-    """Return the error for an answer with ``status``; ``headers`` have lower-case names."""
+    """Return the error for a response with ``status``; ``headers`` have lower-case names."""
     text = body[:MAX_BODY].decode("utf-8", "replace")
     request_id = _request_id(text) or request_id_of(headers)
     message = describe(status, headers, text, host=host, key=key)
-    text = without(key, text)
+    text = redacted(key, text)
     error: GatewayError
     if status in BUSY:
         error = GatewayBusy(
@@ -45,7 +45,7 @@ def refusal(
     else:
         kind = GatewayLost if status >= 500 or status < 300 else GatewayRefused
         error = kind(message, status=status, request_id=request_id, body=text)
-    # OpenAI's own clients obey this header, and servers of that family send it.
+    # OpenAI's clients obey this header; OpenAI-compatible servers send it.
     error.retryable = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
     return error
 
@@ -53,59 +53,59 @@ def refusal(
 def describe(
     status: int, headers: Mapping[str, str], text: str, *, host: str, key: str = ""
 ) -> str:
-    """Say what happened so that a stranger knows what to do; never with the key in it."""
+    """Return the error message: status, the server's reason, a hint; never with the key."""
     if 300 <= status < 400:
         target = headers.get("location", "elsewhere")
-        said = f"redirects to {target}; redirects are not followed, set base_url to the new place"
-        return without(key, f"{host} answered {status}: {said}")
+        reason = f"redirect to {target}; redirects are not followed, set base_url to the new URL"
+        return redacted(key, f"{host} answered {status}: {reason}")
     if status == 401 and not key:
-        # The gateway's own text for a missing key is about upgrading; it would mislead.
+        # The gateway's text for a missing key speaks of an upgrade, which misleads.
         return f"{host} answered 401: no key was sent; set ASSEMBLYAI_API_KEY, or key of [llm]"
-    said = without(key, server_words(text)) or "no reason given"
+    reason = redacted(key, server_reason(text)) or "no reason given"
     hint = HINTS.get(status)
-    return f"{host} answered {status}: {said}" + (f"; {hint}" if hint else "")
+    return f"{host} answered {status}: {reason}" + (f"; {hint}" if hint else "")
 
 
-def server_words(text: str) -> str:
-    """Find the reason in any of the three shapes of error bodies; else the raw text.
+def server_reason(text: str) -> str:
+    """Return the reason from an error body of any of three formats; else the raw text.
 
     LLM Gateway reference, 2026-06: ``message``, then ``error.message``, then ``error``.
     """
     found = _object(text)
     inner = _mapping(found.get("error"))
-    places = (found.get("message"), inner.get("message"), found.get("error"), found.get("detail"))
-    reason = next((said for said in places if isinstance(said, str) and said), text)
+    texts = (found.get("message"), inner.get("message"), found.get("error"), found.get("detail"))
+    reason = next((known for known in texts if isinstance(known, str) and known), text)
     details = _details(found) or _details(inner)
     if details and details not in reason:
         reason = f"{reason} ({details})"
-    return _short(" ".join(reason.split()))
+    return _shortened(" ".join(reason.split()))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait; None when the server does not say.
+    """Return the seconds to wait; None when the response has no such header.
 
-    A date counts from the server's own: no clock of ours is asked.
+    A date is compared with the response's ``date`` header, not with the local clock.
     """
     exact = _seconds(headers.get("retry-after-ms", ""))
     if exact is not None:
         return exact / 1000
-    said = headers.get("retry-after", "")
-    seconds = _seconds(said)
-    if seconds is not None or not said:
+    text = headers.get("retry-after", "")
+    seconds = _seconds(text)
+    if seconds is not None or not text:
         return seconds
     try:
-        wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError):  # TypeError: one of the two has no time zone
         return None
     return max(0.0, wait.total_seconds())
 
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    """Read ``x-ratelimit-*``, in AssemblyAI's names or OpenAI's (``...-requests``)."""
+    """Return the ``x-ratelimit-*`` values; OpenAI's names end in ``-requests``."""
 
     def value(name: str) -> float | None:
-        said = headers.get(f"x-ratelimit-{name}") or headers.get(f"x-ratelimit-{name}-requests")
-        return _seconds(said) if said else None
+        text = headers.get(f"x-ratelimit-{name}") or headers.get(f"x-ratelimit-{name}-requests")
+        return _seconds(text) if text else None
 
     limit, remaining, reset = value("limit"), value("remaining"), value("reset")
     if limit is None and remaining is None and reset is None:
@@ -121,13 +121,13 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("request-id") or None
 
 
-def without(key: str, text: str) -> str:
-    """Return ``text`` with the key blotted out: some servers repeat a wrong key."""
+def redacted(key: str, text: str) -> str:
+    """Return ``text`` with the key redacted: some servers repeat a wrong key."""
     return text.replace(key, "[key]") if key else text
 
 
 def _seconds(text: str) -> float | None:
-    """Read ``1.5``, ``20ms`` or ``6m0s``."""
+    """Parse ``1.5``, ``20ms`` or ``6m0s``."""
     total, number = 0.0, ""
     rest = text.strip()
     try:
@@ -145,7 +145,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _bounded(seconds: float) -> float | None:
-    return seconds if -1e9 < seconds < 1e9 else None  # also refuses nan and moments in Unix time
+    return seconds if -1e9 < seconds < 1e9 else None  # also excludes NaN and Unix timestamps
 
 
 def _request_id(text: str) -> str | None:
@@ -172,5 +172,5 @@ def _mapping(found: object) -> Mapping[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_SAID else text[: MAX_SAID - 1] + "…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"

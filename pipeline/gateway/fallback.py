@@ -1,6 +1,6 @@
-"""One gateway made of several: retries, the next model, and a second one beside a late first.
+"""Fallback gateway: several targets with retries, fallbacks and hedged requests.
 
-Nothing of this is ever seen: all of it happens before the first token is handed on.
+The caller sees one reply: retry, fallback and hedge happen before the first content is returned.
 """
 
 import random
@@ -10,14 +10,14 @@ from types import TracebackType
 import anyio
 
 from pipeline.errors import GatewayError
-from pipeline.gateway.attempts import Attempts, ProviderState, Target, fit
+from pipeline.gateway.attempts import Attempts, ProviderState, Target, accepting
 from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.retry import RetryPolicy, counts_against
 from pipeline.interfaces.llm import CompletionRequest, Finished, Piece
 
 
 class FallbackGateway:
-    """Asks the first target, and the others when it fails. Satisfies ``interfaces.llm.Gateway``."""
+    """Sends to the first target, on failure to the next; implements ``interfaces.llm.Gateway``."""
 
     def __init__(
         self,
@@ -46,25 +46,27 @@ class FallbackGateway:
 
 
 class FallbackReply:
-    """The reply of whoever answered. Once it has begun, nobody else is asked."""
+    """Reply of the first target that returns content. After that no other target is used."""
 
     def __init__(
         self, chain: FallbackGateway, request: CompletionRequest, *, speculative: bool
     ) -> None:
         self._chain = chain
         self._request = request
-        self._lane = Attempts(chain.provider_state, request, chain.targets, speculative=speculative)
-        self._beside: Attempts | None = None  # asked because the first one is late
-        self._began = False
+        self._attempts = Attempts(
+            chain.provider_state, request, chain.targets, speculative=speculative
+        )
+        self._hedge: Attempts | None = None  # the second request, sent when the first is late
+        self._has_begun = False
         self._earned = False
 
     def begin(self) -> None:
         self._earn()
-        self._lane.at_once()
+        self._attempts.begin_now()
 
     @property
     def sent(self) -> bool:
-        return self._lane.sent
+        return self._attempts.sent
 
     @property
     def streams(self) -> bool:
@@ -78,7 +80,7 @@ class FallbackReply:
 
     async def __aenter__(self) -> "FallbackReply":
         self._earn()
-        await self._lane.begin()
+        await self._attempts.begin()
         return self
 
     async def __aexit__(
@@ -87,53 +89,53 @@ class FallbackReply:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for lane in (self._lane, self._beside):
-            if lane is not None:
-                await lane.close(error)
+        for attempts in (self._attempts, self._hedge):
+            if attempts is not None:
+                await attempts.close(error)
 
     def drop(self) -> None:
-        for lane in (self._lane, self._beside):
-            if lane is not None:
-                lane.drop()
+        for attempts in (self._attempts, self._hedge):
+            if attempts is not None:
+                attempts.drop()
 
     def commit(self) -> None:
-        self._lane.commit()
+        self._attempts.commit()
 
     async def receive(self) -> Sequence[Piece]:
-        """Return what the next read brought; see ``interfaces.llm.Reply``."""
-        if not self._began:
-            pieces: Sequence[Piece] = await self._first()
-            self._began = True
+        """Return the pieces of the next read; see ``interfaces.llm.Reply``."""
+        if not self._has_begun:
+            pieces: Sequence[Piece] = await self._receive_first()
+            self._has_begun = True
         else:
-            pieces = await self._more()
+            pieces = await self._receive_more()
         if pieces and type(pieces[-1]) is Finished:
-            await self._lane.close()
+            await self._attempts.close()
         return pieces
 
-    async def _more(self) -> Sequence[Piece]:
-        lane = self._lane
-        if lane.reply is None or lane.record is None:
+    async def _receive_more(self) -> Sequence[Piece]:
+        attempts = self._attempts
+        if attempts.reply is None or attempts.record is None:
             return ()
         try:
-            return await lane.take()
+            return await attempts.receive()
         except GatewayError as failure:
             if counts_against(failure):
-                lane.breaker.failed(anyio.current_time())
-            await lane.close(failure)
+                attempts.breaker.failed(anyio.current_time())
+            await attempts.close(failure)
             raise
 
-    async def _first(self) -> Sequence[Piece]:
+    async def _receive_first(self) -> Sequence[Piece]:
         policy, targets = self._chain.policy, self._chain.targets
-        if not policy.hedge_after or len(targets) < 2 or self._lane.speculative:
-            return await self._lane.first()
+        if not policy.hedge_after or len(targets) < 2 or self._attempts.speculative:
+            return await self._attempts.first()
         race = _Race()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(race.run, self._lane, tasks.cancel_scope)
+            tasks.start_soon(race.run, self._attempts, tasks.cancel_scope)
             with anyio.move_on_after(policy.hedge_after):
                 await race.settled.wait()
-            others = [] if race.settled.is_set() else fit(targets[1:], self._request)
+            others = [] if race.settled.is_set() else accepting(targets[1:], self._request)
             if others and self._chain.provider_state.hedges.spend():
-                self._beside = Attempts(
+                self._hedge = Attempts(
                     self._chain.provider_state,
                     self._request,
                     others,
@@ -141,22 +143,22 @@ class FallbackReply:
                     why="hedge",
                 )
                 race.running += 1
-                tasks.start_soon(race.run, self._beside, tasks.cancel_scope)
-        return await self._decided(race)
+                tasks.start_soon(race.run, self._hedge, tasks.cancel_scope)
+        return await self._winning_pieces(race)
 
-    async def _decided(self, race: "_Race") -> Sequence[Piece]:
-        """Keep the winner; call off the other one."""
+    async def _winning_pieces(self, race: "_Race") -> Sequence[Piece]:
+        """Keep the winner; cancel the other one."""
         if race.winner is None:
             raise race.failures[0]
-        loser = self._beside if race.winner is self._lane else self._lane
-        self._lane, self._beside = race.winner, None
+        loser = self._hedge if race.winner is self._attempts else self._attempts
+        self._attempts, self._hedge = race.winner, None
         if loser is not None:
             await loser.close()
         return race.pieces
 
 
 class _Race:
-    """Lanes side by side: the first to say something wins, the last to fail loses."""
+    """Concurrent attempts: the first with content wins; fails only when all fail."""
 
     def __init__(self) -> None:
         self.running = 1
@@ -165,14 +167,14 @@ class _Race:
         self.failures: list[GatewayError] = []
         self.settled = anyio.Event()
 
-    async def run(self, lane: Attempts, scope: anyio.CancelScope) -> None:
+    async def run(self, attempts: Attempts, scope: anyio.CancelScope) -> None:
         try:
-            pieces = await lane.first()
+            pieces = await attempts.first()
         except GatewayError as failure:
             self.failures.append(failure)
         else:
             if self.winner is None:
-                self.winner, self.pieces = lane, pieces
+                self.winner, self.pieces = attempts, pieces
         self.running -= 1
         if self.winner is not None or not self.running:
             self.settled.set()

@@ -1,6 +1,7 @@
-"""Answers that the speech-to-text service asks a model for by itself, as if we had asked.
+"""In-stream replies: chat completions that the STT service sends on its own connection.
 
-They are whole, and one comes for each spoken turn, or none; then the next target is asked.
+A reply is complete, not streamed; at most one is received per spoken turn. Without one, the
+request is sent to the next target.
 """
 
 from collections import deque
@@ -20,27 +21,27 @@ from pipeline.gateway.stream import ReplyReader
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Piece
 
 HOST = "in-stream"
-MOST_SLOTS = 64  #: turns whose answers are kept for somebody to ask for
+MAX_SLOTS = 64  #: turns whose replies are kept until they are requested
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class InStreamConfig(Struct, frozen=True):
-    """What the sessions of a process share."""
+    """Configuration that all sessions of a process share."""
 
-    others: Sequence[Target]  #: asked in order where no answer comes
+    fallbacks: Sequence[Target]  #: used in order when no reply is received
     policy: RetryPolicy
     log: CallLog
-    patience: float  #: seconds to wait for an answer, from the end of its turn
+    patience: float  #: seconds to wait for a reply, from the end of its turn
     price: PriceOf | None = None
 
 
 class ReplySlot:
-    """Where the answer to one turn will be."""
+    """Pending reply of one turn."""
 
     def __init__(self) -> None:
         self.body: bytes | None = None
-        self.lost = ""  #: why none can come any more
+        self.lost = ""  #: why no reply can be received any more
         self.settled = anyio.Event()
 
     def settle(self, body: bytes | None = None, lost: str = "") -> None:
@@ -49,72 +50,74 @@ class ReplySlot:
 
 
 class InStreamGateway:
-    """The answers of one session, and whom to ask without one. Satisfies ``llm.Gateway``.
+    """In-stream replies of one session, with fallback targets; implements ``llm.Gateway``.
 
-    ``expect`` a turn when it has ended and before it is asked about; ``answer`` and ``lose`` say
-    what came of it. ``tell`` is given what a person should know.
+    Call ``expect`` when a turn has ended and before its request is opened, ``answer`` when its
+    reply is received, ``lose`` when the connection is lost. ``report`` receives warnings for users.
     """
 
-    def __init__(self, means: InStreamConfig, tell: Tell) -> None:
-        own = Target(_Slots(self), HOST, first_token=0.0, price=means.price, once=True)
-        self._chain = FallbackGateway([own, *means.others], means.policy, log=means.log)
-        #: whom to ask at once where no answer is due
-        self._behind = (
-            FallbackGateway(means.others, means.policy, log=means.log) if means.others else None
+    def __init__(self, config: InStreamConfig, report: Report) -> None:
+        own = Target(_Slots(self), HOST, first_token=0.0, price=config.price, single_attempt=True)
+        self._chain = FallbackGateway([own, *config.fallbacks], config.policy, log=config.log)
+        # used at once when no in-stream reply is expected
+        self._fallback = (
+            FallbackGateway(config.fallbacks, config.policy, log=config.log)
+            if config.fallbacks
+            else None
         )
-        self._watch = InStreamHealth(means.patience)
-        self._patience = means.patience
-        self._tell = tell
+        self._health = InStreamHealth(config.patience)
+        self._patience = config.patience
+        self._report = report
         self._slots: dict[int, ReplySlot] = {}
-        self._missed: deque[int] = deque(maxlen=MOST_SLOTS)
+        self._missed: deque[int] = deque(maxlen=MAX_SLOTS)
 
     def __repr__(self) -> str:
-        return f"<InStream {self._watch.state}, {len(self._slots)} turns>"
+        return f"<InStreamGateway {self._health.state}, {len(self._slots)} turns>"
 
     @property
     def silent(self) -> bool:
-        """Answers have stopped coming, or never came, and somebody else is asked at once."""
-        return self._watch.state == "silent" and self._behind is not None
+        """Whether in-stream replies are not received, so that the fallback is used at once."""
+        return self._health.state == "silent" and self._fallback is not None
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> FallbackReply:
-        if self._behind is not None and self.slot_of(request) is None:
-            return self._behind.open(request, speculative=speculative)
+        if self._fallback is not None and self.slot_of(request) is None:
+            return self._fallback.open(request, speculative=speculative)
         return self._chain.open(request, speculative=speculative)
 
     async def warm(self) -> None:
-        if self.silent and self._behind is not None:
-            await self._behind.warm()
+        if self.silent and self._fallback is not None:
+            await self._fallback.warm()
 
-    # --- what the session tells --------------------------------------------------------------
+    # --- called by the session ---------------------------------------------------------------
 
     def expect(self, turn: int) -> None:
-        """A spoken turn has ended, so that its answer is on the way."""
+        """Expect a reply: a spoken turn has ended."""
         if not self.silent:
             self._slots.setdefault(turn, ReplySlot())
-            self._forget()
+            self._evict()
 
     def answer(self, turn: int, body: bytes) -> None:
-        """The answer to a turn is here: a chat completion, as it came."""
+        """Accept the reply to a turn: the body of a chat completion."""
         late = self.silent or turn in self._missed
-        self._say(self._watch.came(turn, late=late))
+        self._report_any(self._health.received(turn, late=late))
         if not late:
             self._slots.setdefault(turn, ReplySlot()).settle(body)
-            self._forget()
+            self._evict()
 
     def lose(self, why: str) -> None:
-        """The connection is gone, and with it every answer that is still due on it."""
+        """Fail every pending reply: the connection is lost."""
         for slot in self._slots.values():
             if slot.body is None:
                 slot.settle(lost=why)
 
-    # --- what a reply asks -------------------------------------------------------------------
+    # --- called by a reply -------------------------------------------------------------------
 
     def slot_of(self, request: CompletionRequest) -> ReplySlot | None:
-        """Return the slot of the turn that ``request`` is about, if an answer is still due."""
+        """Return the slot of the turn of ``request``, if a reply is still expected."""
         return self._slots.get(request.turns[-1]) if request.turns else None
 
     async def wait(self, turn: int, slot: ReplySlot) -> bytes:
-        """Return the answer; raises GatewayTimeout when none comes."""
+        """Return the reply's body; raises GatewayTimeout when none is received in time."""
         with anyio.move_on_after(self._patience):
             await slot.settled.wait()
         self._slots.pop(turn, None)
@@ -122,43 +125,43 @@ class InStreamGateway:
             return slot.body
         self._missed.append(turn)
         if slot.lost:
-            raise GatewayTimeout(f"no in-stream answer to turn {turn} can come: {slot.lost}")
-        self._say(self._watch.missed(turn))
+            raise GatewayTimeout(f"no in-stream reply to turn {turn} is possible: {slot.lost}")
+        self._report_any(self._health.missed(turn))
         raise GatewayTimeout(
-            f"no in-stream answer to turn {turn} within {self._patience:g} s (llm.in_stream_after)"
+            f"no in-stream reply to turn {turn} within {self._patience:g} s (llm.in_stream_after)"
         )
 
-    def _say(self, said: str | None) -> None:
-        if said is not None:
-            self._tell(said)
+    def _report_any(self, message: str | None) -> None:
+        if message is not None:
+            self._report(message)
 
-    def _forget(self) -> None:
-        while len(self._slots) > MOST_SLOTS:
+    def _evict(self) -> None:
+        while len(self._slots) > MAX_SLOTS:
             self._slots.pop(next(iter(self._slots)))
 
 
 class _Slots:
-    """The session's slots as a gateway."""
+    """Gateway whose replies are the session's slots."""
 
-    def __init__(self, answers: InStreamGateway) -> None:
-        self._answers = answers
+    def __init__(self, replies: InStreamGateway) -> None:
+        self._replies = replies
 
     def open(self, request: CompletionRequest, *, speculative: bool = False) -> "_SlotReply":
-        return _SlotReply(self._answers, request)
+        return _SlotReply(self._replies, request)
 
     async def warm(self) -> None:
         pass
 
 
 class _SlotReply:
-    """The answer in a slot, once it is there."""
+    """Reply of one slot."""
 
-    sent = True  # the service has the turn: it made it
+    sent = True  # the STT service itself has the turn
     streams = False
 
-    def __init__(self, answers: InStreamGateway, request: CompletionRequest) -> None:
-        self._answers = answers
-        self._slot = answers.slot_of(request)
+    def __init__(self, replies: InStreamGateway, request: CompletionRequest) -> None:
+        self._replies = replies
+        self._slot = replies.slot_of(request)
         self._turn = request.turns[-1] if request.turns else 0
         self._is_over = False
 
@@ -173,7 +176,7 @@ class _SlotReply:
 
     async def __aenter__(self) -> "_SlotReply":
         if self._slot is None:
-            raise GatewayTimeout(f"there is no in-stream answer to turn {self._turn} to wait for")
+            raise GatewayTimeout(f"no in-stream reply to turn {self._turn} is expected")
         return self
 
     async def __aexit__(
@@ -185,10 +188,10 @@ class _SlotReply:
         self._is_over = True
 
     async def receive(self) -> Sequence[Piece]:
-        """Return all of the answer at once; see ``interfaces.llm.Reply``."""
+        """Return the complete reply at once; see ``interfaces.llm.Reply``."""
         if self._is_over or self._slot is None:
             return ()
-        body = await self._answers.wait(self._turn, self._slot)
+        body = await self._replies.wait(self._turn, self._slot)
         self._is_over = True
         reader = ReplyReader(HOST, {})
         pieces = [*reader.feed(body), *reader.end(framed=True)]

@@ -1,62 +1,62 @@
-"""Whether answers still come unasked, as they were ordered with the speech connection. Pure.
+"""Health of the in-stream replies of one session: a state machine over turns. Pure.
 
-AssemblyAI passes over the order in silence where the account has no access to LLM Gateway
-(observed, 2026-09), so only time tells.
+AssemblyAI ignores the ``llm_gateway`` option without an error when the account has no access to
+LLM Gateway (observed, 2026-09), so only a missing reply shows it.
 
-=========  ==================  =====================================================
-state      happens             then
-=========  ==================  =====================================================
-hoping     an answer comes     coming
-hoping     a turn gets none    silent: said once
-coming     an answer comes     coming
-coming     a turn gets none    coming, or silent at ``MOST_MISSES`` in a row: said once
-silent     an answer comes     silent: said once, that more patience would help
-=========  ==================  =====================================================
+========  ==================  ===========================================================
+state     event               next state
+========  ==================  ===========================================================
+unproven  reply received      active
+unproven  reply missing       silent, with a report
+active    reply received      active
+active    reply missing       active; silent at ``MAX_MISSES`` in a row, with a report
+silent    reply received      silent; the first late reply is reported
+========  ==================  ===========================================================
 """
 
 from typing import Literal
 
-MOST_MISSES = 3  #: turns in a row
+MAX_MISSES = 3  #: turns in a row
 
-State = Literal["hoping", "coming", "silent"]
+State = Literal["unproven", "active", "silent"]
 
 
 class InStreamHealth:
-    """Follows one session's turns; its methods return what is to be said, if anything is."""
+    """State of one session; its methods return the report for the user, if any."""
 
     def __init__(self, patience: float) -> None:
-        self.state: State = "hoping"
+        self.state: State = "unproven"
         self._patience = patience  # seconds
         self._misses = 0
-        self._said_late = False
+        self._reported_late = False
 
     def __repr__(self) -> str:
-        return f"<Misses {self._misses}, {self.state}>"
+        return f"<InStreamHealth {self.state}, {self._misses} misses>"
 
-    def came(self, turn: int, *, late: bool = False) -> str | None:
-        """An answer to ``turn`` is here; ``late``: somebody else was asked already."""
+    def received(self, turn: int, *, late: bool = False) -> str | None:
+        """Note a reply to ``turn``; ``late``: the request was already sent to another target."""
         if self.state != "silent":
-            self.state, self._misses = "coming", 0
-        if not late or self._said_late:
+            self.state, self._misses = "active", 0
+        if not late or self._reported_late:
             return None
-        self._said_late = True
+        self._reported_late = True
         return (
-            f"the in-stream answer to turn {turn} came after more than {self._patience:g} s, when"
-            " somebody else had been asked: with a larger llm.in_stream_after it is waited for"
+            f"the in-stream reply to turn {turn} arrived after more than {self._patience:g} s, when"
+            " the request was already sent elsewhere: a larger llm.in_stream_after waits for it"
         )
 
     def missed(self, turn: int) -> str | None:
-        """No answer to ``turn`` came in time."""
+        """Note that no reply to ``turn`` was received in time."""
         if self.state == "silent":
             return None
         self._misses += 1
-        if self.state == "coming" and self._misses < MOST_MISSES:
+        if self.state == "active" and self._misses < MAX_MISSES:
             return None
-        was, self.state = self.state, "silent"
-        if was == "coming":
-            return f"no in-stream answer came to {MOST_MISSES} turns in a row, up to turn {turn}"
+        previous, self.state = self.state, "silent"
+        if previous == "active":
+            return f"no in-stream reply to {MAX_MISSES} turns in a row, up to turn {turn}"
         return (
-            f"no in-stream answer to turn {turn} within {self._patience:g} s: AssemblyAI says"
-            " nothing where an account has no access to LLM Gateway, or the model is slow"
+            f"no in-stream reply to turn {turn} within {self._patience:g} s: the account has no"
+            " access to LLM Gateway, which AssemblyAI does not report, or the model is slow"
             " (llm.in_stream_after)"
         )

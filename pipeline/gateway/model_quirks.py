@@ -1,4 +1,4 @@
-"""What some model families refuse, taken out of a request before it is sent. Pure."""
+"""Adaptation of requests to model families that refuse some valid input. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -6,17 +6,17 @@ from typing import Any, cast
 
 import msgspec
 
-from pipeline.gateway.gemini_schema import cleaned
+from pipeline.gateway.gemini_schema import for_gemini
 from pipeline.interfaces.llm import CompletionRequest, FunctionCall, Message, ToolCall
 
-#: Claude, through the gateway, loses an empty input and refuses the call and every later turn
-#: of that history (AssemblyAI CLI, 2026-06)
+#: The gateway drops the empty arguments of a tool call; Claude then refuses this request and
+#: all later ones with that call in the history (AssemblyAI CLI, 2026-06)
 NO_ARGUMENTS = '{"_":""}'
 
 
 def adapted(request: CompletionRequest) -> CompletionRequest:
-    """Return ``request`` as its model's family takes it; the same one when nothing is to do."""
-    family = request.model.rpartition("/")[2]  # proxies put the provider in front
+    """Return ``request`` adapted to its model's family; the same object when nothing changes."""
+    family = request.model.rpartition("/")[2]  # proxies prefix the provider
     if family.startswith("gemini") and request.extra.get("tools"):
         tools = [_tool(tool) for tool in request.extra["tools"]]
         return msgspec.structs.replace(request, extra={**request.extra, "tools": tools})
@@ -31,7 +31,7 @@ def _tool(tool: Any) -> Any:
     parts = _mapping(_mapping(tool).get("function"))
     if "parameters" not in parts:
         return tool
-    return {**tool, "function": {**parts, "parameters": cleaned(parts["parameters"])}}
+    return {**tool, "function": {**parts, "parameters": for_gemini(parts["parameters"])}}
 
 
 def _mapping(found: object) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What the body of a request may say beside model and messages, and how. Pure.
+"""Validation of the request parameters beside model and messages. Pure.
 
 The names and rules are those of AssemblyAI's LLM Gateway (2026-09). Names that are not listed
-here are let pass: other servers have their own.
+here are accepted: other servers have their own.
 """
 
 from collections.abc import Mapping
@@ -25,19 +25,19 @@ class _Part(Struct, kw_only=True):
     pass
 
 
-class Function(_Part):
-    """What a tool is called, and what it takes."""
+class FunctionSpec(_Part):
+    """Name, description and parameters of a tool."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     description: str = ""
     parameters: dict[str, Any] = {}
 
 
-class Tool(_Part):
+class ToolSpec(_Part):
     """One entry of ``tools``."""
 
     type: Literal["function"]
-    function: Function
+    function: FunctionSpec
 
 
 class ForcedFunction(_Part):
@@ -68,8 +68,8 @@ class ResponseFormat(_Part):
     json_schema: JsonSchema | None = None
 
 
-class Fallback(_Part):
-    """A model to use instead, on the server, with what is to be different."""
+class ServerFallback(_Part):
+    """A model that the server uses on failure, with the fields that differ."""
 
     model: Name
     messages: list[dict[str, Any]] | None = None
@@ -77,21 +77,21 @@ class Fallback(_Part):
     max_tokens: Positive | None = None
 
 
-class FallbackConfig(_Part, forbid_unknown_fields=True):
-    """How the server falls back."""
+class ServerFallbackConfig(_Part, forbid_unknown_fields=True):
+    """Settings of the fallbacks on the server."""
 
     depth: Annotated[int, Meta(ge=1, le=2)] = 1
     retry: bool = True
 
 
-class Step(_Part):
+class PostProcessingStep(_Part):
     """One step of post-processing, on the server."""
 
     type: Literal["json-repair"]
 
 
 class Reasoning(_Part):
-    """How much the model may think."""
+    """Limits of the model's reasoning."""
 
     effort: Effort | None = None
     max_tokens: Positive | None = None
@@ -116,12 +116,12 @@ RULES: Mapping[str, Any] = {
     "frequency_penalty": Annotated[float, Meta(ge=-2, le=2)],
     "presence_penalty": Annotated[float, Meta(ge=-2, le=2)],
     "seed": int,
-    "tools": list[Tool],
+    "tools": list[ToolSpec],
     "tool_choice": Literal["none", "auto", "required"] | ForcedToolChoice,
     "response_format": ResponseFormat,
-    "fallbacks": Annotated[list[Fallback], Meta(min_length=1)],
-    "fallback_config": FallbackConfig,
-    "post_processing_steps": list[Step],
+    "fallbacks": Annotated[list[ServerFallback], Meta(min_length=1)],
+    "fallback_config": ServerFallbackConfig,
+    "post_processing_steps": list[PostProcessingStep],
     "model_region": Literal["global"],
     "reasoning": Reasoning,
     "cache_control": CacheControl,
@@ -147,25 +147,25 @@ BODY_FIELDS = (
 
 
 def problems(extra: Mapping[str, Any]) -> list[str]:
-    """Say what of a prompt's ``extra`` the gateway would refuse, one sentence each."""
+    """Return why the gateway would refuse a prompt's ``extra``, one sentence per reason."""
     found = [
         f"{name} is set by the prompt itself, not in extra" for name in RESERVED if name in extra
     ]
     for name, value in extra.items():
-        wrong = problem_of(name, value)
-        if wrong:
-            found.append(f"{name}: {wrong}")
+        problem = problem_of(name, value)
+        if problem:
+            found.append(f"{name}: {problem}")
     if "transcript_id" in extra:
         found.append("transcript_id is a setting of the prompt itself, beside extra")
     if "prompt" in extra:
-        found.append("prompt: the messages say it; a request has either")
+        found.append("prompt: a request has either messages or a prompt, and messages are set")
     return found
 
 
-def gathered(prompt: Prompt) -> Prompt:
-    """Return ``prompt`` with its fields of the body in ``extra``, where requests take them from.
+def with_body_in_extra(prompt: Prompt) -> Prompt:
+    """Return ``prompt`` with its body fields moved into ``extra``, as requests need them.
 
-    Raises ``SettingsError`` for one that is set there, too, or that the gateway would refuse.
+    Raises ``SettingsError`` for a field that ``extra`` also sets, or that the gateway refuses.
     """
     empty = Prompt()
     given = {
@@ -173,13 +173,13 @@ def gathered(prompt: Prompt) -> Prompt:
         for name in BODY_FIELDS
         if getattr(prompt, name) != getattr(empty, name)
     }
-    twice = sorted(given.keys() & prompt.extra.keys())
-    if twice:
-        raise SettingsError(f"{twice[0]} is set, and again in extra")
+    duplicates = sorted(given.keys() & prompt.extra.keys())
+    if duplicates:
+        raise SettingsError(f"{duplicates[0]} is set twice: in the prompt and in its extra")
     for problem in problems(given):
         raise SettingsError(problem)
-    nothing = {name: getattr(empty, name) for name in given}
-    return replace(prompt, extra={**prompt.extra, **given}, **nothing)
+    cleared = {name: getattr(empty, name) for name in given}
+    return replace(prompt, extra={**prompt.extra, **given}, **cleared)
 
 
 def problem_of(name: str, value: Any) -> str | None:
@@ -189,6 +189,6 @@ def problem_of(name: str, value: Any) -> str | None:
         return None
     try:
         msgspec.convert(value, rule)
-    except msgspec.ValidationError as wrong:
-        return str(wrong)
+    except msgspec.ValidationError as problem:
+        return str(problem)
     return None

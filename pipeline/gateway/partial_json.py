@@ -1,4 +1,4 @@
-"""The object so far, while its JSON is still being written. Pure."""
+"""Incremental JSON parser: the value so far of a reply that still streams. Pure."""
 
 import copy
 import json
@@ -11,18 +11,18 @@ from pipeline.runtime.json_values import encodable
 
 WHITESPACE = " \t\r\n"
 MAX_DEPTH = 64
-MAX_TEXT = 256 * 1024  #: characters that are looked at
+MAX_TEXT = 256 * 1024  #: characters that are parsed
 
 _literal = msgspec.json.Decoder().decode
 
 
 class PartialJson:
-    """Reads JSON as it comes, each character once. What is settled never changes.
+    """Incremental parser that reads each character once. Settled values never change.
 
-    Settled is a value behind which its comma or bracket has come. A string shows while it
-    grows; numbers and words show when they are settled. At the first thing that is not JSON
-    the reader freezes: what it has stays, and the repair of the whole text says the rest.
-    Prose before the first bracket is skipped.
+    A value is settled when the comma or bracket after it was read. A string is visible while it
+    grows; numbers and literals are visible when settled. At the first character that is not valid
+    JSON the parser freezes: its value stays, and the repair of the complete text adds the rest.
+    Text before the first bracket is skipped.
     """
 
     def __init__(self, openings: str = "{[") -> None:
@@ -32,15 +32,15 @@ class PartialJson:
         self._left = MAX_TEXT
         self._root: Any = None
         self._stack: list[Any] = []  # open containers, outermost first
-        self._keys: list[str] = []  # of each open dict: the key whose value comes
+        self._keys: list[str] = []  # of each open dict: the key of the current value
         self._read = self._seek
-        self._token: list[str] = []  # of a string, number or word
+        self._token: list[str] = []  # characters of a string, number or literal
         self._is_key = False
         self._growing = False  # the last value of the innermost container is a growing string
         self._changed = False
 
     def feed(self, text: str) -> bool:
-        """Read more; say whether the value shows more than before."""
+        """Parse more text; return whether the visible value has changed."""
         self._changed = False
         self._left -= len(text)
         self.frozen = self.frozen or self._left < 0
@@ -53,11 +53,11 @@ class PartialJson:
         return self._changed
 
     def value(self) -> Any:
-        """Return a copy of the object so far; None before its first bracket."""
+        """Return a copy of the value so far; None before its first bracket."""
         return copy.deepcopy(self._root)
 
     def settled(self) -> Any:
-        """Return a copy of the part that never changes."""
+        """Return a copy of the settled part, which never changes."""
         root = copy.deepcopy((self._root, self._stack, self._growing))
         whole, stack, growing = root
         if growing and stack:
@@ -67,7 +67,7 @@ class PartialJson:
                 stack[-1].pop()
         return whole
 
-    # --- what the next character means -------------------------------------------------------
+    # --- states: each reads the next character -----------------------------------------------
 
     def _seek(self, char: str) -> None:
         if char in self._openings:
@@ -99,7 +99,7 @@ class PartialJson:
     def _colon(self, char: str) -> None:
         if char == ":":
             key = self._text()
-            self.frozen = key is None or key in self._stack[-1]  # said twice: which one counts?
+            self.frozen = key is None or key in self._stack[-1]  # a duplicate is ambiguous
             self._keys[-1] = key or ""
             self._read = self._value
         elif char not in WHITESPACE:
@@ -109,12 +109,12 @@ class PartialJson:
         if char == '"' and not self._is_escaped():
             self._read = self._colon if self._is_key else self._after_string
         elif char < " ":
-            self._token.append(json.dumps(char)[1:-1])  # models write line breaks as they are
+            self._token.append(json.dumps(char)[1:-1])  # models write raw line breaks
         else:
             self._token.append(char)
 
     def _after_string(self, char: str) -> None:
-        """Only a comma or bracket proves that the quote was the end of the string."""
+        """Accept a comma or bracket: only that proves that the quote ended the string."""
         if char in ",]}":
             if self._text() is None:
                 self.frozen = True
@@ -144,7 +144,7 @@ class PartialJson:
         elif char not in WHITESPACE:
             self.frozen = True
 
-    # --- what is done about it ---------------------------------------------------------------
+    # --- changes of the value ----------------------------------------------------------------
 
     def _open(self, char: str) -> None:
         container: Any = {} if char == "{" else []
@@ -188,10 +188,12 @@ class PartialJson:
             top.append(value)
 
     def _show(self) -> None:
-        """Put the growing string where it belongs, without an escape that is not whole."""
+        """Store the growing string in its container, without an incomplete escape at its end."""
         text = self._text()
         cut = 0
-        while text is None and cut < min(12, len(self._token)):  # two halves of a surrogate pair
+        while text is None and cut < min(
+            12, len(self._token)
+        ):  # a surrogate pair has 12 characters
             cut += 1
             text = self._text(cut)
         top = self._stack[-1]
@@ -217,7 +219,7 @@ class PartialJson:
 
 
 def overlaid(final: Any, settled: Any) -> Any:
-    """Return ``final``, but with everything that had been shown as settled."""
+    """Return ``final`` with the settled values, which were published, in place of its own."""
     if isinstance(settled, dict):
         new = cast("dict[str, Any]", final if isinstance(final, dict) else {})
         kept = {

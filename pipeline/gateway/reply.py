@@ -1,4 +1,4 @@
-"""One call: a request that is sent on entering, its answer as it comes, the end on leaving."""
+"""Reply of one server to one request: sends on enter, receives pieces, closes on exit."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from pipeline.gateway.slots import Ticket
 from pipeline.gateway.stream import ReplyReader
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Finished, Piece
 
-#: seconds for the body of a refusal
-REFUSAL_PATIENCE = 1.0
-#: seconds for usage and end marker behind the finish reason
-LAST_WORDS = 2.0
+#: seconds to read the body of an error response
+REFUSAL_TIMEOUT = 1.0
+#: seconds to wait for usage and end marker after the finish reason
+TRAILER_TIMEOUT = 2.0
 
 
 class HttpExchange(Protocol):
-    """A request on its way and what comes back; ``transport.Exchange`` is one."""
+    """A request that was sent and its response; ``transport.Exchange`` implements it."""
 
     @property
     def status(self) -> int: ...
@@ -38,12 +38,12 @@ class HttpExchange(Protocol):
 
 
 class LlmServer(Protocol):
-    """Who is called; ``client.GatewayClient`` is one."""
+    """The server of a request; ``client.GatewayClient`` implements it."""
 
     @property
     def host(self) -> str: ...
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The vendor's region, or the host."""
         ...
 
@@ -53,7 +53,7 @@ class LlmServer(Protocol):
         ...
 
     @property
-    def places(self) -> SlotQueue: ...
+    def slot_queue(self) -> SlotQueue: ...
     async def send(self, request: CompletionRequest) -> HttpExchange: ...
     def send_now(self, request: CompletionRequest) -> HttpExchange | None: ...
     def reader(self, headers: Mapping[str, str]) -> ReplyReader: ...
@@ -61,48 +61,48 @@ class LlmServer(Protocol):
 
 
 class GatewayReply:
-    """One reply, received while it is entered. Leaving it early drops its connection."""
+    """One reply, an async context. Leaving it before its end closes its connection."""
 
     def __init__(self, server: LlmServer, request: CompletionRequest, ticket: Ticket) -> None:
         self._server = server
         self._request = request
         self._ticket = ticket
-        self._answer: HttpExchange | None = None
+        self._exchange: HttpExchange | None = None
         self._reader: ReplyReader | None = None
-        self._quiet = 0.0  # seconds waited in receive since the last content
+        self._idle_time = 0.0  # seconds waited in receive since the last content
         self._is_over = False
 
     def begin(self) -> None:
-        places, ticket = self._server.places, self._ticket
-        if not places.has_room(ticket):
+        slot_queue, ticket = self._server.slot_queue, self._ticket
+        if not slot_queue.has_room(ticket):
             return
-        places.claim(ticket, self)
+        slot_queue.claim(ticket, self)
         try:
-            self._answer = self._server.send_now(self._request)
+            self._exchange = self._server.send_now(self._request)
         finally:
-            if self._answer is None:
-                places.release(ticket)
+            if self._exchange is None:
+                slot_queue.release(ticket)
 
     @property
     def sent(self) -> bool:
-        return self._answer is not None
+        return self._exchange is not None
 
     @property
     def streams(self) -> bool:
         return self._request.stream
 
     async def __aenter__(self) -> "GatewayReply":
-        if self._answer is not None:
+        if self._exchange is not None:
             return self
         await anyio.lowlevel.checkpoint_if_cancelled()
-        await self._server.places.acquire(self._ticket, self)
+        await self._server.slot_queue.acquire(self._ticket, self)
         try:
-            self._answer = await self._server.send(self._request)
-            if self._ticket.gave_way:  # while it was connecting
-                self._answer.close()
-                raise gave_way()
+            self._exchange = await self._server.send(self._request)
+            if self._ticket.preempted:  # while it was connecting
+                self._exchange.close()
+                raise preempted()
         except BaseException:
-            self._server.places.release(self._ticket)
+            self._server.slot_queue.release(self._ticket)
             raise
         return self
 
@@ -112,108 +112,109 @@ class GatewayReply:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._leave(is_over=False)
+        await self._close(is_over=False)
 
     def drop(self) -> None:
-        if self._answer is not None and not self._is_over:
-            self._answer.drop()
+        if self._exchange is not None and not self._is_over:
+            self._exchange.drop()
 
     def commit(self) -> None:
-        """A speculative reply was adopted: it gives way to nobody any more."""
-        self._server.places.commit(self._ticket)
+        """Mark an adopted speculative reply as committed: it is no longer preempted."""
+        self._server.slot_queue.commit(self._ticket)
 
     async def receive(self) -> Sequence[Piece]:
-        """Return what the next read brought; see ``interfaces.llm.Reply``."""
+        """Return the pieces of the next read; see ``interfaces.llm.Reply``."""
         if self._is_over:
             return ()
-        answer = self._answer
-        assert answer is not None, "receive() before the reply was entered"
+        exchange = self._exchange
+        assert exchange is not None, "receive() before the reply was entered"
         try:
             if self._reader is None:
-                return [await self._accept(answer)]
-            return await self._more(answer, self._reader)
+                return [await self._accept(exchange)]
+            return await self._receive_more(exchange, self._reader)
         except GatewayError:
-            await self._leave(is_over=False)
-            if self._ticket.gave_way:
-                raise gave_way() from None
+            await self._close(is_over=False)
+            if self._ticket.preempted:
+                raise preempted() from None
             raise
 
-    async def _accept(self, answer: HttpExchange) -> Accepted:
-        await answer.head()
-        headers = decoded(answer.headers)
-        if not 200 <= answer.status < 300:
-            raise self._server.refusal(answer.status, headers, await refusal_body(answer))
+    async def _accept(self, exchange: HttpExchange) -> Accepted:
+        await exchange.head()
+        headers = decoded(exchange.headers)
+        if not 200 <= exchange.status < 300:
+            raise self._server.refusal(exchange.status, headers, await refusal_body(exchange))
         encoding = headers.get("content-encoding", "identity")
         if encoding not in ("identity", ""):
             raise GatewayLost(
-                f"{self._server.host} answered in {encoding}, which was not asked for"
+                f"{self._server.host} answered with content-encoding {encoding}, which was not"
+                " requested"
             )
         self._reader = self._server.reader(headers)
         return Accepted(
             request_id=error_responses.request_id_of(headers),
             rate=error_responses.rate_limit(headers),
-            host=self._server.place,
+            host=self._server.location,
         )
 
-    async def _more(self, answer: HttpExchange, reader: ReplyReader) -> Sequence[Piece]:
-        if reader.failure is not None:  # it came along with the last pieces
+    async def _receive_more(self, exchange: HttpExchange, reader: ReplyReader) -> Sequence[Piece]:
+        if reader.failure is not None:  # received together with the last pieces
             raise reader.failure
         loop = asyncio.get_running_loop()
         while True:
             entered = loop.time()
             try:
-                data = await answer.read(self._deadline(reader, entered))
+                data = await exchange.read(self._deadline(reader, entered))
             except TimeoutError:
-                pieces = self._went_quiet(reader)
+                pieces = self._stalled(reader)
             except GatewayLost as lost:
-                pieces = _cut(reader, lost)
+                pieces = _truncated(reader, lost)
             else:
-                pieces = reader.feed(data) if data else reader.end(framed=answer.framed)
+                pieces = reader.feed(data) if data else reader.end(framed=exchange.framed)
             if pieces:
-                self._quiet = 0.0
+                self._idle_time = 0.0
                 if type(pieces[-1]) is Finished:
-                    await self._leave(is_over=True)
+                    await self._close(is_over=True)
                 return pieces
-            self._quiet += loop.time() - entered
+            self._idle_time += loop.time() - entered
 
     def _deadline(self, reader: ReplyReader, now: float) -> float | None:
-        """Until when content must come; never, before the first: that is the caller's deadline."""
+        """Return when content is overdue; None before the first: the caller's deadline holds."""
         if reader.reason is not None:
-            return now + LAST_WORDS - self._quiet
-        if reader.spoke:
-            return now + self._server.stall_timeout - self._quiet
+            return now + TRAILER_TIMEOUT - self._idle_time
+        if reader.has_content:
+            return now + self._server.stall_timeout - self._idle_time
         return None
 
-    def _went_quiet(self, reader: ReplyReader) -> list[Piece]:
-        pieces = reader.quiet()
+    def _stalled(self, reader: ReplyReader) -> list[Piece]:
+        pieces = reader.stalled()
         if pieces:
             return pieces
         raise GatewayTimeout(
-            f"{self._server.host} sent nothing of the answer for {self._server.stall_timeout:g} s"
+            f"{self._server.host} sent no more of the reply for {self._server.stall_timeout:g} s"
             f" (stall_timeout of [llm])"
         )
 
-    def give_way(self) -> None:
-        """A committed request needs the slot; the ticket has lost it already."""
-        if self._answer is not None:
-            self._answer.close()
+    def preempt(self) -> None:
+        """Close the exchange: a committed request has taken the slot."""
+        if self._exchange is not None:
+            self._exchange.close()
 
-    async def _leave(self, *, is_over: bool) -> None:
+    async def _close(self, *, is_over: bool) -> None:
         if self._is_over:
             return
         self._is_over = True
-        answer = self._answer
-        assert answer is not None
-        answer.close(is_over=is_over)
+        exchange = self._exchange
+        assert exchange is not None
+        exchange.close(is_over=is_over)
         try:
-            await answer.aclose()
+            await exchange.aclose()
         finally:
-            self._server.places.release(self._ticket)
+            self._server.slot_queue.release(self._ticket)
 
 
-def _cut(reader: ReplyReader, lost: GatewayLost) -> list[Piece]:
-    """Return how a reply ends that broke off; raises ``lost`` if nothing had been said."""
-    pieces = reader.cut()
+def _truncated(reader: ReplyReader, lost: GatewayLost) -> list[Piece]:
+    """Return the ending of a reply whose connection was lost; raises ``lost`` without content."""
+    pieces = reader.truncated()
     if not pieces:
         raise lost
     return pieces
@@ -223,17 +224,17 @@ def decoded(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
-def gave_way() -> GatewayBusy:
-    return GatewayBusy("a speculative request gave its connection to a committed one")
+def preempted() -> GatewayBusy:
+    return GatewayBusy("a committed request took the connection of this speculative one")
 
 
-async def refusal_body(answer: HttpExchange) -> bytes:
-    """Return the body of a refusal, as much of it as comes in time."""
+async def refusal_body(exchange: HttpExchange) -> bytes:
+    """Return the body of an error response, as much as arrives in REFUSAL_TIMEOUT."""
     body = b""
-    with anyio.move_on_after(REFUSAL_PATIENCE):
+    with anyio.move_on_after(REFUSAL_TIMEOUT):
         try:
-            while len(body) < error_responses.MAX_BODY and (data := await answer.read()):
+            while len(body) < error_responses.MAX_BODY and (data := await exchange.read()):
                 body += data
         except GatewayLost:
-            pass  # a refusal that was cut is still a refusal
+            pass  # the part received is enough: the status decides
     return body

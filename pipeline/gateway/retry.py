@@ -1,6 +1,6 @@
-"""Whether to ask again, whom, and when: the decisions of a failed call. Pure.
+"""Retry decisions for a failed call: retry, use the fallback, or return the error. Pure.
 
-A retry is allowed only while nothing of the answer has been handed on; who calls sees to that.
+A retry is correct only before any content was returned; the caller ensures that.
 """
 
 from collections import deque
@@ -12,92 +12,92 @@ from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefus
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """What may be spent on a call that fails."""
+    """Limits of retries, fallbacks and hedges."""
 
     attempts: int = 2  #: of one model
     backoff: float = 0.2  #: seconds before the second attempt, at most; doubles each time
     longest_backoff: float = 2.0  #: seconds
-    longest_wait: float = 2.0  #: seconds; a server that says wait longer is not waited for
-    #: seconds until a call without a token is given up for the next; 0 is never
+    longest_wait: float = 2.0  #: seconds; with a longer Retry-After the fallback is used
+    #: seconds until a call without a token is cancelled and the fallback used; 0 is never
     first_token: float = 4.0
-    #: seconds until a second model is asked beside the first, the faster wins; 0 is never
+    #: seconds until the request is also sent to a second model, the faster wins; 0 is never
     hedge_after: float = 0.0
     retry_share: float = 0.1  #: of the requests may be retries
-    hedge_share: float = 0.05  #: of the requests may be asked twice
+    hedge_share: float = 0.05  #: of the requests may be sent twice
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Ask the same model once more, after ``wait`` seconds."""
+    """Send to the same model again after ``wait`` seconds."""
 
     wait: float
 
 
 @dataclass(frozen=True)
 class UseFallback:
-    """Ask the next one of the chain."""
+    """Send to the next target."""
 
 
 @dataclass(frozen=True)
-class GiveUp:
-    """The failure is the answer."""
+class ReturnError:
+    """Do not retry; return the error."""
 
 
-Step = Retry | UseFallback | GiveUp
+Step = Retry | UseFallback | ReturnError
 
 
 class FailedAttempt(Struct, frozen=True, kw_only=True):
-    """Where a failed call stands."""
+    """State of a request after a failed attempt."""
 
-    tries: int  #: of this model
-    has_next: bool  #: somebody else could be asked
-    remaining: float  #: seconds until the caller loses patience
-    jitter: float  #: between 0 and 1, so that many callers do not come back at once
+    tries: int  #: attempts so far with this model
+    has_next: bool  #: another target is left
+    remaining: float  #: seconds until the caller's deadline
+    jitter: float  #: between 0 and 1, so that many callers do not retry at the same time
 
 
 def after_failure(policy: RetryPolicy, failure: GatewayError, at: FailedAttempt) -> Step:
-    """Decide what follows a failure. The retry budget is asked afterwards."""
-    if not is_passing(failure):
-        return GiveUp()
-    otherwise = UseFallback() if at.has_next else GiveUp()
+    """Return the step that follows a failure. The caller checks the retry budget afterwards."""
+    if not is_transient(failure):
+        return ReturnError()
+    otherwise = UseFallback() if at.has_next else ReturnError()
     if at.tries >= policy.attempts or failure.retryable is False:
         return otherwise
     if isinstance(failure, GatewayTimeout):
-        return otherwise  # one that was too late once will be late again
+        return otherwise  # a model that was too slow once is likely too slow again
     wait = at.jitter * min(policy.longest_backoff, policy.backoff * 2 ** (at.tries - 1))
-    asked = failure.retry_after if isinstance(failure, GatewayBusy) else None
-    if asked is not None:
-        if asked > policy.longest_wait:
+    requested = failure.retry_after if isinstance(failure, GatewayBusy) else None
+    if requested is not None:
+        if requested > policy.longest_wait:
             return otherwise
-        wait = max(asked, 0.0)
+        wait = max(requested, 0.0)
     return Retry(wait) if wait < at.remaining else otherwise
 
 
-def is_passing(failure: GatewayError) -> bool:
-    """It may go better another time, or elsewhere."""
+def is_transient(failure: GatewayError) -> bool:
+    """Return whether a later attempt, or another model, may succeed."""
     if isinstance(failure, GatewayRefused):
         return failure.retryable is True
     if isinstance(failure, GatewayBusy) and failure.status is None:
-        return False  # it gave way to a committed call of ours
+        return False  # preempted by a committed request of ours
     return isinstance(failure, GatewayBusy | GatewayLost | GatewayTimeout)
 
 
 @dataclass
 class RetryBudget:
-    """Lets a share of the requests through, so that trouble cannot multiply itself.
+    """Token bucket that limits retries to a share of the requests, against retry storms.
 
-    Each request earns ``share``; each retry costs 1. ``most`` bounds what is saved up.
+    Each request adds ``share``; each retry takes 1. ``limit`` is the limit of ``saved``.
     """
 
     share: float
-    most: float = 10.0
+    limit: float = 10.0
     saved: float = 1.0
 
     def earn(self) -> None:
-        self.saved = min(self.most, self.saved + self.share)
+        self.saved = min(self.limit, self.saved + self.share)
 
     def spend(self) -> bool:
-        """Take one; False when there is none."""
+        """Take 1; return False when less is saved."""
         if self.saved < 1.0 - 1e-9:
             return False
         self.saved -= 1.0
@@ -106,14 +106,15 @@ class RetryBudget:
 
 @dataclass
 class Breaker:
-    """Stops asking a model that mostly fails, and probes now and then whether it is back.
+    """Circuit breaker of one model: sends nothing to a model that mostly fails, except probes.
 
-    closed → open, when at least ``least`` answers of the last ``window`` seconds are there and
-    half of them are failures; open → probing after ``pause`` seconds; a probe closes or opens.
+    closed → open, when the last ``window`` seconds have at least ``min_results`` results and
+    a ``share`` of them are failures; open → probing after ``pause`` seconds; probing → closed
+    when the probe succeeds, → open when it fails.
     """
 
     window: float = 20.0  #: seconds
-    least: int = 10
+    min_results: int = 10
     share: float = 0.5
     pause: float = 5.0  #: seconds
     _seen: deque[tuple[float, bool]] = field(default_factory=deque[tuple[float, bool]])
@@ -126,7 +127,7 @@ class Breaker:
         return self._opened is not None
 
     def allows(self, now: float) -> bool:
-        """May a call go out? Saying yes while open makes that call the probe."""
+        """Return whether a request may be sent; while open, that request is the probe."""
         if self._opened is None:
             return True
         since = self._opened if self._probing is None else self._probing
@@ -153,7 +154,7 @@ class Breaker:
                 self._opened, self._probing = now, None
             return
         self._note(now, failed=True)
-        if len(self._seen) >= self.least and self._failures >= self.share * len(self._seen):
+        if len(self._seen) >= self.min_results and self._failures >= self.share * len(self._seen):
             self._opened = now
 
     def _note(self, now: float, *, failed: bool) -> None:
@@ -164,7 +165,7 @@ class Breaker:
 
 
 def counts_against(failure: GatewayError) -> bool:
-    """The model is in trouble: a limit of ours or a mistake of ours is not that."""
+    """Return whether the breaker counts ``failure``: not our rate limit, not our bad request."""
     if isinstance(failure, GatewayBusy):
         return failure.status is not None and failure.status != 429
     return isinstance(failure, GatewayLost | GatewayTimeout)

@@ -82,7 +82,9 @@ class GatewayService:
     ) -> Reply:
         """Leave the extensions to AssemblyAI's gateway, its retry among them."""
         chosen = first[:1] if fields.fallbacks else first
-        return self._reply(call, call.request, [replace(each, once=True) for each in chosen])
+        return self._reply(
+            call, call.request, [replace(each, single_attempt=True) for each in chosen]
+        )
 
     def _reply(
         self, call: CompletionCall, request: CompletionRequest, targets: Sequence[Target]
@@ -137,7 +139,10 @@ def _with_fallbacks(
     ]
     for fallback, target in zip(fields.fallbacks, others, strict=True):
         chosen.append(replace(target, rewrite=partial(_rewritten, fallback, target.is_vendor)))
-    return [replace(target, once=target.once or not fields.retry) for target in chosen]
+    return [
+        replace(target, single_attempt=target.single_attempt or not fields.retry)
+        for target in chosen
+    ]
 
 
 def _rewritten(

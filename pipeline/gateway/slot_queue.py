@@ -1,4 +1,4 @@
-"""Who has a connection and who waits for one: ``slots``, with the waiting."""
+"""Waits for a free connection slot; ``slots`` holds the priority rules."""
 
 from typing import Protocol
 
@@ -8,15 +8,15 @@ from pipeline.gateway.slots import Slots, Ticket
 
 
 class Preemptible(Protocol):
-    """A speculative call, which may have to go."""
+    """A speculative call that a committed one may preempt."""
 
-    def give_way(self) -> None:
-        """A committed call needs the slot; the ticket has lost it already."""
+    def preempt(self) -> None:
+        """Stop the call: a committed call has taken the slot."""
         ...
 
 
 class SlotQueue:
-    """The slots of one server."""
+    """Queue for the slots of one server."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -41,26 +41,26 @@ class SlotQueue:
             del self._granted[ticket]
 
     def claim(self, ticket: Ticket, preemptible: Preemptible) -> bool:
-        """Take a slot, or a place in the queue; return whether it is a slot."""
-        self._give_way(self._slots.claim(ticket))
+        """Take a slot or join the queue; return whether a slot was taken."""
+        self._preempt(self._slots.claim(ticket))
         if ticket.speculative:
             self._preemptible[ticket] = preemptible
         return ticket.holds
 
     def release(self, ticket: Ticket) -> None:
-        """Give the slot back, or the place in the queue."""
+        """Release the slot, or leave the queue."""
         self._preemptible.pop(ticket, None)
-        heir = self._slots.release(ticket)
-        if heir is not None:
-            self._granted[heir].set()
+        next_ticket = self._slots.release(ticket)
+        if next_ticket is not None:
+            self._granted[next_ticket].set()
 
     def commit(self, ticket: Ticket) -> None:
-        """A speculative call was adopted."""
+        """Mark an adopted speculative call as committed."""
         self._preemptible.pop(ticket, None)
-        self._give_way(self._slots.commit(ticket))
+        self._preempt(self._slots.commit(ticket))
         if ticket.holds and ticket in self._granted:
             self._granted[ticket].set()
 
-    def _give_way(self, loser: Ticket | None) -> None:
-        if loser is not None:
-            self._preemptible.pop(loser).give_way()
+    def _preempt(self, evicted: Ticket | None) -> None:
+        if evicted is not None:
+            self._preemptible.pop(evicted).preempt()

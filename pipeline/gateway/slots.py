@@ -1,4 +1,4 @@
-"""Who may have a connection now: committed requests first, then speculative ones. Pure."""
+"""Connection slots with priority: committed requests before speculative ones. Pure."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -10,21 +10,23 @@ class Ticket:
 
     speculative: bool = False
     holds: bool = False  #: has a slot
-    gave_way: bool = False  #: lost it to a committed request
+    preempted: bool = False  #: its slot was given to a committed request
 
 
 @dataclass
 class Slots:
-    """At most ``limit`` tickets hold a slot at once.
+    """Slots of one server: at most ``limit`` tickets hold one at a time.
 
-    A committed ticket never waits behind a speculative one: it overtakes those that wait, and
-    takes the slot of the youngest that holds one. So it waits only while committed tickets
-    hold every slot.
+    A committed ticket never waits behind a speculative one: it is queued before all speculative
+    tickets, and preempts the newest speculative holder. So it waits only while committed
+    tickets hold every slot.
     """
 
     limit: int
     _held: int = 0
-    _guests: list[Ticket] = field(default_factory=list[Ticket])  # speculative holders, oldest first
+    _speculative_holders: list[Ticket] = field(
+        default_factory=list[Ticket]
+    )  # speculative holders, oldest first
     _committed: deque[Ticket] = field(default_factory=deque[Ticket])
     _speculative: deque[Ticket] = field(default_factory=deque[Ticket])
 
@@ -38,35 +40,34 @@ class Slots:
 
     def has_room(self, ticket: Ticket) -> bool:
         """Return whether ``ticket`` would get a slot at once."""
-        return self._held < self.limit or (not ticket.speculative and bool(self._guests))
+        return self._held < self.limit or (
+            not ticket.speculative and bool(self._speculative_holders)
+        )
 
     def claim(self, ticket: Ticket) -> Ticket | None:
-        """Give ``ticket`` a slot or a place in the queue; return the one that must give way."""
+        """Give ``ticket`` a slot or queue it; return the ticket that it preempts."""
         if self._held < self.limit:
             self._grant(ticket)
             return None
-        if not ticket.speculative and self._guests:
-            return self._oust(ticket)
+        if not ticket.speculative and self._speculative_holders:
+            return self._preempt(ticket)
         (self._speculative if ticket.speculative else self._committed).append(ticket)
         return None
 
     def commit(self, ticket: Ticket) -> Ticket | None:
-        """A speculative ticket was adopted: nobody may take its slot, and it waits for none.
-
-        Returns the one that must give way to it.
-        """
+        """Make an adopted speculative ticket committed; return the ticket that it preempts."""
         if not ticket.speculative:
             return None
         ticket.speculative = False
         if ticket.holds:
-            self._guests.remove(ticket)
+            self._speculative_holders.remove(ticket)
         elif ticket in self._speculative:
             self._speculative.remove(ticket)
             return self.claim(ticket)
         return None
 
     def release(self, ticket: Ticket) -> Ticket | None:
-        """Take the slot or the place back, at any time; return who got the slot instead."""
+        """Release the slot, or leave the queue; return the ticket that gets the slot."""
         if not ticket.holds:
             for queue in (self._committed, self._speculative):
                 if ticket in queue:
@@ -75,23 +76,23 @@ class Slots:
         ticket.holds = False
         self._held -= 1
         if ticket.speculative:
-            self._guests.remove(ticket)
-        heir = next((queue for queue in (self._committed, self._speculative) if queue), None)
-        if heir is None:
+            self._speculative_holders.remove(ticket)
+        waiting = next((queue for queue in (self._committed, self._speculative) if queue), None)
+        if waiting is None:
             return None
-        chosen = heir.popleft()
-        self._grant(chosen)
-        return chosen
+        next_ticket = waiting.popleft()
+        self._grant(next_ticket)
+        return next_ticket
 
-    def _oust(self, ticket: Ticket) -> Ticket:
-        loser = self._guests.pop()
-        loser.holds, loser.gave_way = False, True
+    def _preempt(self, ticket: Ticket) -> Ticket:
+        evicted = self._speculative_holders.pop()
+        evicted.holds, evicted.preempted = False, True
         self._held -= 1
         self._grant(ticket)
-        return loser
+        return evicted
 
     def _grant(self, ticket: Ticket) -> None:
         ticket.holds = True
         self._held += 1
         if ticket.speculative:
-            self._guests.append(ticket)
+            self._speculative_holders.append(ticket)

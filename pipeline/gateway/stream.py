@@ -1,4 +1,4 @@
-"""From the bytes of an answer, cut anywhere, to the pieces of a reply. Pure."""
+"""Incremental decoder of a completion: body bytes, split anywhere, become pieces. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -8,12 +8,12 @@ import msgspec
 from pipeline.errors import GatewayError, GatewayLost
 from pipeline.gateway import error_responses, wire
 from pipeline.gateway.chunk_template import ChunkTemplate
-from pipeline.gateway.wire import Chunk, ChunkChoice, ToolCallChunk
+from pipeline.gateway.wire import ChunkChoice, CompletionChunk, ToolCallChunk
 from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta
 
 MAX_EVENT = 1024 * 1024  #: bytes of one event of a stream
-MAX_BODY = 16 * 1024 * 1024  #: bytes of an answer in one piece
-MAX_STREAM = 64 * 1024 * 1024  #: bytes of a stream; 128,000 tokens, a chunk each, are half of it
+MAX_BODY = 16 * 1024 * 1024  #: bytes of a body that is not streamed
+MAX_STREAM = 64 * 1024 * 1024  #: bytes of a stream; 128,000 tokens, one per chunk, need half
 MAX_CALLS = 256  #: tool calls in one reply
 
 DONE = b"[DONE]"
@@ -21,30 +21,33 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventStream:
-    """Server-sent events: bytes in, the data of whole events out. Other fields are skipped."""
+    """Decoder of server-sent events: bytes in, ``data`` of complete events out.
+
+    Fields other than ``data`` are skipped.
+    """
 
     def __init__(self, host: str = "the server", limit: int = MAX_EVENT) -> None:
         self._host, self._limit = host, limit
-        self._rest: list[bytes] = []  # of a line whose end has not come
-        self._held = 0  # bytes in rest and data
-        self._data: list[bytes] = []  # lines of an event whose end has not come
+        self._rest: list[bytes] = []  # parts of an incomplete line
+        self._buffered = 0  # bytes in _rest and _data
+        self._data: list[bytes] = []  # data lines of an incomplete event
         self._after_cr = False
         self._started = False
 
     @property
-    def between(self) -> bool:
-        """Whether no event is under way."""
+    def is_idle(self) -> bool:
+        """Whether no incomplete event is buffered."""
         return not (self._rest or self._data or self._after_cr)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that ``data`` completes; raises GatewayLost past the limit."""
+        """Return the events that ``data`` completes; raises GatewayLost above the limit."""
         if not self._started:
             self._started = True
             data = data.removeprefix(_BOM)
         if self._after_cr or b"\r" in data:
             data = self._only_newlines(data)
         if b"\n" not in data:
-            self._hold(data)
+            self._buffer(data)
             return []
         lines = data.split(b"\n")
         if self._rest:
@@ -53,15 +56,15 @@ class EventStream:
             self._rest = []
         last = lines.pop()
         events = self._lines(lines)
-        self._held = sum(map(len, self._data)) if self._data else 0
-        if last or self._held:
-            self._hold(last)
+        self._buffered = sum(map(len, self._data)) if self._data else 0
+        if last or self._buffered:
+            self._buffer(last)
         return events
 
     def end(self) -> list[bytes]:
-        """Return what a server left without its blank line at the end of the body."""
+        """Return the last event of a body that ends without a blank line."""
         events = self._lines([b"".join(self._rest), b""])
-        self._rest, self._held = [], 0
+        self._rest, self._buffered = [], 0
         return events
 
     def _lines(self, lines: list[bytes]) -> list[bytes]:
@@ -85,121 +88,124 @@ class EventStream:
         self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _hold(self, part: bytes) -> None:
+    def _buffer(self, part: bytes) -> None:
         if part:
             self._rest.append(part)
-            self._held += len(part)
-        if self._held > self._limit:
+            self._buffered += len(part)
+        if self._buffered > self._limit:
             raise GatewayLost(
-                f"{self._host} sent an event of a stream that is longer than {self._limit} bytes"
+                f"{self._host} sent a stream event that is longer than {self._limit} bytes"
             )
 
 
 class ReplyReader:
-    """One reply: bytes of the body in, pieces out; a stream and a whole body alike.
+    """Decoder of one reply: bytes of the body in, pieces out, streamed or not.
 
-    Which of the two it is, the first byte tells: some models answer ``stream: true`` with one
-    JSON body, and some servers name the wrong content type.
+    The first byte decides between stream and JSON body: some models answer ``stream: true``
+    with one JSON body, and some servers send the wrong content type.
     """
 
     def __init__(self, host: str, headers: Mapping[str, str], key: str = "") -> None:
         self._host, self._headers, self._key = host, headers, key
         self._events: EventStream | None = None
-        self._alike = ChunkTemplate()
-        self._body: list[bytes] = []  # of an answer in one piece
-        self._size = 0  # bytes so far
-        self._calls = _Calls()
+        self._template = ChunkTemplate()
+        self._body: list[bytes] = []  # of a reply that is not streamed
+        self._size = 0  # bytes received
+        self._calls = _CallNumbers()
         self._counts: wire.UsageCounts | None = None
         self._model: str | None = None
         self._id: str | None = error_responses.request_id_of(headers)
         self._chunk_id: str | None = None
-        self.reason: str | None = None  #: the finish reason, once it has come
-        self.spoke = False  #: text or a tool call has been handed out
-        self.over = False  #: Finished has been handed out
-        self.failure: GatewayError | None = None  #: came behind pieces; raise it after them
+        self.reason: str | None = None  #: the finish reason, once received
+        self.has_content = False  #: text or a tool call was returned
+        self.is_finished = False  #: Finished was returned
+        self.failure: GatewayError | None = None  #: received after pieces; raise it after them
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Return what ``data`` brings; raises a GatewayError on an error in the stream."""
+        """Return the pieces in ``data``; raises a GatewayError on an error in the stream."""
         if self.failure is not None:
             raise self.failure
-        if self._events is None and not self._body and not self._sort(data):
+        if self._events is None and not self._body and not self._detect_kind(data):
             return []
         self._size += len(data)
-        most = MAX_BODY if self._events is None else MAX_STREAM
-        if self._size > most:
-            raise GatewayLost(f"the answer of {self._host} is longer than {most} bytes")
+        limit = MAX_BODY if self._events is None else MAX_STREAM
+        if self._size > limit:
+            raise GatewayLost(f"the reply of {self._host} is longer than {limit} bytes")
         if self._events is not None:
             return self._stream(self._events, data)
         self._body.append(data)
         return []
 
     def _stream(self, events: EventStream, data: bytes) -> list[Piece]:
-        alone = events.between and not self.over
-        text = self._alike.read(data) if alone else None
+        is_single = events.is_idle and not self.is_finished
+        text = self._template.read(data) if is_single else None
         if text is not None:
             return [TextDelta(text)] if text else []
         whole = events.feed(data)
         pieces = self._pieces(whole)
-        if alone and len(whole) == len(pieces) == 1 and events.between:
+        if is_single and len(whole) == len(pieces) == 1 and events.is_idle:
             only = pieces[0]
             if isinstance(only, TextDelta):
-                self._alike.learn(data, only.text)
+                self._template.learn(data, only.text)
         return pieces
 
     def end(self, *, framed: bool) -> list[Piece]:
-        """Return the last pieces; ``framed``: the body said itself where it ends.
+        """Return the last pieces at the end of the body.
 
-        A body that ends with its connection may have been cut, so then only ``[DONE]`` counts.
-        Raises GatewayLost when nothing was said at all.
+        ``framed``: the body has a length or is chunked. A body that ends with its connection
+        may be truncated, so it is complete only after ``[DONE]``.
+        Raises GatewayLost for a stream without content.
         """
         if self.failure is not None:
             raise self.failure
-        if self.over:
+        if self.is_finished:
             return []
         if self._events is None:
-            return self._whole(b"".join(self._body))
+            return self._whole_body(b"".join(self._body))
         pieces = self._pieces(self._events.end(), last=True)
         if self._is_ended():
             return pieces
-        if not self.spoke and self.reason is None and not pieces:
+        if not self.has_content and self.reason is None and not pieces:
             raise GatewayLost(f"{self._host} ended the stream before the first token")
         pieces.append(self._finished(complete=framed and self.reason is not None))
         return pieces
 
-    def cut(self) -> list[Piece]:
-        """The connection broke: return the ending of what was said, none if nothing was."""
-        if self.over or not self.spoke:
+    def truncated(self) -> list[Piece]:
+        """Return an incomplete Finished for a lost connection; nothing before any content."""
+        if self.is_finished or not self.has_content:
             return []
         return [self._finished(complete=False)]
 
-    def quiet(self) -> list[Piece]:
-        """Nothing more comes, not even the end marker: return the ending of a reply that gave
-        its finish reason; none for another. It may be whole, but nobody has said so."""
-        if self.over or self.reason is None:
+    def stalled(self) -> list[Piece]:
+        """Return an incomplete Finished for a stream that stalled after its finish reason.
+
+        Nothing before the finish reason. The reply may be complete, but its end marker is missing.
+        """
+        if self.is_finished or self.reason is None:
             return []
         return [self._finished(complete=False)]
 
     def _is_ended(self) -> bool:
-        return self.over or self.failure is not None
+        return self.is_finished or self.failure is not None
 
-    def _sort(self, data: bytes) -> bool:
-        """Find out which kind of body this is; False while there was nothing but space."""
+    def _detect_kind(self, data: bytes) -> bool:
+        """Detect whether the body is a stream; False while only white space was received."""
         start = data.removeprefix(_BOM).lstrip(b" \t\r\n")[:1]
         if start and start not in b"{[<":
             self._events = EventStream(self._host)
         return bool(start)
 
-    def _whole(self, body: bytes) -> list[Piece]:
+    def _whole_body(self, body: bytes) -> list[Piece]:
         kind = self._headers.get("content-type", "no content type")
         try:
             chunk = wire.decode_chunk(body.removeprefix(_BOM))
         except ValueError as cause:
             raise GatewayLost(
-                f"{self._host} answered with {kind} that is no completion; check base_url"
+                f"{self._host} answered with {kind} that is not a completion; check base_url"
                 if body.strip()
                 else f"{self._host} answered 200 with an empty body",
                 status=200,
-                body=error_responses.without(
+                body=error_responses.redacted(
                     self._key, body[: error_responses.MAX_BODY].decode("utf-8", "replace")
                 ),
             ) from cause
@@ -222,7 +228,7 @@ class ReplyReader:
         return merged(pieces) if len(pieces) > 1 else pieces
 
     def _event(self, event: bytes, pieces: list[Piece], *, last: bool) -> None:
-        if self.over or not event or event.isspace():
+        if self.is_finished or not event or event.isspace():
             return
         if event.strip() == DONE:
             pieces.append(self._finished(complete=self.reason is not None))
@@ -230,20 +236,20 @@ class ReplyReader:
         for chunk in self._decode(event, last=last):
             pieces += self._chunk(chunk)
 
-    def _decode(self, event: bytes, *, last: bool) -> list[Chunk]:
+    def _decode(self, event: bytes, *, last: bool) -> list[CompletionChunk]:
         try:
             return [wire.decode_chunk(event)]
         except ValueError as cause:
-            if b"\n" in event:  # a server that leaves out the blank lines
+            if b"\n" in event:  # a server that omits the blank lines
                 lines = [line for line in event.split(b"\n") if line.strip() not in (b"", DONE)]
                 return [chunk for line in lines for chunk in self._decode(line, last=last)]
             if last:
-                return []  # cut inside its last line
+                return []  # truncated inside its last line
             raise GatewayLost(
-                f"{self._host} sent a chunk that is no JSON object: {cause}"
+                f"{self._host} sent a chunk that is not a JSON object: {cause}"
             ) from cause
 
-    def _chunk(self, chunk: Chunk) -> list[Piece]:
+    def _chunk(self, chunk: CompletionChunk) -> list[Piece]:
         if chunk.is_error:
             raise self._error(chunk)
         self._counts = chunk.usage or self._counts
@@ -251,24 +257,24 @@ class ReplyReader:
         self._id = chunk.request_id or self._id
         self._chunk_id = chunk.id or self._chunk_id
         pieces: list[Piece] = []
-        for place, choice in enumerate(chunk.choices or ()):
-            pieces += self._choice(choice, place, chunk.id or "")
+        for position, choice in enumerate(chunk.choices or ()):
+            pieces += self._choice(choice, position, chunk.id or "")
         return pieces
 
-    def _choice(self, choice: ChunkChoice, place: int, chunk_id: str) -> list[Piece]:
+    def _choice(self, choice: ChunkChoice, position: int, chunk_id: str) -> list[Piece]:
         self.reason = choice.finish_reason or self.reason
-        number = place if choice.index is None else choice.index
+        number = position if choice.index is None else choice.index
         pieces: list[Piece] = []
         text = choice.text
         if text and number == 0:
             pieces.append(TextDelta(text))
         for nth, call in enumerate(choice.calls):
             pieces.append(self._calls.delta(call, number, nth, chunk_id))
-        self.spoke = self.spoke or bool(pieces)
+        self.has_content = self.has_content or bool(pieces)
         return pieces
 
-    def _error(self, chunk: Chunk) -> GatewayError:
-        """An error that came with status 200, or inside the stream."""
+    def _error(self, chunk: CompletionChunk) -> GatewayError:
+        """Return the error of a body with status 200, or of an event of the stream."""
         text = msgspec.json.encode({"error": chunk.error} if len(bytes(chunk.error)) else {})
         if chunk.message:
             text = msgspec.json.encode({"message": chunk.message, "request_id": chunk.request_id})
@@ -276,7 +282,7 @@ class ReplyReader:
         return error_responses.refusal(status, self._headers, text, host=self._host, key=self._key)
 
     def _finished(self, *, complete: bool) -> Finished:
-        self.over = True
+        self.is_finished = True
         return Finished(
             reason=self.reason,
             complete=complete,
@@ -286,17 +292,20 @@ class ReplyReader:
         )
 
 
-class _Calls:
-    """Gives every tool call of a reply one number, wherever its fragments come from."""
+class _CallNumbers:
+    """Numbers the tool calls of a reply, whichever choice or index their fragments have."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int], int] = {}
         self._ids: list[str] = []
 
     def delta(self, call: ToolCallChunk, choice: int, nth: int, chunk_id: str) -> ToolCallDelta:
-        key = (choice, call.index if call.index is not None else self._guess(call, choice, nth))
+        key = (
+            choice,
+            call.index if call.index is not None else self._implied_index(call, choice, nth),
+        )
         number = self._numbers.get(key)
-        # Some servers give every call the index 0: another id and a name begin another call.
+        # Some servers send index 0 for every call: a new id with a name starts a new call.
         is_new = number is None or (
             call.name is not None and call.call_id is not None and call.call_id != self._ids[number]
         )
@@ -312,8 +321,8 @@ class _Calls:
             arguments=call.arguments,
         )
 
-    def _guess(self, call: ToolCallChunk, choice: int, nth: int) -> int:
-        """A call without an index: a named one is new, a nameless one goes on with the last."""
+    def _implied_index(self, call: ToolCallChunk, choice: int, nth: int) -> int:
+        """Return the index of a call without one: new if it has a name, else the last one."""
         known = [index for held, index in self._numbers if held == choice]
         if call.name is None and known:
             return max(known)
@@ -321,7 +330,7 @@ class _Calls:
 
 
 def merged(pieces: Sequence[Piece]) -> list[Piece]:
-    """Join neighbouring texts, and neighbouring arguments of one call."""
+    """Join adjacent text deltas."""
     joined: list[Piece] = []
     texts: list[str] = []
     for piece in pieces:
@@ -337,8 +346,8 @@ def merged(pieces: Sequence[Piece]) -> list[Piece]:
     return joined
 
 
-def _status(chunk: Chunk) -> int:
-    """The status that an error inside a 200 claims for itself; 500 when it claims none."""
+def _status(chunk: CompletionChunk) -> int:
+    """Return the status code inside an error body with status 200; 500 without one."""
     found: Any = chunk.code
     if len(bytes(chunk.error)) and found is None:
         inner: Any = msgspec.json.decode(chunk.error)

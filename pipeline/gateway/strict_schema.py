@@ -1,51 +1,54 @@
-"""Whether a JSON Schema can be asked for strictly, and how it is written then. Pure.
+"""Conversion of a JSON Schema for strict structured output, where possible. Pure.
 
-Strict schemas name every property as required and allow no others, at each level (AssemblyAI and
-OpenAI docs, structured outputs, 2026); one that leaves a choice is asked for without strictness.
+A strict schema requires every property and allows no others, at each level (AssemblyAI and
+OpenAI docs, structured outputs, 2026). A schema with optional properties is sent non-strict.
 """
 
 from typing import Any, cast
 
-#: where the keys are names that somebody chose, and not words of JSON Schema
-NAMED = ("properties", "$defs", "definitions")
+#: keywords whose keys are names of properties or definitions, not JSON Schema keywords
+NAME_KEYWORDS = ("properties", "$defs", "definitions")
 
 
 def closed(schema: Any) -> Any:
-    """Return ``schema`` with every object closed; None when an object is meant to be open."""
+    """Return ``schema`` with ``additionalProperties: false`` at each level.
+
+    None when an object has optional or additional properties.
+    """
     if isinstance(schema, list):
         items = [closed(item) for item in cast("list[object]", schema)]
         return None if any(item is None for item in items) else items
     if not isinstance(schema, dict):
         return schema
-    words = cast("dict[str, Any]", schema)
-    if _is_open(words):
+    keywords = cast("dict[str, Any]", schema)
+    if _is_open(keywords):
         return None
     made: dict[str, Any] = {}
-    for word, value in words.items():
-        inner = _names(value) if word in NAMED else _plain(word, value)
+    for keyword, value in keywords.items():
+        inner = _closed_values(value) if keyword in NAME_KEYWORDS else _closed_value(keyword, value)
         if inner is None and value is not None:
             return None
-        made[word] = inner
-    return {**made, "additionalProperties": False} if _is_object(words) else made
+        made[keyword] = inner
+    return {**made, "additionalProperties": False} if _is_object(keywords) else made
 
 
-def _names(named: Any) -> Any:
-    inner = {name: closed(value) for name, value in cast("dict[str, Any]", named).items()}
+def _closed_values(names: Any) -> Any:
+    inner = {name: closed(value) for name, value in cast("dict[str, Any]", names).items()}
     return None if any(value is None for value in inner.values()) else inner
 
 
-def _plain(word: str, value: Any) -> Any:
-    return value if word in ("enum", "const", "default", "examples") else closed(value)
+def _closed_value(keyword: str, value: Any) -> Any:
+    return value if keyword in ("enum", "const", "default", "examples") else closed(value)
 
 
-def _is_object(words: dict[str, Any]) -> bool:
-    return "properties" in words or words.get("type") == "object"
+def _is_object(keywords: dict[str, Any]) -> bool:
+    return "properties" in keywords or keywords.get("type") == "object"
 
 
-def _is_open(words: dict[str, Any]) -> bool:
-    if not _is_object(words):
+def _is_open(keywords: dict[str, Any]) -> bool:
+    if not _is_object(keywords):
         return False
-    if words.get("additionalProperties", False) is not False:
+    if keywords.get("additionalProperties", False) is not False:
         return True
-    named = words.get("properties")
-    return not named or set(named) != set(words.get("required", ()))
+    names = keywords.get("properties")
+    return not names or set(names) != set(keywords.get("required", ()))

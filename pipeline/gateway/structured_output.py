@@ -1,4 +1,4 @@
-"""Replies that must be JSON: how to ask for it, how to read it, when to ask once more. Pure."""
+"""Structured output: requests JSON by schema, validates and repairs replies, retries. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -17,38 +17,38 @@ from pipeline.gateway.strict_schema import closed
 from pipeline.interfaces.llm import CompletionRequest, JsonMode, JsonReader, Message, Verdict
 from pipeline.runtime.json_values import encodable
 
-TOOL = "answer"  #: the tool that a model without response_format is made to call
+TOOL = "answer"  #: the forced tool of a model without response_format
 
 
 class Valid(Struct, frozen=True):
-    """A value that fits the schema."""
+    """A value that matches the schema."""
 
     value: Any
-    repaired: bool = False  #: the text was not quite JSON
+    repaired: bool = False  #: the text was not valid JSON
 
 
 class Invalid(Struct, frozen=True):
-    """Why the text is no such value."""
+    """A text without a value that matches the schema."""
 
     error: str
     text: str
 
 
 class Structured:
-    """One JSON Schema: asks for it, and judges what comes back."""
+    """Structured output for one JSON Schema: prepares requests and validates replies."""
 
     def __init__(self, schema: dict[str, Any], name: str = "answer", reasks: int = 1) -> None:
-        """Raises SettingsError for a schema that is none; nothing is fetched for it."""
+        """Raises SettingsError for an invalid schema; remote references are not fetched."""
         self.schema = schema
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer"
         self.reasks = reasks
-        # as it is asked for strictly, which is for objects only
+        # the strict form, which exists for objects only
         self._closed: Any = closed(schema) if schema.get("type") == "object" else None
         try:
-            self._validator = jsonschema_rs.validator_for(schema, retriever=_fetch_nothing)
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_refuse_retrieval)
         except (ValueError, TypeError) as cause:
             reason = str(cause).split("\n", 1)[0]
-            raise SettingsError(f"the JSON Schema of {name!r} is not one: {reason}") from cause
+            raise SettingsError(f"the JSON Schema of {name!r} is not valid: {reason}") from cause
 
     def reader(self) -> PartialJson:
         """Return a reader for the reply while it streams."""
@@ -56,7 +56,7 @@ class Structured:
         return PartialJson({"object": "{", "array": "["}.get(cast("str", kind), "{["))
 
     def ask(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
-        """Return ``request``, asking for JSON in the way that the model understands."""
+        """Return ``request`` with the schema added in the way that ``mode`` names."""
         match mode:
             case "response_format":
                 strict = self._closed is not None
@@ -83,11 +83,11 @@ class Structured:
     def recast(
         self, request: CompletionRequest, asked: JsonMode, mode: JsonMode
     ) -> CompletionRequest:
-        """Return ``request``, which asks in the way ``asked``, asking in another."""
-        return request if mode == asked else self.ask(_unasked(request, asked), mode)
+        """Return ``request`` converted from the mode ``asked`` to ``mode``."""
+        return request if mode == asked else self.ask(_without_mode(request, asked), mode)
 
     def judge(self, text: str, reader: PartialJson | None = None) -> Valid | Invalid:
-        """Read a whole reply. ``reader``: what has been shown of it, which is kept."""
+        """Validate a complete reply. Values that ``reader`` has published do not change."""
         if len(text) > MAX_TEXT:
             return Invalid(f"the reply is longer than {MAX_TEXT} characters", text[:MAX_TEXT])
         found = self._candidates(text)
@@ -98,24 +98,24 @@ class Structured:
             wrong = next(self._validator.iter_errors(whole), None)
             if wrong is None:
                 return Valid(whole, repaired)
-            error = _explained(wrong)
+            error = _error_text(wrong)
         return Invalid(error, text)
 
     def reask(
         self, request: CompletionRequest, wrong: Invalid, tries: int
     ) -> CompletionRequest | None:
-        """Return the request to make after ``tries`` tries that failed; None: that was it."""
+        """Return the next request after ``tries`` invalid replies; None at the limit."""
         if tries > self.reasks:
             return None
-        said = wrong.text or "(nothing)"
-        complaint = (
+        text = wrong.text or "(nothing)"
+        correction = (
             f"That is not valid: {wrong.error}. Answer again, with the corrected JSON value only."
         )
-        more = (Message("assistant", said), Message("user", complaint))
+        more = (Message("assistant", text), Message("user", correction))
         return msgspec.structs.replace(request, messages=request.messages + more)
 
     def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
-        """The value as written; else the first one inside the text; else the text repaired."""
+        """Yield the text as JSON; then the first value inside it; then the repaired text."""
         with suppress(ValueError, RecursionError):
             yield encodable(msgspec.json.decode(text)), False
         reader = self.reader()
@@ -133,15 +133,15 @@ class Structured:
 
 
 def best_mode(supported: Iterable[str]) -> JsonMode:
-    """Choose by what the catalog says of the model; without a word of it, the prompt."""
+    """Return the best mode for a model's parameters in the catalog; without any, ``prompt``."""
     known = frozenset(supported)
     if "response_format" in known:
         return "response_format"
     return "tool" if {"tools", "tool_choice"} & known else "prompt"
 
 
-def _unasked(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
-    """Take back what ``Structured.ask`` put into the body; a rule among the words may stay."""
+def _without_mode(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
+    """Remove what ``Structured.ask`` added to the body; a rule in the messages may stay."""
     extra = dict(request.extra)
     match asked:
         case "response_format":
@@ -156,40 +156,40 @@ def _unasked(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
 
 
 def _with_rule(messages: tuple[Message, ...], rule: str) -> tuple[Message, ...]:
-    """Put ``rule`` behind the system message; it becomes one if there is none."""
+    """Append ``rule`` to the system message; without one it becomes the system message."""
     if messages and messages[0].role == "system":
         first = msgspec.structs.replace(messages[0], content=f"{messages[0].content}\n\n{rule}")
         return (first, *messages[1:])
     return (Message("system", rule), *messages)
 
 
-def _explained(wrong: jsonschema_rs.ValidationError) -> str:
+def _error_text(wrong: jsonschema_rs.ValidationError) -> str:
     place = "".join(f"[{part!r}]" for part in wrong.instance_path)
     message = wrong.message if len(wrong.message) < 300 else wrong.message[:299] + "…"
     return f"{message} (at {place})" if place else message
 
 
-def _fetch_nothing(uri: str) -> NoReturn:
-    raise ValueError(f"{uri} would have to be fetched")
+def _refuse_retrieval(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} is remote: references are not fetched")
 
 
 class JsonForm:
-    """Asks for JSON in the way that the model understands. Satisfies ``interfaces.llm.Form``."""
+    """Structured output in one mode; implements ``interfaces.llm.Form``."""
 
     def __init__(self, structured: Structured, mode: JsonMode, *, beside_tools: bool) -> None:
-        """``beside_tools``: others are offered, to which a forced call would leave no room."""
+        """``beside_tools``: other tools are offered, which a forced call would exclude."""
         self._structured = structured
         self._beside_tools = beside_tools
-        self._mode: JsonMode = self._fitting(mode)
+        self._mode: JsonMode = self._allowed_mode(mode)
 
     def ask(self, request: CompletionRequest) -> CompletionRequest:
         asked = self._structured.ask(request, self._mode)
         return replace(asked, recast=self._recast)
 
     def _recast(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
-        return self._structured.recast(request, self._mode, self._fitting(mode))
+        return self._structured.recast(request, self._mode, self._allowed_mode(mode))
 
-    def _fitting(self, mode: JsonMode) -> JsonMode:
+    def _allowed_mode(self, mode: JsonMode) -> JsonMode:
         return "prompt" if mode == "tool" and self._beside_tools else mode
 
     def reader(self) -> PartialJson:

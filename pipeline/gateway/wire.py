@@ -1,4 +1,4 @@
-"""The chat-completions wire: a request becomes bytes, a chunk or a body becomes values. Pure."""
+"""Wire format of chat completions: encodes requests, decodes chunks and bodies. Pure."""
 
 import json
 import math
@@ -12,14 +12,17 @@ from pipeline.errors import GatewayRefused
 from pipeline.interfaces.llm import CompletionRequest, Usage
 from pipeline.runtime.json_values import encodable
 
-#: what ``CompletionRequest`` has fields for, so ``extra`` may not say it again
+#: body fields that ``CompletionRequest`` sets itself, so ``extra`` may not repeat them
 RESERVED = ("model", "messages", "stream")
 
 _encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: CompletionRequest) -> bytes:
-    """Return the body of ``POST /chat/completions``; raises GatewayRefused if it cannot be said."""
+    """Return the body of ``POST /chat/completions``.
+
+    Raises GatewayRefused when ``extra`` repeats a field or a value is not valid JSON.
+    """
     messages = request.forwarded or request.messages
     body: dict[str, Any] = {"model": request.model, "messages": messages}
     if request.stream:
@@ -29,22 +32,23 @@ def encode_request(request: CompletionRequest) -> bytes:
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.extra:
-        twice = sorted(name for name in request.extra if name in body or name in RESERVED)
-        if twice:
+        duplicates = sorted(name for name in request.extra if name in body or name in RESERVED)
+        if duplicates:
+            names = ", ".join(duplicates)
             raise GatewayRefused(
-                f"extra sets {', '.join(twice)}, which the request to {request.model!r} sets itself"
+                f"extra sets {names}, which the request to {request.model!r} sets itself"
             )
         body.update(request.extra)
     try:
         return _encode(body)
-    except (TypeError, ValueError) as cause:  # ValueError holds UnicodeEncodeError too
+    except (TypeError, ValueError) as cause:  # UnicodeEncodeError is a ValueError
         raise GatewayRefused(
             f"the request to {request.model!r} cannot be written as JSON: {cause}"
         ) from cause
 
 
-class Function(Struct):
-    """What a tool call names, and with what."""
+class FunctionChunk(Struct):
+    """Name and arguments of a tool call."""
 
     name: str | None = None
     arguments: Raw = Raw()  #: a JSON string, or (newer SDKs tolerate it) an object
@@ -52,11 +56,11 @@ class Function(Struct):
 
 
 class ToolCallChunk(Struct):
-    """One tool call, whole or a fragment of one."""
+    """One tool call, complete or a fragment."""
 
     index: int | None = None
     id: str | None = None
-    function: Function | None = None
+    function: FunctionChunk | None = None
 
     @property
     def call_id(self) -> str | None:
@@ -68,7 +72,7 @@ class ToolCallChunk(Struct):
 
     @property
     def arguments(self) -> str:
-        """The arguments as JSON text; empty where there are none."""
+        """The arguments as JSON text; empty when absent."""
         raw = bytes(self.function.arguments) if self.function else b""
         if raw in (b"", b"null"):
             return ""
@@ -81,12 +85,12 @@ class ToolCallChunk(Struct):
 
     @property
     def is_blank(self) -> bool:
-        """A placeholder that Claude streams open with whenever tools are offered."""
+        """Whether this is the empty placeholder that starts Claude streams with tools."""
         return not (self.call_id or self.name or self.arguments)
 
 
 class ChunkMessage(Struct):
-    """A ``delta`` or a ``message``."""
+    """Content of a ``delta`` or a ``message``."""
 
     content: str | None = None
     refusal: str | None = None
@@ -94,38 +98,38 @@ class ChunkMessage(Struct):
 
 
 class ChunkChoice(Struct):
-    """One of the choices; there is one, but tool calls may be spread over several."""
+    """One element of ``choices``: usually the only one, but tool calls may use several."""
 
     index: int | None = None
     delta: ChunkMessage | None = None
     message: ChunkMessage | None = None
     finish_reason: str | None = None
     tool_calls: list[ToolCallChunk] | None = (
-        None  #: AssemblyAI API spec, 2026-03; later in the message
+        None  #: AssemblyAI API spec of 2026-03; later versions put them into the message
     )
 
     @property
     def text(self) -> str:
-        said = self.delta or self.message
-        return (said.content or said.refusal or "") if said else ""
+        message = self.delta or self.message
+        return (message.content or message.refusal or "") if message else ""
 
     @property
     def calls(self) -> list[ToolCallChunk]:
-        said = self.delta or self.message
-        found = (said.tool_calls if said else None) or self.tool_calls
+        message = self.delta or self.message
+        found = (message.tool_calls if message else None) or self.tool_calls
         if not found:
             return []
         return [call for call in found if not call.is_blank]
 
 
 class UsageDetails(Struct):
-    """The part of the counts that we use."""
+    """Breakdown of the input tokens."""
 
     cached_tokens: int | None = None
 
 
 class UsageCounts(Struct):
-    """Token counts, under either of the two namings."""
+    """Token counts, under OpenAI's names (``prompt_tokens``) or Anthropic's (``input_tokens``)."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -143,8 +147,8 @@ class UsageCounts(Struct):
         )
 
 
-class Chunk(Struct):
-    """One chunk of a stream, or the whole body of an answer in one piece."""
+class CompletionChunk(Struct):
+    """One chunk of a stream, or the complete body of a response that is not streamed."""
 
     id: str | None = None
     request_id: str | None = None
@@ -152,7 +156,7 @@ class Chunk(Struct):
     choices: list[ChunkChoice] | None = None
     usage: UsageCounts | None = None
     error: Raw = Raw()
-    message: str | None = None  #: of an error in the gateway's newer shape
+    message: str | None = None  #: of an error in the gateway's newer format
     code: int | str | None = None
 
     @property
@@ -162,14 +166,14 @@ class Chunk(Struct):
         return not self.choices and self.usage is None and self.message is not None
 
 
-_decode = msgspec.json.Decoder(Chunk).decode
+_decode = msgspec.json.Decoder(CompletionChunk).decode
 
 
-def decode_chunk(payload: bytes) -> Chunk:
-    """Read one chunk or body; raises ValueError when it is no JSON object.
+def decode_chunk(payload: bytes) -> CompletionChunk:
+    """Decode one chunk or body; raises ValueError when it is not a JSON object.
 
-    The typed way first; a chunk with a field of an odd type, or with broken UTF-8, is read
-    again leniently, so that one strange field does not cost the reply.
+    The typed decoder is tried first. A chunk with a field of an unexpected type, or with
+    invalid UTF-8, is decoded again leniently, so that one such field does not lose the reply.
     """
     try:
         try:
@@ -179,7 +183,7 @@ def decode_chunk(payload: bytes) -> Chunk:
     except RecursionError as cause:
         raise ValueError("nested too deeply") from cause
     if not isinstance(found, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - the text is at fault, no caller
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the received text is wrong
     return _lenient_chunk(cast("dict[str, Any]", found))
 
 
@@ -187,17 +191,17 @@ def _first(*numbers: int | None) -> int:
     return next((number for number in numbers if number is not None), 0)
 
 
-# --- the lenient way: anything of an unexpected type counts as absent -------------------------
+# --- lenient decoding: a value of an unexpected type counts as absent -------------------------
 
 
 def _lenient_json(payload: bytes) -> Any:
     return encodable(json.loads(payload.decode("utf-8", "replace"), strict=False))
 
 
-def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:
+def _lenient_chunk(found: Mapping[str, Any]) -> CompletionChunk:
     error = found.get("error")
     code = found.get("code")
-    return Chunk(
+    return CompletionChunk(
         id=_text(found.get("id")),
         request_id=_text(found.get("request_id")),
         model=_text(found.get("model")),
@@ -212,14 +216,14 @@ def _lenient_chunk(found: Mapping[str, Any]) -> Chunk:
 def _lenient_choice(found: Mapping[str, Any]) -> ChunkChoice:
     return ChunkChoice(
         index=_number(found.get("index")),
-        delta=_lenient_said(found.get("delta")),
-        message=_lenient_said(found.get("message")),
+        delta=_lenient_message(found.get("delta")),
+        message=_lenient_message(found.get("message")),
         finish_reason=_text(found.get("finish_reason")),
         tool_calls=[_lenient_call(call) for call in _objects(found.get("tool_calls"))],
     )
 
 
-def _lenient_said(found: Any) -> ChunkMessage | None:
+def _lenient_message(found: Any) -> ChunkMessage | None:
     if isinstance(found, str):
         return ChunkMessage(content=found)
     if not isinstance(found, dict):
@@ -239,7 +243,7 @@ def _lenient_call(found: Mapping[str, Any]) -> ToolCallChunk:
         id=_text(found.get("id")),
         function=None
         if function is None
-        else Function(
+        else FunctionChunk(
             name=_text(function.get("name")),
             arguments=Raw(_encode(function.get("arguments"))),
             id=_text(function.get("id")),
@@ -272,7 +276,7 @@ def _objects(found: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _content(found: Any) -> str | None:
-    """A string, or the text of a list of ``{"type": "text", "text": ...}`` parts."""
+    """Return a string, or the joined text of ``{"type": "text", "text": ...}`` parts."""
     if isinstance(found, list):
         parts = [_text(part.get("text")) for part in _objects(found)]
         return "".join(part for part in parts if part)

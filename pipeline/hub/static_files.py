@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline import __version__
 from pipeline.hub.http_requests import HttpAnswer
 from pipeline.protocol.asyncapi import document
+from pipeline.runtime.version import VERSION
 
 INDEX = "index.html"
 FOLDER = "/web/"
@@ -81,7 +81,7 @@ def load() -> Mapping[str, File]:
         "/" if name == INDEX else FOLDER + name: _file(content_type, (folder / name).read_bytes())
         for name, content_type in TYPES.items()
     }
-    described = msgspec.json.format(msgspec.json.encode(document(__version__)), indent=2)
+    described = msgspec.json.format(msgspec.json.encode(document(VERSION)), indent=2)
     return {**files, ASYNCAPI: _file("application/json", described)}
 
 

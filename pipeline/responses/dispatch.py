@@ -39,13 +39,13 @@ class Dispatch:
         self,
         scheduler: ResponseScheduler,
         gateway: Gateway,
-        audience: Publisher,
+        publisher: Publisher,
         clock: Clock,
         runner: Runner | None = None,
     ) -> None:
         self.scheduler = scheduler
         self._gateway = gateway
-        self._audience = audience
+        self._publisher = publisher
         self._clock = clock
         self._runner = runner
         self._tools: dict[str, anyio.CancelScope] = {}  # by call id
@@ -74,7 +74,7 @@ class Dispatch:
             self._alarm = anyio.Event()
             if wait.cancelled_caught:
                 self._due = float("inf")
-                self.do(self.scheduler.tick(self._clock()))
+                self.carry_out(self.scheduler.tick(self._clock()))
 
     def close(self) -> None:
         """Keep no deadlines any more: the last response has ended."""
@@ -88,13 +88,13 @@ class Dispatch:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    def do(self, steps: Sequence[Step]) -> None:
+    def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry out steps of the ledger."""
-        self.call(steps)
-        self.tell(steps)
+        self.start_calls(steps)
+        self.publish(steps)
 
-    def call(self, steps: Sequence[Step]) -> None:
-        """Begin and call off what ``steps`` say; ``tell`` must follow before anything waits.
+    def start_calls(self, steps: Sequence[Step]) -> None:
+        """Begin and call off what ``steps`` say; ``publish`` must follow before anything waits.
 
         So a request is on the wire before anybody is told of it, which takes its time.
         """
@@ -113,14 +113,14 @@ class Dispatch:
                 case _:
                     pass
 
-    def tell(self, steps: Sequence[Step]) -> None:
+    def publish(self, steps: Sequence[Step]) -> None:
         """Say what ``steps`` have to say, in order."""
         for step in steps:
             match step:
                 case Publish(event):
-                    self._audience.publish(event)
+                    self._publisher.publish(event)
                 case Report(call):
-                    self._audience.report(call)
+                    self._publisher.report(call)
                 case _:
                     pass
         self._rearm()
@@ -139,7 +139,7 @@ class Dispatch:
         if not self.scheduler.waits_for_client(call_id):
             return False
         self._tools.pop(call_id).cancel()
-        self.do(self.scheduler.tool_done(call_id, value, self._clock()))
+        self.carry_out(self.scheduler.tool_done(call_id, value, self._clock()))
         return True
 
     def _rearm(self) -> None:
@@ -171,7 +171,7 @@ class Dispatch:
                 if self._is_current(key, reply):  # else it is being asked for again
                     raise GatewayLost(f"{start.request.model} broke off")
             except GatewayError as error:
-                self.do(self.scheduler.failed(key, error, self._clock()))
+                self.carry_out(self.scheduler.failed(key, error, self._clock()))
         if self._is_current(key, reply):
             del self._calls[key]
         self._guesses.pop(key, None)
@@ -197,7 +197,7 @@ class Dispatch:
                     if not spoke and _has_content(pieces):
                         spoke = True
                         patience.deadline = last
-                    self.do(scheduler.received(key, pieces, self._clock()))
+                    self.carry_out(scheduler.received(key, pieces, self._clock()))
         if patience.cancelled_caught and first < last and not spoke:
             raise GatewayTimeout(
                 f"{model} sent no first token within {start.first_token_timeout:g} s"
@@ -221,7 +221,7 @@ class Dispatch:
         with scope:
             value = await self._carried_out(run)
             self._tools.pop(run.call_id, None)
-            self.do(self.scheduler.tool_done(run.call_id, value, self._clock()))
+            self.carry_out(self.scheduler.tool_done(run.call_id, value, self._clock()))
 
     async def _carried_out(self, run: ToolRun) -> Any:
         """Return what the tool says, or that it took too long.

@@ -74,7 +74,7 @@ class InStreamReplies:
             case _:
                 pass
 
-    def over(self) -> None:
+    def close(self) -> None:
         """Nothing more will be heard."""
         self.gateway.lose("the session's speech is over")
 

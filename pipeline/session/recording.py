@@ -40,13 +40,16 @@ def recorded(session: Session, audio: Format, recorder: Recorder | None) -> Gene
         yield
         return
 
-    def tell(why: str) -> None:
-        session.publish(ErrorEvent(error=ErrorDetail(type="recording_error", message=why)))
+    publisher = session.publisher
+
+    def report(why: str) -> None:
+        detail = ErrorDetail(type="recording_error", message=why)
+        publisher.publish(ErrorEvent(error=detail))
 
     decode = mulaw_to_pcm if audio.encoding == "pcm_mulaw" else None
-    shape = WavFormat(audio.sample_rate, audio.channels)
-    tape = session.tape = recorder.open(session.id, shape, decode, tell)
+    wav = WavFormat(audio.sample_rate, audio.channels)
+    sink = session.audio_sink = recorder.open(session.id, wav, decode, report)
     try:
         yield
     finally:
-        tape.close()
+        sink.close()

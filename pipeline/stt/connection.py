@@ -1,63 +1,42 @@
-"""One connection at work: its socket, its link, and how far the audio has gone on it."""
+"""One connection of a stream: its socket, its protocol, and how much audio has been sent on it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import anyio
 
 from pipeline.interfaces.stt import Heard
-from pipeline.stt.assemblyai import wire
-from pipeline.stt.assemblyai.endpoint import SttEndpoint
-from pipeline.stt.assemblyai.protocol import StreamProtocol
-from pipeline.stt.pacing import Bucket
+from pipeline.interfaces.stt_protocol import SttEndpoint
+from pipeline.stt.pacing import TokenBucket
 from pipeline.stt.replay import Replay
+from pipeline.stt.transport import Closed, Dial, SttSocket
 
 log = logging.getLogger(__name__)
 
-CLOSE_AFTER_ERROR = 0.2  #: seconds an Error may be ahead of the close that follows it
-BURST = 1.0  #: seconds of audio that may go at once
-
-
-class SttSocket(Protocol):
-    """What a call needs of a connection; ``stt.websocket`` satisfies it."""
-
-    @property
-    def easy(self) -> bool:
-        """Whether a message can be sent now without a wait."""
-        ...
-
-    async def send(self, message: bytes | str) -> None: ...
-
-    async def receive(self) -> bytes: ...
-
-    def abort(self, reason: str) -> None: ...
-
-    async def leave(self, last: str | None) -> None: ...
-
-
-Dial = Callable[[SttEndpoint], Awaitable[SttSocket]]
+CLOSE_AFTER_ERROR = 0.2  #: seconds an error message may be ahead of the close that follows it
+BURST = 1.0  #: seconds of audio that may be sent at once
 
 
 class SttConnection:
-    """Sends audio from a replay buffer and reads what comes back."""
+    """Sends audio from a replay buffer and receives what the server recognises."""
 
     def __init__(
-        self, connection: SttEndpoint, socket: SttSocket, audio: Replay, *, pace: float
+        self, endpoint: SttEndpoint, socket: SttSocket, audio: Replay, *, pace: float
     ) -> None:
-        self.protocol = StreamProtocol(connection)
+        self.protocol = endpoint.protocol()
         self.opened = anyio.current_time()
         self.cursor = 0  #: bytes of the session's audio; the next to be sent
-        self.forced: int | None = None  #: bytes; where the open turn is to be ended
-        self.ended_mute = -1  #: bytes; where a turn was ended because the source was mute
-        self.moving = False  #: it ends, but not the stream
-        self.said: list[Heard] = []  #: heard before anybody listened
-        self._connection = connection
+        self.endpoint_at: int | None = None  #: bytes; where the open turn is to be ended
+        self.stalled_at = -1  #: bytes; where a turn was ended because the source sent no audio
+        self.replaced = False  #: this connection ends, but the stream goes on
+        self.unread: list[Heard] = []  #: values that came before ``receive`` was called
+        self._endpoint = endpoint
         self._socket = socket
         self._audio = audio
-        self._bucket = Bucket(pace, BURST)
-        self._frame = connection.bytes_per_second // 20  # 50 ms
-        self._second = connection.bytes_per_second
+        self._bucket = TokenBucket(pace, BURST)
+        self._frame = endpoint.bytes_per_second // 20  # 50 ms
+        self._bytes_per_second = endpoint.bytes_per_second
 
     @property
     def caught_up(self) -> bool:
@@ -66,62 +45,64 @@ class SttConnection:
     @property
     def sent(self) -> float:
         """Seconds on the session's clock up to which audio has been sent."""
-        return self.protocol.origin + self.protocol.sent
+        return self.protocol.origin + self.protocol.progress.sent
 
     # --- opening ---------------------------------------------------------------------------
 
-    async def begin(self, place: Callable[[], int]) -> None:
-        """Wait for Begin; ``place`` says then from which byte on this connection will hear.
+    async def begin(self, start: Callable[[], int]) -> None:
+        """Wait until the server confirms the session; ``start`` then returns where audio starts.
 
-        Raises a ``SttError`` when there is none within ``connect_timeout``.
+        Raises a ``SttError`` when it does not within ``connect_timeout``.
         """
-        with anyio.move_on_after(self._connection.connect_timeout) as waiting:
+        with anyio.move_on_after(self._endpoint.connect_timeout) as waiting:
+            for message in self.protocol.open():
+                await self._socket.send(message)
             while self.protocol.state == "opening":
-                self.said += await self._step(place)
+                self.unread += await self._step(start)
         if waiting.cancelled_caught:
-            raise self.protocol.silent(self._connection.connect_timeout)
+            raise self.protocol.begin_timeout(self._endpoint.connect_timeout)
 
-    def _place(self, position: int) -> None:
+    def _start_at(self, position: int) -> None:
         self.cursor = position
-        self.protocol.origin = position / self._second
+        self.protocol.origin = position / self._bytes_per_second
 
     # --- audio out -------------------------------------------------------------------------
 
-    async def pass_on(self, frame: bytes) -> bool:
-        """Send a frame that was appended just now, if nothing is waiting before it.
+    async def try_send(self, frame: bytes) -> bool:
+        """Send a frame that was appended just now, if no audio is waiting before it.
 
-        Returns whether it was taken; if not, ``push`` gets to it. Whoever brings audio waits for
-        no server, so one that has stopped reading is left to ``push``.
+        Returns whether it was sent; if not, ``send_next`` sends it later. The source must not
+        wait for the server, so a server that has stopped reading is left to ``send_next``.
         """
         size = len(frame)
-        if self.cursor != self._audio.end - size or self.forced is not None:
+        if self.cursor != self._audio.end - size or self.endpoint_at is not None:
             return False
-        if not self._socket.easy:
+        if not self._socket.writable:
             return False
-        seconds = size / self._second
+        seconds = size / self._bytes_per_second
         if not self._bucket.ready(seconds, anyio.current_time()):
             return False
         await self._send(frame)
         return True
 
-    async def push(self, *, rest: bool = False) -> bool:
-        """Send the next piece of waiting audio, at the pace that is allowed.
+    async def send_next(self, *, rest: bool = False) -> bool:
+        """Send the next piece of waiting audio, at the permitted pace.
 
         Returns whether there was one. Less than 50 ms is kept back, unless it is the ``rest``.
         """
-        piece = self._piece(rest=rest)
+        piece = self._next_piece(rest=rest)
         if not piece:
-            await self._force(rest=True)
+            await self._end_turn(rest=True)
             return False
-        seconds = len(piece) / self._second
+        seconds = len(piece) / self._bytes_per_second
         wait = self._bucket.take(seconds, anyio.current_time())
         if wait:
             await anyio.sleep(wait)
         await self._send(piece)
-        await self._force()
+        await self._end_turn()
         return True
 
-    def _piece(self, *, rest: bool) -> bytes:
+    def _next_piece(self, *, rest: bool) -> bytes:
         waiting = self._audio.end - self.cursor
         if waiting >= 2 * self._frame:
             return self._audio.read(self.cursor, self._frame)
@@ -130,49 +111,57 @@ class SttConnection:
         return b""
 
     async def _send(self, piece: bytes) -> None:
-        # Counted first: a send that is cancelled has been written all the same.
+        # Counted first: a send that is cancelled may have been written all the same.
         self.cursor += len(piece)
-        self.protocol.send(piece)
-        await self._socket.send(piece)
+        await self._socket.send(self.protocol.send(piece))
 
-    async def _force(self, *, rest: bool = False) -> None:
-        if self.forced is not None and (rest or self.cursor >= self.forced):
-            self.forced = None
-            await self._socket.send(wire.FORCE_ENDPOINT)
+    async def _end_turn(self, *, rest: bool = False) -> None:
+        if self.endpoint_at is not None and (rest or self.cursor >= self.endpoint_at):
+            self.endpoint_at = None
+            await self.force_endpoint()
 
-    # --- messages --------------------------------------------------------------------------
+    # --- control messages ------------------------------------------------------------------
 
-    async def tell(self, message: str) -> None:
-        """Send a control message."""
-        await self._socket.send(message)
+    async def force_endpoint(self) -> None:
+        """End the open turn now, if the server can."""
+        message = self.protocol.force_endpoint()
+        if message is not None:
+            await self._socket.send(message)
+
+    async def update(self, changes: Mapping[str, Any]) -> None:
+        """Send a change of parameters, which must have been checked."""
+        await self._socket.send(self.protocol.update(changes))
 
     async def terminate(self) -> None:
+        """Request the end of an open session."""
         if self.protocol.state == "open":
             await self._socket.send(self.protocol.terminate())
 
-    async def heard(self) -> Sequence[Heard]:
-        """Return what the next message says.
+    # --- messages in -----------------------------------------------------------------------
+
+    async def receive(self) -> Sequence[Heard]:
+        """Return the values in the next message.
 
         Raises a ``SttError`` when the connection ended, but not as agreed.
         """
-        if self.said:
-            said, self.said = self.said, []
-            return said
+        if self.unread:
+            values, self.unread = self.unread, []
+            return values
         return await self._step()
 
-    async def _step(self, place: Callable[[], int] | None = None) -> Sequence[Heard]:
+    async def _step(self, start: Callable[[], int] | None = None) -> Sequence[Heard]:
         try:
             data = await (self._last() if self.protocol.failed else self._socket.receive())
-        except wire.Closed as closed:
+        except Closed as closed:
             return self.protocol.close(closed.code, closed.reason)
         except TimeoutError:
             return self.protocol.close(1006)
-        if place is not None:
-            self._place(place())
-        heard = self.protocol.receive(data, anyio.current_time())
+        if start is not None:
+            self._start_at(start())
+        values = self.protocol.receive(data, anyio.current_time())
         if self.protocol.note:
-            log.debug("speech-to-text at %s: %s", self._connection.host, self.protocol.note)
-        return heard
+            log.debug("speech-to-text at %s: %s", self._endpoint.host, self.protocol.note)
+        return values
 
     async def _last(self) -> bytes:
         with anyio.fail_after(CLOSE_AFTER_ERROR):
@@ -180,32 +169,32 @@ class SttConnection:
 
     # --- the end ---------------------------------------------------------------------------
 
-    def give_up(self, reason: str) -> None:
-        """Drop the connection; ``heard`` raises this as the reason."""
-        log.info("speech-to-text at %s is given up: %s", self._connection.host, reason)
+    def abort(self, reason: str) -> None:
+        """Drop the connection; ``receive`` raises an error with this reason."""
+        log.info("dropping the connection to speech-to-text at %s: %s", self._endpoint.host, reason)
         self._socket.abort(reason)
 
-    async def leave(self) -> None:
-        """Say goodbye: the server bills until it is told to end."""
-        last = wire.TERMINATE if self.protocol.state in ("opening", "open") else None
-        await self._socket.leave(last)
+    async def close(self) -> None:
+        """Close the connection; end the session first: it is billed until the server knows."""
+        running = self.protocol.state in ("opening", "open")
+        await self._socket.leave(self.protocol.terminate() if running else None)
 
 
 async def open_connection(
-    connection: SttEndpoint,
+    endpoint: SttEndpoint,
     dial: Dial,
     audio: Replay,
-    place: Callable[[], int],
+    start: Callable[[], int],
     pace: float,
 ) -> SttConnection:
-    """Open a connection and wait until the server has begun.
+    """Open a connection and wait until the server has confirmed the session.
 
     Raises ``SttRefused``, ``SttBusy`` or ``SttLost``.
     """
-    call = SttConnection(connection, await dial(connection), audio, pace=pace)
+    connection = SttConnection(endpoint, await dial(endpoint), audio, pace=pace)
     try:
-        await call.begin(place)
+        await connection.begin(start)
     except BaseException:
-        await call.leave()
+        await connection.close()
         raise
-    return call
+    return connection

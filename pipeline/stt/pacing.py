@@ -1,7 +1,7 @@
-"""How fast audio may go: a token bucket in seconds of audio. Pure."""
+"""Pace of audio: a token bucket that counts seconds of audio. Pure."""
 
 
-class Bucket:
+class TokenBucket:
     """Lets ``burst`` seconds through at once, then ``rate`` seconds of audio per second.
 
     With a rate of 0 there is no limit.
@@ -14,7 +14,7 @@ class Bucket:
         self._filled: float | None = None
 
     def ready(self, seconds: float, now: float) -> bool:
-        """Take ``seconds`` if that needs no waiting; return whether they were taken."""
+        """Take ``seconds`` if that needs no wait; return whether they were taken."""
         if not self.rate:
             return True
         self._fill(now)
@@ -24,7 +24,7 @@ class Bucket:
         return True
 
     def take(self, seconds: float, now: float) -> float:
-        """Take ``seconds`` and return how long to wait before using them."""
+        """Take ``seconds`` and return how long to wait before they are used."""
         if not self.rate:
             return 0.0
         self._fill(now)

@@ -1,55 +1,59 @@
-"""Finding out that a connection is dead although nobody closed it. Pure.
+"""Detection of dead connections that no close announces. Pure.
 
-Besides the deadline of each send there are three signs; the websocket's own keepalive is none
-of them, for it is not reliable when the peer stops reading.
+Besides the deadline of each send there are three signs: missing heartbeats, audio that does not
+arrive, and speech without a message. The websocket's own keepalive is none of them: it is not
+reliable when the peer stops reading.
 """
 
 from collections.abc import Callable
 
-from pipeline.stt.assemblyai.protocol import StreamProtocol
+from pipeline.interfaces.stt_protocol import Progress
 
-QUIET = 10.0  #: seconds without a Heartbeat, where they come every 5 s
+HEARTBEAT_TIMEOUT = 10.0  #: seconds without a heartbeat, where they come every 5 s
 BEHIND = 5.0  #: seconds of audio sent and not received
-DEAF = 8.0  #: seconds of speech without any message
-DEAF_EVERY = 60.0  #: seconds between two reconnects for deafness: it may be music
+UNANSWERED = 8.0  #: seconds of speech without any message
+UNANSWERED_EVERY = 60.0  #: seconds between two reconnects for unanswered speech: it may be music
 SPEECH = 0.25  #: share of loud frames that makes it speech; pauses are most of it
 
 
 class Watchdog:
-    """Judges the connections of one session."""
+    """Decides for all connections of one session when one is dead."""
 
     def __init__(self, *, partials: bool = True) -> None:
-        self._beats = False  # the server sends Heartbeats
+        self._has_heartbeats = False
         self._partials = partials
-        self._deaf: float | None = None  # when we last gave up for it
+        self._unanswered_at: float | None = None  # the last reconnect for unanswered speech
 
     def verdict(
-        self, protocol: StreamProtocol, now: float, opened: float, share: Callable[[float], float]
+        self, progress: Progress, now: float, opened: float, share: Callable[[float], float]
     ) -> str | None:
-        """Return why to give the connection up, or None; ``share(seconds)`` is how much speech
-        there was lately, 0 to 1, and is asked only when it matters."""
-        self._beats = self._beats or protocol.heartbeat is not None
-        if self._beats:
-            since = opened if protocol.heartbeat is None else protocol.heartbeat
-            if now - since > QUIET and protocol.sent - protocol.sent_at_heartbeat > QUIET / 2:
-                return f"no Heartbeat for {now - since:.0f} s"
-            if protocol.behind > BEHIND:
-                return f"{protocol.behind:.0f} s of audio did not arrive"
-            return None
-        return self._deafness(protocol, now, opened, share)
+        """Return why the connection is dead, or None.
 
-    def _deafness(
-        self, protocol: StreamProtocol, now: float, opened: float, share: Callable[[float], float]
+        ``share(seconds)`` returns the share of speech in the latest audio, 0 to 1; it is
+        called only when it matters.
+        """
+        self._has_heartbeats = self._has_heartbeats or progress.heartbeat is not None
+        if self._has_heartbeats:
+            since = opened if progress.heartbeat is None else progress.heartbeat
+            sent = progress.sent - progress.sent_at_heartbeat
+            if now - since > HEARTBEAT_TIMEOUT and sent > HEARTBEAT_TIMEOUT / 2:
+                return f"no Heartbeat for {now - since:.0f} s"
+            if progress.behind > BEHIND:
+                return f"{progress.behind:.0f} s of audio did not arrive"
+            return None
+        return self._unanswered(progress, now, opened, share)
+
+    def _unanswered(
+        self, progress: Progress, now: float, opened: float, share: Callable[[float], float]
     ) -> str | None:
-        spoke = opened if protocol.spoke is None else protocol.spoke
-        unanswered = (
-            protocol.sent - protocol.sent_when_spoke
-        )  # a source that stalls is not answered either
-        if not self._partials or now - spoke <= DEAF or unanswered < DEAF:
+        since = opened if progress.message is None else progress.message
+        # a source that stalls is not answered either
+        sent = progress.sent - progress.sent_at_message
+        if not self._partials or now - since <= UNANSWERED or sent < UNANSWERED:
             return None
-        if self._deaf is not None and now - self._deaf < DEAF_EVERY:
+        if self._unanswered_at is not None and now - self._unanswered_at < UNANSWERED_EVERY:
             return None
-        if share(DEAF) < SPEECH:
+        if share(UNANSWERED) < SPEECH:
             return None
-        self._deaf = now
-        return f"{now - spoke:.0f} s of speech without an answer"
+        self._unanswered_at = now
+        return f"{now - since:.0f} s of speech without an answer"

@@ -20,7 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from pipeline import __version__
+from pipeline.runtime.version import VERSION
 from pipeline.telemetry.traces import Traces
 
 NAME = "pipeline"
@@ -36,7 +36,7 @@ class Exporter(Protocol):
 @asynccontextmanager
 async def open_telemetry(env: Mapping[str, str]) -> AsyncGenerator[Traces]:
     """Give what is to be told of events and calls; leaving sends what is left, for a while."""
-    resource = Resource.create({"service.version": __version__})
+    resource = Resource.create({"service.version": VERSION})
     if not env.get("OTEL_SERVICE_NAME") and "service.name=" not in env.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     ):
@@ -55,7 +55,7 @@ async def open_telemetry(env: Mapping[str, str]) -> AsyncGenerator[Traces]:
         done.set()
 
     try:
-        yield Traces(tracers.get_tracer(NAME, __version__), meters.get_meter(NAME, __version__))
+        yield Traces(tracers.get_tracer(NAME, VERSION), meters.get_meter(NAME, VERSION))
     finally:
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as tasks:

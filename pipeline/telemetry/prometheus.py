@@ -16,7 +16,6 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from pipeline import __version__
 from pipeline.interfaces.outbox import Remaining
 from pipeline.interfaces.request_log import CallRecord, CallReport
 from pipeline.protocol.events import (
@@ -28,6 +27,7 @@ from pipeline.protocol.events import (
     SttResumed,
     TurnCompleted,
 )
+from pipeline.runtime.version import VERSION
 
 MOST = 32  #: values of one label; models and finish reasons come from other people's servers
 OTHER = "other"  #: stands for the values past that
@@ -129,7 +129,7 @@ class Metrics:
         self._waiting = self._gauge("journal_waiting", "Events that are not written down yet.")
         self._well = self._gauge("journal_well", "1 while the journal takes events.")
         self._budget = self._gauge("budget_left", "Requests left this minute.", "model")
-        self._gauge("build_info", "This program's version.", "version").labels(__version__).set(1)
+        self._gauge("build_info", "This program's version.", "version").labels(VERSION).set(1)
         self._in_flight = self._gauge("calls_in_flight", "Calls of the language model under way.")
         self._subscribers = self._gauge("subscribers", "Subscriptions, one for each session.")
 

@@ -9,7 +9,7 @@ from typing import Self
 import anyio
 import httpx
 
-from pipeline import __version__
+from pipeline.runtime.version import VERSION
 from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.signing import signatures
 from pipeline.webhooks.subscriptions import Hook
@@ -32,7 +32,7 @@ class Client:
             hook.name: httpx.AsyncClient(
                 headers={
                     "content-type": "application/json",
-                    "user-agent": f"pipeline-webhooks/{__version__}",
+                    "user-agent": f"pipeline-webhooks/{VERSION}",
                 },
                 timeout=None,  # each attempt has its own deadline
                 limits=_LIMITS,

@@ -116,7 +116,7 @@ def test_fields_of_the_body_are_settings_of_their_own() -> None:
         (Prompt(reasoning={"effort": "huge"}), r"prompts\.p\.reasoning: .*huge"),
         (Prompt(fallbacks=({"temperature": 1},)), r"prompts\.p\.fallbacks: .*model"),
         (Prompt(post_processing_steps=({"type": "x"},)), r"p\.post_processing_steps: .*'x'"),
-        (Prompt(top_p=0.1, extra={"top_p": 0.2}), r"prompts\.p\.top_p is set, and again in extra"),
+        (Prompt(top_p=0.1, extra={"top_p": 0.2}), r"prompts\.p\.top_p is set twice: in the prompt"),
     ],
 )
 def test_a_field_of_the_body_that_would_be_refused_is_named(prompt: Prompt, said: str) -> None:

@@ -23,16 +23,16 @@ REQUEST = CompletionRequest(
 
 def recorded(*pieces: Piece, failure: GatewayError | None = None, text: bool = False) -> CallRecord:
     log: list[CallRecord] = []
-    errand = CallInfo(
+    call = CallInfo(
         request=REQUEST,
         host="h",
         sent=5.0,
         sent_at=1e9,
         price=lambda _, model: Prices(1.0, 2.0) if model == "m" else Prices(10.0, 10.0),
     )
-    recording = CallRecorder(errand, CallLog((log.append,), text=text))
+    recording = CallRecorder(call, CallLog((log.append,), text=text))
     for at, piece in enumerate(pieces, start=1):
-        recording.saw([piece], partial(float, 5.0 + at))
+        recording.observe([piece], partial(float, 5.0 + at))
     recording.end(failure, 9.0)
     recording.end(None, 99.0)
     (record,) = log

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import GatewayError
-from pipeline.gateway.chunk_template import LESSONS, ChunkTemplate
+from pipeline.gateway.chunk_template import MAX_LEARNS, ChunkTemplate
 from pipeline.gateway.stream import EventStream, ReplyReader, merged
 from pipeline.interfaces.llm import Piece, TextDelta
 
@@ -19,11 +19,11 @@ def chunk(content: Any, finish: str | None = None, **more: Any) -> bytes:
 
 
 def test_a_chunk_like_the_last_is_read_by_its_text() -> None:
-    alike = ChunkTemplate()
-    assert alike.read(chunk("a")) is None
-    alike.learn(chunk("a"), "a")
-    assert alike.read(chunk('b "quoted"\n')) == 'b "quoted"\n'
-    assert alike.read(chunk("")) == ""
+    template = ChunkTemplate()
+    assert template.read(chunk("a")) is None
+    template.learn(chunk("a"), "a")
+    assert template.read(chunk('b "quoted"\n')) == 'b "quoted"\n'
+    assert template.read(chunk("")) == ""
 
 
 @pytest.mark.parametrize(
@@ -43,26 +43,26 @@ def test_a_chunk_like_the_last_is_read_by_its_text() -> None:
     ],
 )
 def test_anything_else_is_left_to_be_read_whole(other: bytes) -> None:
-    alike = ChunkTemplate()
-    alike.learn(chunk("a"), "a")
-    assert alike.read(other) is None
+    template = ChunkTemplate()
+    template.learn(chunk("a"), "a")
+    assert template.read(other) is None
 
 
 def test_nothing_is_learned_where_the_text_is_not_sure() -> None:
     twice = chunk("a", message={"content": "a"})
     elsewhere = chunk(None, note={"content": "x"})
     for data, text in ((twice, "a"), (elsewhere, "a"), (b"data: {}\n\n", "a")):
-        alike = ChunkTemplate()
-        alike.learn(data, text)
-        assert alike.read(data) is None
+        template = ChunkTemplate()
+        template.learn(data, text)
+        assert template.read(data) is None
 
 
 def test_a_stream_that_never_repeats_is_not_studied_for_ever() -> None:
-    alike = ChunkTemplate()
-    for number in range(LESSONS):
-        alike.learn(chunk("a", created=number), "a")
-    alike.learn(chunk("a", created=99), "a")
-    assert alike.read(chunk("b", created=99)) is None
+    template = ChunkTemplate()
+    for number in range(MAX_LEARNS):
+        template.learn(chunk("a", created=number), "a")
+    template.learn(chunk("a", created=99), "a")
+    assert template.read(chunk("b", created=99)) is None
 
 
 CONTENTS = st.text() | st.sampled_from(['"content": "x"', "\\", '"', "}\n\ndata: [DONE]\n\n", "é"])
@@ -75,7 +75,7 @@ CHUNKS = st.builds(
 )
 
 
-def told(reader: ReplyReader, parts: list[bytes]) -> tuple[list[Piece], str | None]:
+def outcome(reader: ReplyReader, parts: list[bytes]) -> tuple[list[Piece], str | None]:
     pieces: list[Piece] = []
     try:
         for part in parts:
@@ -86,7 +86,7 @@ def told(reader: ReplyReader, parts: list[bytes]) -> tuple[list[Piece], str | No
     return merged(pieces), None
 
 
-class Ignorant(ChunkTemplate):
+class NoTemplate(ChunkTemplate):
     def learn(self, data: bytes, text: str) -> None:
         pass
 
@@ -95,8 +95,8 @@ class Ignorant(ChunkTemplate):
 @settings(max_examples=400, deadline=None)
 def test_a_reply_is_what_reading_every_chunk_whole_gives(parts: list[bytes]) -> None:
     whole = ReplyReader("h", {})
-    setattr(whole, "_alike", Ignorant())  # noqa: B010 - it has no other way
-    assert told(ReplyReader("h", {}), parts) == told(whole, parts)
+    setattr(whole, "_template", NoTemplate())  # noqa: B010 - it has no other way
+    assert outcome(ReplyReader("h", {}), parts) == outcome(whole, parts)
 
 
 def test_the_short_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What Gemini is told of a tool's arguments: only in words that it takes."""
+"""What Gemini is converted of a tool's arguments: only in words that it takes."""
 
 import enum
 from datetime import date
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from pipeline.gateway.gemini_schema import MOST, cleaned
+from pipeline.gateway.gemini_schema import MAX_SUBSCHEMAS, for_gemini
 from pipeline.tools.signature import signature_of
 from tests.gateway.gemini import complaint
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "converted"),
     [
         ({"$schema": "x", "title": "Order", "type": "object"}, {"type": "object"}),
         ({"type": "string", "default": "", "minLength": 1}, {"type": "string", "minLength": 1}),
@@ -57,9 +57,9 @@ from tests.gateway.gemini import complaint
     ids=str,
 )
 def test_what_gemini_does_not_know_is_said_otherwise_or_left_out(
-    schema: dict[str, Any], told: dict[str, Any]
+    schema: dict[str, Any], converted: dict[str, Any]
 ) -> None:
-    assert cleaned(schema) == told
+    assert for_gemini(schema) == converted
 
 
 class Size(enum.Enum):
@@ -87,14 +87,14 @@ def deliver(
 def test_a_python_function_of_any_kind_can_be_offered_to_gemini() -> None:
     schema = signature_of("deliver", deliver).schema
     assert complaint(schema) is not None
-    told = cleaned(schema)
-    assert complaint(told) is None
-    assert told["properties"]["size"] == {"type": "string", "enum": ["large", "small"]}
-    inside = told["properties"]["place"]["properties"]["inside"]
+    converted = for_gemini(schema)
+    assert complaint(converted) is None
+    assert converted["properties"]["size"] == {"type": "string", "enum": ["large", "small"]}
+    inside = converted["properties"]["place"]["properties"]["inside"]
     assert inside == {"type": "object", "nullable": True}  # it would go on for ever
     fits = {"place": {"street": "Elm"}, "size": "small", "day": "2026-11-23", "how": "courier"}
     assert jsonschema_rs.validator_for(schema).is_valid(fits)
-    assert jsonschema_rs.validator_for(told).is_valid(fits)
+    assert jsonschema_rs.validator_for(converted).is_valid(fits)
 
 
 def test_references_that_multiply_come_to_an_end() -> None:
@@ -105,20 +105,20 @@ def test_references_that_multiply_come_to_an_end() -> None:
         }
         for n in range(60)
     }
-    told = cleaned({"$ref": "#/$defs/L0", "$defs": twice})
-    assert complaint(told) is None
-    assert str(told).count("object") <= 2 * MOST
+    converted = for_gemini({"$ref": "#/$defs/L0", "$defs": twice})
+    assert complaint(converted) is None
+    assert str(converted).count("object") <= 2 * MAX_SUBSCHEMAS
 
 
 @pytest.mark.parametrize("where", ["#/nowhere", "https://example.com/properties", "x"])
 def test_a_reference_that_leads_nowhere_is_an_object(where: str) -> None:
-    told = cleaned({"description": "Whole.", "properties": {"it": {"$ref": where}}})
-    assert told["properties"]["it"] == {"type": "object"}
+    converted = for_gemini({"description": "Whole.", "properties": {"it": {"$ref": where}}})
+    assert converted["properties"]["it"] == {"type": "object"}
 
 
 def test_a_schema_that_holds_itself_is_told_once() -> None:
-    told = cleaned({"description": "A tree.", "properties": {"inner": {"$ref": "#"}}})
-    inner = told["properties"]["inner"]
+    converted = for_gemini({"description": "A tree.", "properties": {"inner": {"$ref": "#"}}})
+    inner = converted["properties"]["inner"]
     assert inner == {"description": "A tree.", "properties": {"inner": {"type": "object"}}}
 
 
@@ -157,4 +157,4 @@ def _branches(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 @given(st.recursive(LEAVES, _branches, max_leaves=12))
 def test_whatever_is_cleaned_is_taken(schema: object) -> None:
-    assert complaint(cleaned(schema)) is None
+    assert complaint(for_gemini(schema)) is None

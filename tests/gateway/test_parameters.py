@@ -54,7 +54,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {"type": "xml"}}, "response_format: Invalid enum value 'xml'"),
     ({"cache_control": {"type": "ephemeral", "ttl": "2h"}}, "cache_control: Invalid enum"),
     ({"transcript_id": "t"}, "transcript_id is a setting of the prompt itself"),
-    ({"prompt": "hi"}, "prompt: the messages say it"),
+    ({"prompt": "hi"}, "prompt: a request has either"),
 ]
 
 

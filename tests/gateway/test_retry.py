@@ -8,10 +8,10 @@ from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefus
 from pipeline.gateway.retry import (
     Breaker,
     FailedAttempt,
-    GiveUp,
     Retry,
     RetryBudget,
     RetryPolicy,
+    ReturnError,
     Step,
     UseFallback,
     after_failure,
@@ -39,9 +39,9 @@ def decide(
         (GatewayBusy("429", status=429, retry_after=3), UseFallback()),
         (GatewayBusy("429", status=429, retry_after=60), UseFallback()),
         (GatewayTimeout("no token"), UseFallback()),
-        (GatewayRefused("400", status=400), GiveUp()),
-        (GatewayRefused("401", status=401), GiveUp()),
-        (GatewayBusy("gave way to a committed call"), GiveUp()),
+        (GatewayRefused("400", status=400), ReturnError()),
+        (GatewayRefused("401", status=401), ReturnError()),
+        (GatewayBusy("gave way to a committed call"), ReturnError()),
     ],
     ids=str,
 )
@@ -55,7 +55,7 @@ def test_what_follows_a_first_failure(failure: GatewayError, step: Step) -> None
         (GatewayLost("500", status=500), False, UseFallback()),
         (GatewayBusy("429", status=429, retry_after=1), False, UseFallback()),
         (GatewayRefused("400", status=400), True, Retry(0.1)),
-        (GatewayRefused("400", status=400), False, GiveUp()),
+        (GatewayRefused("400", status=400), False, ReturnError()),
     ],
 )
 def test_the_servers_own_word_on_asking_again_is_obeyed(
@@ -67,29 +67,29 @@ def test_the_servers_own_word_on_asking_again_is_obeyed(
 
 def test_after_the_last_attempt_the_next_model_is_asked() -> None:
     assert decide(LOST, tries=2) == UseFallback()
-    assert decide(LOST, tries=2, has_next=False) == GiveUp()
+    assert decide(LOST, tries=2, has_next=False) == ReturnError()
 
 
 def test_nobody_waits_beyond_the_caller_s_patience() -> None:
     failure = GatewayBusy("429", status=429, retry_after=1.5)
     assert decide(failure, remaining=1.0) == UseFallback()
-    assert decide(failure, remaining=1.0, has_next=False) == GiveUp()
+    assert decide(failure, remaining=1.0, has_next=False) == ReturnError()
 
 
 @given(st.integers(1, 1_000))
 def test_retries_stay_a_tenth_of_the_requests(requests: int) -> None:
-    allowance, retries = RetryBudget(share=0.1), 0
+    budget, retries = RetryBudget(share=0.1), 0
     for _ in range(requests):
-        allowance.earn()
-        retries += allowance.spend()
+        budget.earn()
+        retries += budget.spend()
     assert retries <= 1 + 0.1 * requests
 
 
 def test_a_quiet_time_does_not_save_up_a_storm() -> None:
-    allowance = RetryBudget(share=0.1, most=10)
+    budget = RetryBudget(share=0.1, limit=10)
     for _ in range(100_000):
-        allowance.earn()
-    assert sum(allowance.spend() for _ in range(100)) == 10
+        budget.earn()
+    assert sum(budget.spend() for _ in range(100)) == 10
 
 
 def broken(breaker: Breaker, at: float = 0.0) -> Breaker:

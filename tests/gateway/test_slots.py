@@ -34,7 +34,7 @@ def test_the_youngest_speculative_request_gives_way_to_a_committed_one() -> None
     slots.claim(old)
     slots.claim(young)
     assert slots.claim(asked) is young
-    assert young.gave_way
+    assert young.preempted
     assert asked.holds
     assert slots.release(young) is None
     assert slots.held == 2
@@ -93,14 +93,14 @@ class AnyHistory(RuleBasedStateMachine):
     @invariant()
     def the_count_is_right(self) -> None:
         holders = [ticket for ticket in self.tickets if ticket.holds]
-        waiting = [t for t in self.tickets if not t.holds and not t.gave_way]
+        waiting = [t for t in self.tickets if not t.holds and not t.preempted]
         assert self.slots.held == len(holders) <= 3
         assert self.slots.waiting == len(waiting)
         assert len(holders) == 3 or not waiting
 
     @invariant()
     def nobody_committed_waits_behind_a_guess(self) -> None:
-        if any(not t.speculative and not t.holds and not t.gave_way for t in self.tickets):
+        if any(not t.speculative and not t.holds and not t.preempted for t in self.tickets):
             assert not any(t.speculative and t.holds for t in self.tickets)
 
 

@@ -272,7 +272,7 @@ def test_garbage_ends_in_a_clear_error_or_a_reply(parts: list[bytes]) -> None:
 
 def test_a_stream_without_end_is_ended() -> None:
     much = sse(*[delta("x" * 1000)] * 500, done=False)
-    with pytest.raises(GatewayLost, match=f"answer of h is longer than {MAX_STREAM} bytes"):
+    with pytest.raises(GatewayLost, match=f"reply of h is longer than {MAX_STREAM} bytes"):
         feed(ReplyReader("h", {}), [much] * (MAX_STREAM // len(much) + 1))
 
 

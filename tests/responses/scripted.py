@@ -51,7 +51,7 @@ class ScriptedReply:
         gateway = self._gateway
         if self._script.opening or not gateway.slots.has_room(self.ticket):
             return
-        gateway.give_way(gateway.slots.claim(self.ticket))
+        gateway.preempt(gateway.slots.claim(self.ticket))
         gateway.replies[self.ticket] = self
         gateway.opened += 1
         self.sent = True
@@ -60,7 +60,7 @@ class ScriptedReply:
         if self.sent:
             return self
         gateway = self._gateway
-        gateway.give_way(gateway.slots.claim(self.ticket))
+        gateway.preempt(gateway.slots.claim(self.ticket))
         gateway.replies[self.ticket] = self
         try:
             if not self.ticket.holds:
@@ -87,7 +87,7 @@ class ScriptedReply:
     def drop(self) -> None: ...
 
     def commit(self) -> None:
-        self._gateway.give_way(self._gateway.slots.commit(self.ticket))
+        self._gateway.preempt(self._gateway.slots.commit(self.ticket))
         if self.ticket.holds:
             self.granted.set()
 
@@ -97,7 +97,7 @@ class ScriptedReply:
         delay, brings = self._reads.popleft()
         with self.scope, anyio.CancelScope(shield=self._gateway.stubborn):
             await anyio.sleep(delay)
-        if self.ticket.gave_way:
+        if self.ticket.preempted:
             raise GatewayBusy("a committed request took its place")
         if isinstance(brings, GatewayError):
             raise brings
@@ -131,7 +131,7 @@ class ScriptedGateway:
         if heir is not None:
             self.replies[heir].granted.set()
 
-    def give_way(self, loser: Ticket | None) -> None:
+    def preempt(self, loser: Ticket | None) -> None:
         if loser is not None:
             self.replies[loser].scope.cancel()
 

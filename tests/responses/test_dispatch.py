@@ -33,7 +33,7 @@ class Desktop:
     def hear(self, *events: TurnEvent) -> None:
         for event in events:
             now = anyio.current_time()
-            self.dispatch.do(self.dispatch.scheduler.heard(event, now, now))
+            self.dispatch.carry_out(self.dispatch.scheduler.heard(event, now, now))
 
     @property
     def lines(self) -> list[str]:
@@ -70,9 +70,9 @@ async def test_a_request_leaves_before_anybody_is_told() -> None:
     gateway = ScriptedGateway(says("Hello."))
     async with at_work(gateway, reply=Prompt()) as desk:
         steps = desk.dispatch.scheduler.heard(TurnEnded(1, "Hi."), 0.0, 0.0)
-        desk.dispatch.call(steps)
+        desk.dispatch.start_calls(steps)
         assert (gateway.opened, desk.lines) == (1, [])
-        desk.dispatch.tell(steps)
+        desk.dispatch.publish(steps)
         await desk.dispatch.settled()
         assert gateway.opened == 1
     assert desk.dones()[0].times.queue == 0
@@ -82,7 +82,7 @@ async def test_a_request_that_left_at_once_is_closed_when_it_is_called_off_at_on
     gateway = ScriptedGateway(says("Hello."))
     async with at_work(gateway, reply=Prompt()) as desk:
         desk.hear(TurnEnded(1, "Hi."))
-        desk.dispatch.do(desk.dispatch.scheduler.cancel(None, 0.0))
+        desk.dispatch.carry_out(desk.dispatch.scheduler.cancel(None, 0.0))
         await desk.dispatch.settled()
         await anyio.wait_all_tasks_blocked()
         assert (gateway.opened, gateway.closed, gateway.slots.held) == (1, 1, 0)
@@ -222,7 +222,7 @@ async def test_a_committed_call_takes_the_place_of_a_guess_and_blocks_no_model()
         await desk.dispatch.settled()
         desk.hear(TurnPaused(2, "book"))
         await anyio.sleep(1)
-        desk.dispatch.do(desk.dispatch.scheduler.create("two", anyio.current_time()))
+        desk.dispatch.carry_out(desk.dispatch.scheduler.create("two", anyio.current_time()))
         await anyio.sleep(0.5)
         assert [report.outcome for report in desk.listener.reports][2:] == ["discarded"]
         desk.hear(TurnEnded(2, "Book."))
@@ -314,7 +314,7 @@ async def test_cancelling_leaves_nothing_behind(moment: str) -> None:
         at = MOMENTS[moment]
         if at is not None:
             await anyio.sleep(at)
-        desk.dispatch.do(desk.dispatch.scheduler.cancel("r2", anyio.current_time()))
+        desk.dispatch.carry_out(desk.dispatch.scheduler.cancel("r2", anyio.current_time()))
         await desk.dispatch.settled()
         await anyio.sleep(2)
         assert gateway.slots.held == 0

@@ -47,7 +47,7 @@ async def asking(runner: Runner, *names: str) -> AsyncGenerator[tuple[Dispatch, 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(dispatch.run, tasks)
         await anyio.wait_all_tasks_blocked()
-        dispatch.do(scheduler.heard(TurnEnded(1, "hello"), anyio.current_time()))
+        dispatch.carry_out(scheduler.heard(TurnEnded(1, "hello"), anyio.current_time()))
         yield dispatch, gateway
         tasks.cancel_scope.cancel()
 

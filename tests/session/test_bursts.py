@@ -16,7 +16,7 @@ from pipeline.protocol.commands import StartCommand
 from pipeline.session.session import Session
 from pipeline.simulator.number_audio import spoken
 from pipeline.stt.assemblyai.endpoint import endpoint_for
-from pipeline.stt.client import HURRY, SttClient
+from pipeline.stt.client import SOURCE_BURST, SttClient
 from tests.stt.server import MemoryServer
 from tests.support.session_fixture import Stage
 
@@ -68,8 +68,8 @@ async def test_bursts_cost_no_word_and_never_come_too_fast(seed: int) -> None:
     server = MemoryServer()  # it ends a session whose audio comes too fast, with 3007
     scene = stage(server)
     async with scene.open() as session:
-        held_up = await play(session, spoken(NUMBERS), random.Random(seed), HURRY - 1)
-        assert anyio.current_time() == pytest.approx(114, abs=HURRY)
+        held_up = await play(session, spoken(NUMBERS), random.Random(seed), SOURCE_BURST - 1)
+        assert anyio.current_time() == pytest.approx(114, abs=SOURCE_BURST)
         await session.finish()
     assert words(scene.said("turn.completed")) == NUMBERS
     assert len(server.sockets) == 1

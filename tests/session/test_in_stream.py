@@ -25,13 +25,13 @@ from tests.support.session_fixture import Stage, turn
 OTHER = Engine(name="assemblyai", url="https://llm", model="m")
 
 
-def stage(*, others: bool = True, **prompt: Any) -> Stage:
+def stage(*, fallbacks: bool = True, **prompt: Any) -> Stage:
     """Answers in-stream, or within 3 s of a gateway that is asked after 5 s."""
 
     def order(made: Stage) -> InStreamSetup:
-        targets = [Target(made.gateway, "other")] if others else []
+        targets = [Target(made.gateway, "other")] if fallbacks else []
         means = InStreamConfig(targets, RetryPolicy(), CallLog(), 5.0)
-        return InStreamSetup(partial(InStreamGateway, means), OTHER if others else None)
+        return InStreamSetup(partial(InStreamGateway, means), OTHER if fallbacks else None)
 
     return Stage(in_stream=order, policy="parallel", history=0, **prompt)
 
@@ -144,7 +144,7 @@ async def test_silence_is_noticed_said_and_made_up_for() -> None:
 
 
 async def test_without_anybody_else_to_ask_the_answer_fails_and_the_next_one_is_hoped_for() -> None:
-    staged = stage(others=False)
+    staged = stage(fallbacks=False)
     async with staged.open() as session:
         staged.speech.hear(turn(0, "Hello there."))
         await anyio.sleep(6)

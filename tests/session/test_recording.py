@@ -52,4 +52,4 @@ async def test_without_a_directory_nothing_is_recorded() -> None:
     stage = Stage()
     async with recorder_of(JournalSettings(), clock) as recorder:
         with recorded(stage.session, Format(), recorder):
-            assert stage.session.tape is None
+            assert stage.session.audio_sink is None

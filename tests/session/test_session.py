@@ -245,7 +245,7 @@ async def test_speech_to_text_and_variables_change_in_a_running_session() -> Non
 async def test_every_frame_goes_to_the_tape_as_the_audio_clock_counts_it() -> None:
     stage = Stage()
     tape = Tape()
-    stage.session.tape = tape
+    stage.session.audio_sink = tape
     sound = bytes(range(250)) * 13  # two frames and a bit, and half a sample more
     async with stage.open() as session:
         await session.audio(sound[:1601])

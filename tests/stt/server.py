@@ -11,11 +11,11 @@ import anyio
 import msgspec
 
 from pipeline.errors import SttError, SttLost
+from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.simulator.scenario import parse
 from pipeline.simulator.stt_script import CloseConnection, ResetConnection, SttPlayer
 from pipeline.simulator.stt_turns import Say
-from pipeline.stt.assemblyai.endpoint import SttEndpoint
-from pipeline.stt.assemblyai.wire import Closed
+from pipeline.stt.transport import Closed
 
 
 class MemorySocket:
@@ -32,7 +32,7 @@ class MemorySocket:
         self._wake = anyio.Event()
 
     @property
-    def easy(self) -> bool:
+    def writable(self) -> bool:
         return True
 
     async def send(self, message: bytes | str) -> None:

@@ -21,7 +21,8 @@ from pipeline.interfaces.stt import (
 )
 from pipeline.simulator.number_audio import spoken
 from pipeline.stt.assemblyai.endpoint import endpoint_for
-from pipeline.stt.client import GRID, SttClient
+from pipeline.stt.client import SttClient
+from pipeline.stt.stream_audio import GRID
 from tests.stt.server import MemoryServer, frames
 
 

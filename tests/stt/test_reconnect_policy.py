@@ -5,9 +5,10 @@ import math
 import pytest
 
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
-from pipeline.stt.pacing import Bucket, slower
-from pipeline.stt.reconnect import LONGEST_SESSION, ReconnectPolicy, lifetime
+from pipeline.stt.pacing import TokenBucket, slower
+from pipeline.stt.reconnect import ReconnectPolicy, lifetime
 
+LONGEST_SESSION = 10_800.0  #: seconds
 LOST, BUSY = SttLost("gone"), SttBusy("later")
 
 
@@ -82,11 +83,11 @@ def test_sessions_that_all_die_at_once_are_given_up_in_the_end() -> None:
     ],
 )
 def test_a_session_lives_as_long_as_begin_said(expires_at: float | None, left: float) -> None:
-    assert lifetime(expires_at, 1_000_000) == left
+    assert lifetime(expires_at, 1_000_000, LONGEST_SESSION) == left
 
 
 def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
-    bucket = Bucket(1.25, 1.0)
+    bucket = TokenBucket(1.25, 1.0)
     assert all(bucket.ready(0.0625, 0.0) for _ in range(16))
     assert not bucket.ready(0.0625, 0.0)
     assert bucket.take(0.05, 0.0) == pytest.approx(0.04)
@@ -94,7 +95,7 @@ def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
-    bucket = Bucket(0.0, 1.0)
+    bucket = TokenBucket(0.0, 1.0)
     assert bucket.ready(1e9, 0.0)
     assert bucket.take(math.inf, 0.0) == 0
 

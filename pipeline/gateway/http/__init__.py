@@ -1,1 +1,1 @@
-"""The HTTP/1.1 client of the gateway, with connections kept ready."""
+"""HTTP/1.1 client of the gateway, with spare connections."""

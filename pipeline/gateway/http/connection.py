@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a model's server: bytes out, head and body in, no waiting inside."""
+"""One HTTP/1.1 connection as an asyncio protocol: writes a request, parses head and body."""
 
 import asyncio
 import select
@@ -14,14 +14,14 @@ from pipeline.errors import GatewayLost
 
 MAX_HEAD = 64 * 1024  #: bytes of status line and headers
 HIGH_WATER = 256 * 1024  #: bytes of unread body above which reading stops
-LOW_WATER = 64 * 1024  #: bytes of unread body below which it goes on
+LOW_WATER = 64 * 1024  #: bytes of unread body below which reading resumes
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection that carries one request at a time.
+    """Connection that carries one request at a time.
 
-    ``state`` tells what may be done: a request goes out on an idle one only; a broken one is
-    good for nothing. Whoever waits is woken through one future; there is one reader at a time.
+    A request is sent only while it is neither busy nor broken. One task at a time waits for it,
+    on one future.
     """
 
     transport: asyncio.Transport
@@ -30,37 +30,37 @@ class HttpConnection(asyncio.Protocol):
         self.used = 0  #: requests so far
         self.idle_since = 0.0  #: on the loop's clock
         self.is_broken = False  #: closed by either side
-        self.is_busy = False  #: a request is out and its answer not complete
-        self.when_done: Callable[[], None] | None = None  #: called once, when the answer is over
+        self.is_busy = False  #: a request was sent and its response is not complete
+        self.when_done: Callable[[], None] | None = None  #: called once, when the response ends
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
-        self._deadline: float | None = None  # of who waits, on the loop's clock
-        self._timer: asyncio.TimerHandle | None = None  # due then, or earlier
+        self._deadline: float | None = None  # of the waiting task, on the loop's clock
+        self._timer: asyncio.TimerHandle | None = None  # due at the deadline, or earlier
         self._is_tls = False
         self._write_blocked = False
         self._paused = False
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Make ready for another answer."""
+    def reset(self) -> None:
+        """Reset the state of the previous response."""
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_head = False  #: the final head has arrived (not 1xx)
-        self.is_complete = False  #: the body said itself that it is over
-        self.ended = False  #: nothing more will come of this body
+        self.is_complete = False  #: the body ended by its length or last chunk
+        self.ended = False  #: no more of this body can arrive
         self.framed = False  #: the body has a length or is chunked
-        self.received = 0  #: bytes of this answer
+        self.received = 0  #: bytes of this response
         self.keep_alive = False
         self.failure: Exception | None = None
         self._head_bytes = 0
         self._body: deque[bytes] = deque()
         self._unread = 0
 
-    # --- what its user does ------------------------------------------------------------------
+    # --- called by the exchange --------------------------------------------------------------
 
     def send(self, request: bytes) -> None:
-        """Write a whole request; the answer's head and body follow."""
-        self.forget()
+        """Write a serialised request; the response's head and body follow."""
+        self.reset()
         self._parser = httptools.HttpResponseParser(self)
         self.is_busy = True
         self.used += 1
@@ -68,24 +68,24 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_written(self) -> bool:
-        """The request has left, but for what fits asyncio's buffer; or that is of no use now."""
+        """Whether the request is written, except for asyncio's buffer, or need not be written."""
         return not self._write_blocked or self.received > 0 or self.is_broken
 
     @property
     def has_unread(self) -> bool:
-        """Something of the body, or its end, is there to be taken."""
+        """Whether unread body, or its end, has arrived."""
         return bool(self._body) or self.ended
 
     def is_usable(self) -> bool:
-        """Idle and, as far as can be seen from here, still open at the other end."""
+        """Return whether the connection is idle and not known to be closed by the server."""
         if self.is_broken or self.is_busy or self.transport.is_closing():
             return False
         if self._is_tls:
             return True  # session tickets make an idle TLS connection readable
-        return not self._poll.poll(0)  # an end of file that the loop has not come to yet
+        return not self._poll.poll(0)  # an end of file that the loop has not read yet
 
     def take(self) -> bytes:
-        """Return the body that has arrived and not been read."""
+        """Return the unread part of the body that has arrived."""
         if not self._body:
             return b""
         data = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
@@ -98,7 +98,7 @@ class HttpConnection(asyncio.Protocol):
         return data
 
     async def wait(self, deadline: float | None = None) -> bool:
-        """Wait until something has happened; False when the loop's clock passed ``deadline``."""
+        """Wait for the next change; False when the loop's clock has passed ``deadline``."""
         self._waiter = self._loop.create_future()
         self._deadline = deadline
         if deadline is not None and (self._timer is None or deadline < self._timer.when()):
@@ -110,24 +110,24 @@ class HttpConnection(asyncio.Protocol):
         return deadline is None or self._loop.time() < deadline
 
     def abort(self) -> None:
-        """Close at once; what was not written is dropped."""
+        """Close at once; unwritten bytes are discarded."""
         if not self.is_broken and not self.transport.is_closing():
-            self._hang_up()
+            self._shutdown()
         self.is_broken = True
         self._set_timer(None)
         self.transport.abort()
 
-    def _hang_up(self) -> None:
-        """Let the other end know now; the loop closes the socket in its next turn."""
+    def _shutdown(self) -> None:
+        """Shut the socket down now; the loop closes it only in its next iteration."""
         with suppress(OSError):
-            lent = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=self._file)
+            borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=self._file)
             try:
-                lent.shutdown(socket.SHUT_RDWR)
+                borrowed.shutdown(socket.SHUT_RDWR)
             finally:
-                lent.detach()
+                borrowed.detach()
 
     def _set_timer(self, deadline: float | None) -> None:
-        """Keep one timer for all reads of an answer: a later deadline only moves it when due."""
+        """Set the one timer of all reads; when due, it moves to a deadline set later."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if deadline is None else self._loop.call_at(deadline, self._time_up)
@@ -139,12 +139,12 @@ class HttpConnection(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._set_timer(self._deadline)
         else:
-            _ring(self._waiter)
+            _wake_waiter(self._waiter)
 
     # --- asyncio.Protocol --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._file = transport.get_extra_info("socket").fileno()
         self._poll = select.poll()
@@ -154,7 +154,7 @@ class HttpConnection(asyncio.Protocol):
         if self.is_broken:
             return
         if not self.is_busy:
-            self.abort()  # nobody asked
+            self.abort()  # data without a request
             return
         self.received += len(data)
         if not self.has_head:
@@ -162,9 +162,9 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as failure:
-            self._fail(GatewayLost(f"the answer is not HTTP/1.1: {failure}"))
+            self._fail(GatewayLost(f"the response is not HTTP/1.1: {failure}"))
         if not self.has_head and self._head_bytes > MAX_HEAD:
-            self._fail(GatewayLost(f"the head of the answer is longer than {MAX_HEAD} bytes"))
+            self._fail(GatewayLost(f"the head of the response is longer than {MAX_HEAD} bytes"))
         if self._unread > HIGH_WATER and not self._paused and not self.is_broken:
             self._paused = True
             self.transport.pause_reading()
@@ -176,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_broken = True
         if self.used:
-            del self._parser  # it holds this, and neither would go before a full collection
+            del self._parser  # a cycle would live until the next full garbage collection
         self._set_timer(None)
         self._write_blocked = False
         if self.is_busy and not self.ended:
@@ -204,7 +204,7 @@ class HttpConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         if self.status < 200:
-            self.headers = []  # 100 Continue and its like: another head follows
+            self.headers = []  # 1xx such as 100 Continue: another head follows
             return
         self.has_head = True
         names = {name for name, _ in self.headers}
@@ -232,15 +232,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _wake(self) -> None:
         if self._waiter is not None:
-            _ring(self._waiter)
+            _wake_waiter(self._waiter)
         if self.when_done is not None:
-            self._body.clear()  # nobody reads it any more
+            self._body.clear()  # it has no reader any more
             self._unread = 0
             if not self.is_busy:
                 when_done, self.when_done = self.when_done, None
                 when_done()
 
 
-def _ring(waiter: asyncio.Future[None]) -> None:
+def _wake_waiter(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)

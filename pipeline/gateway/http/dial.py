@@ -1,4 +1,4 @@
-"""Opens connections: names to addresses, IPv6 and IPv4 side by side, TLS."""
+"""Opening of connections: name resolution, Happy Eyeballs (RFC 8305), TLS handshake."""
 
 import asyncio
 import ipaddress
@@ -13,11 +13,12 @@ import anyio
 from pipeline.errors import GatewayLost, GatewayTimeout
 from pipeline.gateway.http.connection import HttpConnection
 
-#: seconds until the next address is tried beside the one before (RFC 8305, section 5)
-HEAD_START = 0.25
-#: So that a connection whose other end is gone (a restarted router, a dead NAT entry) does not
-#: swallow a request for minutes: an idle one is probed, an unanswered byte ends it. Linux only.
-LIFE_SIGNS = [
+#: seconds until the next address is tried concurrently (RFC 8305, section 5)
+ATTEMPT_DELAY = 0.25
+#: Without these a request on a connection whose peer is gone (a restarted router, an expired NAT
+#: entry) would wait for minutes. An idle connection is probed, unacknowledged data ends it. Linux
+#: only.
+KEEPALIVE_OPTIONS = [
     (getattr(socket, name), value)
     for name, value in (
         ("TCP_KEEPIDLE", 15),  # seconds
@@ -31,26 +32,28 @@ LIFE_SIGNS = [
 
 @dataclass(frozen=True)
 class Address:
-    """One reachable form of a host."""
+    """One resolved address of a host."""
 
     family: int
     target: tuple[str | int | bytes, ...]
 
 
 async def connect(
-    host: str, port: int, *, tls: ssl.SSLContext | None, patience: float
+    host: str, port: int, *, tls: ssl.SSLContext | None, connect_timeout: float
 ) -> HttpConnection:
-    """Open a connection within ``patience`` seconds, handshake included.
+    """Open a connection within ``connect_timeout`` seconds, handshake included.
 
     Raises GatewayTimeout or GatewayLost, naming host and port.
     """
     place = f"{host}:{port}"
     try:
-        with anyio.fail_after(patience):
-            link = await _open_socket(await _addresses(host, port))
-            return await _upgrade(link, host, tls)
+        with anyio.fail_after(connect_timeout):
+            sock = await _open_socket(await _addresses(host, port))
+            return await _upgrade(sock, host, tls)
     except TimeoutError as cause:
-        raise GatewayTimeout(f"no connection to {place} within {patience:g} seconds") from cause
+        raise GatewayTimeout(
+            f"no connection to {place} within {connect_timeout:g} seconds"
+        ) from cause
     except ssl.SSLCertVerificationError as cause:
         reason = cause.verify_message
         raise GatewayLost(f"the certificate of {place} is not trusted: {reason}") from cause
@@ -62,21 +65,21 @@ async def connect(
         raise GatewayLost(f"no connection to {place}: {cause.strerror or cause}") from cause
 
 
-async def _upgrade(link: socket.socket, host: str, tls: ssl.SSLContext | None) -> HttpConnection:
-    """Hand the socket to a Connection, after the TLS handshake if there is to be one."""
+async def _upgrade(sock: socket.socket, host: str, tls: ssl.SSLContext | None) -> HttpConnection:
+    """Return the HttpConnection of a socket, after the TLS handshake if ``tls`` is set."""
     loop = asyncio.get_running_loop()
     try:
         _, connection = await loop.create_connection(
-            HttpConnection, sock=link, ssl=tls, server_hostname=host if tls else None
+            HttpConnection, sock=sock, ssl=tls, server_hostname=host if tls else None
         )
     except BaseException:
-        link.close()
+        sock.close()
         raise
     return connection
 
 
 async def _addresses(host: str, port: int) -> list[Address]:
-    """Return the addresses of ``host``, families alternating, IPv6 first where it is offered."""
+    """Return the addresses of ``host``, alternating between IPv6 and IPv4, in resolver order."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -91,57 +94,57 @@ async def _addresses(host: str, port: int) -> list[Address]:
 
 
 async def _open_socket(addresses: Sequence[Address]) -> socket.socket:
-    """Connect to the first address that answers; each later one starts after a head start."""
+    """Connect to the first address that accepts; each attempt starts ATTEMPT_DELAY later."""
     if len(addresses) == 1:
         return await _try(addresses[0])
-    won: list[socket.socket] = []
+    opened: list[socket.socket] = []
     failures: list[OSError] = []
     try:
         async with anyio.create_task_group() as race:
             for address in addresses:
                 failed = anyio.Event()
-                race.start_soon(_attempt, address, won, failures, failed, race.cancel_scope)
-                with anyio.move_on_after(HEAD_START):
+                race.start_soon(_attempt, address, opened, failures, failed, race.cancel_scope)
+                with anyio.move_on_after(ATTEMPT_DELAY):
                     await failed.wait()
     except BaseException:
-        for link in won:
-            link.close()
+        for sock in opened:
+            sock.close()
         raise
-    if not won:
+    if not opened:
         raise failures[0]
-    return won[0]
+    return opened[0]
 
 
 async def _attempt(
     address: Address,
-    won: list[socket.socket],
+    opened: list[socket.socket],
     failures: list[OSError],
     failed: anyio.Event,
     race: anyio.CancelScope,
 ) -> None:
     try:
-        link = await _try(address)
+        sock = await _try(address)
     except OSError as failure:
         failures.append(failure)
         failed.set()
         return
-    if won:
-        link.close()
+    if opened:
+        sock.close()
         return
-    won.append(link)
+    opened.append(sock)
     race.cancel()
 
 
 async def _try(address: Address) -> socket.socket:
-    link = socket.socket(address.family, socket.SOCK_STREAM)
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
-        link.setblocking(False)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, seconds in LIFE_SIGNS:
-            link.setsockopt(socket.IPPROTO_TCP, option, seconds)
-        await asyncio.get_running_loop().sock_connect(link, address.target)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, seconds in KEEPALIVE_OPTIONS:
+            sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
+        await asyncio.get_running_loop().sock_connect(sock, address.target)
     except BaseException:
-        link.close()
+        sock.close()
         raise
-    return link
+    return sock

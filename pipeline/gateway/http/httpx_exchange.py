@@ -1,4 +1,4 @@
-"""A request over any httpx transport, for those who bring their own."""
+"""HTTP exchange over any httpx transport, for callers with their own transport."""
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -9,15 +9,15 @@ import httpx
 
 from pipeline.errors import GatewayLost, GatewayTimeout
 
-GOODBYE = 1.0  #: seconds to close a response
-#: seconds for the end of a body behind a reply that is over
-TAIL_PATIENCE = 0.1
+CLOSE_TIMEOUT = 1.0  #: seconds to close a response
+#: seconds for the end of the body after a reply is over
+TAIL_TIMEOUT = 0.1
 
 T = TypeVar("T")
 
 
 class HttpxExchange:
-    """An answer through any httpx transport; the request leaves with ``head``."""
+    """One request and its response over an httpx transport; ``head`` sends the request."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> None:
         self._transport = transport
@@ -59,38 +59,38 @@ class HttpxExchange:
             self._scope.cancel()
 
     def drop(self) -> None:
-        """The task that reads closes it, for that takes waiting here."""
+        """Do nothing: closing needs waiting here, so the task that reads does it."""
 
     async def aclose(self) -> None:
         if self._response is None:
             return
-        with anyio.move_on_after(GOODBYE, shield=True):
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
             try:
                 await self._read_tail()
                 await self._response.aclose()
             except httpx.HTTPError:
-                return  # it is broken, which is as good as closed
+                return  # a broken connection needs no closing
 
     async def _read_tail(self) -> None:
-        """Read what is behind the reply, so that a pool can use the connection again."""
+        """Read the rest of the body, so that the pool can reuse the connection."""
         if self._has_tail and self._body is not None:
-            with anyio.move_on_after(TAIL_PATIENCE):
+            with anyio.move_on_after(TAIL_TIMEOUT):
                 async for _ in self._body:
                     pass
 
     async def _bounded(self, work: Awaitable[T], deadline: float | None = None) -> T:
-        """Do ``work`` until ``deadline``, or until ``close``; errors become ours."""
+        """Await ``work`` until ``deadline`` or ``close``; translate httpx's errors."""
         host = self._request.url.host
         try:
             with anyio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
                 self._scope = scope
                 return await work
         except httpx.TimeoutException as cause:
-            raise GatewayTimeout(f"{host}: {str(cause) or 'no answer in time'}") from cause
+            raise GatewayTimeout(f"{host}: {str(cause) or 'no response in time'}") from cause
         except (httpx.HTTPError, httpx.StreamError) as cause:
             raise GatewayLost(f"{host}: {str(cause) or type(cause).__name__}") from cause
         finally:
             self._scope = None
         if self._is_closed:
-            raise GatewayLost(f"{host}: closed by us")
+            raise GatewayLost(f"{host}: the exchange was closed by this client")
         raise TimeoutError

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 transport of our own, behind httpx's types, over connections kept warm.
+"""HTTP/1.1 connection pool with spare connections; also an httpx transport.
 
-No queue inside: who may send is decided before (``gateway/slots.py``). Leaving an exchange early
-closes its connection at once, for that is the only way to call a request off.
+It has no queue: ``gateway/slots.py`` decides before which request is sent. Leaving an exchange
+early closes its connection at once: in HTTP/1.1 that is the only way to cancel a request.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from pipeline.errors import GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway.http.connection import HttpConnection
 from pipeline.gateway.http.dial import connect
 
-#: seconds for the end of a body to arrive behind a reply that is over
-TAIL_PATIENCE = 1.0
+#: seconds for the end of the body after a reply is over
+TAIL_TIMEOUT = 1.0
 
 
 class Origin(NamedTuple):
-    """Where a connection leads."""
+    """Server of a connection."""
 
     host: str
     port: int
@@ -36,104 +36,106 @@ def origin_of(url: httpx.URL) -> Origin:
 
 
 class Exchange:
-    """One request and its answer. ``close`` must be called, and never waits."""
+    """One request and its response. ``close`` must be called, and never waits."""
 
     def __init__(
-        self, transport: "WarmTransport", origin: Origin, request: bytes, link: HttpConnection
+        self, transport: "WarmTransport", origin: Origin, request: bytes, connection: HttpConnection
     ) -> None:
         self._transport = transport
         self._origin = origin
         self._request = request
-        self._link = link
-        self._may_retry = link.used > 1  # one that was idle may have been closed meanwhile
+        self._connection = connection
+        self._may_retry = connection.used > 1  # the server may have closed an idle one
         self._was_dropped = False
 
     @property
     def status(self) -> int:
-        return self._link.status
+        return self._connection.status
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """As they came, with lower-case names."""
-        return self._link.headers
+        """The response headers, with lower-case names."""
+        return self._connection.headers
 
     @property
     def framed(self) -> bool:
-        """The body says itself where it ends; otherwise it ends with the connection."""
-        return self._link.framed
+        """Whether the body has a length or is chunked; otherwise the connection's end ends it."""
+        return self._connection.framed
 
     async def written(self) -> None:
-        """Wait until the request has left; a failure shows in ``head``."""
-        while not self._link.is_written:
-            await self._link.wait()
+        """Wait until the request is written; ``head`` raises a failure."""
+        while not self._connection.is_written:
+            await self._connection.wait()
 
     async def head(self) -> None:
         """Wait for status and headers; raises GatewayLost.
 
-        A request that was lost on a reused connection, before any answer, is sent once more.
+        A request that is lost on a reused connection, before any response, is sent once more.
         """
-        while not self._link.has_head:
+        while not self._connection.has_head:
             if self._was_dropped:
                 await anyio.sleep_forever()
-            if self._link.ended or self._link.is_broken:
-                if not self._may_retry or self._link.received:
+            if self._connection.ended or self._connection.is_broken:
+                if not self._may_retry or self._connection.received:
                     raise self._lost("closed the connection before answering")
                 self._may_retry = False
-                self._transport.drop(self._link)
-                self._link = await self._transport.fresh(self._origin)
-                self._link.send(self._request)
-            await self._link.wait()
+                self._transport.drop(self._connection)
+                self._connection = await self._transport.open(self._origin)
+                self._connection.send(self._request)
+            await self._connection.wait()
 
     async def read(self, deadline: float | None = None) -> bytes:
         """Return more of the body, empty at its end.
 
-        Raises GatewayLost when the body was cut, TimeoutError when the loop's clock passes
+        Raises GatewayLost when the body is truncated, TimeoutError when the loop's clock passes
         ``deadline``.
         """
-        link = self._link
+        connection = self._connection
         while True:
             if self._was_dropped:
                 await anyio.sleep_forever()
-            data = link.take()
+            data = connection.take()
             if data:
                 return data
-            if link.failure is not None:
-                raise self._lost("cut the answer short") from link.failure
-            if link.ended:
+            if connection.failure is not None:
+                raise self._lost(
+                    "closed the connection inside the response"
+                ) from connection.failure
+            if connection.ended:
                 return b""
-            if link.is_broken:
-                raise self._lost("is not connected any more")
-            if not await link.wait(deadline) and not link.has_unread:
+            if connection.is_broken:
+                raise self._lost("is not connected")
+            if not await connection.wait(deadline) and not connection.has_unread:
                 raise TimeoutError
 
     def close(self, *, is_over: bool = False) -> None:
-        """Give the connection back, or close it at once when the answer is not over.
+        """Return the connection to the pool, or close it at once before the end of the response.
 
-        ``is_over``: all that matters has been read, but the end of the body may be on its way.
+        ``is_over``: the reply is complete, but the end of the body may not have arrived yet.
         """
-        self._transport.release(self._origin, self._link, is_over=is_over)
+        self._transport.release(self._origin, self._connection, is_over=is_over)
 
     def drop(self) -> None:
         """Close the connection at once: the task that reads from it has just been cancelled.
 
-        Its cancellation is on the way, and what it would read until then is of no use.
+        Until the cancellation reaches that task, its reads wait.
         """
         self._was_dropped = True
-        self._transport.burn(self._link)
+        self._transport.discard(self._connection)
 
     async def aclose(self) -> None:
-        """There is nothing to wait for: ``close`` has done it."""
+        """Do nothing: ``close`` needs no waiting."""
 
-    def _lost(self, what: str) -> GatewayLost:
+    def _lost(self, event: str) -> GatewayLost:
         place = f"{self._origin.host}:{self._origin.port}"
-        failure = self._link.failure
+        failure = self._connection.failure
         if isinstance(failure, GatewayLost):
-            return GatewayLost(f"{place}: {failure}", status=self._link.status or None)
-        return GatewayLost(f"{place} {what}", status=self._link.status or None)
+            return GatewayLost(f"{place}: {failure}", status=self._connection.status or None)
+        return GatewayLost(f"{place} {event}", status=self._connection.status or None)
 
 
 class WarmTransport(httpx.AsyncBaseTransport):
-    """Sends requests over idle connections where there are some, over new ones where not."""
+    """Connection pool: sends over an idle connection if there is one, else over a new one."""
 
     def __init__(
         self,
@@ -146,18 +148,18 @@ class WarmTransport(httpx.AsyncBaseTransport):
         self._idle_limit = idle_limit
         self._tls = tls
         self._idle: dict[Origin, deque[HttpConnection]] = {}
-        self._open: set[HttpConnection] = set()  # in use, or finishing an answer
+        self._open: set[HttpConnection] = set()  # in use, or reading the end of a body
         self._opening = 0
-        self._burned: anyio.Event | None = None
+        self._discarded: anyio.Event | None = None
         self._is_closed = False
 
     async def send(self, content: bytes, origin: Origin) -> Exchange:
-        """Send a whole request as it is, return once it is written; raises a GatewayError."""
+        """Send a serialised request; return once it is written; raises a GatewayError."""
         exchange = self.send_now(content, origin)
         if exchange is None:
-            link = await self.fresh(origin)
-            link.send(content)
-            exchange = Exchange(self, origin, content, link)
+            connection = await self.open(origin)
+            connection.send(content)
+            exchange = Exchange(self, origin, content, connection)
         try:
             await exchange.written()
         except BaseException:
@@ -166,15 +168,15 @@ class WarmTransport(httpx.AsyncBaseTransport):
         return exchange
 
     def send_now(self, content: bytes, origin: Origin) -> Exchange | None:
-        """Send a whole request over a connection that is ready; None when there is none."""
-        link = self._take(origin)
-        if link is None:
+        """Send a serialised request over an idle connection; None when there is none."""
+        connection = self._take_idle(origin)
+        if connection is None:
             return None
-        link.send(content)
-        return Exchange(self, origin, content, link)
+        connection.send(content)
+        return Exchange(self, origin, content, connection)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """For use below any httpx client; errors are httpx's."""
+        """Send a request of an httpx client; raises httpx's errors."""
         await request.aread()
         try:
             exchange = await self.send(serialised(request), origin_of(request.url))
@@ -193,85 +195,88 @@ class WarmTransport(httpx.AsyncBaseTransport):
         )
 
     async def warm(self, origin: Origin, spares: int = 1) -> None:
-        """Open connections until ``spares`` are idle or about to be; raises a GatewayError."""
+        """Open connections until ``spares`` are idle or opening; raises a GatewayError."""
         while self.idle(origin) + self._opening < spares and not self._is_closed:
-            link = await self.fresh(origin)
-            self._rest(origin, link)
+            connection = await self.open(origin)
+            self._make_idle(origin, connection)
 
     async def keep_warm(self, origin: Origin) -> None:
-        """Replace each connection that a cancel cost, until cancelled itself."""
+        """Replace each connection closed by a cancelled request, until cancelled itself."""
         while True:
-            self._burned = anyio.Event()
+            self._discarded = anyio.Event()
             with anyio.move_on_after(self._idle_limit / 2):
-                await self._burned.wait()
+                await self._discarded.wait()
             self._purge(origin)
             try:
                 await self.warm(origin, 1 + len(self._open) // 4)
             except GatewayError:
-                await anyio.sleep(1)  # the next request will say what is wrong
+                await anyio.sleep(1)  # the next request reports the error
 
     def idle(self, origin: Origin) -> int:
-        """Return how many connections stand ready."""
-        return sum(not link.is_broken for link in self._idle.get(origin, ()))
+        """Return the number of idle connections."""
+        return sum(not connection.is_broken for connection in self._idle.get(origin, ()))
 
     @property
     def in_use(self) -> int:
         return len(self._open)
 
-    async def fresh(self, origin: Origin) -> HttpConnection:
+    async def open(self, origin: Origin) -> HttpConnection:
         """Open a connection; raises a GatewayError."""
         if self._is_closed:
             raise GatewayLost("the transport is closed")
         self._opening += 1
         try:
-            link = await connect(
+            connection = await connect(
                 origin.host,
                 origin.port,
                 tls=self._context() if origin.is_tls else None,
-                patience=self._connect_timeout,
+                connect_timeout=self._connect_timeout,
             )
         finally:
             self._opening -= 1
-        self._open.add(link)
-        return link
+        self._open.add(connection)
+        return connection
 
-    def release(self, origin: Origin, link: HttpConnection, *, is_over: bool) -> None:
-        """Take a connection back from an exchange."""
-        if link.is_complete and link.keep_alive and not link.is_broken:
-            self._rest(origin, link)
-        elif is_over and link.is_busy:
-            link.take()
-            link.when_done = lambda: self._tail_arrived(origin, link)
-            asyncio.get_running_loop().call_later(TAIL_PATIENCE, self._tail_is_late, link)
+    def release(self, origin: Origin, connection: HttpConnection, *, is_over: bool) -> None:
+        """Return the connection of an exchange to the pool, or close it."""
+        if connection.is_complete and connection.keep_alive and not connection.is_broken:
+            self._make_idle(origin, connection)
+        elif is_over and connection.is_busy:
+            connection.take()
+            connection.when_done = lambda: self._tail_arrived(origin, connection)
+            asyncio.get_running_loop().call_later(TAIL_TIMEOUT, self._tail_is_late, connection)
         else:
-            self.burn(link)
+            self.discard(connection)
 
     async def aclose(self) -> None:
-        """Close every connection; requests under way fail."""
+        """Close every connection; requests in progress fail."""
         self._is_closed = True
-        for link in [*self._open, *(link for idle in self._idle.values() for link in idle)]:
-            self.drop(link)
+        for connection in [
+            *self._open,
+            *(connection for idle in self._idle.values() for connection in idle),
+        ]:
+            self.drop(connection)
         self._idle.clear()
-        await anyio.lowlevel.checkpoint()  # the loop closes the sockets in its next turn
+        await anyio.lowlevel.checkpoint()  # the loop closes the sockets in its next iteration
 
-    def _take(self, origin: Origin) -> HttpConnection | None:
+    def _take_idle(self, origin: Origin) -> HttpConnection | None:
         idle = self._idle.get(origin)
         now = asyncio.get_running_loop().time()
         while idle:
-            link = idle.pop()  # the youngest: the old ones may run out
-            if now - link.idle_since <= self._idle_limit and link.is_usable():
-                self._open.add(link)
-                return link
-            self.drop(link)
+            connection = idle.pop()  # the newest: older ones may reach the idle limit
+            if now - connection.idle_since <= self._idle_limit and connection.is_usable():
+                self._open.add(connection)
+                return connection
+            self.drop(connection)
         return None
 
-    def _rest(self, origin: Origin, link: HttpConnection) -> None:
-        self._open.discard(link)
+    def _make_idle(self, origin: Origin, connection: HttpConnection) -> None:
+        self._open.discard(connection)
         if self._is_closed:
-            self.drop(link)
+            self.drop(connection)
             return
-        link.idle_since = asyncio.get_running_loop().time()
-        self._idle.setdefault(origin, deque()).append(link)
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.setdefault(origin, deque()).append(connection)
         self._purge(origin)
 
     def _purge(self, origin: Origin) -> None:
@@ -280,27 +285,27 @@ class WarmTransport(httpx.AsyncBaseTransport):
         while idle and (idle[0].is_broken or idle[0].idle_since < oldest):
             self.drop(idle.popleft())
 
-    def drop(self, link: HttpConnection) -> None:
-        """Close a connection at once and forget it."""
-        self._open.discard(link)
-        link.abort()
+    def drop(self, connection: HttpConnection) -> None:
+        """Close a connection at once and remove it from the pool."""
+        self._open.discard(connection)
+        connection.abort()
 
-    def burn(self, link: HttpConnection) -> None:
-        """Close a connection that could have served others; ``keep_warm`` replaces it."""
-        self.drop(link)
-        if self._burned is not None:
-            self._burned.set()
+    def discard(self, connection: HttpConnection) -> None:
+        """Close a reusable connection; ``keep_warm`` replaces it."""
+        self.drop(connection)
+        if self._discarded is not None:
+            self._discarded.set()
 
-    def _tail_arrived(self, origin: Origin, link: HttpConnection) -> None:
-        if link.is_complete and link.keep_alive and not link.is_broken:
-            self._rest(origin, link)
+    def _tail_arrived(self, origin: Origin, connection: HttpConnection) -> None:
+        if connection.is_complete and connection.keep_alive and not connection.is_broken:
+            self._make_idle(origin, connection)
         else:
-            self.drop(link)
+            self.drop(connection)
 
-    def _tail_is_late(self, link: HttpConnection) -> None:
-        if link.when_done is not None:
-            link.when_done = None
-            self.drop(link)
+    def _tail_is_late(self, connection: HttpConnection) -> None:
+        if connection.when_done is not None:
+            connection.when_done = None
+            self.drop(connection)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -309,7 +314,7 @@ class WarmTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, for httpx."""
+    """Body of a response, for httpx."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -330,6 +335,6 @@ def serialised(request: httpx.Request) -> bytes:
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     for name, value in request.headers.raw:
         if b"\n" in value or b"\r" in value:
-            raise GatewayRefused(f"the header {name.decode('latin-1')!r} holds a line break")
+            raise GatewayRefused(f"the header {name.decode('latin-1')!r} contains a line break")
         lines.append(b"%b: %b" % (name, value))
     return b"\r\n".join([*lines, b"", request.content])

@@ -1,16 +1,25 @@
-"""Where to connect and with what: one frozen value, checked before anything is sent. Pure."""
+"""Endpoint of AssemblyAI's Streaming v3: address and checked parameters. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.settings import SttSettings
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, SttError
+from pipeline.interfaces.stt_protocol import BYTES_PER_SAMPLE, Capabilities, SttEndpoint
 from pipeline.runtime.hosts import is_assemblyai, is_loopback
-from pipeline.stt.assemblyai.parameters import Family, check, check_model, family_of, text_of
+from pipeline.stt.assemblyai.close_codes import of_handshake
+from pipeline.stt.assemblyai.parameters import (
+    Family,
+    check,
+    check_changes,
+    check_model,
+    family_of,
+    text_of,
+)
+from pipeline.stt.assemblyai.protocol import StreamProtocol
 
 PATH = "/v3/ws"
 HOSTS = {
@@ -21,53 +30,47 @@ HOSTS = {
 #: times real time: the vendor processes at most about 1.25x, and may close with 3007 when it
 #: gets audio faster (AssemblyAI docs, common session errors, 2026-03)
 VENDOR_PACE = 1.25
-#: seconds of told audio sent again before what is new, where that costs no time: a voice detector
-#: that has just begun opens a segment elsewhere, and the recogniser then finds other words
+VENDOR_RUN_UP = 0.5  #: seconds of published audio that a resend starts with: it costs time there
+#: seconds, the same where audio may be sent at any pace: a voice detector that has just begun
+#: opens a segment elsewhere, and the recogniser then finds other words
 RUN_UP = 2.0
-_BYTES_PER_SAMPLE = {"pcm_s16le": 2, "pcm_mulaw": 1}
 
 
-class SttEndpoint(Struct, frozen=True, kw_only=True):
-    """One speech-to-text endpoint and everything it is told when connecting."""
-
-    url: str  #: with the query string; holds the token, if there is one: not for messages
-    host: str  #: for messages
-    headers: dict[str, str] = {}
-    model: str
-    parameters: dict[str, Any] = {}
-    sample_rate: int = 16_000  #: hertz
-    encoding: str = "pcm_s16le"
-    connect_timeout: float = 10.0  #: seconds until Begin
-    close_timeout: float = 5.0  #: seconds to wait for the last turn after Terminate
-    send_timeout: float = 2.0  #: seconds one message may take to leave
-    pace: float = 0.0  #: at most so many times real time; 0 is no limit
-    loopback: bool = False  #: the server is on this machine
-    patience: float = 60.0  #: seconds without a session before it is given up
-    keep_memory: float = 60.0  #: seconds of audio kept in memory, to be sent again
-    keep_disk: float = 600.0  #: seconds of older audio kept in a file; 0 is none
-    #: seconds of told audio that are sent again first: recognisers place the end of a word up to
-    #: some tenths too late
-    run_up: float = 0.5
+class AssemblyAIEndpoint(SttEndpoint, frozen=True, kw_only=True):
+    """One Streaming v3 server: AssemblyAI's own, or another that speaks its protocol."""
 
     @property
     def family(self) -> Family:
         return family_of(self.model)
 
-    @property
-    def partials(self) -> bool:
-        """Turns are heard of before they end."""
-        hidden = self.parameters.get("redact_pii") is True
-        return self.parameters.get("include_partial_turns") is not False and not hidden
+    def protocol(self) -> StreamProtocol:
+        """Return the state machine of a new connection."""
+        return StreamProtocol(self)
 
-    @property
-    def bytes_per_second(self) -> int:
-        return self.sample_rate * _BYTES_PER_SAMPLE[self.encoding]
+    def check_update(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``changes`` under their present names. Raises ``SettingsError``."""
+        return check_changes(changes, self.model)
+
+    def updated(self, changes: Mapping[str, Any]) -> "AssemblyAIEndpoint":
+        """Return the endpoint for the connections after ``changes``, which were checked."""
+        url = urlsplit(self.url)
+        values = {name: text_of(value) for name, value in changes.items()}
+        query = dict(parse_qsl(url.query)) | values
+        return replace(
+            self,
+            url=urlunsplit(url._replace(query=urlencode(query))),
+            parameters=self.parameters | dict(changes),
+        )
+
+    def handshake_error(self, status: int, body: str) -> SttError:
+        """Return the error for an HTTP response in place of a websocket."""
+        return of_handshake(status, self.host, body, key_given=bool(self.headers))
 
 
 def endpoint_for(
     settings: SttSettings, key: str | None = None, url_override: str | None = None
-) -> SttEndpoint:
-    """Make the connection that the settings describe; ``url_override`` names another server.
+) -> AssemblyAIEndpoint:
+    """Return the endpoint that the settings describe; ``url_override`` is another address.
 
     Raises ``SettingsError`` for a value that the server would refuse or silently ignore.
     """
@@ -81,19 +84,20 @@ def endpoint_for(
         raise SettingsError(f"{host} must be reached with wss://, or the key travels in clear")
     query = _query(settings, vendor=vendor)
     rate, encoding = query["sample_rate"], query["encoding"]
-    if encoding not in _BYTES_PER_SAMPLE:
+    if encoding not in BYTES_PER_SAMPLE:
         raise SettingsError(
             f'stt.parameters.encoding is "{encoding}", but audio is sent uncompressed:'
             " pcm_s16le or pcm_mulaw"
         )
     path = url.path if url.path.strip("/") else PATH
-    kept = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in query.items()}
-    return SttEndpoint(
-        url=urlunsplit((url.scheme, url.netloc, path, urlencode(kept), "")),
+    given = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in query.items()}
+    return AssemblyAIEndpoint(
+        url=urlunsplit((url.scheme, url.netloc, path, urlencode(given), "")),
         host=url.netloc.rpartition("@")[2],
         headers={} if key is None or "token" in query else {"Authorization": key},
         model=query["speech_model"],
         parameters=query,
+        capabilities=Capabilities(partials=_has_partials(query)),
         sample_rate=rate,
         encoding=encoding,
         connect_timeout=settings.connect_timeout,
@@ -102,19 +106,8 @@ def endpoint_for(
         keep_memory=settings.keep_memory,
         keep_disk=settings.keep_disk,
         pace=VENDOR_PACE if vendor else 0.0,
-        run_up=SttEndpoint.run_up if vendor else RUN_UP,
+        run_up=VENDOR_RUN_UP if vendor else RUN_UP,
         loopback=loopback,
-    )
-
-
-def changed(connection: SttEndpoint, changes: Mapping[str, Any]) -> SttEndpoint:
-    """Return the connection with parameters that were checked and changed while it was open."""
-    url = urlsplit(connection.url)
-    query = dict(parse_qsl(url.query)) | {name: text_of(value) for name, value in changes.items()}
-    return replace(
-        connection,
-        url=urlunsplit(url._replace(query=urlencode(query))),
-        parameters=connection.parameters | dict(changes),
     )
 
 
@@ -123,8 +116,14 @@ def _query(settings: SttSettings, *, vendor: bool) -> dict[str, Any]:
     if vendor:
         check_model(str(model))
     audio = {"speech_model": str(model), "sample_rate": 16_000, "encoding": "pcm_s16le"}
-    watch = {"session_heartbeat": True}  # how a half-open connection is found out
+    watch = {"session_heartbeat": True}  # detects half-open connections
     return audio | watch | check(settings.parameters, str(model))
+
+
+def _has_partials(query: Mapping[str, Any]) -> bool:
+    """Return whether transcripts come before a turn ends; redaction needs the whole turn."""
+    redacted = query.get("redact_pii") is True
+    return query.get("include_partial_turns") is not False and not redacted
 
 
 def _check_address(scheme: str, host: str | None, address: str) -> None:

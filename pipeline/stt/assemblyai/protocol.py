@@ -1,14 +1,14 @@
-"""One connection, from opening to its end: what each message and close means. Pure.
+"""State machine of one Streaming v3 connection. Pure.
 
 ========  =====================  ===========================================================
 state     event                  then
 ========  =====================  ===========================================================
 opening   Begin                  open: ``StreamOpened``
 opening   anything else, close   ``error``: refused, busy or lost
-open      Turn and its like      what was heard
+open      Turn and its like      transcripts
 open      terminate()            ending
 open      Error, close           ``error``
-ending    Turn and its like      what was heard: the last turn is still due
+ending    Turn and its like      transcripts: the last turn is still due
 ending    Termination            over: ``StreamClosed``
 ending    close 1000             over: ``StreamClosed``
 ending    Error, other close     ``error``: the last turn may be missing
@@ -16,8 +16,8 @@ ending    Error, other close     ``error``: the last turn may be missing
 """
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -30,59 +30,70 @@ from pipeline.interfaces.stt import (
     StreamClosed,
     StreamOpened,
 )
+from pipeline.interfaces.stt_protocol import Progress, State, SttEndpoint
 from pipeline.stt.assemblyai import transcripts, wire
 from pipeline.stt.assemblyai.close_codes import CloseReason, error_of
-from pipeline.stt.assemblyai.endpoint import SttEndpoint
+from pipeline.stt.assemblyai.parameters import Family, family_of
 from pipeline.stt.loudness import quiet
 
-State = Literal["opening", "open", "ending", "over"]
-RECENT = 40  #: frames that are kept to tell speech from a pause: 2 s
+RECENT = 40  #: frames that are kept to distinguish speech from a pause: 2 s
 
 
 class StreamProtocol:
-    """Follows one connection; the door feeds it and does what it says."""
+    """One connection; implements ``SttProtocol``."""
 
-    def __init__(self, connection: SttEndpoint, origin: float = 0.0) -> None:
+    def __init__(self, endpoint: SttEndpoint, origin: float = 0.0) -> None:
         self.state: State = "opening"
         self.origin = origin  #: seconds on the session's clock, where its audio begins
-        self.sent = 0.0  #: seconds of audio
-        self.received: float | None = None  #: seconds of audio the server says it has
-        self.heartbeat: float | None = None  #: when it said so last
-        self.sent_at_heartbeat = 0.0  #: seconds of audio
-        self.spoke: float | None = None  #: when the last message came
-        self.sent_when_spoke = 0.0  #: seconds of audio
+        self.progress = Progress()
         self.expires_at: float | None = None  #: Unix seconds
-        self.note = ""  #: of the last message, worth a line in the log
-        self._connection = connection
+        self.note = ""  #: log text about the last message
+        self._endpoint = endpoint
+        self._family: Family = family_of(endpoint.model)
+        self._bytes_per_second = endpoint.bytes_per_second
         self._ending: CloseReason | None = None
         self._frames: deque[bytes] = deque(maxlen=RECENT)
 
     def __repr__(self) -> str:
-        return f"<Link {self.state} origin={self.origin:.2f} sent={self.sent:.2f}>"
+        sent = self.progress.sent
+        return f"<StreamProtocol {self.state} origin={self.origin:.2f} sent={sent:.2f}>"
 
-    # --- what we do ------------------------------------------------------------------------
+    # --- client to server ------------------------------------------------------------------
 
-    def send(self, frame: bytes) -> None:
-        """Note that a frame is being sent."""
-        self.sent += len(frame) / self._connection.bytes_per_second
+    def open(self) -> Sequence[bytes | str]:
+        """Return nothing: all parameters are in the address."""
+        return ()
+
+    def send(self, frame: bytes) -> bytes:
+        """Count a frame and return it: audio is sent as plain binary messages."""
+        self.progress.sent += len(frame) / self._bytes_per_second
         self._frames.append(frame)
+        return frame
+
+    def force_endpoint(self) -> str:
+        """Return the message that ends the open turn; without one it does nothing."""
+        return wire.FORCE_ENDPOINT
+
+    def update(self, changes: Mapping[str, Any]) -> str:
+        """Return the message that changes parameters, which must have been checked."""
+        return wire.update_configuration(dict(changes))
 
     def terminate(self) -> str:
-        """Ask for the end; return what to send. Everything until ``over`` must be read."""
+        """Return the message that ends the session; read on until the state is ``over``."""
         self.state = "ending"
         return wire.TERMINATE
 
-    # --- what they do ----------------------------------------------------------------------
+    # --- server to client ------------------------------------------------------------------
 
     def receive(self, data: bytes | str, now: float) -> Sequence[Heard]:
-        """Return what one message says. Raises ``SttRefused`` when it cannot be read."""
-        self.spoke, self.sent_when_spoke = now, self.sent
+        """Return the values in one message. Raises ``SttRefused`` when it cannot be decoded."""
+        self.progress.note_message(now)
         self.note = ""
         try:
             message = wire.decode(data)
         except msgspec.MsgspecError as error:
             raise SttRefused(
-                f"speech-to-text at {self._connection.host} sent a message that cannot be read"
+                f"speech-to-text at {self._endpoint.host} sent a message that cannot be read"
                 f" ({error}); is this an AssemblyAI Streaming v3 server?"
             ) from error
         if isinstance(message, wire.Turn):
@@ -90,10 +101,9 @@ class StreamProtocol:
         return self._other(message, now)
 
     def _turn(self, turn: wire.Turn) -> Heard:
-        family = self._connection.family
-        doubtful = family == "universal-3" and not (turn.end_of_turn or turn.utterance)
-        silence = doubtful and quiet(self._frames, self._connection.encoding)
-        return transcripts.transcript(turn, origin=self.origin, family=family, quiet=silence)
+        doubtful = self._family == "universal-3" and not (turn.end_of_turn or turn.utterance)
+        silence = doubtful and quiet(self._frames, self._endpoint.encoding)
+        return transcripts.transcript(turn, origin=self.origin, family=self._family, quiet=silence)
 
     def _other(self, message: wire.ServerMessage, now: float) -> Sequence[Heard]:
         match message:
@@ -102,8 +112,7 @@ class StreamProtocol:
             case wire.SpeechStarted():
                 return (SpeechBegan(self.origin + message.timestamp / 1000),)
             case wire.Heartbeat():
-                self.received, self.heartbeat = message.total_audio_received_ms / 1000, now
-                self.sent_at_heartbeat = self.sent
+                self.progress.note_heartbeat(message.total_audio_received_ms / 1000, now)
             case wire.SpeakerRevision():
                 return [self._revised(revision) for revision in message.revisions]
             case wire.Reply():
@@ -121,7 +130,7 @@ class StreamProtocol:
         if self.state == "opening":
             self.state = "open"
         self.expires_at = begin.expires_at
-        model = (begin.configuration or {}).get("model") or self._connection.model
+        model = (begin.configuration or {}).get("model") or self._endpoint.model
         return StreamOpened(begin.id, self.origin, begin.expires_at, str(model))
 
     def _revised(self, revision: wire.Revision) -> Heard:
@@ -136,10 +145,12 @@ class StreamProtocol:
         self._ending = CloseReason(code, error.error)
         self.note = repr(error)
 
-    def close(self, code: int, reason: str = "") -> Sequence[Heard]:
-        """Note that the connection is closed; return what is heard when that was agreed.
+    # --- the end ---------------------------------------------------------------------------
 
-        Raises ``SttRefused``, ``SttBusy`` or ``SttLost`` when it was not.
+    def close(self, code: int, reason: str = "") -> Sequence[Heard]:
+        """Record that the socket is closed; return the last values if the end was agreed.
+
+        Raises ``SttRefused``, ``SttBusy`` or ``SttLost`` for any other end.
         """
         if self.state == "over":
             return ()
@@ -149,41 +160,38 @@ class StreamProtocol:
         raise self._error(code, reason)
 
     def give_up(self) -> Sequence[Heard]:
-        """Wait no longer for the last turn; return what is heard instead."""
+        """Stop waiting for the last turn; return the values that close the stream."""
         if self.state == "over":
             return ()
         self.state = "over"
         return (StreamClosed(),)
 
     @property
-    def behind(self) -> float:
-        """Seconds of audio that had been sent and not received at the last Heartbeat."""
-        return 0.0 if self.received is None else self.sent_at_heartbeat - self.received
-
-    @property
-    def ending(self) -> CloseReason | None:
-        """How the connection ended, where that is known."""
-        return self._ending
-
-    @property
     def failed(self) -> bool:
-        """An Error has come; only the close is still due."""
+        """Whether an Error came, so that only the close is still due."""
         return self._ending is not None
+
+    @property
+    def too_fast(self) -> bool:
+        """Whether the server ended the connection because audio came too fast."""
+        return self._ending is not None and self._ending.too_fast
 
     def _error(self, code: int, reason: str) -> SttError:
         # The reason of the close only points at the Error message before it.
-        told = self._ending
+        error = self._ending
         ending = (
-            CloseReason(code, reason) if told is None else CloseReason(told.code or code, told.text)
+            CloseReason(code, reason)
+            if error is None
+            else CloseReason(error.code or code, error.text)
         )
         self._ending = ending
         opened = self.state != "opening"
-        key_given = bool(self._connection.headers) or "token" in self._connection.parameters
-        return error_of(ending, self._connection.host, opened=opened, key_given=key_given)
+        key_given = bool(self._endpoint.headers) or "token" in self._endpoint.parameters
+        return error_of(ending, self._endpoint.host, opened=opened, key_given=key_given)
 
-    def silent(self, waited: float) -> SttError:
-        """Say that the server accepted the connection and then never began."""
+    def begin_timeout(self, waited: float) -> SttError:
+        """Return the error for a server that accepted the connection and sent no Begin."""
         return SttLost(
-            f"speech-to-text at {self._connection.host} took the connection but sent no Begin"
+            f"speech-to-text at {self._endpoint.host} took the connection but sent no Begin"
             f" within {waited:g} s"
         )

@@ -7,7 +7,7 @@ import httpx
 from anyio import to_thread
 
 from pipeline.errors import SettingsError, SttLost
-from pipeline.stt.assemblyai.endpoint import SttEndpoint
+from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.stt.assemblyai.token_request import Token, TokenRequest, refusal
 
 if TYPE_CHECKING:

@@ -201,12 +201,3 @@ KEEP_ALIVE = '{"type":"KeepAlive"}'
 def update_configuration(changes: dict[str, Any]) -> str:
     """Encode a change of parameters; they must have been checked, a bad one ends the session."""
     return msgspec.json.encode({"type": "UpdateConfiguration", **changes}).decode()
-
-
-class Closed(Exception):
-    """The connection is closed; 1006 where the server did not say so itself."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason

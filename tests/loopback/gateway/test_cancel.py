@@ -178,11 +178,11 @@ async def test_a_committed_request_takes_the_connection_of_a_speculative_one() -
 
 async def test_a_speculative_request_gives_way_while_it_connects() -> None:
     class Slow(WarmTransport):
-        async def fresh(self, origin: Origin) -> HttpConnection:
+        async def open(self, origin: Origin) -> HttpConnection:
             if not asked:
                 asked.append(origin)
                 await connected.wait()
-            return await super().fresh(origin)
+            return await super().open(origin)
 
     asked: list[Origin] = []
     connected = anyio.Event()

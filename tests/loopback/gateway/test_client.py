@@ -93,7 +93,7 @@ async def test_a_connection_closed_while_idle_is_not_used_again() -> None:
 
 async def test_an_end_that_the_loop_has_not_come_to_is_seen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        link = await connect("127.0.0.1", listener.getsockname()[1], tls=None, patience=1)
+        link = await connect("127.0.0.1", listener.getsockname()[1], tls=None, connect_timeout=1)
         peer, _ = listener.accept()
         assert link.is_usable()
         peer.close()
@@ -177,7 +177,7 @@ async def test_an_answer_without_sense_is_lost(head: bytes) -> None:
 
 async def test_a_head_without_end_is_not_waited_for() -> None:
     async with talking(saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000)) as (client, _):
-        with pytest.raises(GatewayLost, match="head of the answer is longer than 65536 bytes"):
+        with pytest.raises(GatewayLost, match="head of the response is longer than 65536 bytes"):
             await ask(client)
 
 
@@ -276,7 +276,7 @@ async def test_a_trickle_of_comments_does_not_hold_off_the_deadline() -> None:
 async def test_without_the_end_marker_a_finish_reason_does_not_make_a_reply_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reply_module, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(reply_module, "TRAILER_TIMEOUT", 0.05)
     async with talking(saying(CHUNKED + chunk(event("hello", "stop")))) as (client, _):
         assert (await ask(client))[-1] == Finished("stop", complete=False)
 

@@ -166,7 +166,7 @@ async def test_comments_without_end_run_into_the_deadline_for_the_next_token() -
 
     async with chained(script, saying(WHOLE), stall=0.3) as (chain, (one, two)):
         began = anyio.current_time()
-        with pytest.raises(GatewayTimeout, match=r"nothing of the answer for 0\.3 s"):
+        with pytest.raises(GatewayTimeout, match=r"no more of the reply for 0\.3 s"):
             await ask(chain)
         assert 0.29 < anyio.current_time() - began < 0.6
         assert asked(two) == 0

@@ -21,7 +21,7 @@ from pipeline.hub.server import MAX_COMMAND, MAX_CONTROL, MAX_MESSAGE, Hub, serv
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.close_codes import CloseCode
 from pipeline.protocol.events import ResponseDelta
-from pipeline.stt.pacing import Bucket
+from pipeline.stt.pacing import TokenBucket
 from tests.loopback.hub.test_attacks import in_thread, open_websocket, resident_bytes
 from tests.support import many_connections
 from tests.support.fake_service import FakeHouse, FakeSession
@@ -181,7 +181,7 @@ class LiveAudio(FakeSession):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pace = Bucket(1.25, 1.0)
+        self.pace = TokenBucket(1.25, 1.0)
 
     async def audio(self, data: bytes) -> None:
         await anyio.sleep(self.pace.take(len(data) / 32_000, anyio.current_time()))

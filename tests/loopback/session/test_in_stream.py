@@ -81,7 +81,7 @@ async def test_an_account_that_is_passed_over_in_silence_is_told_so_and_served_a
     (updated,) = [event for event in ran.events if isinstance(event, SessionUpdated)]
     assert updated.llm is not None
     assert updated.llm.url == sim.llm_url
-    (line,) = [line for line in ran.err.splitlines() if "in-stream answer" in line]
+    (line,) = [line for line in ran.err.splitlines() if "in-stream reply" in line]
     assert line.endswith(f"; from here on {sim.llm_url} is asked")
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from pipeline.config.settings import SttSettings
 from pipeline.errors import SettingsError
-from pipeline.stt.assemblyai.endpoint import SttEndpoint, endpoint_for
+from pipeline.stt.assemblyai.endpoint import AssemblyAIEndpoint, endpoint_for
 
 
 def settings(model: str = "universal-3-5-pro", **parameters: Any) -> SttSettings:
     return SttSettings(speech_model=model, parameters=parameters)
 
 
-def query(connection: SttEndpoint) -> dict[str, str]:
+def query(connection: AssemblyAIEndpoint) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(connection.url).query))
 
 

@@ -62,7 +62,7 @@ def test_each_kind_of_message_becomes_a_word_of_ours() -> None:
 def test_a_heartbeat_says_how_much_has_arrived() -> None:
     here = link()
     assert here.receive(message(type="Heartbeat", total_audio_received_ms=15_000), 7.0) == ()
-    assert (here.received, here.heartbeat) == (15.0, 7.0)
+    assert (here.progress.received, here.progress.heartbeat) == (15.0, 7.0)
 
 
 @pytest.mark.parametrize(("tail", "paused"), [(STILL, True), (LOUD, False)])
@@ -70,7 +70,7 @@ def test_a_partial_is_a_pause_while_nobody_is_heard(tail: bytes, paused: bool) -
     here = link()
     for frame in [LOUD] * 20 + [tail] * 3:
         here.send(frame)
-    assert here.sent == pytest.approx(1.15)
+    assert here.progress.sent == pytest.approx(1.15)
     (heard,) = here.receive(message(type="Turn", turn_order=0, transcript="So"), 0.0)
     assert isinstance(heard, Transcript)
     assert heard.paused is paused

@@ -1,0 +1,88 @@
+"""The client commands of a running session: each checked and carried out."""
+
+from collections.abc import Callable, Collection
+
+from pipeline.errors import InputError
+from pipeline.interfaces.stt_client import SpeechToText
+from pipeline.protocol.commands import (
+    ClientCommand,
+    PlaybackReportCommand,
+    ResponseCancelCommand,
+    ResponseCreateCommand,
+    SessionUpdateCommand,
+    ToolResultCommand,
+    TurnCommitCommand,
+    TurnCreateCommand,
+)
+from pipeline.protocol.events import type_of
+from pipeline.responses.dispatch import Dispatch
+from pipeline.session.turn_input import TurnInput
+
+
+class CommandHandler:
+    """Carries out client commands on one session."""
+
+    def __init__(  # noqa: PLR0913 - the parts that commands act on
+        self,
+        turns: TurnInput,
+        dispatch: Dispatch,
+        stt: SpeechToText,
+        prompts: Collection[str],
+        now: Callable[[], float],
+        *,
+        in_stream: bool,
+    ) -> None:
+        """``in_stream``: the prompt's variables are fixed, as a parameter of the connection."""
+        self._turns = turns
+        self._dispatch = dispatch
+        self._scheduler = dispatch.scheduler
+        self._stt = stt
+        self._prompts = prompts
+        self._now = now
+        self._in_stream = in_stream
+
+    async def carry_out(self, command: ClientCommand) -> None:
+        """Carry out ``command``. Raises ``InputError`` for one that cannot be."""
+        match command:
+            case TurnCommitCommand():
+                await self._stt.force_endpoint()
+            case TurnCreateCommand():
+                self._turns.typed(command)
+            case ResponseCancelCommand(response_id=response_id):
+                self._dispatch.carry_out(self._scheduler.cancel(response_id, self._now()))
+            case ResponseCreateCommand():
+                self._create_response(command)
+            case PlaybackReportCommand():
+                self._report_playback(command)
+            case SessionUpdateCommand():
+                await self._update(command)
+            case ToolResultCommand():
+                self._tool_result(command)
+            case _:
+                raise InputError(f"{type_of(command)} means nothing in a running session")
+
+    def _create_response(self, command: ResponseCreateCommand) -> None:
+        prompt = command.prompt
+        if prompt is not None and prompt not in self._prompts:
+            known = ", ".join(self._prompts)
+            raise InputError(f"response.create: no prompt {prompt!r}; there is {known}")
+        self._dispatch.carry_out(self._scheduler.create(prompt, self._now()))
+
+    async def _update(self, command: SessionUpdateCommand) -> None:
+        if command.stt:
+            await self._stt.update(command.stt)
+        if command.vars and self._in_stream:
+            raise InputError("session.update: vars cannot change in-stream, where they went along")
+        self._scheduler.set_vars(command.vars)
+
+    def _tool_result(self, command: ToolResultCommand) -> None:
+        if not self._dispatch.tool_result(command.call_id, command.result):
+            call_id = command.call_id[:64]
+            raise InputError(f"tool.result: no call {call_id!r} waits for a client")
+
+    def _report_playback(self, command: PlaybackReportCommand) -> None:
+        if command.text is None and command.characters is None:
+            raise InputError("playback.report: text or characters is needed")
+        self._scheduler.played(
+            command.response_id, text=command.text, characters=command.characters
+        )

@@ -1,0 +1,53 @@
+"""The event publisher of a session: events go to its log, call reports to the observers."""
+
+from collections.abc import Callable
+
+from pipeline.audio.pcm import AudioClock
+from pipeline.interfaces.request_log import CallReport
+from pipeline.protocol.events import Event, ResponseDelta
+from pipeline.session.dependencies import SessionDependencies
+from pipeline.session.timestamps import Timestamps
+
+
+class EventPublisher:
+    """Publishes the events of one session, stamped with audio time and wall-clock time.
+
+    Satisfies ``responses.dispatch.Publisher``. It refers to nothing that refers to it, so that
+    an ended session is freed at once and does not wait for the garbage collector.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        append: Callable[..., object],
+        clock: AudioClock,
+        dependencies: SessionDependencies,
+    ) -> None:
+        self.failed_responses = 0
+        self.closed = False  #: nothing is published any more
+        self._session_id = session_id
+        self._append = append
+        self._clock = clock
+        self._timestamp = Timestamps(dependencies.wall)
+        self._on_event = dependencies.on_event
+        self._observe = dependencies.observe
+
+    def publish(self, event: Event) -> None:
+        """Append ``event`` to the log, unless the session has ended."""
+        if self.closed:
+            return
+        self._append(event, t=round(self._clock.position * 1000), ts=self._timestamp())
+        if type(event) is not ResponseDelta:
+            for on_event in self._on_event:
+                on_event(self._session_id, event)
+
+    def report(self, call: CallReport) -> None:
+        """Report a call to the observers, and count it if it failed."""
+        if call.outcome == "failed" or call.reason == "cut":
+            self.failed_responses += 1
+        for observe in self._observe:
+            observe(self._session_id, call)
+
+    def close(self) -> None:
+        """Publish nothing more."""
+        self.closed = True
