@@ -105,12 +105,12 @@ class SttProtocol(Protocol):
         """Return the values in one message. Raises ``SttRefused`` when it cannot be decoded."""
         ...
 
-    def force_endpoint(self) -> str | None:
-        """Return the message that ends the open turn; None without that capability."""
+    def force_endpoint(self) -> str:
+        """Return the message that ends the open turn; called only with that capability."""
         ...
 
     def update(self, changes: Mapping[str, Any]) -> str:
-        """Return the message that changes parameters; ``SttEndpoint.check_update`` made them."""
+        """Return the message that changes parameters to the result of ``check_update``."""
         ...
 
     def terminate(self) -> str:
@@ -171,7 +171,10 @@ class SttEndpoint(Struct, frozen=True, kw_only=True, metaclass=_StructABC):
 
     @abstractmethod
     def check_update(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``changes`` under the names that the server reads. Raises ``SettingsError``."""
+        """Return ``changes`` under the names that the server reads.
+
+        Called only with that capability. Raises ``SettingsError`` for an invalid change.
+        """
 
     @abstractmethod
     def updated(self, changes: Mapping[str, Any]) -> "SttEndpoint":

@@ -124,9 +124,8 @@ class SttConnection:
 
     async def force_endpoint(self) -> None:
         """End the open turn now, if the server can."""
-        message = self.protocol.force_endpoint()
-        if message is not None:
-            await self._socket.send(message)
+        if self._endpoint.capabilities.force_endpoint:
+            await self._socket.send(self.protocol.force_endpoint())
 
     async def update(self, changes: Mapping[str, Any]) -> None:
         """Send a change of parameters, which must have been checked."""

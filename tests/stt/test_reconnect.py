@@ -1,71 +1,36 @@
-"""Reconnecting without loss, on virtual time: each word is a number that can be counted."""
+"""Reconnecting without loss, with every vendor: each word is a number that can be counted.
+
+Conformance tests of the vendor interface, on virtual time. A new vendor gets a row in
+``vendors.VENDORS``.
+"""
 
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 import pytest
-from msgspec.structs import replace
 
-from pipeline.config.settings import SttSettings
 from pipeline.errors import SettingsError, SttBusy, SttLost
 from pipeline.interfaces.stt import (
-    Heard,
     StreamClosed,
     StreamLost,
     StreamOpened,
     StreamResumed,
     Transcript,
 )
+from pipeline.interfaces.stt_protocol import Capabilities
 from pipeline.simulator.number_audio import spoken
-from pipeline.stt.assemblyai.endpoint import endpoint_for
-from pipeline.stt.client import SttClient
 from pipeline.stt.stream_audio import GRID
-from tests.stt.server import MemoryServer, frames
+from tests.stt.server import MemoryServer
+from tests.stt.vendors import VENDORS, Session, session
 
 
-class Session:
-    """A client that is being spoken to in real time."""
-
-    def __init__(self, server: MemoryServer, **connection: Any) -> None:
-        settings = endpoint_for(SttSettings(), None, "ws://127.0.0.1:9")
-        self.server = server
-        self.heard: list[Heard] = []
-        self.slowest = 0.0  #: seconds that one ``send`` took
-        self.client = SttClient(
-            replace(settings, **{"pace": 1.25, "keep_disk": 0.0, "run_up": 0.5} | connection),
-            self.heard.append,
-            dial=server.dial,
-        )
-
-    @property
-    def words(self) -> list[int]:
-        ended = [h for h in self.heard if isinstance(h, Transcript) and h.ended]
-        return [int(word) for heard in ended for word in heard.text.split()]
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [heard for heard in self.heard if isinstance(heard, kind)]
-
-    async def say(self, audio: bytes, *, real_time: bool = True, size: int = 1600) -> None:
-        start = anyio.current_time()
-        for i, frame in enumerate(frames(audio, size), start=1):
-            if real_time:
-                await anyio.sleep_until(start + i * size / 32_000)
-            before = anyio.current_time()
-            await self.client.send(frame)
-            self.slowest = max(self.slowest, anyio.current_time() - before)
+@pytest.fixture(params=list(VENDORS), autouse=True)
+def _vendor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "vendor", VENDORS[request.param])
 
 
-@asynccontextmanager
-async def session(server: MemoryServer, **connection: Any) -> AsyncGenerator[Session]:
-    """Run a session; leaving finishes it."""
-    one = Session(server, **connection)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(one.client.run)
-        yield one
-        await one.client.finish()
+ONLY_ASSEMBLYAI = pytest.mark.parametrize("_vendor", ["assemblyai"], indirect=True)
+ONLY_SECOND = pytest.mark.parametrize("_vendor", ["second"], indirect=True)
 
 
 async def broken(server: MemoryServer, seed: int, how: str) -> None:
@@ -312,6 +277,7 @@ async def test_a_loss_while_finishing_costs_no_word() -> None:
     assert isinstance(one.heard[-1], StreamClosed)
 
 
+@ONLY_ASSEMBLYAI
 async def test_changes_hold_for_the_connections_that_follow() -> None:
     server = MemoryServer()
     async with session(server) as one:
@@ -323,3 +289,23 @@ async def test_changes_hold_for_the_connections_that_follow() -> None:
     assert server.sockets[0].said == ["UpdateConfiguration"]
     assert "keyterms_prompt" not in server.asked[0]
     assert server.asked[1]["keyterms_prompt"] == '["Zephyr"]'
+
+
+@ONLY_SECOND
+async def test_a_change_is_refused_where_the_vendor_has_none() -> None:
+    server = MemoryServer()
+    async with session(server) as one:
+        with pytest.raises(SettingsError, match="cannot change parameters"):
+            await one.client.update({"anything": 1})
+    assert server.sockets[0].said == ["Terminate"]
+
+
+@ONLY_SECOND
+async def test_no_turn_is_ended_by_force_where_the_vendor_cannot() -> None:
+    server = MemoryServer()
+    async with session(server, capabilities=Capabilities(force_endpoint=False)) as one:
+        await one.say(spoken([1, 2], words_per_turn=9))
+        await one.client.force_endpoint()
+        await anyio.sleep(10)
+    assert server.newest.said == ["Terminate"]
+    assert one.words == [1, 2]
