@@ -1,4 +1,4 @@
-"""``pipeline check``: is everything there that the settings ask for, and does it answer?"""
+"""``pipeline check``: checks of settings, keys, files, ports and engines."""
 
 import os
 import sys
@@ -29,28 +29,29 @@ from pipeline.protocol.events import encode
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session.recording import folder_of
 
-LIVE = 30.0  #: seconds for each engine to answer
+LIVE = 30.0  #: seconds for each engine to respond
 FRAMES = 20  #: of silence, 50 ms each
 
 Verdict = Literal["ok", "warn", "fail"]
 
 
 class Finding(Struct, frozen=True):
-    """What became of one look."""
+    """Result of one check."""
 
     what: str
     verdict: Verdict
-    said: str  #: what was found, or what to do
+    said: str  #: what was found, or the remedy
     exit_code: int = 0
 
 
 async def check(*, live: bool = False, json: bool = False, config: Path | None = None) -> int:
-    """Look whether what the settings ask for is there; say of each thing ok, warn or fail.
+    """Check what the settings need; print ok, warn or fail for each item.
 
     Parameters
     ----------
     live
-        Also ask the engines: a second of silence to speech-to-text, a word of the language model.
+        Also test the engines: send a second of silence to speech-to-text, and request a word from
+        the language model.
     json
         Print each finding as a JSON object, one per line.
     config
@@ -70,46 +71,46 @@ async def check(*, live: bool = False, json: bool = False, config: Path | None =
 async def findings(settings: Settings, planned: Plan, *, live: bool) -> AsyncGenerator[Finding]:
     yield Finding("settings", "ok", f"stt {planned.stt.name}, llm {planned.llm.name}")
     if planned.stt_token is None:
-        yield _key("stt", settings.stt.key, planned.stt.name, there=planned.stt_key is not None)
+        yield _key("stt", settings.stt.key, planned.stt.name, present=planned.stt_key is not None)
     else:
-        yield Finding("stt.token", "ok", f"there is one in {settings.stt.token}")
-    yield _key("llm", settings.llm.key, planned.llm.name, there=planned.llm_key is not None)
-    looks: list[tuple[str, Callable[[], str]]] = [
+        yield Finding("stt.token", "ok", f"found in {settings.stt.token}")
+    yield _key("llm", settings.llm.key, planned.llm.name, present=planned.llm_key is not None)
+    tests: list[tuple[str, Callable[[], str]]] = [
         ("tokens", lambda: _tokens(settings)),
         ("journal", lambda: _journal(settings.journal.store)),
         ("port", lambda: _port(settings)),
     ]
     if settings.journal.record:
-        looks.append(("recordings", lambda: _recordings(settings.journal)))
+        tests.append(("recordings", lambda: _recordings(settings.journal)))
     if "local" in (planned.stt.name, planned.llm.name):
-        looks.append(("models", lambda: _models(settings, planned)))
-    for what, look in looks:
-        yield await _found(what, partial(to_thread.run_sync, look))
+        tests.append(("models", lambda: _models(settings, planned)))
+    for what, test in tests:
+        yield await _run_check(what, partial(to_thread.run_sync, test))
     if live:
         for one in await _live(settings, planned):
             yield one
 
 
-async def _found(what: str, look: Callable[[], Awaitable[str]]) -> Finding:
+async def _run_check(what: str, test: Callable[[], Awaitable[str]]) -> Finding:
     try:
-        return Finding(what, "ok", await look())
+        return Finding(what, "ok", await test())
     except TimeoutError:
-        return Finding(what, "fail", f"no answer within {LIVE:g} s", 3)
+        return Finding(what, "fail", f"no response within {LIVE:g} s", 3)
     except PipelineError as error:
         return Finding(what, "fail", str(error), error.exit_code)
     except OSError as error:
         return Finding(what, "fail", f"{error.filename or ''}: {error.strerror}", 1)
 
 
-def _key(which: str, source: str, engine: str, *, there: bool) -> Finding:
+def _key(which: str, source: str, engine: str, *, present: bool) -> Finding:
     what = f"{which}.key"
     if engine == "local":
         return Finding(what, "ok", "the embedded engine needs none")
-    if there:
-        return Finding(what, "ok", f"there is one in {source}")
+    if present:
+        return Finding(what, "ok", f"found in {source}")
     if engine == "custom":
-        return Finding(what, "warn", "none; fine if that server asks for none")
-    return Finding(what, "fail", f"nothing in {source}: set it, or choose another engine", 2)
+        return Finding(what, "warn", "none; correct only if that server needs none")
+    return Finding(what, "fail", f"no key in {source}: set it, or choose another engine", 2)
 
 
 def _tokens(settings: Settings) -> str:
@@ -121,19 +122,19 @@ def _tokens(settings: Settings) -> str:
 
 def _journal(store: str) -> str:
     if store == "memory":
-        return "events are kept in memory: they are gone with the process"
+        return "events are kept in memory and lost when the process ends"
     file = Path(store).expanduser().absolute()
-    there = next(place for place in (file, *file.parents) if place.exists())
-    fits = there.is_file() if there == file else there.is_dir()
-    if not (fits and os.access(there, os.W_OK)):
+    present = next(place for place in (file, *file.parents) if place.exists())
+    fits = present.is_file() if present == file else present.is_dir()
+    if not (fits and os.access(present, os.W_OK)):
         raise JournalError(f"{file} cannot be written to: correct journal.store")
     return f"{file} can be written to"
 
 
 def _recordings(settings: JournalSettings) -> str:
     folder = folder_of(settings)
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
+    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not (present.is_dir() and os.access(present, os.W_OK)):
         raise RecordingError(f"{folder} cannot be written to: correct journal.record")
     return f"sessions are recorded in {folder}"
 
@@ -154,12 +155,12 @@ def _models(settings: Settings, planned: Plan) -> str:
 
 
 async def _live(settings: Settings, planned: Plan) -> list[Finding]:
-    settings = replace(settings, journal=JournalSettings())  # nothing here is to be kept
+    settings = replace(settings, journal=JournalSettings())  # this session is not stored
     try:
         async with open_app(settings, planned, tell=progress) as app:
             return [
-                await _found("stt, live", lambda: _listens(app)),
-                await _found("llm, live", lambda: _answers(app)),
+                await _run_check("stt, live", lambda: _check_stt(app)),
+                await _run_check("llm, live", lambda: _check_llm(app)),
                 *_servers(planned),
             ]
     except PipelineError as error:
@@ -167,14 +168,14 @@ async def _live(settings: Settings, planned: Plan) -> list[Finding]:
 
 
 def _servers(planned: Plan) -> list[Finding]:
-    """Return how many tools each MCP server has; that it could be reached is known."""
+    """Return a finding per MCP server: each was reached at startup; its number of tools."""
     if planned.tools is None:
         return []
     found = planned.tools.servers.items()
     return [Finding(f"mcp.{name}", "ok", f"reached, {count} tools") for name, count in found]
 
 
-async def _listens(app: App) -> str:
+async def _check_stt(app: App) -> str:
     """Open a session, send a second of silence and end it. Raises a ``SttError``."""
     client = app.dependencies.listen(Format(), _ignore)
     began = anyio.current_time()
@@ -184,15 +185,15 @@ async def _listens(app: App) -> str:
             for _ in range(FRAMES):
                 await client.send(bytes(1600))
             await client.finish()
-    return f"{app.dependencies.stt.url} took a second of silence in {_ms(began)} ms"
+    return f"{app.dependencies.stt.url} accepted a second of silence in {_ms(began)} ms"
 
 
 def _ignore(heard: Heard, channel: int = 0) -> None:
-    """Silence says nothing."""
+    """Ignore transcripts of silence."""
 
 
-async def _answers(app: App) -> str:
-    """Ask for a word. Raises a ``GatewayError``."""
+async def _check_llm(app: App) -> str:
+    """Request one word. Raises a ``GatewayError``."""
     model = app.dependencies.llm.model or ""
     request = CompletionRequest(
         model=model, messages=(Message(role="user", content="Say yes."),), max_tokens=16

@@ -1,4 +1,4 @@
-"""``pipeline compare``: one recording, run in several ways, and what differs."""
+"""``pipeline compare``: comparison of several settings over one recording."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from pipeline.app.plan import plan, prompts_of
 from pipeline.app.startup import open_app
 from pipeline.audio.sources import FileSource
 from pipeline.cli.flags import choose_prompts, engine_overrides
-from pipeline.cli.variants import Variant, check_names, spelled_out, variants_of
+from pipeline.cli.variants import Variant, check_names, settings_of_prompts, variants_of
 from pipeline.cli.views.comparison import (
     TIMES,
     Tally,
@@ -23,7 +23,7 @@ from pipeline.cli.views.comparison import (
     middle_and_high,
 )
 from pipeline.cli.views.output import progress
-from pipeline.cli.views.wording import took
+from pipeline.cli.views.wording import duration
 from pipeline.config.loading import load
 from pipeline.config.settings import Policy, Prompt, Settings
 from pipeline.errors import PipelineError, SettingsError
@@ -47,32 +47,32 @@ async def compare(
     json: bool = False,
     config: Path | None = None,
 ) -> int:
-    """Run a recording in several ways, one after the other, and show what differs.
+    """Run a recording with several settings, one after the other, and show the differences.
 
-    Without --variant and --models it runs both ways to a model: client-side, as --llm and the
-    settings say, and in-stream, where AssemblyAI's speech-to-text asks the model by itself.
+    Without --variant and --models it compares client-side requests, by --llm and the settings,
+    with in-stream replies, which AssemblyAI's speech-to-text requests from the model itself.
 
     Parameters
     ----------
     file
         The recording, in any common format.
     variant
-        A way to run it, as "NAME: llm.model=a, prompts.reply.policy=queue": settings by their
-        names in pipeline.toml, on top of everything else. Repeatable.
+        A variant, as "NAME: llm.model=a, prompts.reply.policy=queue": settings by their
+        names in pipeline.toml, which override all others. Repeatable.
     models
-        Models to compare, with commas between them: one variant each.
+        Models to compare, separated by commas: one variant each.
     stt
         Speech-to-text of every variant: auto, assemblyai, local, or a ws:// or wss:// address.
     llm
         Language model of every variant: as for run.
     prompt
-        Name of a prompt in the settings, or, with a space in it, the text of one. Repeatable.
+        Name of a prompt in the settings, or a text with spaces as a new prompt. Repeatable.
     policy
-        What a later turn does to a running answer: supersede, queue, parallel or conflate.
+        Effect of a later turn on a running response: supersede, queue, parallel or conflate.
     model
-        Name of the language model, as its server knows it.
+        Name of the language model on its server.
     speed
-        How many seconds of the recording pass in one; 0 is as fast as it is taken.
+        Seconds of the recording per second; 0 is as fast as speech-to-text accepts it.
     json
         Print each variant as a JSON object, one per line, as soon as it has run.
     config
@@ -88,12 +88,12 @@ async def compare(
     base = load(config, os.environ, overrides)
     prompts = choose_prompts(prompts_of(base, os.environ), prompt or [], policy=policy, model=model)
     chosen = variants_of(variant or [], models or [])
-    told = [_settings_of(each, overrides, prompts, config) for each in chosen]
-    await (await FileSource.open(file)).aclose()  # what cannot be read is told before anything runs
+    prepared = [_settings_of(each, overrides, prompts, config) for each in chosen]
+    await (await FileSource.open(file)).aclose()  # an unreadable file fails before the first run
     runs: list[VariantResult] = []
-    for number, (name, note, settings) in enumerate(told, 1):
-        progress(f"{number} of {len(told)}: {name}{note}")
-        run = await _ran(name, settings, file, speed)
+    for number, (name, note, settings) in enumerate(prepared, 1):
+        progress(f"{number} of {len(prepared)}: {name}{note}")
+        run = await _run_variant(name, settings, file, speed)
         progress(f"  {_outcome(run)}")
         runs.append(run)
         if json:
@@ -111,24 +111,26 @@ def _settings_of(
     prompts: Mapping[str, Prompt],
     config: Path | None,
 ) -> tuple[str, str, Settings]:
-    """Return a variant's name, a note on it, and its settings, with the prompts that all run."""
+    """Return a variant's name, a note on it, and its settings with the chosen prompts."""
     check_names(variant, prompts)
     model = variant.model or variant.changes.get("llm.model")
     if model is not None:
         prompts = {name: replace(prompt, model=model) for name, prompt in prompts.items()}
-    every = {**overrides, **spelled_out(prompts), **variant.changes}
+    every = {**overrides, **settings_of_prompts(prompts), **variant.changes}
     settings = load(config, os.environ, every)
     mine = {name: settings.prompts[name] for name in prompts}
     note = ""
     if settings.llm.engine == "in-stream":
         fitted = {name: adapted(prompt) for name, prompt in mine.items()}
         mine = {name: prompt for name, (prompt, _) in fitted.items()}
-        note = "; ".join(f"{name} has {said} there" for name, (_, said) in fitted.items() if said)
+        note = "; ".join(
+            f"{name} has {changed} there" for name, (_, changed) in fitted.items() if changed
+        )
     return variant.name, f" ({note})" if note else "", replace(settings, prompts=mine)
 
 
-async def _ran(name: str, settings: Settings, file: str, speed: float) -> VariantResult:
-    """Run one variant to its end; what stops it is its result."""
+async def _run_variant(name: str, settings: Settings, file: str, speed: float) -> VariantResult:
+    """Run one variant to its end; an error becomes part of its result."""
     tally = Tally(name)
     try:
         await _play(settings, file, speed, tally)
@@ -155,9 +157,9 @@ async def _play(settings: Settings, file: str, speed: float, tally: Tally) -> No
 
 
 def _outcome(run: VariantResult) -> str:
-    """Return how a variant went, in a few words, while the others still run."""
+    """Return a short summary of one variant."""
     if run.failed is not None:
         return f"failed: {run.failed}"
     found = middle_and_high(run, TIMES["e2e"])
-    middle = "" if found is None else f", e2e p50 {took(found[0])}"
+    middle = "" if found is None else f", e2e p50 {duration(found[0])}"
     return f"{len(run.turns)} turns, {len(run.answers)} answers{middle}"

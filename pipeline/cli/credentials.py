@@ -1,4 +1,4 @@
-"""Who may come in, as the settings say it. A door: it reads keys."""
+"""Access tokens and signing keys from the settings; reads secrets."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from pipeline.hub.auth.tokens import Access
 
 
 def access_of(settings: ServeSettings, env: Mapping[str, str], *, now: float = 0) -> Access | None:
-    """Return who may come in; None where everybody may. Raises ``SettingsError``."""
+    """Return the access rules; None without tokens and keys. Raises ``SettingsError``."""
     grants: dict[str, Grant] = {}
     for name, token in settings.tokens.items():
         secret = _secret(f"serve.tokens.{name}.secret", token.secret, env)
@@ -26,7 +26,7 @@ def access_of(settings: ServeSettings, env: Mapping[str, str], *, now: float = 0
 def signing_of(
     keys: Mapping[str, str], env: Mapping[str, str], *, since: float = 0
 ) -> Signing | None:
-    """Return what signs tokens; None without a key. Raises ``SettingsError``."""
+    """Return the signer of tokens; None without a key. Raises ``SettingsError``."""
     found = {name: _secret(f"serve.signing_keys.{name}", key, env) for name, key in keys.items()}
     return Signing(found, since=since) if found else None
 
@@ -40,8 +40,8 @@ def token_hint(tokens: Mapping[str, TokenSettings]) -> str:
 def _secret(setting: str, source: str, env: Mapping[str, str]) -> str:
     secret = find_key(source, env)
     if secret is None:
-        lack = f"nothing in {source}" if source else "none; expected env: or file:"
-        raise SettingsError(f"{setting}: there is {lack}")
+        found = f"{source} is empty or missing" if source else "empty; expected env: or file:"
+        raise SettingsError(f"{setting}: {found}")
     return secret.reveal()
 
 
@@ -49,10 +49,10 @@ DEFAULT_TOKEN = "env:PIPELINE_TOKEN"
 
 
 def token_of(source: str | None) -> str:
-    """Return the token that ``source`` leads to; empty without one. Raises ``InputError``."""
+    """Return the token in ``source``; empty without one. Raises ``InputError``."""
     if source is not None and not source.startswith(("env:", "file:")):
         raise InputError("--token: expected env:NAME or file:PATH, never the token itself")
     secret = find_key(source or DEFAULT_TOKEN, os.environ)
     if secret is None and source is not None:
-        raise InputError(f"--token: there is nothing in {source}")
+        raise InputError(f"--token: {source} is empty or missing")
     return secret.reveal() if secret else ""

@@ -1,4 +1,4 @@
-"""``pipeline export``: one stored session as events, subtitles or a transcript."""
+"""``pipeline export``: export of a stored session as events, subtitles, transcript or audio."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ async def export(
     journal: Path | None = None,
     config: Path | None = None,
 ) -> None:
-    """Print a session of the journal: its events, unless another format is asked for.
+    """Print a session of the journal: its events, unless another format is chosen.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ async def export(
     jsonl
         Every event as a subscriber received it, one per line.
     srt
-        What was said, as SubRip subtitles.
+        The turns, as SubRip subtitles.
     vtt
-        What was said, as WebVTT subtitles.
+        The turns, as WebVTT subtitles.
     md
-        What was said and answered, as Markdown.
+        Turns and responses, as Markdown.
     audio
-        Copy what was recorded of it, as a WAV file, to this new file instead.
+        Copy the session's recording to this new WAV file instead.
     journal
         The journal's file, instead of the one in the settings.
     config
@@ -54,7 +54,7 @@ async def export(
         raise SettingsError(f"one format at a time; got --{' --'.join(formats)}")
     if audio is not None:
         if any(wanted.values()):
-            raise SettingsError("--audio stands alone: leave the other formats out")
+            raise SettingsError("--audio cannot be combined with other formats")
         await to_thread.run_sync(copy_recording, recordings(config), session, audio)
         return
     path = journal_file(journal, config)

@@ -1,4 +1,4 @@
-"""What the flags of ``run`` and ``serve`` make of the settings. Pure."""
+"""Conversion of command line flags to settings. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ TRANSCRIPT_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def engine_overrides(stt: str | None, llm: str | None, model: str | None) -> dict[str, object]:
-    """Return the flags that were given, by the setting they stand for."""
+    """Return the given flags, by the name of their setting."""
     return given_of({"stt.engine": stt, "llm.engine": llm, "llm.model": model})
 
 
@@ -32,10 +32,10 @@ def choose_prompts(
     transcript_id: str | None = None,
     base: Prompt | None = None,
 ) -> dict[str, Prompt]:
-    """Return the prompts to run, as the flags want them: all, or those of ``names``.
+    """Return the prompts to run, with the flags applied: all, or those of ``names``.
 
-    A name with a space in it is none: it is the system text of a prompt made up on the spot,
-    which for the rest is like ``base`` or the first one known.
+    A name with a space is the system text of a new prompt, which otherwise equals ``base`` or
+    the first known prompt.
     """
     if transcript_id is not None and not TRANSCRIPT_ID.fullmatch(transcript_id):
         raise SettingsError(
@@ -50,9 +50,9 @@ def choose_prompts(
 
 
 def ago(text: str, now: float) -> float:
-    """Return the moment that ``90s``, ``15m``, ``1h``, ``2d`` or an ISO 8601 text means.
+    """Convert ``90s``, ``15m``, ``1h``, ``2d`` ago or an ISO 8601 time to Unix seconds.
 
-    Moments are Unix seconds. Raises ``SettingsError``.
+    Raises ``SettingsError``.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match:
@@ -61,7 +61,7 @@ def ago(text: str, now: float) -> float:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise SettingsError(
-            f"--since: expected 90s, 15m, 1h, 2d or a moment like 2026-11-23T09:30; got {text!r}"
+            f"--since: expected 90s, 15m, 1h, 2d or a time like 2026-11-23T09:30; got {text!r}"
         ) from None
     return moment.astimezone(UTC).timestamp()
 

@@ -1,42 +1,42 @@
-"""What the first Ctrl-C ends, where that is not the whole command; and what a second cuts short."""
+"""Handlers of Ctrl-C: a first one that ends part of a command, a second that skips the cleanup."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-_softly: list[Callable[[], None]] = []
-_goodbyes: list[Callable[[], None]] = []
+_handlers: list[Callable[[], None]] = []
+_cleanups: list[Callable[[], None]] = []
 
 
 @contextmanager
-def interrupt_ends(end: Callable[[], None]) -> Generator[None]:
-    """Have the first SIGINT in this block call ``end``; a further one calls everything off."""
-    _softly.append(end)
+def on_first_interrupt(end: Callable[[], None]) -> Generator[None]:
+    """Call ``end`` on the first SIGINT in this block; a further one cancels the command."""
+    _handlers.append(end)
     try:
         yield
     finally:
-        if end in _softly:
-            _softly.remove(end)
+        if end in _handlers:
+            _handlers.remove(end)
 
 
-def end_softly() -> bool:
-    """Call what is to be ended first; return whether there was anything."""
-    if not _softly:
+def end_gracefully() -> bool:
+    """Call the newest handler of a first SIGINT; return whether there was one."""
+    if not _handlers:
         return False
-    _softly.pop()()
+    _handlers.pop()()
     return True
 
 
 @contextmanager
-def hurried(cut: Callable[[], None]) -> Generator[None]:
-    """Have a signal that comes while a goodbye is said in this block call ``cut``."""
-    _goodbyes.append(cut)
+def skippable(skip: Callable[[], None]) -> Generator[None]:
+    """Call ``skip`` on a second signal during the cleanup in this block."""
+    _cleanups.append(skip)
     try:
         yield
     finally:
-        _goodbyes.remove(cut)
+        _cleanups.remove(skip)
 
 
-def hurry() -> None:
-    """Cut every goodbye short that may be."""
-    for cut in _goodbyes:
-        cut()
+def skip_cleanups() -> None:
+    """Skip the rest of every cleanup that allows it."""
+    for skip in _cleanups:
+        skip()

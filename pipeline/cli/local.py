@@ -1,4 +1,4 @@
-"""pipeline local: the embedded engines by themselves."""
+"""``pipeline local``: the embedded engines as servers."""
 
 import importlib.util
 import os
@@ -36,8 +36,8 @@ async def local(
 ) -> int:
     """Serve speech-to-text and a small language model on this machine, without account or key.
 
-    The speech-to-text server speaks AssemblyAI's Streaming v3, the language model OpenAI's chat
-    completions. Runs until it is stopped.
+    The speech-to-text server implements AssemblyAI's Streaming v3, the language model server
+    OpenAI's chat completions. Runs until stopped.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ async def local(
     llm_port
         Port of the language model's server; 0 is any free one.
     key
-        The key the language model's clients must send; without one, any will do.
+        The key that clients of the language model must send; without one, any key is accepted.
     whisper
-        A CTranslate2 Whisper folder in place of the packaged tiny.en.
+        A CTranslate2 Whisper folder instead of the packaged tiny.en.
     gguf
-        A GGUF file in place of the packaged SmolLM2-135M-Instruct.
+        A GGUF file instead of the packaged SmolLM2-135M-Instruct.
     threads
         Cores for each of the two engines.
     end_of_turn_silence
@@ -71,7 +71,7 @@ async def local(
         whisper=whisper, gguf=gguf, threads=threads, end_of_turn_silence=end_of_turn_silence
     )
     orders = await _orders() if child else Orders(settings, key)
-    # here and not above: it loads the engines' libraries
+    # imported late: it loads the engines' libraries
     from pipeline.embedded.serve import serve_local
 
     async with anyio.create_task_group() as tasks:
@@ -84,7 +84,7 @@ async def local(
             llm_port=llm_port,
             llm_key=orders.llm_key,
             prefill=orders.prefill,
-            on_progress=_say,
+            on_progress=_print,
             on_ready=_print_json if json else _print_text,
         )
     return 0
@@ -99,7 +99,7 @@ def _refuse_without_packages() -> None:
         )
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
@@ -118,19 +118,19 @@ def _print_text(engines: Engines) -> None:
 
 
 async def _orders() -> Orders:
-    """The first line on stdin, from the process that started us."""
+    """Return the first line on stdin, sent by the parent process."""
     line = b""
     while not line.endswith(b"\n") and len(line) < _LONGEST_ORDERS:
         await anyio.wait_readable(sys.stdin)
         read = os.read(0, _LONGEST_ORDERS)
         if not read:
-            raise EngineError("no orders on stdin: --child is for the program's own use")
+            raise EngineError("no configuration on stdin: --child is for internal use")
         line += read
     return msgspec.json.decode(line, type=Orders)
 
 
 async def _until_stdin_ends(stop: Callable[[], None]) -> None:
-    """Whoever started us holds its other end: when they are gone, however, so are we."""
+    """Wait for the end of stdin, then stop: the parent process has ended, in whatever way."""
     while True:
         await anyio.wait_readable(sys.stdin)
         if not os.read(0, 4096):

@@ -1,4 +1,4 @@
-"""``pipeline models``: what the language model's server offers."""
+"""``pipeline models``: list of the models that the language model's server offers."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.catalog import Catalog, Model
 
 PATIENCE = 15.0  #: seconds for the list
-ANY = "any"  #: a server of one's own needs a model to be asked, not to be listed
+ANY = "any"  #: a custom server needs a model name for requests, not for the list
 
 
 async def models(
@@ -45,13 +45,13 @@ async def models(
     settings = load(config, os.environ, engine_overrides(None, llm, None))
     catalog = await _catalog(settings)
     found = [model for name, model in sorted(catalog.models.items()) if word in name]
-    region = settings.llm.region if catalog.is_whole else ""  # others have none
+    region = settings.llm.region if catalog.is_whole else ""  # a partial list has no regions
     for line in map(as_json, found) if json else table(found, region):
         sys.stdout.write(f"{line}\n")
 
 
 async def _catalog(settings: Settings) -> Catalog:
-    """Ask the engine that the settings mean; start the embedded one for it."""
+    """Request the list from the configured engine; start the embedded one for it."""
     named = replace(settings.llm, model=settings.llm.model or ANY)
     planned = plan(replace(settings, llm=named, prompts={}), os.environ)
     async with _engines(settings, wanted=planned.llm.name == "local") as engines:
@@ -60,11 +60,11 @@ async def _catalog(settings: Settings) -> Catalog:
             with anyio.fail_after(PATIENCE):
                 return await server.catalog()
         except TimeoutError:
-            said = f"no answer within {PATIENCE:g} s"
-            raise EngineError(f"{server.engine.url} gives no list of models: {said}") from None
+            cause = f"no response within {PATIENCE:g} s"
+            raise EngineError(f"{server.engine.url} returns no list of models: {cause}") from None
         except GatewayError as error:
             url = server.engine.url
-            raise EngineError(f"{url}/models gives no list of models: {error}") from error
+            raise EngineError(f"{url}/models returns no list of models: {error}") from error
         finally:
             await server.aclose()
 
@@ -87,7 +87,7 @@ HEAD = ("model", "regions", "in / out per M", "context", "retires", "supports")
 
 
 def table(models: Sequence[Model], region: str) -> Iterator[str]:
-    """Yield a line for each model, with the prices of the region."""
+    """Yield a line per model, with the prices of the region."""
     if not models:
         yield "no models"
         return

@@ -1,4 +1,4 @@
-"""``pipeline requests``: the calls of language models, of a journal's file or a running server."""
+"""``pipeline requests``: request log of a journal file or a running server."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,13 @@ from anyio import to_thread
 from pipeline.cli.credentials import token_of
 from pipeline.cli.flags import ago
 from pipeline.cli.storage import journal_file
-from pipeline.cli.views.wording import approximately, dollars, took
+from pipeline.cli.views.wording import approximately, dollars, duration
 from pipeline.errors import InputError, SubscribeError
 from pipeline.interfaces.request_log import CallRecord, Selection
 from pipeline.journal.request_log_sqlite import stored_calls
 
 PATH = "/v1/requests"
-PATIENCE = 10.0  #: seconds for a server's answer
+PATIENCE = 10.0  #: seconds for a server's response
 
 
 async def requests(
@@ -35,31 +35,31 @@ async def requests(
     config: Path | None = None,
     token: str | None = None,
 ) -> None:
-    """List calls of language models, oldest first, also those that failed or were called off.
+    """List language model requests, oldest first, also those that failed or were cancelled.
 
     Parameters
     ----------
     url
-        A running server, ws://HOST:PORT, which knows its newest calls; the journal's file unless
+        A running server, ws://HOST:PORT, which keeps its newest requests; the journal file unless
         given.
     failed
-        Only calls that failed or broke off.
+        Only requests that failed or are incomplete.
     since
-        Only calls sent after this: 90s, 15m, 1h or 2d ago, or a moment in ISO 8601.
+        Only requests sent after this: 90s, 15m, 1h or 2d ago, or an ISO 8601 time.
     session
-        Only calls of this session.
+        Only requests of this session.
     model
-        Only calls that this model was asked, or answered.
+        Only requests to this model, or answered by it.
     limit
-        So many of the newest; 0 is all.
+        Number of the newest to list; 0 is all.
     json
-        Print each call as a JSON object, one per line.
+        Print each request as a JSON object, one per line.
     journal
         The journal's file, instead of the one in the settings.
     config
         The settings file, instead of pipeline.toml in the working directory.
     token
-        Where the server's bearer token is: env:NAME or file:PATH; env:PIPELINE_TOKEN unless given.
+        Source of the server's bearer token: env:NAME or file:PATH; env:PIPELINE_TOKEN unless given.
     """
     which = Selection(
         failed=failed,
@@ -72,12 +72,12 @@ async def requests(
         path = journal_file(journal, config)
         found = await to_thread.run_sync(stored_calls, path, which)
     else:
-        found = await _asked(url, token_of(token), which)
+        found = await _request(url, token_of(token), which)
     for line in map(as_json, found) if json else table(found):
         sys.stdout.write(f"{line}\n")
 
 
-async def _asked(url: str, token: str, which: Selection) -> Sequence[CallRecord]:
+async def _request(url: str, token: str, which: Selection) -> Sequence[CallRecord]:
     if not url.startswith(("ws://", "wss://", "http://", "https://")):
         raise InputError(f"{url}: expected ws://HOST:PORT or wss://HOST:PORT")
     page = f"http{url.removeprefix('http').removeprefix('ws')}"
@@ -86,13 +86,13 @@ async def _asked(url: str, token: str, which: Selection) -> Sequence[CallRecord]
         async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
             answer = await client.get(page.rstrip("/") + PATH, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SubscribeError(f"{url} cannot be asked: {error}") from error
+        raise SubscribeError(f"{url} cannot be reached: {error}") from error
     if answer.status_code != 200:
-        raise SubscribeError(f"{url} says {answer.status_code}: {answer.text.strip()[:200]}")
+        raise SubscribeError(f"{url} returned {answer.status_code}: {answer.text.strip()[:200]}")
     try:
         calls = [msgspec.json.decode(line, type=CallRecord) for line in answer.content.splitlines()]
     except msgspec.MsgspecError as error:
-        raise SubscribeError(f"{url} answers with what is no request log: {error}") from error
+        raise SubscribeError(f"{url} returned no valid request log: {error}") from error
     found = [call for call in calls if which.admits(call)]
     return found[-which.limit :] if which.limit else found
 
@@ -103,9 +103,9 @@ def as_json(call: CallRecord) -> str:
 
 
 def table(calls: Sequence[CallRecord]) -> Iterator[str]:
-    """Yield the lines of a table, a call each, and below it what was said of a failure."""
+    """Yield the lines of a table, one per request, each failure followed by its error."""
     if not calls:
-        yield "no calls"
+        yield "no requests"
         return
     rows = [HEAD, *map(_cells, calls)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(HEAD))]
@@ -138,8 +138,8 @@ def _cells(call: CallRecord) -> tuple[str, ...]:
         str(call.status or ""),
         f"{call.model}{answered}",
         call.host,
-        "" if call.times.first_token is None else took(call.times.first_token),
-        took(call.times.total),
+        "" if call.times.first_token is None else duration(call.times.first_token),
+        duration(call.times.total),
         tokens,
         "" if call.cost is None else dollars(call.cost),
         f"{call.response_id} {became}" if call.response_id else "",

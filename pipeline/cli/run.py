@@ -1,4 +1,4 @@
-"""``pipeline run``: a recording in, its turns and the answers to them out."""
+"""``pipeline run``: one session over a recording, standard input or a microphone."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides
-from pipeline.cli.interrupt import interrupt_ends
+from pipeline.cli.interrupt import on_first_interrupt
 from pipeline.cli.source import AudioSelection, open_source
-from pipeline.cli.stored import NOT_YET, ask, planned_over
+from pipeline.cli.stored import PENDING_TRANSCRIPT, plan_over_transcript, run_over_transcript
 from pipeline.cli.views.output import Item, printer, printing, progress
 from pipeline.cli.views.timeline import Discarded
 from pipeline.config.default_prompts import STORED_PROMPTS
@@ -32,7 +32,7 @@ from pipeline.interfaces.request_log import CallReport
 from pipeline.protocol.commands import Encoding, StartCommand
 from pipeline.session.session import Session
 
-HONEST = (
+LOCAL_NOTE = (
     "the embedded model is tiny: it shows the loop, not the quality;"
     " llm.engine (--llm URL) replaces it"
 )
@@ -62,10 +62,10 @@ async def run(
     journal: str = "memory",
     config: Path | None = None,
 ) -> int:
-    """Play a recording as if it were spoken now, and answer each turn.
+    """Play a recording in real time, and respond to each turn.
 
-    With --stored, or --transcript-id and no file, nothing is played: each prompt is asked once,
-    over the whole transcript.
+    With --stored, or --transcript-id and no file, nothing is played: each prompt runs once, over
+    the whole transcript.
 
     Parameters
     ----------
@@ -76,38 +76,39 @@ async def run(
     llm
         Language model: auto, assemblyai, in-stream, local, or an http:// or https:// address.
     prompt
-        Name of a prompt in the settings, or, with a space in it, the text of one. Repeatable.
+        Name of a prompt in the settings, or a text with spaces as a new prompt. Repeatable.
     policy
-        What a later turn does to a running answer: supersede, queue, parallel or conflate.
+        Effect of a later turn on a running response: supersede, queue, parallel or conflate.
     model
-        Name of the language model, as its server knows it.
+        Name of the language model on its server.
     speed
-        How many seconds of the recording pass in one; 0 is as fast as it is taken.
+        Seconds of the recording per second; 0 is as fast as speech-to-text accepts it.
     speculate
-        Start answering at a pause, before the turn has ended.
+        Start responses at a pause, before the turn has ended.
     stored
-        Have AssemblyAI transcribe and keep the whole recording first, then ask over that.
+        Upload the whole recording to AssemblyAI for transcription first, then run the prompts over
+        the transcript.
     transcript_id
-        A transcript that AssemblyAI keeps, put in where {{ transcript }} stands in the prompts.
+        A transcript stored at AssemblyAI, inserted in place of {{ transcript }} in the prompts.
     channels
-        mixed, or separate: each channel is one speaker, heard over a connection of its own. Raw
-        PCM has one channel; 2 says that it has two, which are mixed, separate that they are not.
+        mixed, or separate: each channel is one speaker, with its own connection. Raw PCM has one
+        channel by default; 2 means two channels to mix, separate two channels to keep separate.
     speaker
-        Who is on a separate channel, from the first on. Repeatable.
+        Speaker name of each separate channel, in order. Repeatable.
     sample_rate
-        Of raw PCM, in hertz: 8000 to 96000, 16000 unless given.
+        Sample rate of raw PCM, in hertz: 8000 to 96000, 16000 unless given.
     encoding
-        Of raw PCM: pcm_s16le or pcm_mulaw.
+        Encoding of raw PCM: pcm_s16le or pcm_mulaw.
     microphone
-        Listen to the microphone instead of a file, until Ctrl-C.
+        Record from the microphone instead of a file, until Ctrl-C.
     device
-        Which microphone: its number, or part of its name.
+        The microphone: its number, or part of its name.
     devices
-        List the microphones, and do nothing else.
+        List the microphones and exit.
     json
         Print each event as a subscriber receives it, one per line.
     journal
-        The path of a file that keeps the events; memory unless given, whatever the settings say.
+        Path of a file for the events; memory unless given, independent of the settings.
     config
         The settings file, instead of pipeline.toml in the working directory.
     """
@@ -116,11 +117,11 @@ async def run(
     if devices:
         return await list_devices()
     if (microphone or device is not None) and (file is not None or stored):
-        raise SettingsError("--microphone stands instead of a file; leave one of them out")
+        raise SettingsError("--microphone replaces the file; leave one of them out")
     live = microphone or device is not None
     overrides = engine_overrides(stt, llm, model) | {"journal.store": journal, "journal.record": ""}
     settings = load(config, os.environ, overrides)
-    whole = not live and _over_stored(file, transcript_id, stored=stored)
+    whole = not live and _runs_over_transcript(file, transcript_id, stored=stored)
     known = settings.prompts or (STORED_PROMPTS if whole else plan(settings, os.environ).prompts)
     settings = replace(
         settings,
@@ -130,14 +131,14 @@ async def run(
             policy=policy,
             model=model,
             speculate=speculate,
-            transcript_id=NOT_YET if stored else transcript_id,
+            transcript_id=PENDING_TRANSCRIPT if stored else transcript_id,
             base=STORED_PROMPTS["summary"] if whole else None,
         ),
     )
     if whole:
-        planned = planned_over(settings)
+        planned = plan_over_transcript(settings)
         progress(headlines(planned)[0])
-        return await ask(settings, planned, file, json=json)
+        return await run_over_transcript(settings, planned, file, json=json)
     planned = plan(settings, os.environ)
     source = await open_source(
         AudioSelection(
@@ -159,14 +160,14 @@ async def run(
             await source.aclose()
 
 
-def _over_stored(file: str | None, transcript_id: str | None, *, stored: bool) -> bool:
-    """Say whether a whole transcript is asked about, and not what is played."""
+def _runs_over_transcript(file: str | None, transcript_id: str | None, *, stored: bool) -> bool:
+    """Return whether the prompts run over a stored transcript instead of played audio."""
     if stored and transcript_id is not None:
-        raise SettingsError("--stored makes a transcript of the file: leave out --transcript-id")
+        raise SettingsError("--stored transcribes the file: leave out --transcript-id")
     if stored and (file is None or file == STANDARD_INPUT):
-        raise SettingsError("--stored: a file is needed, to be uploaded")
+        raise SettingsError("--stored: a file to upload is required")
     if file is None and transcript_id is None:
-        raise SettingsError("a file is needed, or --transcript-id; pipeline run --help says more")
+        raise SettingsError("a file or --transcript-id is required; see pipeline run --help")
     return stored or file is None
 
 
@@ -180,14 +181,14 @@ async def _play(
             planned,
             tell=progress,
             on_frame=put,
-            observe=(partial(_guesses, put),),
+            observe=(partial(_show_discarded, put),),
         ) as app,
     ):
         return await _session(app, source, speed)
 
 
-def _guesses(put: Callable[[Item], None], session_id: str, call: CallReport) -> None:
-    """Have the guesses shown that came to nothing."""
+def _show_discarded(put: Callable[[Item], None], session_id: str, call: CallReport) -> None:
+    """Show discarded speculative responses."""
     if call.outcome == "discarded":
         put(Discarded(session_id, call.prompt, call.turns, call.reason or "", call.text))
 
@@ -196,35 +197,35 @@ async def _session(app: App, source: Source, speed: float) -> int:
     start = StartCommand(audio=described(source.format))
     async with app.open(start, source=source.name) as session:
         if isinstance(source, Microphone):
-            await _listen(session, source)
+            await _record(session, source)
         else:
             await feed(session, source, speed=speed)
     return 1 if session.failed_responses else 0
 
 
-async def _listen(session: Session, source: Microphone) -> None:
-    """Hear a microphone until Ctrl-C, and then its last turn out."""
+async def _record(session: Session, source: Microphone) -> None:
+    """Feed a microphone until Ctrl-C, then wait for the last turn."""
     progress(f"listening to {source.name}; Ctrl-C ends it")
     playing = anyio.CancelScope()
-    with interrupt_ends(playing.cancel):
+    with on_first_interrupt(playing.cancel):
         await feed(session, source, speed=0, playing=playing)
     if source.lost or source.overflows:
         progress(
-            f"the microphone lost {source.lost:.1f} s because nobody read them in time,"
+            f"the microphone lost {source.lost:.1f} s of audio that was not read in time,"
             f" and overflowed {source.overflows} times"
         )
 
 
 async def list_devices() -> int:
-    """Print what can record."""
+    """Print the recording devices."""
     there = await to_thread.run_sync(microphones)
-    for line in there or ["no device that records"]:
+    for line in there or ["no recording device"]:
         progress(line)
     return 0 if there else 1
 
 
 def headlines(planned: Plan, speed: float | None = None) -> list[str]:
-    """Return the first lines: what runs, and why."""
+    """Return the first lines of output: engines, policies, and the reasons for the choice."""
     pace = "" if speed is None else f"  speed {speed:g}x"
     whys = dict.fromkeys((planned.stt.why, planned.llm.why))
     engines = (
@@ -233,7 +234,7 @@ def headlines(planned: Plan, speed: float | None = None) -> list[str]:
     )
     lines = [f"{engines}  {_policies(planned.prompts)}{pace}  ({'; '.join(whys)})"]
     if planned.llm.name == "local":
-        lines.append(HONEST)
+        lines.append(LOCAL_NOTE)
     return lines
 
 

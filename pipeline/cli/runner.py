@@ -1,4 +1,4 @@
-"""Runs one command: flags in, signals watched, errors said in a line, exit code out."""
+"""Command runner: parses flags, watches signals, prints errors, returns the exit code."""
 
 import importlib
 import os
@@ -13,14 +13,14 @@ import anyio
 import cyclopts
 
 from pipeline.cli.commands import STANDARD_INPUT
-from pipeline.cli.interrupt import end_softly, hurry
-from pipeline.cli.views.output import say
+from pipeline.cli.interrupt import end_gracefully, skip_cleanups
+from pipeline.cli.views.output import print_error
 from pipeline.errors import PipelineError
 
 Command = Callable[..., Awaitable[int | None]]
 Body = Callable[[], Awaitable[int | None]]
 
-#: what a shell says of a program that a closed pipe stopped
+#: exit code that a shell reports for a program stopped by a closed pipe
 PIPE_CLOSED = 128 + 13
 
 
@@ -39,7 +39,7 @@ def start(name: str, arguments: Sequence[str], *, debug: bool = False) -> int:
     try:
         chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        say(f"{error}\npipeline {name} --help lists what there is", prefix="error: ")
+        print_error(f"{error}\npipeline {name} --help lists the flags", prefix="error: ")
         return 2
     if chosen is not command:  # --help
         chosen(*bound.args, **bound.kwargs)
@@ -48,20 +48,20 @@ def start(name: str, arguments: Sequence[str], *, debug: bool = False) -> int:
 
 
 def guarded(body: Body, *, debug: bool) -> int:
-    """Run ``body`` on an event loop; whatever it raises becomes a message and an exit code."""
+    """Run ``body`` on an event loop; convert its errors to a message and an exit code."""
     options: dict[str, Any] = {"use_uvloop": sys.platform != "win32"}
     try:
         code = anyio.run(supervise, body, backend_options=options)
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - the outermost line of the program
-        return confess(error, debug=debug)
+    except BaseException as error:  # noqa: BLE001 - the outermost handler of the program
+        return report(error, debug=debug)
     return code
 
 
 async def supervise(body: Body) -> int:
-    """Run ``body`` until it ends or a signal calls it off; its goodbyes are its own affair.
+    """Run ``body`` until it ends or a signal cancels it; its cleanup still runs.
 
-    All of them are bounded; a second signal cuts those short that say so (``hurried``).
+    Every cleanup is bounded in time; a second signal skips those that allow it (``skippable``).
     """
     caught: list[int] = []
     code: int | None = 0
@@ -79,36 +79,37 @@ async def _cancel_on_signal(
     signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope, caught: list[int]
 ) -> None:
     async for number in signals:
-        if number == signal.SIGINT and end_softly():
+        if number == signal.SIGINT and end_gracefully():
             continue
         if caught:
-            hurry()
+            skip_cleanups()
         caught.append(number)
         scope.cancel()
 
 
-def confess(error: BaseException, *, debug: bool) -> int:
-    """Say on stderr what ended the program; return its exit code."""
+def report(error: BaseException, *, debug: bool) -> int:
+    """Print the error that ended the program to stderr; return its exit code."""
     faults = list(leaves(error))
     if debug:
         traceback.print_exception(error, file=sys.stderr)
     if any(isinstance(fault, BrokenPipeError) for fault in faults):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
+        # the reader has closed the pipe: the flush at exit must not fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     if any(isinstance(fault, KeyboardInterrupt) for fault in faults):
         return 128 + signal.SIGINT
     for fault in faults:
         if not isinstance(fault, PipelineError):
-            say(f"a fault of this program: {type(fault).__name__}: {fault}")
-            say("run it again with --debug to see where", prefix="       ")
+            print_error(f"internal error: {type(fault).__name__}: {fault}")
+            print_error("run again with --debug for a traceback", prefix="       ")
             return 1
     for message in dict.fromkeys(str(fault) for fault in faults):
-        say(message)
+        print_error(message)
     return max(fault.exit_code for fault in faults if isinstance(fault, PipelineError))
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors that task groups wrapped into one another."""
+    """Yield the errors inside nested exception groups."""
     if isinstance(error, BaseExceptionGroup):
         for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from leaves(inner)

@@ -1,4 +1,4 @@
-"""``pipeline serve``: audio and subscribers over websocket, until a signal."""
+"""``pipeline serve``: the server of sources and subscribers, until a signal."""
 
 import os
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from pipeline.app.plan import plan
 from pipeline.app.startup import open_app
 from pipeline.cli.credentials import access_of, token_hint
 from pipeline.cli.flags import engine_overrides, given_of
-from pipeline.cli.interrupt import hurried
+from pipeline.cli.interrupt import skippable
 from pipeline.cli.run import headlines
-from pipeline.cli.telemetry import onlookers
-from pipeline.cli.token_endpoint import minting
+from pipeline.cli.telemetry import open_observers
+from pipeline.cli.token_endpoint import token_handler
 from pipeline.cli.views.output import progress
-from pipeline.cli.webhook_settings import heads, hooks_of
+from pipeline.cli.webhook_settings import webhook_messages, webhooks_of
 from pipeline.config.loading import find_key, load
 from pipeline.config.settings import Settings
 from pipeline.errors import JournalError
@@ -29,7 +29,7 @@ from pipeline.ingest.signature import TwilioGuard
 from pipeline.interfaces.request_log import Selection
 from pipeline.protocol.events import encode
 
-RETRY = 5.0  #: seconds for the journal to note that deliveries are to be tried again
+RETRY = 5.0  #: seconds for the journal to mark failed deliveries as pending
 
 
 async def serve(
@@ -42,11 +42,11 @@ async def serve(
     journal: str | None = None,
     config: Path | None = None,
 ) -> None:
-    """Take audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
+    """Accept audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
 
-    A web console is on /: sessions as they run, a microphone, a line for text.
+    The web console is on /: live sessions, a microphone, a text input.
 
-    Other services dial /v1/ingest/twilio, telnyx, attendee, recall or livekit, or
+    Other services connect to /v1/ingest/twilio, telnyx, attendee, recall or livekit, or
     /v1/relay/twilio.
 
     Parameters
@@ -60,9 +60,9 @@ async def serve(
     llm
         Language model: auto, assemblyai, in-stream, local, or an http:// or https:// address.
     model
-        Name of the language model, as its server knows it.
+        Name of the language model on its server.
     journal
-        Where events are kept: memory, or the path of a file, which outlives the process.
+        Storage of events: memory, or the path of a file.
     config
         The settings file, instead of pipeline.toml in the working directory.
     """
@@ -74,36 +74,36 @@ async def serve(
     if access is None:
         check_host(settings.serve.host)  # before the engines start, which takes a while
     hint = token_hint(settings.serve.tokens)
-    webhooks = hooks_of(settings, os.environ)
-    async with onlookers(settings, os.environ) as looking_on:
-        for line in (*headlines(planned), *heads(settings, webhooks)):
+    webhooks = webhooks_of(settings, os.environ)
+    async with open_observers(settings, os.environ) as observers:
+        for line in (*headlines(planned), *webhook_messages(settings, webhooks)):
             progress(line)
         async with (
-            minting(settings, planned) as make_token,
+            token_handler(settings, planned) as make_token,
             open_app(
                 settings,
                 planned,
                 tell=progress,
-                observe=looking_on.observe,
-                on_event=looking_on.on_event,
-                on_call=looking_on.on_call,
+                observe=observers.observe,
+                on_event=observers.on_event,
+                on_call=observers.on_call,
                 webhooks=webhooks,
-                on_attempt=looking_on.metrics.posted,
-                trace=looking_on.trace,
+                on_attempt=observers.metrics.posted,
+                trace=observers.trace,
             ) as app,
             open_hub(
                 app,
                 settings.serve,
                 adapters=ADAPTERS,
                 routes={
-                    "/metrics": lambda: looking_on.page(app),
+                    "/metrics": lambda: observers.page(app),
                     "/v1/requests": lambda: requests_of(app),
                 },
                 get_handlers={"/v1/token": make_token},
                 post_handlers={"/v1/webhooks/retry": lambda _: retry_webhooks(app)},
                 guards=guards_of(settings, os.environ),
                 access=access,
-                onlooker=looking_on.metrics,
+                onlooker=observers.metrics,
             ) as hub,
         ):
             progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")
@@ -111,30 +111,30 @@ async def serve(
             try:
                 await anyio.sleep_forever()
             finally:
-                with anyio.CancelScope(shield=True) as goodbye, hurried(goodbye.cancel):
+                with anyio.CancelScope(shield=True) as cleanup, skippable(cleanup.cancel):
                     await hub.drain(settings.serve.drain)
 
 
 async def retry_webhooks(app: App) -> HttpAnswer:
-    """Have deliveries that were given up tried again."""
+    """Retry failed deliveries."""
     if app.worker is None:
-        return text_page(404, "there are no webhooks in the settings")
+        return text_page(404, "the settings contain no webhooks")
     try:
         with anyio.fail_after(RETRY):
             await app.worker.retry()
     except (JournalError, TimeoutError) as error:
-        return text_page(503, f"the journal takes nothing at the moment: {error}".rstrip(": "))
-    return text_page(200, "what was given up is tried again")
+        return text_page(503, f"the journal is not available: {error}".rstrip(": "))
+    return text_page(200, "failed deliveries are retried")
 
 
 def requests_of(app: App) -> tuple[str, bytes]:
-    """Return the newest calls of language models, a JSON object per line."""
+    """Return the newest language model requests, one JSON object per line."""
     lines = [encode(call) + b"\n" for call in app.calls.select(Selection())]
     return "application/jsonl", b"".join(lines)
 
 
 def guards_of(settings: Settings, env: Mapping[str, str]) -> Mapping[str, TwilioGuard]:
-    """Return what checks Twilio's signatures, if there is a token. Raises ``SettingsError``."""
+    """Return the checks of Twilio's signatures, if a token is set. Raises ``SettingsError``."""
     token = find_key(settings.twilio.auth_token, env)
     if token is None:
         return {}

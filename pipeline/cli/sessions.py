@@ -1,4 +1,4 @@
-"""``pipeline sessions``: what a journal's file holds, also of a running service."""
+"""``pipeline sessions``: list and deletion of the sessions in a journal file."""
 
 import sys
 from datetime import UTC, datetime
@@ -27,8 +27,8 @@ async def sessions(
     Parameters
     ----------
     delete
-        Delete the session of this id, with everything that is kept of it. A running service is
-        asked instead: DELETE /v1/sessions/ID.
+        Delete the session of this id, with all its stored data. For a running server send
+        DELETE /v1/sessions/ID instead.
     json
         Print each session as a JSON object, one per line.
     journal
@@ -42,7 +42,7 @@ async def sessions(
             await to_thread.run_sync(erase_stored, path, delete, OF_SESSION, SCHEMA)
         except JournalError as error:
             raise JournalError(
-                f"{error}; of a running service it is asked: DELETE /v1/sessions/{delete}"
+                f"{error}; for a running server send DELETE /v1/sessions/{delete}"
             ) from error
         folder = recordings(config)
         if folder is not None:

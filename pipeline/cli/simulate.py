@@ -20,12 +20,12 @@ async def simulate(
     stt_port: int = 0,
     llm_port: int = 0,
 ) -> None:
-    """Play a scenario file to whoever connects, until stopped.
+    """Play a scenario file to every client, until stopped.
 
     Prints one JSON line with ``stt_url``, ``llm_url`` and ``stored_url`` when both servers
-    listen (the API for whole recordings is on the language model's port); with ``json`` also
-    one for everything that they see. Without a file every connection hears silence and every
-    request is answered by an echo. Port 0 takes any free one.
+    listen (the API of stored transcripts is on the language model's port); with ``json`` also
+    one per event that they record. Without a file every connection gets no transcripts and every
+    request an echo. Port 0 is any free one.
     """
     text = await _text(scenario)
     async with serve(

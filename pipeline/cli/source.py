@@ -1,4 +1,4 @@
-"""What ``pipeline run`` plays: a recording, standard input or a microphone."""
+"""Audio source of ``pipeline run``: a recording, standard input or a microphone."""
 
 from collections.abc import Sequence
 
@@ -12,52 +12,58 @@ from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.errors import SettingsError
 from pipeline.protocol.commands import AudioFormat, Encoding
 
-SAMPLE_RATES = range(8000, 96001)  #: hertz, that speech-to-text takes
+SAMPLE_RATES = range(8000, 96001)  #: hertz, accepted by speech-to-text
 
 
 class AudioSelection(Struct, frozen=True, kw_only=True):
-    """What the command line says of the audio; None where it does not."""
+    """Audio flags of the command line; None where not given."""
 
     file: str | None = None  #: none: a microphone
-    device: str | None = None  #: which one
-    channels: str | None = None  #: mixed, separate, or of raw PCM their number
+    device: str | None = None  #: number or name of the microphone
+    channels: str | None = None  #: mixed, separate, or the number of channels of raw PCM
     sample_rate: int | None = None  #: hertz, of raw PCM
     encoding: Encoding | None = None  #: of raw PCM
-    speakers: Sequence[str] = ()  #: who is on each channel
-    separate: bool = False  #: unless the command line says otherwise
+    speakers: Sequence[str] = ()  #: speaker of each channel
+    separate: bool = False  #: default of ``channels``
 
 
-async def open_source(wish: AudioSelection) -> Source:
-    """Open what is wished for. Raises ``SettingsError``, or ``InputError`` if it cannot be used."""
-    if wish.channels not in (None, "mixed", "separate", "1", "2"):
+async def open_source(selection: AudioSelection) -> Source:
+    """Open the selected source. Raises ``SettingsError``, or ``InputError`` if it is unusable."""
+    if selection.channels not in (None, "mixed", "separate", "1", "2"):
         raise SettingsError(
-            f"--channels: {wish.channels!r}; there is mixed, separate, and for raw PCM 1 or 2"
+            f"--channels: {selection.channels!r}; expected mixed, separate, or for raw PCM 1 or 2"
         )
-    separate = wish.channels == "separate" or (wish.separate and wish.channels != "mixed")
-    if wish.file == STANDARD_INPUT:
-        return _pipe(wish, separate=separate)
-    _check_raw(wish)
-    if wish.file is None:
-        return await Microphone.open(wish.device, separate=separate, speakers=wish.speakers)
-    return await FileSource.open(wish.file, separate=separate, speakers=wish.speakers)
+    separate = selection.channels == "separate" or (
+        selection.separate and selection.channels != "mixed"
+    )
+    if selection.file == STANDARD_INPUT:
+        return _pipe(selection, separate=separate)
+    _check_raw(selection)
+    if selection.file is None:
+        return await Microphone.open(
+            selection.device, separate=separate, speakers=selection.speakers
+        )
+    return await FileSource.open(selection.file, separate=separate, speakers=selection.speakers)
 
 
-def _check_raw(wish: AudioSelection) -> None:
-    number = wish.channels if wish.channels in ("1", "2") else None
-    raw = {"sample-rate": wish.sample_rate, "encoding": wish.encoding, "channels": number}
+def _check_raw(selection: AudioSelection) -> None:
+    number = selection.channels if selection.channels in ("1", "2") else None
+    raw = {"sample-rate": selection.sample_rate, "encoding": selection.encoding, "channels": number}
     for name, value in raw.items():
         if value is not None:
-            what = wish.file or "a microphone"
-            raise SettingsError(f"--{name} {value}: only for raw PCM on -; {what} has its own")
+            what = selection.file or "a microphone"
+            raise SettingsError(f"--{name} {value}: only for raw PCM on -; {what} sets its own")
 
 
-def _pipe(wish: AudioSelection, *, separate: bool) -> PipeSource:
-    stereo = wish.channels in ("separate", "2")
-    rate, encoding = wish.sample_rate or SAMPLE_RATE, wish.encoding or "pcm_s16le"
+def _pipe(selection: AudioSelection, *, separate: bool) -> PipeSource:
+    stereo = selection.channels in ("separate", "2")
+    rate, encoding = selection.sample_rate or SAMPLE_RATE, selection.encoding or "pcm_s16le"
     if rate not in SAMPLE_RATES:
         raise SettingsError(
             f"--sample-rate: {rate}; it must be {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
         )
     if stereo and separate:
-        return PipeSource(format_of(AudioFormat(encoding, rate, 2, separate=True), wish.speakers))
+        return PipeSource(
+            format_of(AudioFormat(encoding, rate, 2, separate=True), selection.speakers)
+        )
     return PipeSource(Format(encoding, rate), stereo=stereo)

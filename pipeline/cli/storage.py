@@ -1,4 +1,4 @@
-"""Which journal and recordings ``sessions``, ``export`` and the like read. A door."""
+"""Journal file and recordings directory of the reading commands."""
 
 import os
 from pathlib import Path
@@ -9,24 +9,24 @@ from pipeline.session.recording import folder_of
 
 
 def journal_file(journal: Path | None, config: Path | None) -> Path:
-    """Return the journal's file: ``journal``, or as the settings say.
+    """Return the journal file: ``journal``, or the one in the settings.
 
-    Raises ``SettingsError`` when there is none by the settings, ``JournalError`` when it is gone.
+    Raises ``SettingsError`` if the settings name none, ``JournalError`` if it does not exist.
     """
     if journal is None:
         store = load(config, os.environ).journal.store
         if store == "memory":
             raise SettingsError(
-                'journal.store is "memory", which keeps nothing: name a file with --journal,'
-                " or set journal.store to one and serve again"
+                'journal.store is "memory", so no file exists: name one with --journal,'
+                " or set journal.store to a file and restart the server"
             )
         journal = Path(store)
     if not journal.is_file():
-        raise JournalError(f"journal {journal}: there is no such file")
+        raise JournalError(f"journal {journal}: no such file")
     return journal
 
 
 def recordings(config: Path | None) -> Path | None:
-    """Return the directory of recordings, if the settings name one."""
+    """Return the directory of recordings; none if the settings name none."""
     settings = load(config, os.environ).journal
     return folder_of(settings) if settings.record else None

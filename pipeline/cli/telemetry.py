@@ -1,4 +1,4 @@
-"""Who looks on while a server runs: its log, its numbers for Prometheus, its traces."""
+"""Observers of a running server: log, Prometheus metrics, traces."""
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
@@ -23,7 +23,7 @@ from pipeline.telemetry.session_log import SessionLogger
 
 
 class Observers(Struct, frozen=True, kw_only=True):
-    """Whom ``open_app`` is to tell, and of what."""
+    """Observer callbacks for ``open_app``."""
 
     metrics: Metrics
     observe: tuple[Observe, ...]
@@ -32,7 +32,7 @@ class Observers(Struct, frozen=True, kw_only=True):
     trace: Trace | None = None
 
     def page(self, app: App) -> tuple[str, bytes]:
-        """Return what a scrape of ``/metrics`` gets."""
+        """Return content type and body of ``/metrics``."""
         sessions = app.sessions()
         return self.metrics.page(
             Now(
@@ -49,8 +49,8 @@ class Observers(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerator[Observers]:
-    """Begin to log, and to trace where that is asked for. Raises ``SettingsError``."""
+async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerator[Observers]:
+    """Set up the log, and traces if the settings want them. Raises ``SettingsError``."""
     start_log(settings, env)
     metrics, session_logger = Metrics(), SessionLogger(said=settings.serve.log_text)
     observe: tuple[Observe, ...] = (metrics.call_ended, session_logger.answered)
@@ -65,7 +65,7 @@ async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerato
         stack.callback(tasks.cancel_scope.cancel)
         if settings.serve.otel:
             try:
-                from pipeline.telemetry.otlp import open_telemetry  # heavy, and an extra
+                from pipeline.telemetry.otlp import open_telemetry  # slow to import, and an extra
             except ImportError as error:
                 raise SettingsError(
                     f"serve.otel: {error.name} is missing: pip install 'speech-llm-pipeline[otel]'"
@@ -83,7 +83,7 @@ async def onlookers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerato
 
 
 def start_log(settings: Settings, env: Mapping[str, str]) -> None:
-    """Have everything that is logged written to stderr, in the form that the settings ask for."""
+    """Write the log to stderr, in the format of the settings."""
     wanted = settings.serve
     secrets = [secret.reveal() for secret in secrets_in(settings, env)]
     set_up(style=wanted.log, level=wanted.log_level, said=wanted.log_text, secrets=secrets)

@@ -1,4 +1,4 @@
-"""``pipeline token``: a signed token, for somebody who must not have a lasting one."""
+"""``pipeline token``: a short-lived signed token for a client without a permanent one."""
 
 import os
 import sys
@@ -22,23 +22,23 @@ async def token(
     subject: str = "",
     config: Path | None = None,
 ) -> None:
-    """Print a signed token that opens one websocket of `pipeline serve`, soon.
+    """Print a short-lived signed token that opens one websocket of `pipeline serve`.
 
     It is signed with the first of serve.signing_keys; the server must have the same key. A backend
-    asks the server itself: POST /v1/tokens.
+    can request it from the server instead: POST /v1/tokens.
 
     Parameters
     ----------
     scope
-        What it allows: subscribe, ingest, control. Repeatable; subscribe unless given.
+        Granted scope: subscribe, ingest, control. Repeatable; subscribe unless given.
     session
-        The one session it is for; all of them unless given.
+        The only session that it grants; all sessions unless given.
     expires
         Seconds until the websocket must be open; at most 600.
     max_session
         Seconds after which the connection is closed; 0 is never.
     subject
-        On whose behalf: limits count by it.
+        Name of the user; limits are counted per subject.
     config
         The settings file, instead of pipeline.toml in the working directory.
     """
@@ -46,11 +46,11 @@ async def token(
     signing = signing_of(settings.serve.signing_keys, os.environ)
     if signing is None:
         raise SettingsError(
-            'there is no key to sign with: set serve.signing_keys = { NAME = "env:..." }, of 32'
-            " bytes or more, as `openssl rand -base64 32` makes them"
+            'no signing key: set serve.signing_keys = { NAME = "env:..." }, of 32 bytes or more,'
+            " as created by `openssl rand -base64 32`"
         )
     scopes = frozenset(",".join(scope or ["subscribe"]).split(","))
-    wish = checked(
+    request = checked(
         IssueRequest(
             scopes=scopes,
             session_id=session,
@@ -60,6 +60,6 @@ async def token(
         )
     )
     now = datetime.now(UTC).timestamp()
-    grant = narrowed(Grant(), wish)
-    made = signing.mint(grant, seconds=wish.expires, now=now, jti=token_hex(16))
+    grant = narrowed(Grant(), request)
+    made = signing.mint(grant, seconds=request.expires, now=now, jti=token_hex(16))
     sys.stdout.write(f"{made}\n")

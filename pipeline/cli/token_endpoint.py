@@ -1,4 +1,4 @@
-"""What ``GET /v1/token`` of ``pipeline serve`` answers."""
+"""Handler of ``GET /v1/token``: temporary speech-to-text tokens."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -15,8 +15,8 @@ from pipeline.stt.assemblyai.token_request import wish_of
 
 
 @asynccontextmanager
-async def minting(settings: Settings, planned: Plan) -> AsyncGenerator[RequestHandler]:
-    """Give what answers with a temporary token, or says why there is none."""
+async def token_handler(settings: Settings, planned: Plan) -> AsyncGenerator[RequestHandler]:
+    """Return a handler that creates temporary tokens, or explains why it cannot."""
     try:
         made = mint(settings, planned)
     except SettingsError as none:
@@ -37,7 +37,7 @@ async def minting(settings: Settings, planned: Plan) -> AsyncGenerator[RequestHa
 
 
 async def page_of(made: TokenClient, fields: Mapping[str, str]) -> HttpAnswer:
-    """Return the token that ``fields`` ask for. Raises ``InputError`` for what cannot be."""
+    """Create the requested token. Raises ``InputError`` for invalid fields."""
     try:
         token = await made.token(wish_of(fields))
     except InputError:

@@ -1,4 +1,4 @@
-"""The variants that ``compare`` runs: what each changes of the settings. Pure."""
+"""Variants of ``compare``: named changes of the settings. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,23 @@ from pipeline.config.validation import suggestion
 from pipeline.errors import SettingsError
 
 CHANGE = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=(.*)", re.DOTALL)
-#: before the next change: a comma in a value stays
+#: separator before the next change; commas inside a value are kept
 BETWEEN = re.compile(r",\s*(?=[A-Za-z_][\w-]*\.[\w.-]*\s*=)")
 
 
 class Variant(Struct, frozen=True):
-    """A name, and settings by their dotted paths."""
+    """Named variant: settings by their dotted paths."""
 
     name: str
     changes: Mapping[str, str] = {}
-    model: str | None = None  #: of every prompt
+    model: str | None = None  #: for every prompt
 
 
 BOTH_WAYS = (Variant("client-side"), Variant("in-stream", {"llm.engine": "in-stream"}))
 
 
 def variants_of(texts: Sequence[str], models: Sequence[str]) -> tuple[Variant, ...]:
-    """Return what ``--variant`` and ``--models`` ask for; without any, both ways to a model.
+    """Return the variants of ``--variant`` and ``--models``; client-side and in-stream by default.
 
     Raises ``SettingsError``.
     """
@@ -37,12 +37,12 @@ def variants_of(texts: Sequence[str], models: Sequence[str]) -> tuple[Variant, .
     names = [variant.name for variant in found]
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"two variants are called {name!r}: give each its own name")
+            raise SettingsError(f"two variants are named {name!r}: give each its own name")
     return found
 
 
 def parse(text: str) -> Variant:
-    """Read ``NAME: PATH=VALUE, PATH=VALUE``; without a name it is called by its changes."""
+    """Parse ``NAME: PATH=VALUE, PATH=VALUE``; without a name the changes are the name."""
     head, colon, rest = text.partition(":")
     name, said = (head.strip(), rest) if colon and "=" not in head else ("", text)
     changes: dict[str, str] = {}
@@ -57,7 +57,7 @@ def parse(text: str) -> Variant:
 
 
 def check_names(variant: Variant, prompts: Mapping[str, Prompt]) -> None:
-    """Refuse a change of a prompt that is not run. Raises ``SettingsError``."""
+    """Refuse changes of a prompt that is not run. Raises ``SettingsError``."""
     for path in variant.changes:
         first, _, rest = path.partition(".")
         name = rest.partition(".")[0]
@@ -67,8 +67,8 @@ def check_names(variant: Variant, prompts: Mapping[str, Prompt]) -> None:
             )
 
 
-def spelled_out(prompts: Mapping[str, Prompt]) -> dict[str, Any]:
-    """Return each setting of ``prompts`` that is not the default, by its dotted path."""
+def settings_of_prompts(prompts: Mapping[str, Prompt]) -> dict[str, Any]:
+    """Return each setting of ``prompts`` that differs from the default, by its dotted path."""
     usual = Prompt()
     return {
         f"prompts.{name}.{field}": msgspec.to_builtins(getattr(prompt, field))

@@ -1,4 +1,4 @@
-"""``pipeline watch``: the events of a running server."""
+"""``pipeline watch``: live view of the events of a running server."""
 
 from collections.abc import Iterable
 
@@ -28,15 +28,15 @@ async def watch(
     url
         The server: ws://HOST:PORT.
     session
-        The id of one session; all of them unless given.
+        The id of one session; all sessions unless given.
     after_seq
-        Begin after this event of the session; 0 is from its start. Only what comes unless given.
+        Start after this event of the session; 0 is from its start. Only new events unless given.
     events
         Only events of these types, with * as in file names. Repeatable.
     json
-        Print each event as it comes, one per line.
+        Print each event as received, one per line.
     token
-        Where the server's bearer token is: env:NAME or file:PATH, never the token itself;
+        Source of the server's bearer token: env:NAME or file:PATH, never the token itself;
         env:PIPELINE_TOKEN unless given.
     """
     if not url.startswith(("ws://", "wss://")):
@@ -55,5 +55,5 @@ async def watch(
 
 
 def _flat(globs: Iterable[str]) -> tuple[str, ...]:
-    """Return the globs one by one, whether repeated or joined with commas."""
+    """Return the globs one by one, whether repeated or separated by commas."""
     return tuple(part for glob in globs for part in glob.split(","))

@@ -1,4 +1,4 @@
-"""``pipeline webhooks``: deliveries that wait or were given up, in a journal's file."""
+"""``pipeline webhooks``: pending and failed webhook deliveries in a journal file."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,15 +23,15 @@ async def webhooks(
     journal: Path | None = None,
     config: Path | None = None,
 ) -> None:
-    """List deliveries to webhooks that were not made, oldest first: those that wait, and the rest.
+    """List undelivered webhook deliveries, oldest first: pending and failed ones.
 
     Parameters
     ----------
     retry
-        Have those that were given up tried again, from the start, once the server runs. A running
-        server is asked instead: POST /v1/webhooks/retry.
+        Retry the failed ones, from the first attempt, when the server starts. For a running
+        server send POST /v1/webhooks/retry instead.
     failed
-        Only those that were given up.
+        Only failed ones.
     json
         Print each delivery as a JSON object, one per line.
     journal
@@ -45,7 +45,7 @@ async def webhooks(
             await to_thread.run_sync(retry_stored, path, datetime.now(UTC).timestamp())
         except JournalError as error:
             raise JournalError(
-                f"{error}; a running service is asked: POST /v1/webhooks/retry"
+                f"{error}; for a running server send POST /v1/webhooks/retry"
             ) from error
     found = await to_thread.run_sync(stored_deliveries, path)
     chosen = [each for each in found if each.failed or not failed]
@@ -59,9 +59,9 @@ def as_json(delivery: StoredDelivery) -> str:
 
 
 def table(deliveries: Sequence[StoredDelivery]) -> Iterator[str]:
-    """Yield a line for each delivery, and below it what was said of the last try."""
+    """Yield a line per delivery, followed by the error of its last attempt."""
     if not deliveries:
-        yield "all is delivered"
+        yield "no undelivered webhooks"
     for each in deliveries:
         state = "failed at" if each.failed else "due at"
         tries = "1 try" if each.tries == 1 else f"{each.tries} tries"

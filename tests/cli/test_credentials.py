@@ -1,4 +1,4 @@
-"""Who may come in, as the settings say it."""
+"""Access tokens and signing keys from the settings."""
 
 import pytest
 
@@ -12,7 +12,7 @@ PUBLIC = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI\n-----END PUBLIC KEY-
 BOARD = TokenSettings(secret="env:BOARD", scopes=("subscribe",), session="call")
 
 
-def test_a_secret_opens_what_its_table_says_and_nothing_else_does() -> None:
+def test_a_secret_grants_what_its_table_lists_and_nothing_else() -> None:
     access = access_of(ServeSettings(tokens={"board": BOARD}), ENV)
     assert access is not None
     shown = {"Authorization": "Bearer hush-board"}
@@ -21,25 +21,25 @@ def test_a_secret_opens_what_its_table_says_and_nothing_else_does() -> None:
     assert "hush" not in repr(access)
 
 
-def test_with_no_tokens_everybody_may_come_in() -> None:
+def test_without_tokens_every_client_is_accepted() -> None:
     assert access_of(ServeSettings(), ENV) is None
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("env:NONE", "serve.tokens.two.secret: there is nothing in env:NONE"),
+        ("env:NONE", "serve.tokens.two.secret: env:NONE is empty or missing"),
         ("env:SAME", "serve.tokens.two.secret: another token has the same"),
-        ("", "serve.tokens.two.secret: there is none; expected env: or file:"),
+        ("", "serve.tokens.two.secret: empty; expected env: or file:"),
     ],
 )
-def test_a_secret_that_is_not_there_or_not_alone_is_refused(source: str, said: str) -> None:
+def test_a_missing_or_duplicate_secret_is_refused(source: str, said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         access_of(ServeSettings(tokens={"board": BOARD, "two": TokenSettings(secret=source)}), ENV)
     assert str(caught.value) == said
 
 
-def test_the_hint_is_where_a_subscriber_finds_its_token_and_never_the_token() -> None:
+def test_the_hint_names_the_source_of_the_token_and_never_the_token() -> None:
     phone = TokenSettings(secret="env:PHONE", scopes=("ingest",))
     assert token_hint({"phone": phone, "board": BOARD}) == " --token env:BOARD"
     assert token_hint({"phone": phone}) == ""
@@ -50,17 +50,17 @@ def test_the_hint_is_where_a_subscriber_finds_its_token_and_never_the_token() ->
     [
         ("short", "serve.signing_keys.k1: a key of 5 bytes; at least 32"),
         (PUBLIC, "serve.signing_keys.k1: The specified key is an asymmetric key"),
-        ("", "serve.signing_keys.k1: there is nothing in env:KEY"),
+        ("", "serve.signing_keys.k1: env:KEY is empty or missing"),
     ],
 )
-def test_a_key_to_sign_with_that_is_short_or_public_is_refused(key: str, said: str) -> None:
+def test_a_short_or_public_signing_key_is_refused(key: str, said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         access_of(ServeSettings(signing_keys={"k1": "env:KEY"}), {"KEY": key})
     assert said in str(caught.value)
     assert not key or key not in str(caught.value)
 
 
-def test_a_key_to_sign_with_asks_everybody_for_a_token() -> None:
+def test_with_a_signing_key_every_client_needs_a_token() -> None:
     access = access_of(ServeSettings(signing_keys={"k1": "env:KEY"}), {"KEY": "k" * 32})
     assert access is not None
     assert access.signing is not None

@@ -1,4 +1,4 @@
-"""What flags make of the settings."""
+"""Conversion of flags to settings."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_a_flag_changes_every_prompt_that_runs() -> None:
     assert chosen["reply"].system == "Be kind."
 
 
-def test_a_name_with_a_space_is_the_text_of_a_prompt() -> None:
+def test_a_text_with_a_space_is_a_new_prompt() -> None:
     (prompt,) = choose_prompts(KNOWN, ["Answer as a pirate."]).values()
     assert (prompt.system, prompt.examples, prompt.max_tokens) == ("Answer as a pirate.", (), 7)
 

@@ -1,4 +1,4 @@
-"""Which audio ``run`` plays, from what its flags say."""
+"""Audio source of ``run``, from its flags."""
 
 import pytest
 
@@ -13,23 +13,23 @@ async def opened(**wish: object) -> Format:
     return source.format
 
 
-async def test_raw_pcm_is_16_khz_mono_unless_told() -> None:
+async def test_raw_pcm_is_16_khz_mono_by_default() -> None:
     assert await opened() == Format()
 
 
-async def test_raw_pcm_may_come_at_another_rate_and_encoding() -> None:
+async def test_raw_pcm_can_have_another_rate_and_encoding() -> None:
     assert await opened(sample_rate=8000, encoding="pcm_mulaw") == Format("pcm_mulaw", 8000)
 
 
-async def test_two_channels_of_raw_pcm_are_mixed_or_kept_apart() -> None:
+async def test_two_channels_of_raw_pcm_are_mixed_or_kept_separate() -> None:
     assert await opened(channels="2", sample_rate=48_000) == Format()
     apart = Format(speakers=("channel 1", "channel 2"))
     assert await opened(channels="separate") == apart
     assert await opened(channels="2", separate=True) == apart
-    assert await opened(separate=True) == Format()  # one channel: nothing to keep apart
+    assert await opened(separate=True) == Format()  # one channel: nothing to separate
 
 
-async def test_channels_of_raw_pcm_may_be_named() -> None:
+async def test_channels_of_raw_pcm_can_be_named() -> None:
     assert (await opened(channels="separate", speakers=("a", "b"))).speakers == ("a", "b")
 
 
@@ -40,11 +40,11 @@ async def test_channels_of_raw_pcm_may_be_named() -> None:
         ({"sample_rate": 4000}, "--sample-rate: 4000; it must be 8000 to 96000"),
     ],
 )
-async def test_what_cannot_be_is_refused(wish: dict[str, object], says: str) -> None:
+async def test_invalid_flags_are_refused(wish: dict[str, object], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         await opened(**wish)
 
 
-async def test_flags_for_raw_pcm_mean_nothing_for_a_file() -> None:
+async def test_flags_for_raw_pcm_are_refused_for_a_file() -> None:
     with pytest.raises(SettingsError, match=r"--sample-rate 8000: only for raw PCM on -; a\.wav"):
         await open_source(AudioSelection(file="a.wav", sample_rate=8000))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.webhook_settings import hooks_of
+from pipeline.cli.webhook_settings import webhooks_of
 from pipeline.config.settings import Settings, WebhookSettings
 from pipeline.errors import SettingsError
 from pipeline.webhooks.subscriptions import Hook, Subscriptions, hook_of
@@ -72,9 +72,11 @@ def test_the_secrets_come_from_where_the_settings_say() -> None:
             )
         }
     )
-    (found,) = hooks_of(settings, {"NEW": SECRET, "OLD": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"})
+    (found,) = webhooks_of(
+        settings, {"NEW": SECRET, "OLD": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"}
+    )
     assert len(found.keys) == 2
-    with pytest.raises(SettingsError, match="nothing in env:OLD"):
-        hooks_of(settings, {"NEW": SECRET})
+    with pytest.raises(SettingsError, match="env:OLD is empty or missing"):
+        webhooks_of(settings, {"NEW": SECRET})
     with pytest.raises(SettingsError, match=r"webhooks\.crm\.secret"):
-        hooks_of(settings, {"NEW": "no secret", "OLD": SECRET})
+        webhooks_of(settings, {"NEW": "no secret", "OLD": SECRET})

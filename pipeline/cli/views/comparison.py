@@ -1,4 +1,4 @@
-"""What variants of one run came to, side by side: times, cost and text. Pure."""
+"""Comparison of variants side by side: times, cost and text. Pure."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from pipeline.cli.views.wording import approximately, dollars, ending, percentile, took
+from pipeline.cli.views.wording import approximately, dollars, duration, ending, percentile
 from pipeline.protocol.events import (
     ErrorEvent,
     ResponseCreated,
@@ -20,7 +20,7 @@ from pipeline.protocol.events import (
 
 
 class VariantResponse(Struct, frozen=True):
-    """One response, when it was over."""
+    """One ended response of a variant."""
 
     prompt: str
     turns: tuple[int, ...]
@@ -28,14 +28,14 @@ class VariantResponse(Struct, frozen=True):
 
 
 class VariantResult(Struct):
-    """One variant, and what its events told."""
+    """Result of one variant, folded from its events."""
 
     name: str
     turns: dict[int, TurnCompleted] = {}
     answers: list[VariantResponse] = []
     errors: list[str] = []
     totals: Totals | None = None
-    failed: str | None = None  #: why it did not run to its end
+    failed: str | None = None  #: error that stopped it before its end
 
     @property
     def is_flawless(self) -> bool:
@@ -73,7 +73,7 @@ TIMES = {"eot": "end_of_turn_delay", "ttft": "time_to_first_token", "e2e": "end_
 
 
 def times_of(run: VariantResult, field: str) -> list[float]:
-    """Return that time of each answer that was not called off, in milliseconds."""
+    """Return this time of each response that was not cancelled, in milliseconds."""
     values = [
         getattr(answer.done.times, field)
         for answer in run.answers
@@ -83,12 +83,12 @@ def times_of(run: VariantResult, field: str) -> list[float]:
 
 
 def middle_and_high(run: VariantResult, field: str) -> tuple[float, float] | None:
-    """Return p50 and p95; none where there is nothing to count."""
+    """Return p50 and p95; none without values."""
     values = times_of(run, field)
     return (percentile(values, 0.5), percentile(values, 0.95)) if values else None
 
 
-# --- for people ------------------------------------------------------------------------------
+# --- table -----------------------------------------------------------------------------------
 
 
 def lines(runs: Sequence[VariantResult], *, several_prompts: bool) -> Iterator[str]:
@@ -103,7 +103,7 @@ def lines(runs: Sequence[VariantResult], *, several_prompts: bool) -> Iterator[s
     if over:
         yield "over the whole session"
     for run, answer in over:
-        yield _answer(run.name, answer, 0, width, several_prompts=several_prompts)
+        yield _response(run.name, answer, 0, width, several_prompts=several_prompts)
     yield ""
     yield from _totals(runs, width)
 
@@ -114,16 +114,16 @@ def _turn(
     mine = run.turns.get(turn)
     if mine is None:
         if run.failed is None:
-            yield f"  {run.name:<{width}}  (heard no such turn)"
+            yield f"  {run.name:<{width}}  (no such turn)"
         return
     if mine.text != heard:
-        yield f"  {run.name:<{width}}  heard: {mine.text}"
+        yield f"  {run.name:<{width}}  transcript: {mine.text}"
     for answer in run.answers:
         if turn == max(answer.turns, default=0):
-            yield _answer(run.name, answer, turn, width, several_prompts=several_prompts)
+            yield _response(run.name, answer, turn, width, several_prompts=several_prompts)
 
 
-def _answer(
+def _response(
     name: str, answer: VariantResponse, turn: int, width: int, *, several_prompts: bool
 ) -> str:
     done = answer.done
@@ -133,13 +133,13 @@ def _answer(
     said = [f"{answer.prompt}:"] if several_prompts else []
     if len(answer.turns) > 1:
         said.append(f"(to {', '.join(map(str, answer.turns))})")
-    how = ending(done, overtaken_by=None)
+    how = ending(done, superseded_by_turn=None)
     said += [f"[{how}]"] if how else []
     return f"  {name:<{width}}  {'  '.join(parts)}  {' '.join([*said, done.text or '(no text)'])}"
 
 
 def _cell(milliseconds: float | None) -> str:
-    return f"{'-' if milliseconds is None else took(milliseconds):>7}"
+    return f"{'-' if milliseconds is None else duration(milliseconds):>7}"
 
 
 SHARES = ("p50", "p95")
@@ -158,7 +158,7 @@ def _totals(runs: Sequence[VariantResult], width: int) -> Iterator[str]:
         for at, heading in enumerate(headings)
     ]
     if not any(row[-1] for row in rows.values()):
-        headings, widths = headings[:-1], widths[:-1]  # nobody knows a price
+        headings, widths = headings[:-1], widths[:-1]  # no price is known
 
     def line(name: str, cells: Sequence[str]) -> str:
         shown = "  ".join(f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=False))
@@ -180,14 +180,14 @@ def _row(run: VariantResult) -> list[str]:
     cells = [str(totals.turns), str(answered), str(totals.failed)]
     for field in TIMES.values():
         found = middle_and_high(run, field)
-        cells += ["-", "-"] if found is None else [took(found[0]), took(found[1])]
+        cells += ["-", "-"] if found is None else [duration(found[0]), duration(found[1])]
     guessed = approximately(totals.estimated_tokens)
     cells.append(f"{guessed}{totals.input_tokens} in / {guessed}{totals.output_tokens} out")
     cells.append("" if totals.cost is UNSET else f"{guessed}{dollars(totals.cost)}")
     return cells
 
 
-# --- for programs ----------------------------------------------------------------------------
+# --- JSON ------------------------------------------------------------------------------------
 
 
 def as_json(run: VariantResult) -> bytes:

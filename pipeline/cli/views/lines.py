@@ -1,38 +1,38 @@
-"""A scene as plain lines, for a pipe or a file."""
+"""Timeline as plain lines, for a pipe or a file."""
 
 from collections.abc import Iterator
 from typing import TextIO, assert_never
 
 from pipeline.cli.views.timeline import (
-    AnswerRow,
     Discarded,
     NoteRow,
+    ResponseRow,
     Row,
     Timeline,
     TotalsRow,
     TurnRow,
 )
-from pipeline.cli.views.wording import clock, stages, took
+from pipeline.cli.views.wording import clock, duration, stages
 from pipeline.protocol.events import ServerEvent, SessionCreated
 
 
 def lines_of(row: Row, *, several_prompts: bool = False) -> Iterator[str]:
-    """Yield what stands in a log for ``row``."""
+    """Yield the lines of ``row``."""
     match row:
         case TurnRow():
             speaker = f" {row.speaker}" if row.speaker else ""
             yield f"{clock(row.at):>8}  turn {row.turn}{speaker}: {row.shown}"
-        case AnswerRow():
-            yield from _answer(row, several_prompts=several_prompts)
+        case ResponseRow():
+            yield from _response(row, several_prompts=several_prompts)
         case NoteRow():
             yield f"{clock(row.at):>8}  {row.text}"
         case TotalsRow():
-            yield "  ".join(f"{each.name} {each.value}" for each in row.figures)
+            yield "  ".join(f"{each.name} {each.value}" for each in row.items)
         case _:
             assert_never(row)
 
 
-def _answer(row: AnswerRow, *, several_prompts: bool) -> Iterator[str]:
+def _response(row: ResponseRow, *, several_prompts: bool) -> Iterator[str]:
     turns = ", ".join(map(str, row.turns)) or "the session"
     name = f"{row.prompt} " if several_prompts else ""
     label = f" [{row.label}]" if row.label else ""
@@ -42,37 +42,37 @@ def _answer(row: AnswerRow, *, several_prompts: bool) -> Iterator[str]:
         yield f"{'':>8}    tool {use.shown}"
     if row.done is not None and not row.ending:
         end_to_end = row.done.times.end_to_end
-        whole = "" if end_to_end is None else f" - end-to-end {took(end_to_end)}"
+        whole = "" if end_to_end is None else f" - end-to-end {duration(end_to_end)}"
         yield f"{'':>8}    {', '.join(stages(row.done))}{whole}"
 
 
 class LineView:
-    """Writes each row once, when it will not change any more."""
+    """Line output: each row is written once, when it is final."""
 
     def __init__(self, out: TextIO, *, name_sessions: bool = False) -> None:
         self._out = out
         self._name_sessions = name_sessions
-        self._scenes: dict[str, Timeline] = {}
+        self._timelines: dict[str, Timeline] = {}
 
     def show(self, event: ServerEvent) -> None:
         """Take the next event of any session."""
-        scene = self._scenes.setdefault(event.session_id, Timeline())
-        scene.feed(event)
+        timeline = self._timelines.setdefault(event.session_id, Timeline())
+        timeline.feed(event)
         if isinstance(event, SessionCreated):
-            self._write(event.session_id, introduction(event))
-        self._write_settled(event.session_id, scene)
-        if scene.ended:
-            del self._scenes[event.session_id]
+            self._write(event.session_id, session_header(event))
+        self._write_settled(event.session_id, timeline)
+        if timeline.ended:
+            del self._timelines[event.session_id]
 
-    def discarded(self, guess: Discarded) -> None:
-        """Write down a guess that came to nothing."""
-        if scene := self._scenes.get(guess.session_id):
-            scene.discarded(guess)
-            self._write_settled(guess.session_id, scene)
+    def discarded(self, speculation: Discarded) -> None:
+        """Write a discarded speculative response."""
+        if timeline := self._timelines.get(speculation.session_id):
+            timeline.discarded(speculation)
+            self._write_settled(speculation.session_id, timeline)
 
-    def _write_settled(self, session_id: str, scene: Timeline) -> None:
-        several = len(scene.prompts) > 1
-        for row in scene.take_settled():
+    def _write_settled(self, session_id: str, timeline: Timeline) -> None:
+        several = len(timeline.prompts) > 1
+        for row in timeline.take_settled():
             for line in lines_of(row, several_prompts=several):
                 self._write(session_id, line)
         self._out.flush()
@@ -85,8 +85,8 @@ class LineView:
         self._out.flush()
 
 
-def introduction(event: SessionCreated) -> str:
-    """Return one line that says what a session runs on."""
+def session_header(event: SessionCreated) -> str:
+    """Return one line with the engines, prompts and source of a session."""
     engines = [
         f"{part} {engine.name}/{engine.model}" if engine.model else f"{part} {engine.name}"
         for part, engine in (("stt", event.stt), ("llm", event.llm))

@@ -1,4 +1,4 @@
-"""A scene on a terminal: settled rows scroll away, the open ones stay and change."""
+"""Timeline on a terminal: settled rows scroll away, open rows stay and change."""
 
 from typing import assert_never
 
@@ -8,34 +8,34 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.views.timeline import (
-    AnswerRow,
     Discarded,
     NoteRow,
+    ResponseRow,
     Row,
     Timeline,
     TotalsRow,
     TurnRow,
 )
-from pipeline.cli.views.wording import clock, stages, took
+from pipeline.cli.views.wording import clock, duration, stages
 from pipeline.protocol.events import ResponseDone, ServerEvent
 
-#: from here on an end-to-end time is too long for a conversation
+#: end-to-end times from here on are too long for a conversation
 SLOW = 1000.0  #: milliseconds
 
 TONES = {"plain": "dim", "warning": "yellow", "error": "red"}
 TOOL_TONES = {False: "dim", True: "yellow"}  # by whether it failed
 
 
-def drawn(row: Row, *, several_prompts: bool = False) -> RenderableType:
-    """Return ``row`` as rich shows it: moment, mark and text in three columns."""
+def rendered(row: Row, *, several_prompts: bool = False) -> RenderableType:
+    """Return ``row`` for rich: time, mark and text in three columns."""
     match row:
         case TurnRow():
             text = Text(row.shown, "" if row.ended else "italic dim")
             if row.speaker:
                 text = Text.assemble((f"{row.speaker}  ", "cyan"), text)
             return _columns(row.at, Text(f"▸ {row.turn}", "bold cyan"), text)
-        case AnswerRow():
-            body = _answer(row, several_prompts=several_prompts)
+        case ResponseRow():
+            body = _response(row, several_prompts=several_prompts)
             return _columns(row.at, Text("  ↳", "magenta"), body)
         case NoteRow():
             return _columns(row.at, Text("  ·", "dim"), Text(row.text, TONES[row.tone]))
@@ -54,8 +54,8 @@ def _columns(at: int, mark: Text, body: RenderableType) -> Table:
     return grid
 
 
-def _answer(row: AnswerRow, *, several_prompts: bool) -> RenderableType:
-    """Return the tools that were called, then what was said, then how long it took."""
+def _response(row: ResponseRow, *, several_prompts: bool) -> RenderableType:
+    """Return tool calls, text and times of a response."""
     tools = [Text(f"tool {use.shown}", TOOL_TONES[use.has_failed]) for use in row.tools]
     line = _said(row, several_prompts=several_prompts)
     if row.ending or row.done is None:
@@ -63,7 +63,7 @@ def _answer(row: AnswerRow, *, several_prompts: bool) -> RenderableType:
     return Group(*tools, line, _times(row.done))
 
 
-def _said(row: AnswerRow, *, several_prompts: bool) -> Text:
+def _said(row: ResponseRow, *, several_prompts: bool) -> Text:
     text = Text(row.text, "strike dim" if row.is_struck else "")
     if not row.settled:
         text.append("▌", "magenta")
@@ -90,24 +90,24 @@ def _times(done: ResponseDone) -> Text:
     whole = done.times.end_to_end
     if whole is not None:
         line.append("  —  end-to-end ", "dim")
-        line.append(took(whole), "not dim bold red" if whole >= SLOW else "not dim bold green")
+        line.append(duration(whole), "not dim bold red" if whole >= SLOW else "not dim bold green")
     return line
 
 
 def _totals(row: TotalsRow) -> Text:
     line = Text("  ")
-    for each in row.figures:
+    for each in row.items:
         line.append(f"{each.name} ", "dim")
         line.append(f"{each.value}  ", "yellow" if each.notable else "bold")
     return line
 
 
 class LiveView:
-    """One session, live. ``show`` is given its events in order."""
+    """Live view of one session, fed with its events in order."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._scene = Timeline()
+        self._timeline = Timeline()
         self._live = Live(
             console=console, transient=True, refresh_per_second=12, vertical_overflow="crop"
         )
@@ -115,28 +115,28 @@ class LiveView:
 
     def show(self, event: ServerEvent) -> None:
         """Take the next event."""
-        self._scene.feed(event)
+        self._timeline.feed(event)
         self._update()
 
-    def discarded(self, guess: Discarded) -> None:
-        """Show a guess that came to nothing."""
-        self._scene.discarded(guess)
+    def discarded(self, speculation: Discarded) -> None:
+        """Show a discarded speculative response."""
+        self._timeline.discarded(speculation)
         self._update()
 
     def _update(self) -> None:
-        settled = self._scene.take_settled()
+        settled = self._timeline.take_settled()
         room = max(4, self._console.height - 2)
-        self._live.update(self._drawn(self._scene.rows[-room:]))
+        self._live.update(self._rendered(self._timeline.rows[-room:]))
         if settled:
-            self._console.print(self._drawn(settled))
+            self._console.print(self._rendered(settled))
 
-    def _drawn(self, rows: list[Row]) -> Group:
-        several = len(self._scene.prompts) > 1
-        return Group(*(drawn(row, several_prompts=several) for row in rows))
+    def _rendered(self, rows: list[Row]) -> Group:
+        several = len(self._timeline.prompts) > 1
+        return Group(*(rendered(row, several_prompts=several) for row in rows))
 
     def close(self) -> None:
-        """Leave the terminal as it was, with what was said on it."""
+        """Restore the terminal and print the remaining rows."""
         self._live.update(Group())
         self._live.stop()
-        if self._scene.rows:
-            self._console.print(self._drawn(self._scene.rows))
+        if self._timeline.rows:
+            self._console.print(self._rendered(self._timeline.rows))

@@ -1,6 +1,6 @@
-"""Where events go that a person or a program wants to see: a view, fed from its own thread.
+"""Output of events to a view or as JSON lines, from a worker thread.
 
-A terminal or a reader of our pipe may be slow; the event loop never waits for it.
+A terminal or the reader of a pipe may be slow; the event loop never waits for it.
 """
 
 import logging
@@ -20,16 +20,16 @@ from pipeline.protocol.events import Frame, ServerEvent, UnknownEvent, decode_ev
 #: events that may wait for a slow reader: as many as a session's log keeps
 BACKLOG = 100_000
 
-#: seconds for the last words to reach the reader
-GOODBYE = 2.0
+#: seconds for the last lines to reach the reader
+CLOSE_TIMEOUT = 2.0
 
 
-#: what may be shown: events as they stand in the log, and what none of them tells
+#: an item of output: an encoded event, or a discarded speculative response, which has no event
 Item = Frame | Discarded
 
 
 class View(Protocol):
-    """Something that shows events."""
+    """Interface of a view of events."""
 
     def show(self, event: ServerEvent) -> None: ...
 
@@ -39,7 +39,7 @@ class View(Protocol):
 
 
 class Printer(Protocol):
-    """Something that takes what may be shown."""
+    """Interface of an output of items."""
 
     def write(self, items: Sequence[Item]) -> None: ...
 
@@ -47,7 +47,7 @@ class Printer(Protocol):
 
 
 class JsonLines:
-    """Every event as it came, one per line."""
+    """JSON output: every event as received, one per line."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -61,8 +61,8 @@ class JsonLines:
         self._out.flush()
 
 
-class Viewed:
-    """Every event decoded, for a view; events of a newer server are passed over."""
+class ViewPrinter:
+    """Output of decoded events to a view; events of unknown types are skipped."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -81,30 +81,30 @@ class Viewed:
 
 
 class OutputStuck(PipelineError):
-    """Whoever reads our output has stopped reading it."""
+    """The reader of our output is too far behind."""
 
 
 def printer(*, json: bool, name_sessions: bool = False) -> Printer:
-    """Return what suits standard output: JSON lines, a live view, or plain lines."""
+    """Return the output for stdout: JSON lines, a live view, or plain lines."""
     if json:
         return JsonLines(sys.stdout.buffer)
     if sys.stdout.isatty() and not name_sessions:
-        from rich.console import Console  # heavy: only for a terminal
+        from rich.console import Console  # slow to import: only for a terminal
 
         from pipeline.cli.views.live import LiveView
 
-        return Viewed(LiveView(Console()))
+        return ViewPrinter(LiveView(Console()))
     from pipeline.cli.views.lines import LineView
 
-    return Viewed(LineView(sys.stdout, name_sessions=name_sessions))
+    return ViewPrinter(LineView(sys.stdout, name_sessions=name_sessions))
 
 
 @asynccontextmanager
 async def printing(to: Printer) -> AsyncGenerator[Callable[[Item], None]]:
-    """Give a function that hands an item to ``to`` and never waits.
+    """Return a function that passes an item to ``to`` and never waits.
 
-    On leaving, also when cancelled, what was handed over is still written, for a while.
-    Raises ``OutputStuck`` from that function when the reader is too far behind.
+    On leaving, also when cancelled, pending items are still written, within ``CLOSE_TIMEOUT``.
+    The function raises ``OutputStuck`` when the reader is too far behind.
     """
     send, receive = anyio.create_memory_object_stream[Item](BACKLOG)
     done = anyio.Event()
@@ -113,7 +113,7 @@ async def printing(to: Printer) -> AsyncGenerator[Callable[[Item], None]]:
         try:
             send.send_nowait(item)
         except anyio.BrokenResourceError:
-            pass  # nobody reads any more; ``_write`` has raised why
+            pass  # the reader is gone; ``_write`` has raised the reason
         except anyio.WouldBlock:
             raise OutputStuck(f"the reader of our output is {BACKLOG} events behind") from None
 
@@ -124,7 +124,7 @@ async def printing(to: Printer) -> AsyncGenerator[Callable[[Item], None]]:
             yield put
         finally:
             send.close()
-            with anyio.move_on_after(GOODBYE, shield=True):
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await done.wait()
             writing.cancel()
 
@@ -146,21 +146,21 @@ async def _write(
 
 
 def _waiting(receive: MemoryObjectReceiveStream[Item]) -> list[Item]:
-    """Return what else is there already."""
+    """Return the items that are already buffered."""
     waiting = receive.statistics().current_buffer_used
     return [receive.receive_nowait() for _ in range(waiting)]
 
 
-_logs: list[logging.Logger] = []  # at most one, instead of bare lines on stderr
+_logs: list[logging.Logger] = []  # at most one, in place of plain lines on stderr
 
 
 def log_instead(log: logging.Logger) -> None:
-    """Have ``log`` told what would stand as a bare line on stderr: what it writes has a form."""
+    """Send messages to ``log`` instead of stderr: its records have a format."""
     _logs[:] = [log]
 
 
 def progress(line: str) -> None:
-    """Tell a person how far something is; never on standard output."""
+    """Print a progress message to stderr or the log; never to standard output."""
     if _logs:
         _logs[0].info("%s", line)
         return
@@ -168,8 +168,8 @@ def progress(line: str) -> None:
     sys.stderr.flush()
 
 
-def say(message: str, *, prefix: str = "error: ") -> None:
-    """Write a message to stderr: the first line behind ``prefix``, the others below it."""
+def print_error(message: str, *, prefix: str = "error: ") -> None:
+    """Print an error to stderr: the first line after ``prefix``, further lines indented."""
     if _logs:
         _logs[0].error("%s", message.strip())
         return

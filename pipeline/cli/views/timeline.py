@@ -1,4 +1,4 @@
-"""What a person should see of a session, folded from its events row by row. Pure."""
+"""Timeline of a session: rows folded from its events, for display. Pure."""
 
 from typing import Literal, assert_never
 
@@ -31,7 +31,7 @@ from pipeline.protocol.events import (
 
 
 class TurnRow(Struct):
-    """What somebody says."""
+    """Row of a turn."""
 
     at: int  #: milliseconds on the session's clock
     turn: int
@@ -42,17 +42,17 @@ class TurnRow(Struct):
 
     @property
     def shown(self) -> str:
-        """The text, marked while more of it may come, or should have."""
+        """The text, marked with … while the turn has not ended."""
         return self.text if self.ended else f"{self.text}…"
 
 
 class ToolUse(Struct):
-    """One call of a tool, and what came of it."""
+    """One tool call and its result."""
 
     call_id: str
     name: str
-    arguments: object = UNSET  #: unset: it was refused, nothing was called
-    result: object = UNSET  #: unset: it runs, or was called off
+    arguments: object = UNSET  #: unset: the call was refused
+    result: object = UNSET  #: unset: the call runs, or was cancelled
 
     @property
     def shown(self) -> str:
@@ -63,8 +63,8 @@ class ToolUse(Struct):
         return wording.is_failure(self.result)
 
 
-class AnswerRow(Struct):
-    """What a model says to it."""
+class ResponseRow(Struct):
+    """Row of a response."""
 
     at: int  #: milliseconds on the session's clock
     response_id: str
@@ -74,35 +74,35 @@ class AnswerRow(Struct):
     tools: list[ToolUse] = []
     speculative: bool = False
     done: ResponseDone | None = None
-    ending: str = ""  #: how it ended, unless it was completed
+    ending: str = ""  #: outcome, unless completed
     settled: bool = False
-    discarded: bool = False  #: it was a guess that came to nothing
+    discarded: bool = False  #: a discarded speculative response
 
     @property
     def label(self) -> str:
-        """What to call an answer that was begun early."""
+        """The label of a speculative response."""
         if not self.speculative:
             return ""
         return "speculative" if self.discarded else "speculative, adopted"
 
     @property
     def is_struck(self) -> bool:
-        """What stands there does not count any more."""
+        """Whether the text is struck through: discarded or cancelled."""
         return self.discarded or (self.done is not None and self.done.status == "cancelled")
 
 
 class Discarded(Struct, frozen=True):
-    """A guess that came to nothing. Subscribers never hear of it, so no event tells it."""
+    """A discarded speculative response; no event reports it, because it is never published."""
 
     session_id: str
     prompt: str
     turns: tuple[int, ...]
     reason: str
-    text: str  #: what there was of it
+    text: str  #: received until then
 
 
 class NoteRow(Struct):
-    """Anything else worth a line."""
+    """Row of any other message."""
 
     at: int  #: milliseconds on the session's clock
     text: str
@@ -111,21 +111,21 @@ class NoteRow(Struct):
 
 
 class TotalsRow(Struct):
-    """The last line of a session."""
+    """Row of the totals, the last of a session."""
 
     reason: str
-    figures: list[wording.Figure]
+    items: list[wording.TotalsItem]
     settled: bool = True
 
 
-Row = TurnRow | AnswerRow | NoteRow | TotalsRow
+Row = TurnRow | ResponseRow | NoteRow | TotalsRow
 
 
 class Timeline:
-    """One session as rows: those that can still change, and before them those that cannot.
+    """Rows of one session: settled ones at the top, below them those that can still change.
 
-    ``feed`` takes events in order; ``take_settled`` hands over, once each and from the top,
-    the rows that will not change any more; ``rows`` are the others.
+    ``feed`` takes events in order; ``take_settled`` returns each settled row once, from the top;
+    ``rows`` are the others.
     """
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class Timeline:
         self._now = 0  # milliseconds on the session's clock, of the last event
 
     def __repr__(self) -> str:
-        return f"<Scene {len(self.rows)} open rows, ended={self.ended}>"
+        return f"<Timeline {len(self.rows)} open rows, ended={self.ended}>"
 
     def take_settled(self) -> list[Row]:
         """Remove and return the settled rows at the top."""
@@ -152,7 +152,7 @@ class Timeline:
             case TurnUpdated() | TurnCompleted() | TurnRevisedEvent():
                 self._turn(event)
             case ResponseCreated() | ResponseDelta() | ResponseJsonPartial() | ResponseDone():
-                self._answer(event)
+                self._response(event)
             case ResponseToolCall() | ResponseToolResult():
                 self._tool(event)
             case SessionCreated() | SessionUpdated() | SessionEnded() | SessionResync():
@@ -160,11 +160,13 @@ class Timeline:
             case _:
                 self._note(event)
 
-    def discarded(self, guess: Discarded) -> None:
-        """Take note of a guess that came to nothing."""
-        row = AnswerRow(self._now, "", guess.prompt, guess.turns, guess.text, speculative=True)
-        row.discarded, row.ending, row.settled = True, f"discarded: {guess.reason}", True
-        self.rows.insert(self._place_of(guess.turns), row)
+    def discarded(self, speculation: Discarded) -> None:
+        """Add a discarded speculative response."""
+        row = ResponseRow(
+            self._now, "", speculation.prompt, speculation.turns, speculation.text, speculative=True
+        )
+        row.discarded, row.ending, row.settled = True, f"discarded: {speculation.reason}", True
+        self.rows.insert(self._place_of(speculation.turns), row)
 
     def _turn(self, event: TurnUpdated | TurnCompleted | TurnRevisedEvent) -> None:
         row = self._turn_row(event.turn)
@@ -187,13 +189,13 @@ class Timeline:
     def _turn_row(self, turn: int) -> TurnRow | None:
         return next((r for r in self.rows if isinstance(r, TurnRow) and r.turn == turn), None)
 
-    def _answer(
+    def _response(
         self, event: ResponseCreated | ResponseDelta | ResponseJsonPartial | ResponseDone
     ) -> None:
         if isinstance(event, ResponseCreated):
             self.rows.insert(
                 self._place_of(event.turns),
-                AnswerRow(
+                ResponseRow(
                     event.t,
                     event.response_id,
                     event.prompt,
@@ -202,7 +204,7 @@ class Timeline:
                 ),
             )
             return
-        row = self._answer_row(event.response_id)
+        row = self._response_row(event.response_id)
         if row is None:  # created before we came
             return
         if isinstance(event, ResponseDelta):
@@ -212,37 +214,37 @@ class Timeline:
             row.text = encode(event.value).decode()
             return
         row.done, row.settled, row.text = event, True, event.text
-        row.ending = wording.ending(event, overtaken_by=self._overtaker(row))
+        row.ending = wording.ending(event, superseded_by_turn=self._superseding_turn(row))
         if event.times.end_to_end is not None:
             self.end_to_end.append(event.times.end_to_end)
 
     def _tool(self, event: ResponseToolCall | ResponseToolResult) -> None:
-        row = self._answer_row(event.response_id)
+        row = self._response_row(event.response_id)
         if row is None:  # created before we came
             return
         if isinstance(event, ResponseToolCall):
             row.tools.append(ToolUse(event.call_id, event.name, event.arguments))
             return
         use = next((use for use in row.tools if use.call_id == event.call_id), None)
-        if use is None:  # one that was refused is told by its result alone
+        if use is None:  # a refused call has a result event only
             use = ToolUse(event.call_id, event.name)
             row.tools.append(use)
         use.result = event.result
 
     def _place_of(self, turns: tuple[int, ...]) -> int:
-        """Return where an answer to ``turns`` belongs: before every later turn."""
+        """Return the row index of a response to ``turns``: before every later turn."""
         for index, row in enumerate(self.rows):
             if isinstance(row, TurnRow) and row.turn > max(turns, default=0):
                 return index
         return len(self.rows)
 
-    def _overtaker(self, row: AnswerRow) -> int | None:
+    def _superseding_turn(self, row: ResponseRow) -> int | None:
         newest = self._newest_turn
         return newest if newest is not None and newest > max(row.turns, default=0) else None
 
-    def _answer_row(self, response_id: str) -> AnswerRow | None:
+    def _response_row(self, response_id: str) -> ResponseRow | None:
         return next(
-            (r for r in self.rows if isinstance(r, AnswerRow) and r.response_id == response_id),
+            (r for r in self.rows if isinstance(r, ResponseRow) and r.response_id == response_id),
             None,
         )
 
@@ -255,12 +257,14 @@ class Timeline:
             case SessionUpdated():
                 self.prompts = self.prompts if event.prompts is None else event.prompts
             case SessionResync():
-                missed = f"fell behind: events {event.from_seq} to {event.seq} came as a summary"
+                missed = (
+                    f"fell behind: received a snapshot of events {event.from_seq} to {event.seq}"
+                )
                 self.rows.append(NoteRow(event.t, missed, "warning"))
             case SessionEnded():
                 self._settle_everything()
-                figures = wording.figures(event.totals, self.end_to_end)
-                self.rows.append(TotalsRow(event.reason, figures))
+                items = wording.totals_items(event.totals, self.end_to_end)
+                self.rows.append(TotalsRow(event.reason, items))
                 self.ended = True
             case _:
                 assert_never(event)

@@ -1,4 +1,4 @@
-"""What a session's events come to: turns and answers, as subtitles or Markdown. Pure."""
+"""SessionTranscript of a session, from its events, as subtitles or Markdown. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -19,8 +19,8 @@ from pipeline.protocol.events import (
     encode,
 )
 
-CUE = 84  #: characters of one subtitle, two lines' worth
-PER_CHARACTER = 60  #: milliseconds, of text whose words have no times
+CUE = 84  #: characters per subtitle: two lines
+PER_CHARACTER = 60  #: milliseconds per character of text without word times
 
 
 class TranscriptTurn(Struct):
@@ -35,15 +35,15 @@ class TranscriptTurn(Struct):
 
 
 class TranscriptResponse(Struct):
-    """One response, when it was over."""
+    """One ended response of a session."""
 
     prompt: str
     turns: Sequence[int]
     done: ResponseDone
 
 
-class Transcript(Struct):
-    """A whole session."""
+class SessionTranscript(Struct):
+    """Turns and responses of a whole session."""
 
     session_id: str
     source: str = ""
@@ -55,10 +55,12 @@ class Transcript(Struct):
         return [one for one in self.said if isinstance(one, TranscriptTurn)]
 
 
-def transcript_of(session_id: str, events: Iterable[ServerEvent | UnknownEvent]) -> Transcript:
-    """Return what ``events``, in order, come to."""
-    transcript = Transcript(session_id)
-    begun: dict[int, int] = {}  # when each turn was first heard of
+def transcript_of(
+    session_id: str, events: Iterable[ServerEvent | UnknownEvent]
+) -> SessionTranscript:
+    """Return the transcript of ``events``, which are in order."""
+    transcript = SessionTranscript(session_id)
+    begun: dict[int, int] = {}  # time of each turn's first event
     turns: dict[int, TranscriptTurn] = {}
     created: dict[str, ResponseCreated] = {}
     for event in events:
@@ -75,7 +77,7 @@ def transcript_of(session_id: str, events: Iterable[ServerEvent | UnknownEvent])
             case ResponseCreated():
                 created[event.response_id] = event
             case ResponseDone():
-                transcript.said.append(_answer(event, created.get(event.response_id)))
+                transcript.said.append(_response(event, created.get(event.response_id)))
             case _:
                 pass
     return transcript
@@ -96,7 +98,7 @@ def _revise(turn: TranscriptTurn, event: TurnRevisedEvent) -> None:
     turn.speaker = event.speaker or turn.speaker
 
 
-def _answer(done: ResponseDone, created: ResponseCreated | None) -> TranscriptResponse:
+def _response(done: ResponseDone, created: ResponseCreated | None) -> TranscriptResponse:
     return TranscriptResponse(
         created.prompt if created else "", created.turns if created else (), done
     )
@@ -114,7 +116,7 @@ class Cue(Struct, frozen=True):
     speaker: str | None
 
 
-def cues(transcript: Transcript) -> Iterator[Cue]:
+def cues(transcript: SessionTranscript) -> Iterator[Cue]:
     """Yield the subtitles of every turn, each of a readable length."""
     for turn in transcript.turns:
         timed = turn.words or _spread(turn)
@@ -126,7 +128,7 @@ def cues(transcript: Transcript) -> Iterator[Cue]:
 
 
 def _spread(turn: TranscriptTurn) -> Sequence[WordSpoken]:
-    """Return the words of a turn, its time shared out among them by length."""
+    """Return the words of a turn, with its duration divided among them by length."""
     texts = turn.text.split()
     total = sum(map(len, texts))
     words: list[WordSpoken] = []
@@ -149,7 +151,7 @@ def _fitting(words: Sequence[WordSpoken]) -> int:
     return len(words)
 
 
-def srt(transcript: Transcript) -> str:
+def srt(transcript: SessionTranscript) -> str:
     """Return SubRip subtitles."""
     blocks = [
         f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{_named(cue)}\n"
@@ -162,7 +164,7 @@ def _named(cue: Cue) -> str:
     return f"{cue.speaker}: {cue.text}" if cue.speaker else cue.text
 
 
-def vtt(transcript: Transcript) -> str:
+def vtt(transcript: SessionTranscript) -> str:
     """Return WebVTT subtitles (W3C WebVTT: speakers are voice spans)."""
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript):
@@ -182,18 +184,19 @@ def _stamp(milliseconds: int, point: str) -> str:
 # --- Markdown --------------------------------------------------------------------------------
 
 
-def markdown(transcript: Transcript) -> str:
-    """Return turns as paragraphs and answers as quotes below them, in the order of events."""
+def markdown(transcript: SessionTranscript) -> str:
+    """Return turns as paragraphs and responses as quotes, in the order of events."""
     title = [f"# Session {transcript.session_id}"]
     if transcript.source:
         title.append(f"{transcript.source}, {transcript.started}")
     said = [
-        _told(one) if isinstance(one, TranscriptTurn) else _quoted(one) for one in transcript.said
+        _paragraph(one) if isinstance(one, TranscriptTurn) else _quoted(one)
+        for one in transcript.said
     ]
     return "\n\n".join((*title, *said)) + "\n"
 
 
-def _told(turn: TranscriptTurn) -> str:
+def _paragraph(turn: TranscriptTurn) -> str:
     who = f" {turn.speaker}" if turn.speaker else ""
     return f"**{clock(turn.start)}{who}** {turn.text}"
 
@@ -204,7 +207,7 @@ def _quoted(answer: TranscriptResponse) -> str:
     how = "" if done.status == "completed" else f" ({done.reason or done.status})"
     text = done.text.strip() or "(no text)"
     if done.json is not None:
-        text = encode(done.json).decode()  # as it was understood, without the model's layout
+        text = encode(done.json).decode()  # the parsed value, without the model's formatting
     return f"*{answer.prompt} to {to}{how}:*\n\n" + "\n".join(
         f"> {line}".rstrip() for line in text.splitlines()
     )

@@ -1,4 +1,4 @@
-"""How moments, durations, endings and totals are put in words, the same in every view. Pure."""
+"""Times, durations, outcomes and totals as text, shared by all views. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from msgspec import UNSET, Struct
 
 from pipeline.protocol.events import ResponseDone, Totals
 
-_LONGEST_VALUE = 80  # characters of what a tool is given or says; the journal has the rest
+_LONGEST_VALUE = 80  # characters of a tool's arguments or result; the journal has the rest
 
 
 def clock(milliseconds: float) -> str:
-    """Return a moment of the session's audio: 64200 is 1:04.2."""
+    """Return a time on the session's audio clock: 64200 is 1:04.2."""
     if milliseconds < 0:
         return "-:--.-"
     tenths = int(milliseconds // 100)
@@ -22,14 +22,14 @@ def clock(milliseconds: float) -> str:
     return f"{head}:{rest // 10:02}.{rest % 10}"
 
 
-def took(milliseconds: float) -> str:
-    """Return a duration: in ms below a second, else in s."""
+def duration(milliseconds: float) -> str:
+    """Return a duration: in ms below one second, else in s."""
     rounded = round(milliseconds)
     return f"{rounded} ms" if rounded < 1000 else f"{milliseconds / 1000:.2f} s"
 
 
 def stages(done: ResponseDone) -> list[str]:
-    """Return the stages of a response up to its end, left to right, without those unknown."""
+    """Return the known stages of a response, in order."""
     times = done.times
     named = [
         ("eot", times.end_of_turn_delay),
@@ -37,18 +37,18 @@ def stages(done: ResponseDone) -> list[str]:
         ("ttft", times.time_to_first_token),
         ("llm", times.total),
     ]
-    said = [f"{name} {took(value)}" for name, value in named if value is not None]
+    said = [f"{name} {duration(value)}" for name, value in named if value is not None]
     if done.usage.output_tokens:
         said.append(f"{approximately(done.usage.estimated)}{done.usage.output_tokens} tok")
     if done.usage.cost:
         said.append(f"{approximately(done.usage.estimated)}{dollars(done.usage.cost)}")
     if times.lead > 0:
-        said.append(f"lead {took(times.lead)}")
+        said.append(f"lead {duration(times.lead)}")
     return said
 
 
 def dollars(amount: float) -> str:
-    """Return USD with three digits that mean something: $0.00042, $1.23."""
+    """Return USD with three significant digits: $0.000420, $1.23."""
     if amount >= 1 or amount <= 0:
         return f"${amount:.2f}"
     return f"${amount:.{2 - math.floor(math.log10(amount))}f}"
@@ -58,17 +58,17 @@ def approximately(estimated: object) -> str:
     return "~" if estimated else ""
 
 
-def ending(done: ResponseDone, *, overtaken_by: int | None) -> str:
-    """Say how a response ended that was not completed; empty for one that was.
+def ending(done: ResponseDone, *, superseded_by_turn: int | None) -> str:
+    """Return the outcome of a response; empty if completed.
 
-    ``overtaken_by`` is the newest ended turn at that moment.
+    ``superseded_by_turn`` is the newest ended turn at that moment.
     """
-    after = "" if done.times.total is None else f" after {took(done.times.total)}"
+    after = "" if done.times.total is None else f" after {duration(done.times.total)}"
     match done.status:
         case "completed":
             return ""
         case "cancelled" if done.reason == "superseded" or done.superseded_by:
-            by = "" if overtaken_by is None else f" by turn {overtaken_by}"
+            by = "" if superseded_by_turn is None else f" by turn {superseded_by_turn}"
             return f"superseded{by}{after}"
         case "failed":
             why = done.error.message if done.error else done.reason or "no reason given"
@@ -82,45 +82,45 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-class Figure(Struct, frozen=True):
-    """One number of the totals line, and whether it deserves a look."""
+class TotalsItem(Struct, frozen=True):
+    """One number of the totals line, and whether to highlight it."""
 
     name: str
     value: str
     notable: bool = False
 
 
-def figures(totals: Totals, end_to_end: Sequence[float]) -> list[Figure]:
-    """Return the totals line of a session; ``end_to_end`` in milliseconds, of each response."""
+def totals_items(totals: Totals, end_to_end: Sequence[float]) -> list[TotalsItem]:
+    """Return the totals of a session; ``end_to_end`` in milliseconds, of each response."""
     share = f" ({totals.cancelled / totals.responses:.0%})" if totals.cancelled else ""
     found = [
-        Figure("turns", str(totals.turns)),
-        Figure("responses", str(totals.responses)),
-        Figure("cancelled", f"{totals.cancelled}{share}", totals.cancelled > 0),
+        TotalsItem("turns", str(totals.turns)),
+        TotalsItem("responses", str(totals.responses)),
+        TotalsItem("cancelled", f"{totals.cancelled}{share}", totals.cancelled > 0),
     ]
     if totals.incomplete:
-        found.append(Figure("incomplete", str(totals.incomplete), True))
+        found.append(TotalsItem("incomplete", str(totals.incomplete), True))
     if totals.failed:
-        found.append(Figure("failed", str(totals.failed), True))
+        found.append(TotalsItem("failed", str(totals.failed), True))
     if totals.speculative:
         guessed = f"{totals.speculative} ({totals.adopted} adopted, {totals.discarded} discarded)"
-        found.append(Figure("speculative", guessed))
+        found.append(TotalsItem("speculative", guessed))
     if end_to_end:
-        found.append(Figure("e2e p50", took(percentile(end_to_end, 0.5))))
-        found.append(Figure("p95", took(percentile(end_to_end, 0.95))))
+        found.append(TotalsItem("e2e p50", duration(percentile(end_to_end, 0.5))))
+        found.append(TotalsItem("p95", duration(percentile(end_to_end, 0.95))))
     counts = (totals.input_tokens, totals.output_tokens, totals.wasted_tokens)
     shown = [f"{approximately(n and totals.estimated_tokens)}{n}" for n in counts]
-    found.append(Figure("tokens", "{} in / {} out ({} wasted)".format(*shown)))
+    found.append(TotalsItem("tokens", "{} in / {} out ({} wasted)".format(*shown)))
     if totals.cost is not UNSET and totals.cost > 0:
         about = approximately(totals.estimated_tokens)
-        found.append(Figure("cost", f"{about}{dollars(totals.cost)}"))
+        found.append(TotalsItem("cost", f"{about}{dollars(totals.cost)}"))
     return found
 
 
 def tool_use(name: str, arguments: object, result: object) -> str:
-    """Return a call with what it was given and what it said: look_up({"order":7}) said: "gone".
+    """Return a tool call with arguments and result: look_up({"order":7}) said: "gone".
 
-    Unset arguments are of a call that was refused, an unset result of one that has none (yet).
+    Arguments are unset for a refused call, the result for a call without one.
     """
     call = name if arguments is UNSET else f"{name}({_shortened(arguments)})"
     if result is UNSET:
@@ -129,7 +129,7 @@ def tool_use(name: str, arguments: object, result: object) -> str:
 
 
 def is_failure(result: object) -> bool:
-    """Whether a model was given an error in place of a tool's result."""
+    """Return whether a tool's result is an error."""
     match result:
         case {"error": str()}:
             return True

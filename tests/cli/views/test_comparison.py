@@ -1,4 +1,4 @@
-"""Variants as they are told, and what they came to, side by side."""
+"""Variants of ``compare``, and their results side by side."""
 
 import re
 from typing import Any
@@ -6,7 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.cli.variants import BOTH_WAYS, Variant, check_names, parse, spelled_out, variants_of
+from pipeline.cli.variants import (
+    BOTH_WAYS,
+    Variant,
+    check_names,
+    parse,
+    settings_of_prompts,
+    variants_of,
+)
 from pipeline.cli.views.comparison import Tally, VariantResult, as_json, lines
 from pipeline.config.settings import Example, Prompt
 from pipeline.errors import SettingsError
@@ -56,7 +63,7 @@ def test_a_variant_is_a_name_and_changes(text: str, variant: Variant) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: b", "a: =x", "what"])
-def test_what_is_no_variant_is_refused(text: str) -> None:
+def test_an_invalid_variant_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"--variant: expected"):
         parse(text)
 
@@ -71,8 +78,8 @@ def test_models_are_variants_of_their_names() -> None:
     assert found[0].model == "x"
 
 
-def test_each_variant_has_a_name_of_its_own() -> None:
-    with pytest.raises(SettingsError, match="two variants are called 'a'"):
+def test_each_variant_has_its_own_name() -> None:
+    with pytest.raises(SettingsError, match="two variants are named 'a'"):
         variants_of(["a: llm.model=x"], ["a"])
 
 
@@ -82,9 +89,9 @@ def test_a_prompt_that_is_not_run_cannot_vary() -> None:
         check_names(variant, {"reply": Prompt()})
 
 
-def test_prompts_are_spelled_out_as_settings() -> None:
+def test_prompts_are_converted_to_settings() -> None:
     prompt = Prompt(user="{{turn}}!", examples=(Example(user="u", assistant="a"),))
-    assert spelled_out({"p": prompt, "q": Prompt()}) == {
+    assert settings_of_prompts({"p": prompt, "q": Prompt()}) == {
         "prompts.p.system": "",
         "prompts.p.user": "{{turn}}!",
         "prompts.p.examples": ({"user": "u", "assistant": "a"},),
@@ -92,7 +99,7 @@ def test_prompts_are_spelled_out_as_settings() -> None:
     }
 
 
-# --- what they came to -----------------------------------------------------------------------
+# --- results ---------------------------------------------------------------------------------
 
 
 def done(
@@ -133,7 +140,7 @@ def run(name: str, *answers: tuple[tuple[int, ...], ResponseDone], **totals: Any
     return tally.run
 
 
-def test_variants_stand_below_one_another_turn_by_turn() -> None:
+def test_variants_are_compared_turn_by_turn() -> None:
     one = run("one", ((1,), done("r1", "Yes.")), turns=1, completed=1, input_tokens=10)
     other = run(
         "the other",
@@ -162,7 +169,7 @@ def test_without_a_price_there_is_no_column_for_it() -> None:
     assert shown[-2].endswith("tokens")
 
 
-def test_what_failed_stands_beside_the_others() -> None:
+def test_a_failed_variant_is_shown_beside_the_others() -> None:
     broken = VariantResult("broken", failed="no key")
     shown = list(lines([broken, run("one", ((1,), done("r1", "Yes.")))], several_prompts=False))
     assert shown[0] == "turn 1: Turn 1."
@@ -171,7 +178,7 @@ def test_what_failed_stands_beside_the_others() -> None:
     assert not broken.is_flawless
 
 
-def test_only_failures_can_be_compared_too() -> None:
+def test_failures_alone_can_be_compared() -> None:
     shown = list(
         lines(
             [VariantResult("a", failed="x"), VariantResult("b", failed="y")], several_prompts=False
@@ -180,33 +187,33 @@ def test_only_failures_can_be_compared_too() -> None:
     assert shown[-2:] == ["  a  failed: x", "  b  failed: y"]
 
 
-def test_another_hearing_merged_turns_and_other_endings_are_told() -> None:
+def test_other_transcripts_merged_turns_and_other_outcomes_are_shown() -> None:
     one = run("one", ((1,), done("r1", "Yes.")), ((2,), done("r2", "Sure.")))
     cut = done("r3", "No, b", status="cancelled", reason="superseded", superseded_by="r4")
     two = run("two", ((1,), cut), ((1, 2), done("r4", "No, both.")))
     two.turns[2] = TurnCompleted(turn=2, text="Turn too.", end_of_turn_delay=1.0)
     del one.turns[1]
     shown = list(lines([one, two], several_prompts=True))
-    assert shown[1] == "  one  (heard no such turn)"
+    assert shown[1] == "  one  (no such turn)"
     assert shown[2].endswith("reply: [superseded] No, b")
-    assert shown[5] == "  two  heard: Turn too."
+    assert shown[5] == "  two  transcript: Turn too."
     assert shown[6].endswith("reply: (to 1, 2) No, both.")
 
 
-def test_what_went_wrong_in_a_session_is_told_below_its_totals() -> None:
+def test_errors_of_a_session_are_listed_below_its_totals() -> None:
     tally = Tally("one")
     tally.feed(ErrorEvent(error=ErrorDetail(type="in_stream", message="no answer")))
     tally.feed(SessionEnded(reason="source_ended", totals=Totals()))
     assert list(lines([tally.run], several_prompts=False))[-1] == "       no answer"
 
 
-def test_answers_without_a_turn_come_after_all_turns() -> None:
+def test_responses_without_a_turn_come_after_all_turns() -> None:
     shown = list(lines([run("one", ((), done("r1", "A summary.")))], several_prompts=False))
     assert shown[0] == "over the whole session"
     assert shown[1].endswith("A summary.")
 
 
-def test_percentiles_leave_out_what_was_not_completed() -> None:
+def test_percentiles_exclude_cancelled_responses() -> None:
     late = done("r2", "", status="cancelled", ttft=9000.0)
     value = msgspec.json.decode(as_json(run("one", ((1,), done("r1", "Yes.")), ((2,), late))))
     assert value["times"]["ttft_p95"] == 300.0

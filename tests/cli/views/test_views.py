@@ -1,4 +1,4 @@
-"""What stands on the terminal, and in a file."""
+"""Terminal and line views."""
 
 import io
 
@@ -6,11 +6,21 @@ from inline_snapshot import snapshot
 from rich.console import Console
 
 from pipeline.cli.views.lines import LineView
-from pipeline.cli.views.live import LiveView, drawn
-from pipeline.cli.views.output import JsonLines, Viewed
+from pipeline.cli.views.live import LiveView, rendered
+from pipeline.cli.views.output import JsonLines, ViewPrinter
 from pipeline.cli.views.timeline import Discarded, Timeline
 from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
-from tests.cli.story import asked, created, done, ended, partial, said, superseded, tools, turn
+from tests.cli.example_session import (
+    asked,
+    created,
+    done,
+    ended,
+    partial,
+    said,
+    superseded,
+    tools,
+    turn,
+)
 
 
 def lines(*events: ServerEvent, name_sessions: bool = False) -> str:
@@ -22,7 +32,7 @@ def lines(*events: ServerEvent, name_sessions: bool = False) -> str:
     return out.getvalue()
 
 
-def test_lines_tell_the_whole_story() -> None:
+def test_lines_show_the_whole_session() -> None:
     assert lines(*superseded()) == snapshot("""\
 stt local/tiny  llm local/tiny  prompts reply  source a.wav
   0:04.2  turn 1 A: Ship it on Tuesday.
@@ -36,12 +46,12 @@ tokens ~318 in / ~50 out (~9 wasted)
 """)
 
 
-def test_answers_name_their_prompt_where_there_are_several() -> None:
+def test_responses_name_their_prompt_when_there_are_several() -> None:
     shown = lines(created("reply", "notes"), turn(1, "Hi.", 0), asked("r1", 1), done("r1", "Ho."))
     assert "reply answer to 1: Ho." in shown
 
 
-def test_the_tools_of_an_answer_stand_below_it() -> None:
+def test_tool_calls_are_listed_below_their_response() -> None:
     shown = lines(turn(1, "Where is it?", 0), asked("r1", 1), *tools("r1"), done("r1", "Gone."))
     assert shown.splitlines()[1:4] == [
         "  0:00.0    answer to 1: Gone.",
@@ -50,7 +60,7 @@ def test_the_tools_of_an_answer_stand_below_it() -> None:
     ]
 
 
-def test_on_a_terminal_tools_come_before_what_was_made_of_them_and_failures_are_yellow() -> None:
+def test_on_a_terminal_tool_calls_precede_the_text_and_failures_are_yellow() -> None:
     shown = styled(asked("r1", 1), *tools("r1"), said("r1", "Gone."))
     (failed,) = (line for line in shown if "\x1b[33mtool erase failed" in line)
     (text,) = (line for line in shown if "Gone." in line)
@@ -65,7 +75,7 @@ def test_an_adopted_speculation_is_labelled() -> None:
 GUESS = Discarded("", "reply", (2,), "speech resumed", "You mean")
 
 
-def test_a_guess_that_came_to_nothing_is_shown_and_says_why() -> None:
+def test_a_discarded_speculation_is_shown_with_its_reason() -> None:
     out = io.StringIO()
     view = LineView(out)
     view.show(created())
@@ -78,13 +88,13 @@ def test_a_guess_that_came_to_nothing_is_shown_and_says_why() -> None:
     ]
 
 
-def test_a_program_is_told_nothing_that_no_event_tells() -> None:
+def test_json_output_contains_events_only() -> None:
     out = io.BytesIO()
     JsonLines(out).write([GUESS])
     assert out.getvalue() == b""
 
 
-def test_lines_of_several_sessions_say_whose_they_are() -> None:
+def test_lines_of_several_sessions_name_their_session() -> None:
     one, other = (
         ErrorEvent(session_id=name, t=0, error=ErrorDetail(type="x", message="oh"))
         for name in ("s_1", "s_2")
@@ -101,22 +111,22 @@ def terminal() -> Console:
 
 def styled(*events: ServerEvent) -> list[str]:
     console = terminal()
-    scene = Timeline()
+    timeline = Timeline()
     for event in events:
-        scene.feed(event)
+        timeline.feed(event)
     with console.capture() as captured:
-        for row in scene.rows:
-            console.print(drawn(row))
+        for row in timeline.rows:
+            console.print(rendered(row))
     return captured.get().splitlines()
 
 
-def test_overtaken_text_is_struck_through_and_says_so() -> None:
+def test_superseded_text_is_struck_through_and_labelled() -> None:
     answer = styled(*superseded())[1]
     assert "\x1b[2;9mTuesday it" in answer  # dim, struck through
     assert "\x1b[33m  superseded by turn 2 after 410 ms" in answer  # yellow
 
 
-def test_a_guess_that_came_to_nothing_is_struck_through() -> None:
+def test_a_discarded_speculation_is_struck_through() -> None:
     console = terminal()
     view = LiveView(console)
     view.show(created())
@@ -138,7 +148,7 @@ def test_an_end_to_end_of_a_second_is_red() -> None:
     assert "\x1b[1;31m1.00 s" in "".join(styled(*superseded()))
 
 
-def test_a_live_view_leaves_each_settled_row_once() -> None:
+def test_a_live_view_prints_each_settled_row_once() -> None:
     console = terminal()
     view = LiveView(console)
     for event in superseded():
@@ -150,7 +160,7 @@ def test_a_live_view_leaves_each_settled_row_once() -> None:
     assert "\x1b[?25h" in shown  # the cursor is back
 
 
-def test_a_live_view_that_is_stopped_half_way_leaves_what_was_open() -> None:
+def test_a_live_view_closed_early_prints_the_open_rows() -> None:
     console = terminal()
     view = LiveView(console)
     view.show(partial(1, "in the middle of", 0))
@@ -159,16 +169,16 @@ def test_a_live_view_that_is_stopped_half_way_leaves_what_was_open() -> None:
     assert console.file.getvalue().rstrip().endswith("in the middle of…\x1b[0m")
 
 
-def test_json_is_the_bytes_as_they_came() -> None:
+def test_json_output_is_the_received_bytes() -> None:
     frames = [Frame(1, "new.kind", b'{"type":"new.kind", "x": 1}'), Frame(2, "x", b'{"type":"x"}')]
     out = io.BytesIO()
     JsonLines(out).write(frames)
     assert out.getvalue() == b'{"type":"new.kind", "x": 1}\n{"type":"x"}\n'
 
 
-def test_events_of_a_newer_server_do_not_disturb_a_view() -> None:
+def test_events_of_unknown_types_are_skipped_by_a_view() -> None:
     out = io.StringIO()
     event = ended(turns=1)
     frames = [Frame(1, "new", b'{"type":"new"}'), Frame(2, type_of(event), encode(event))]
-    Viewed(LineView(out)).write(frames)
+    ViewPrinter(LineView(out)).write(frames)
     assert out.getvalue().startswith("turns 1")

@@ -62,7 +62,7 @@ def test_the_console_words_times_prices_and_tools_as_the_command_line_does() -> 
     ran = subprocess.run(command, capture_output=True, timeout=30, check=True)
     assert json.loads(ran.stdout) == [
         [wording.clock(moment) for moment in moments],
-        [wording.took(moment) for moment in moments],
+        [wording.duration(moment) for moment in moments],
         [wording.dollars(price) for price in prices],
         [wording.tool_use("look", {"n": 7}, result) for result in results],
     ]

@@ -1,4 +1,4 @@
-"""``pipeline check``, as a person runs it."""
+"""``pipeline check`` as a process."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def findings(out: str) -> dict[str, dict[str, Any]]:
     return {line["what"]: line for line in map(msgspec.json.decode, out.splitlines())}
 
 
-async def test_what_is_there_and_answers_is_ok(tmp_path: Path) -> None:
+async def test_available_engines_and_files_are_ok(tmp_path: Path) -> None:
     async with simulate() as simulation:
         sound = str(tmp_path / "sound")
         file = settings(tmp_path, simulation.stt_url, simulation.llm_url, record=sound)
@@ -36,7 +36,7 @@ async def test_what_is_there_and_answers_is_ok(tmp_path: Path) -> None:
     assert (seen.audio_ms, seen.said) == (1000, ["Terminate"])
 
 
-async def test_who_does_not_answer_is_named_and_the_rest_is_looked_at(tmp_path: Path) -> None:
+async def test_unreachable_engines_are_named_and_the_rest_is_checked(tmp_path: Path) -> None:
     async with simulate() as simulation:
         url = simulation.stt_url
     no_folder = str(tmp_path / "pipeline.toml" / "all.db")
@@ -50,7 +50,9 @@ async def test_who_does_not_answer_is_named_and_the_rest_is_looked_at(tmp_path: 
     assert "all.db cannot be written to" in found["journal"]["said"]
 
 
-async def test_a_missing_key_says_what_to_do_and_is_never_printed(tmp_path: Path) -> None:
+async def test_a_missing_key_is_reported_with_a_remedy_and_a_key_is_never_printed(
+    tmp_path: Path,
+) -> None:
     file = settings(tmp_path, "assemblyai", "assemblyai")
     without = await pipeline("check", "--config", file)
     assert without.code == 2

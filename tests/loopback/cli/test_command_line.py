@@ -1,4 +1,4 @@
-"""The command as a person runs it: what it says, where, and with which exit code."""
+"""The command line: output, streams and exit codes."""
 
 import shlex
 import signal
@@ -61,7 +61,7 @@ async def test_help_lists_the_commands_and_the_exit_codes() -> None:
     assert "Exit codes: 0 done" in ran.out
 
 
-async def test_each_command_explains_itself() -> None:
+async def test_each_command_has_a_help_text() -> None:
     for name in ("run", "compare", "serve", "watch", "local", "simulate"):
         ran = await pipeline(name, "--help")
         assert (ran.code, ran.err) == (0, "")
@@ -71,9 +71,9 @@ async def test_each_command_explains_itself() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["frobnicate"], "error: no command 'frobnicate'; there are run, compare,"),
+        (["frobnicate"], "error: no command 'frobnicate'; expected one of run, compare,"),
         (["wacth"], "error: no command 'wacth'; did you mean watch?"),
-        (["run"], "error: a file is needed, or --transcript-id; pipeline run --help says more"),
+        (["run"], "error: a file or --transcript-id is required; see pipeline run --help"),
         (["run", "a.wav", "--spede", "2"], "error: Unknown option: --spede."),
         (["run", "a.wav", "--speed", "-1"], "error: --speed: expected a number of at least 0;"),
         (["run", "gone.wav"], "error: no such file: gone.wav"),
@@ -89,7 +89,7 @@ async def test_each_command_explains_itself() -> None:
         (["watch", "http://x"], "error: http://x: expected ws://HOST:PORT"),
     ],
 )
-async def test_bad_input_is_told_in_a_line_with_exit_code_2(
+async def test_invalid_input_is_reported_in_one_line_with_exit_code_2(
     words: list[str], said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "text.wav").write_text("hello there, this is no sound")
@@ -101,7 +101,7 @@ async def test_bad_input_is_told_in_a_line_with_exit_code_2(
     assert "Traceback" not in ran.err
 
 
-async def test_the_first_line_says_which_engines_and_why() -> None:
+async def test_the_first_line_names_the_engines_and_the_reason() -> None:
     async with simulate(SPEECH) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
         ran = await pipeline("run", RECORDING, *words, "--policy", "queue")
@@ -126,7 +126,7 @@ async def test_json_is_the_events_of_the_session_without_a_gap() -> None:
     assert answers == ["You said: Ask not what.", "You said: Your country."]
 
 
-async def test_a_guess_that_came_to_nothing_is_shown_to_people_only() -> None:
+async def test_a_discarded_speculation_is_shown_in_views_only() -> None:
     hesitant: list[dict[str, object]] = [
         {"stt": "connection", "style": "u3"},
         {"stt": "pause", "at_ms": 2000, "text": "Can you send it", "confidence": 0.3},
@@ -146,7 +146,7 @@ async def test_a_guess_that_came_to_nothing_is_shown_to_people_only() -> None:
     ]
 
 
-async def test_what_a_later_turn_overtakes_is_over_before_its_successor_begins() -> None:
+async def test_a_superseded_response_ends_before_its_successor_is_created() -> None:
     slow = {"llm": "reply", "match": "ask not", "text": "a b c d", "token_ms": 1000}
     async with simulate([*SPEECH, slow]) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
@@ -165,7 +165,7 @@ async def test_what_a_later_turn_overtakes_is_over_before_its_successor_begins()
     ]
 
 
-async def test_an_answer_that_failed_is_exit_code_1() -> None:
+async def test_a_failed_response_is_exit_code_1() -> None:
     async with simulate([*SPEECH, {"llm": "error", "status": 500, "times": 0}]) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
         ran = await pipeline("run", RECORDING, *words)
@@ -173,7 +173,7 @@ async def test_an_answer_that_failed_is_exit_code_1() -> None:
     assert "[failed" in ran.out
 
 
-async def test_a_model_that_hangs_is_given_up_on() -> None:
+async def test_a_model_that_hangs_times_out() -> None:
     hang = {"llm": "reply", "text": "never", "first_token_ms": 600_000, "times": 0}
     env = {"PIPELINE_PROMPTS__REPLY__FIRST_TOKEN_TIMEOUT": "0.3"}
     async with simulate([*SPEECH, hang]) as sim:
@@ -193,7 +193,7 @@ async def test_a_wrong_key_is_refused_with_exit_code_3_and_never_shown() -> None
     assert "sk-wrong" not in ran.err + ran.out
 
 
-async def test_speech_to_text_that_never_answers_is_exit_code_3() -> None:
+async def test_speech_to_text_that_never_responds_is_exit_code_3() -> None:
     env = {"PIPELINE_STT__CONNECT_TIMEOUT": "0.3"}
     async with simulate([{"stt": "connection", "begin": False}]) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
@@ -212,7 +212,7 @@ async def test_a_port_that_is_taken_is_exit_code_2() -> None:
     assert "Traceback" not in ran.err
 
 
-async def test_a_server_that_is_not_there_cannot_be_watched() -> None:
+async def test_a_missing_server_cannot_be_watched() -> None:
     ran = await pipeline("watch", "ws://127.0.0.1:1")
     assert ran.code == 3
     assert "is the server running?" in ran.err
@@ -221,7 +221,7 @@ async def test_a_server_that_is_not_there_cannot_be_watched() -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
-async def test_a_signal_ends_a_run_after_its_goodbyes(number: signal.Signals, code: int) -> None:
+async def test_a_signal_ends_a_run_after_its_cleanup(number: signal.Signals, code: int) -> None:
     async with simulate(SPEECH) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
         async with running("run", RECORDING, *words) as run:
@@ -240,7 +240,7 @@ async def test_a_signal_ends_a_server(number: signal.Signals, code: int) -> None
         assert await server.stop(number) == code
 
 
-async def test_a_reader_that_has_had_enough_ends_the_run_without_a_word() -> None:
+async def test_a_closed_output_pipe_ends_the_run_without_an_error() -> None:
     async with simulate(SPEECH) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--json"]
         command = shlex.join([*COMMAND, "run", str(RECORDING), *words])

@@ -1,4 +1,4 @@
-"""``pipeline compare`` as a person runs it, against scripted servers."""
+"""``pipeline compare`` against scripted servers."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def texts(ran: Ran) -> dict[str, list[str]]:
     }
 
 
-async def test_without_variants_both_ways_to_a_model_are_run_one_after_the_other() -> None:
+async def test_without_variants_client_side_and_in_stream_run_one_after_the_other() -> None:
     async with simulate(SPEECH) as sim:
         ran = await compare(sim)
         first, second = sim.stt.connections
@@ -53,7 +53,7 @@ async def test_without_variants_both_ways_to_a_model_are_run_one_after_the_other
     assert "2 of 2: in-stream (reply has policy parallel, history 0 there)" in ran.err
 
 
-async def test_models_prompts_and_engines_are_variants_as_well() -> None:
+async def test_models_prompts_and_engines_can_be_variants() -> None:
     async with simulate(SPEECH) as sim:
         variants = [
             *("--variant", "curt: prompts.reply.system=Be curt., prompts.reply.history=0"),
@@ -91,7 +91,7 @@ async def test_a_variant_that_fails_is_shown_beside_the_others() -> None:
     assert fine["totals"]["completed"] == 1
 
 
-async def test_what_makes_no_sense_is_told_before_anything_runs() -> None:
+async def test_invalid_variants_are_reported_before_the_first_run() -> None:
     async with simulate(SPEECH) as sim:
         for variant, said in (
             ("a: llm.modle=x", "error: command line: llm.modle: no such setting; did you mean"),

@@ -1,4 +1,4 @@
-"""The samples for systemd and Kubernetes: they say what the program understands, and it runs so."""
+"""The samples for systemd and Kubernetes: valid settings, and a server that runs with them."""
 
 import re
 import shutil
@@ -24,11 +24,11 @@ from tests.support.serving import Served
 DEPLOY = Path(__file__).parents[3] / "samples" / "deploy"
 UNIT = DEPLOY / "pipeline.service"
 MANIFEST = DEPLOY / "kubernetes.yaml"
-GOODBYES = 10.0  #: seconds for what is said after the drain
+CLEANUP = 10.0  #: seconds for the cleanup after the drain
 
 
 class Unit:
-    """The systemd unit, with what systemd would put in for its specifiers."""
+    """The systemd unit, with its specifiers replaced."""
 
     def __init__(self, folder: Path) -> None:
         text = UNIT.read_text("utf-8").replace("%d", str(folder)).replace("%S", str(folder))
@@ -53,7 +53,7 @@ class Manifest:
         return load(self.written(folder))
 
     def written(self, folder: Path) -> Path:
-        """Write the settings file, with folders of ours where volumes would be mounted."""
+        """Write the settings file, with temporary folders instead of mounted volumes."""
         config = self.config.replace("/run/secrets/pipeline", str(folder))
         path = folder / "pipeline.toml"
         path.write_text(config.replace("/var/lib/pipeline", str(folder)))
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 # --- systemd ---------------------------------------------------------------------------------
 
 
-def test_the_unit_is_one_that_systemd_understands_and_lets_do_little(tmp_path: Path) -> None:
+def test_the_unit_is_valid_and_restricted(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze here")
@@ -83,7 +83,7 @@ def test_the_unit_is_one_that_systemd_understands_and_lets_do_little(tmp_path: P
     assert subprocess.run(words, capture_output=True, timeout=30).returncode == 0
 
 
-def test_the_unit_sets_what_there_is_to_set_and_leaves_time_to_drain(folder: Path) -> None:
+def test_the_unit_sets_the_keys_and_leaves_time_to_drain(folder: Path) -> None:
     unit = Unit(folder)
     settings = load(env=unit.env)
     assert settings.stt.key == f"file:{folder}/assemblyai-key"
@@ -91,12 +91,12 @@ def test_the_unit_sets_what_there_is_to_set_and_leaves_time_to_drain(folder: Pat
     assert settings.serve.tokens["operator"].secret == f"file:{folder}/operator-token"
     assert unit.credentials == ["assemblyai-key", "operator-token"]
     assert Path(settings.journal.store).parent.name == unit.service["StateDirectory"]
-    assert float(unit.service["TimeoutStopSec"]) >= settings.serve.drain + GOODBYES
+    assert float(unit.service["TimeoutStopSec"]) >= settings.serve.drain + CLEANUP
     assert unit.service["SuccessExitStatus"] == "143"
     assert unit.service["KillMode"] == "mixed"
 
 
-async def test_a_server_runs_and_stops_as_the_unit_has_it(folder: Path) -> None:
+async def test_a_server_runs_and_stops_as_in_the_unit(folder: Path) -> None:
     command, *words = Unit(folder).service["ExecStart"].split()
     assert Path(command).name == "pipeline"
     words[words.index("--config") + 1] = str(folder / "pipeline.toml")
@@ -107,7 +107,7 @@ async def test_a_server_runs_and_stops_as_the_unit_has_it(folder: Path) -> None:
 # --- Kubernetes ------------------------------------------------------------------------------
 
 
-def test_the_manifest_fits_the_program(folder: Path) -> None:
+def test_the_manifest_matches_the_settings(folder: Path) -> None:
     manifest, container = Manifest(), Manifest().container
     settings = manifest.settings(folder)
     [port] = container["ports"]
@@ -119,14 +119,14 @@ def test_the_manifest_fits_the_program(folder: Path) -> None:
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {port["name"]}
     waits = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
     grace = manifest.pod["terminationGracePeriodSeconds"]
-    assert grace >= waits + settings.serve.drain + GOODBYES
+    assert grace >= waits + settings.serve.drain + CLEANUP
     assert manifest.by_kind["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
 
 
 PROBES = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
 
 
-def test_the_manifest_hangs_together() -> None:
+def test_the_manifest_is_consistent() -> None:
     manifest, container = Manifest(), Manifest().container
     labels = manifest.by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert manifest.by_kind["Deployment"]["spec"]["selector"]["matchLabels"] == labels
@@ -147,7 +147,7 @@ def secrets_of(config: str) -> list[str]:
     return [*tokens, tables["stt"]["key"], tables["llm"]["key"]]
 
 
-def test_the_pod_may_do_little() -> None:
+def test_the_pod_is_restricted() -> None:
     manifest = Manifest()
     may = manifest.container["securityContext"]
     assert manifest.pod["securityContext"]["runAsNonRoot"] is True
@@ -156,12 +156,12 @@ def test_the_pod_may_do_little() -> None:
     assert may["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_a_probe_by_the_address_of_the_pod_is_answered(folder: Path) -> None:
+def test_a_probe_by_the_address_of_the_pod_is_accepted(folder: Path) -> None:
     gate = HostCheck(Manifest().settings(folder).serve.host)
     assert gate.refusal({"Host": "10.1.2.3:8780"}) is None
 
 
-async def test_a_server_runs_and_stops_as_the_manifest_has_it(folder: Path) -> None:
+async def test_a_server_runs_and_stops_as_in_the_manifest(folder: Path) -> None:
     manifest = Manifest()
     words: list[str] = manifest.container["command"][1:]
     words[words.index("--config") + 1] = str(manifest.written(folder))
@@ -169,7 +169,7 @@ async def test_a_server_runs_and_stops_as_the_manifest_has_it(folder: Path) -> N
 
 
 async def runs(words: list[str], env: Mapping[str, str], folder: Path) -> None:
-    """Start a server with ``words``, between scripted engines; ask what probes ask, and stop it."""
+    """Start a server with ``words`` and scripted engines; send the probes' requests; stop it."""
     async with simulate([]) as sim:
         engines = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "scripted"]
         loopback = ["--host", "127.0.0.1", "--port", "0"]

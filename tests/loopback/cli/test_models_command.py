@@ -1,4 +1,4 @@
-"""``pipeline models``, and what the list of models does for a run: prices and early words."""
+"""``pipeline models``, and the effect of the list of models on a run: prices, early refusal."""
 
 import json
 import re
@@ -27,7 +27,7 @@ LINES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-async def test_the_models_of_any_server_are_listed_with_what_it_tells() -> None:
+async def test_the_models_of_any_server_are_listed_with_their_properties() -> None:
     async with simulate(LINES) as sim:
         shown = await pipeline("models", "--llm", sim.llm_url)
         told = await pipeline("models", "ba", "--llm", sim.llm_url, "--json")
@@ -49,10 +49,10 @@ async def test_a_server_without_a_list_is_named(says: bytes | None) -> None:
         url = server.url if says else "http://127.0.0.1:9/v1"
         ran = await pipeline("models", "--llm", url)
     assert ran.code == 3
-    assert f"{url}/models gives no list of models" in ran.err
+    assert f"{url}/models returns no list of models" in ran.err
 
 
-async def test_a_run_tells_what_it_cost_where_the_price_is_known() -> None:
+async def test_a_run_reports_its_cost_when_the_price_is_known() -> None:
     async with simulate(LINES) as sim:
         words = ("--stt", sim.stt_url, "--llm", sim.llm_url, "--speed", 0)
         priced = await pipeline("run", RECORDING, *words, "--model", "big", "--json")
@@ -65,7 +65,7 @@ async def test_a_run_tells_what_it_cost_where_the_price_is_known() -> None:
     assert '"cost"' not in silent.out
 
 
-async def test_a_prompt_that_its_model_cannot_serve_is_told_before_it_is_asked() -> None:
+async def test_a_prompt_that_its_model_does_not_support_is_refused_before_the_request() -> None:
     env = {"PIPELINE_PROMPTS__REPLY__TEMPERATURE": "0.5"}
     async with simulate(LINES) as sim:
         words = ("--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "bare", "--speed", 0)

@@ -1,4 +1,4 @@
-"""Every field that a request to LLM Gateway can have, as a person sets it: from file to wire."""
+"""Every field of a request to LLM Gateway, from the settings file to the wire."""
 
 from pathlib import Path
 from typing import Any

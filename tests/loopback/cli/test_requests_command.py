@@ -1,4 +1,4 @@
-"""``pipeline requests`` as a person runs it: beside a server that writes, and on what is left."""
+"""``pipeline requests`` beside a running server, and on its journal file."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ LINES = [
 ]
 
 
-async def test_the_calls_of_a_running_server_are_listed_and_are_there_after_it(
+async def test_the_requests_of_a_running_server_are_listed_and_kept_after_it(
     tmp_path: Path,
 ) -> None:
     journal = tmp_path / "journal.db"
@@ -53,13 +53,13 @@ async def _ask(url: str, text: str) -> None:
             pass
 
 
-async def test_a_journal_in_memory_leaves_nothing_to_list_and_the_command_says_so() -> None:
+async def test_a_journal_in_memory_has_nothing_to_list_and_the_error_names_the_setting() -> None:
     ran = await pipeline("requests")
     assert ran.code == 2
     assert "journal.store" in ran.err
 
 
-async def test_a_moment_that_is_none_is_refused(tmp_path: Path) -> None:
+async def test_an_invalid_time_is_refused(tmp_path: Path) -> None:
     ran = await pipeline("requests", "--since", "yesterday", "--journal", tmp_path / "j")
     assert ran.code == 2
     assert "--since" in ran.err

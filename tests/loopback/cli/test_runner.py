@@ -1,4 +1,4 @@
-"""Whatever ends a command becomes one message and one exit code. Each runs a loop of its own."""
+"""Command runner: every error becomes one message and one exit code."""
 
 import sys
 
@@ -29,27 +29,27 @@ def end(capsys: pytest.CaptureFixture[str], *errors: Exception, debug: bool = Fa
     [(SettingsError("no"), 2), (SttRefused("no"), 3), (GatewayTimeout("no"), 1)],
     ids=["settings", "refused", "timeout"],
 )
-def test_an_error_of_ours_is_one_line(
+def test_an_expected_error_is_one_line(
     error: PipelineError, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert end(capsys, error) == f"{code}\nerror: no\n"
 
 
-def test_further_lines_of_a_message_stand_below_the_first(
+def test_further_lines_of_a_message_are_indented(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert end(capsys, SettingsError("a: no\nb: no")) == "2\nerror: a: no\n       b: no\n"
 
 
-def test_the_same_error_in_two_tasks_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_error_in_two_tasks_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(capsys, SttRefused("no"), SttRefused("no")) == "3\nerror: no\n"
 
 
-def test_a_fault_of_ours_shows_no_traceback_and_says_how_to_see_it(
+def test_an_internal_error_shows_no_traceback_but_names_the_flag_for_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     said = end(capsys, ZeroDivisionError("division by zero"))
-    assert said.startswith("1\nerror: a fault of this program: ZeroDivisionError: division by zero")
+    assert said.startswith("1\nerror: internal error: ZeroDivisionError: division by zero")
     assert "--debug" in said
     assert "Traceback" not in said
 

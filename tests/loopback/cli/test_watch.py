@@ -26,7 +26,7 @@ async def hold_a_session(server: str, session_id: str) -> list[bytes]:
     return events
 
 
-async def test_who_comes_late_sees_what_the_first_one_saw() -> None:
+async def test_a_late_subscriber_sees_the_same_events_as_the_first() -> None:
     async with simulate(SPEECH) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
         async with running("serve", "--port", 0, *words) as server:
@@ -44,7 +44,7 @@ async def test_who_comes_late_sees_what_the_first_one_saw() -> None:
     assert "answer to 1: You said: Hello there." in lines.out
 
 
-async def test_with_tokens_only_who_shows_one_may_watch() -> None:
+async def test_with_tokens_only_clients_with_a_token_can_watch() -> None:
     tokens = {
         "PIPELINE_SERVE__TOKENS__BOARD__SECRET": "env:BOARD",
         "PIPELINE_SERVE__TOKENS__BOARD__SCOPES": '["subscribe"]',
@@ -68,7 +68,7 @@ async def test_with_tokens_only_who_shows_one_may_watch() -> None:
     assert (without.code, other.code, right.code) == (3, 3, 3)
     assert "HTTP 401: a bearer token is missing or wrong" in without.err
     assert "HTTP 403: this token does not allow to subscribe" in other.err
-    assert "there is no session 's'" in right.err  # it was let in
+    assert "there is no session 's'" in right.err  # the token was accepted
 
 
 async def test_a_token_on_the_command_line_is_refused_and_not_repeated() -> None:

@@ -1,4 +1,4 @@
-"""Events on their way to a terminal or pipe: the event loop never waits for the reader.
+"""Output to a terminal or pipe: the event loop never waits for the reader.
 
 On the real clock, because views run in a worker thread.
 """
@@ -17,7 +17,7 @@ FRAMES = [Frame(seq, "x", b"{}") for seq in range(1, 6)]
 
 
 class Paper:
-    """A printer that can be held up."""
+    """A printer that can block."""
 
     def __init__(self) -> None:
         self.written: list[int] = []
@@ -35,7 +35,7 @@ class Paper:
         self.closed = True
 
 
-async def test_everything_is_written_in_order_before_it_is_left() -> None:
+async def test_everything_is_written_in_order_before_the_block_ends() -> None:
     paper = Paper()
     async with printing(paper) as put:
         for frame in FRAMES:
@@ -44,7 +44,7 @@ async def test_everything_is_written_in_order_before_it_is_left() -> None:
     assert paper.closed
 
 
-async def test_what_gathers_behind_a_slow_reader_is_written_at_once() -> None:
+async def test_items_that_wait_for_a_slow_reader_are_written_in_one_batch() -> None:
     paper = Paper()
     paper.may_go.clear()
     async with printing(paper) as put:
@@ -56,7 +56,7 @@ async def test_what_gathers_behind_a_slow_reader_is_written_at_once() -> None:
     assert (paper.written, paper.batches) == ([1, 2, 3, 4, 5], 2)
 
 
-async def test_a_cancelled_run_still_says_its_last_words() -> None:
+async def test_a_cancelled_run_still_writes_its_last_items() -> None:
     paper = Paper()
     with anyio.CancelScope() as scope:
         async with printing(paper) as put:
@@ -69,8 +69,10 @@ async def test_a_cancelled_run_still_says_its_last_words() -> None:
     assert (paper.written, paper.closed) == ([1], True)
 
 
-async def test_a_reader_that_never_reads_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "GOODBYE", 0.05)
+async def test_a_reader_that_never_reads_is_abandoned_after_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(output, "CLOSE_TIMEOUT", 0.05)
     paper = Paper()
     paper.may_go.clear()
     with anyio.fail_after(5):
@@ -82,7 +84,7 @@ async def test_a_reader_that_never_reads_is_left_behind(monkeypatch: pytest.Monk
 
 async def test_a_reader_too_far_behind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "BACKLOG", 2)
-    monkeypatch.setattr(output, "GOODBYE", 0.05)
+    monkeypatch.setattr(output, "CLOSE_TIMEOUT", 0.05)
     paper = Paper()
     paper.may_go.clear()
     with pytest.RaisesGroup(pytest.RaisesExc(OutputStuck, match="2 events behind")):
@@ -92,7 +94,7 @@ async def test_a_reader_too_far_behind_is_an_error(monkeypatch: pytest.MonkeyPat
     paper.may_go.set()
 
 
-async def test_after_a_reader_went_away_nothing_more_is_written() -> None:
+async def test_after_the_reader_is_gone_nothing_more_is_written() -> None:
     class Torn(Paper):
         def write(self, items: Sequence[Item]) -> None:
             raise BrokenPipeError

@@ -22,7 +22,7 @@ from msgspec import convert
 from pipeline.app.plan import plan
 from pipeline.app.stt_clients import speech_to_text
 from pipeline.audio.pcm import Format
-from pipeline.cli.token_endpoint import minting
+from pipeline.cli.token_endpoint import token_handler
 from pipeline.config.settings import LlmSettings, ServeSettings, Settings, SttSettings
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.auth.tokens import Access
@@ -69,7 +69,7 @@ def settings(engine: str, **stt: str) -> Settings:
 async def asking(given: Settings, key: str = KEY) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of our server, with an operator's token."""
     async with (
-        minting(given, plan(given, {"KEY": key})) as make,
+        token_handler(given, plan(given, {"KEY": key})) as make,
         serve(
             FakeHouse(),
             ServeSettings(port=0),

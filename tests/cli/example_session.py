@@ -1,4 +1,4 @@
-"""A short session, event by event, for whatever shows one."""
+"""Events of short example sessions, for tests of views."""
 
 from collections.abc import Iterator
 
@@ -67,7 +67,7 @@ def done(
 
 
 def tools(response: str) -> Iterator[ServerEvent]:
-    """Three calls of a tool, the last still running, and one of a tool that is not there."""
+    """Three calls of a tool, the last still running, and one of an unknown tool."""
     for call_id, order in (("c1", 7), ("c2", 8), ("c3", 9)):
         yield ResponseToolCall(
             response_id=response, call_id=call_id, name="look_up", arguments={"order": order}
@@ -83,7 +83,7 @@ def ended(**totals: int) -> SessionEnded:
 
 
 def superseded() -> Iterator[ServerEvent]:
-    """Turn 1 is answered, turn 2 overtakes it, turn 3 never ends."""
+    """Turn 1 gets a response, turn 2 supersedes it, turn 3 never ends."""
     yield created()
     yield partial(1, "ship it", 3000)
     yield turn(1, "Ship it on Tuesday.", 4200, "A")
