@@ -28,7 +28,7 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
 from tests.support import simulate  # noqa: E402
-from tests.support.killing import SCRIPT, Outcome, kill_again_and_again  # noqa: E402
+from tests.support.killing import SCRIPT, Outcome, kill_repeatedly  # noqa: E402
 
 HEAD = "round  killed after  events  frames  unseen  open, ended as lost"
 
@@ -70,9 +70,7 @@ async def main() -> int:
         journal = Path(folder) / "journal.db"
         async with simulate(SCRIPT) as sim:
             try:
-                await kill_again_and_again(
-                    journal, sim, random.Random(args.seed), args.rounds, note
-                )
+                await kill_repeatedly(journal, sim, random.Random(args.seed), args.rounds, note)
             except AssertionError as error:
                 traceback.print_exc()
                 broken = str(error) or "see above"

@@ -1,7 +1,7 @@
-"""Every test's event loop: virtual time, on which an hour of sleep costs nothing.
+"""The event loop of every test: virtual time, on which an hour of sleep takes no time.
 
 ``anyio.wait_all_tasks_blocked()`` polls every 0.1 s and so may move the virtual clock by that
-much. A worker thread does not hold the clock: with one at work, deadlines leap.
+much. A worker thread does not stop the clock: while one works, a deadline may expire early.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from tests.support import profiles
 
 profiles.load()
 
-#: seconds of real time for a thread or signal to wake a loop in which every task waits for ever
+#: seconds of real time for a thread or signal to wake a loop without timers
 PATIENCE = 10.0
 
 Backend = tuple[str, Mapping[str, Any]]
 
 
 class JumpingSelector(selectors.DefaultSelector):
-    """Returns at once, and moves its clock to the next timer when nothing else is ready."""
+    """A selector that never waits: it moves its clock to the next timer when nothing is ready."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,9 @@ class JumpingSelector(selectors.DefaultSelector):
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            raise RuntimeError("every task waits for something that cannot happen any more")
+            raise RuntimeError(
+                "deadlock: every task waits, and no timer, socket or thread can wake one"
+            )
         self.now += timeout
         return ready
 

@@ -1,4 +1,4 @@
-"""The clock that the other tests stand on."""
+"""The virtual clock of the other tests."""
 
 import time
 

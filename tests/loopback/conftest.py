@@ -1,4 +1,4 @@
-"""Tests over real sockets: the real clock, for a virtual one would leap while bytes travel."""
+"""Fixtures of tests over real sockets: the real clock, since a virtual one would skip ahead."""
 
 import gc
 import sys
@@ -18,8 +18,8 @@ def anyio_backend() -> Backend:
 
 
 @pytest.fixture
-def uncollected() -> Generator[None]:
-    """Have what is left over stay, rather than be found by the collector in the end."""
+def without_garbage_collection() -> Generator[None]:
+    """Disable the garbage collector, so that reference cycles stay visible."""
     gc.collect()
     gc.disable()
     yield

@@ -218,7 +218,7 @@ async def test_leaving_early_says_goodbye_on_every_channel() -> None:
     stage = call()
     async with stage.open():
         pass
-    assert [speech.said_goodbye for speech in stage.speeches] == [True, True]
+    assert [speech.terminated for speech in stage.speeches] == [True, True]
 
 
 async def test_a_commit_ends_the_turns_of_all() -> None:

@@ -138,7 +138,7 @@ async def test_leaving_early_ends_what_is_open_and_says_goodbye_to_speech_to_tex
         await anyio.sleep(0.5)
     assert stage.types()[-2:] == ["response.done", "session.ended"]
     assert stage.said("session.ended")[0]["reason"] == "shutdown"
-    assert stage.speech.said_goodbye
+    assert stage.speech.terminated
     assert stage.gateway.open_now == 0
 
 

@@ -1,8 +1,8 @@
-"""What tests of every room share: scripted servers and a TCP proxy with faults.
+"""Helpers shared by the tests of all rooms: scripted servers and a TCP proxy with faults.
 
-Scripted speech-to-text and chat-completions servers, on ephemeral loopback ports, in one line
-(the scenario's words are the structs of ``pipeline.simulator.scenario``; JSON text, mappings and
-structs may be mixed; no lines at all is a working pair of servers that echoes every request):
+Scripted speech-to-text and chat-completions servers, on ephemeral loopback ports, in one line.
+The fields of a scenario line are those of the structs in ``pipeline.simulator.scenario``; JSON
+text, mappings and structs may be mixed. Without lines both servers work, and echo each request:
 
     from tests.support import simulate
 
@@ -15,17 +15,17 @@ structs may be mixed; no lines at all is a working pair of servers that echoes e
         sim.llm_url                       # http://127.0.0.1:PORT/v1
 
         one = await sim.stt.connected(1)  # SttConnection; n counts from 1 everywhere
-        await sim.stt.heard(1, 500)       # until it brought 500 ms of audio
+        await sim.stt.heard(1, 500)       # until it received 500 ms of audio
         await sim.stt.told(1, "Terminate")  # until a control message of that type came
-        await sim.stt.send(1, {...})      # say something now, unscripted
-        sim.stt.sever(1, by="rst")        # break it now
+        await sim.stt.send(1, {...})      # send a message now, unscripted
+        sim.stt.sever(1, by="rst")        # close it now, without a handshake
         await sim.stt.closed(1)
         one.query, one.headers, one.audio, one.audio_ms, one.frames, one.control, one.said
         one.sent, one.opened_at, one.closed_at, one.close_code
 
         two = await sim.llm.arrived(2)    # LlmRequest
-        await sim.llm.token(2, 3)         # until 3 tokens of its answer are written
-        await sim.llm.done(2)             # until 2 requests are answered in full
+        await sim.llm.token(2, 3)         # until 3 tokens of its reply are written
+        await sim.llm.done(2)             # until 2 requests have their whole reply
         await sim.llm.closed(2)           # until the 2nd request's connection was closed
         await sim.llm.cancelled(2)        # until 2 requests were dropped by the client
         await sim.llm.idle()              # until no connection is open
@@ -33,7 +33,7 @@ structs may be mixed; no lines at all is a working pair of servers that echoes e
         two.at, two.first_token_at, two.done_at, two.closed_at, two.was_cancelled
         sim.llm.requests, sim.llm.connections_open, sim.llm.connections_opened
 
-All times are ``time.monotonic`` seconds. Nothing here has a deadline of its own: wrap a wait in
+All times are ``time.monotonic`` seconds. No wait here has a deadline: wrap it in
 ``anyio.fail_after``. Real sockets need the real clock, so such tests live in tests/loopback/.
 
     from tests.support import fault_proxy
@@ -45,7 +45,7 @@ All times are ``time.monotonic`` seconds. Nothing here has a deadline of its own
         proxy.refuse = True               # new connections are reset at once
         proxy.blackhole()                 # half-open: nothing passes, nothing closes
         proxy.stop_reading()              # towards the client: its send buffers fill
-        proxy.heal()                      # passes again what was held back
+        proxy.heal()                      # deliver what was held back
         proxy.cut(after=1000, by="fin")   # each connection, so many bytes from the server on
         await proxy.kill_all(by="rst")    # every connection, now
         proxy.connections                 # open ones; proxy.accepted counts all

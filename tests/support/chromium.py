@@ -1,4 +1,4 @@
-"""Chromium as a person uses it, with whatever it complains of kept."""
+"""Headless Chromium for tests, with a check of its console for errors."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-WAIT = 30_000  #: milliseconds for whatever a test waits for, on a busy machine
+WAIT = 30_000  #: milliseconds; the default timeout of every wait
 
 expect.set_options(timeout=WAIT)
 
@@ -20,8 +20,10 @@ needs_chromium = pytest.mark.skipif(
 
 @asynccontextmanager
 async def chromium(*flags: str) -> AsyncGenerator[Browser]:
-    """Run a browser without a window."""
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # which root cannot have
+    """Start a headless browser and close it on exit."""
+    sandbox = (
+        ["--no-sandbox"] if os.geteuid() == 0 else []
+    )  # Chromium's sandbox does not work as root
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=[*sandbox, *flags]
@@ -34,7 +36,7 @@ async def chromium(*flags: str) -> AsyncGenerator[Browser]:
 
 @asynccontextmanager
 async def visit(browser: Browser, url: str, *, forgive: Sequence[str] = ()) -> AsyncGenerator[Page]:
-    """Open a page; on leaving, it must have complained of nothing but what ``forgive`` names."""
+    """Open a page; on exit, assert that it logged no error but those named in ``forgive``."""
     context = await browser.new_context(viewport={"width": 1280, "height": 760})
     context.set_default_timeout(WAIT)
     page = await context.new_page()

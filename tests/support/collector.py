@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector: takes OTLP over HTTP, in a thread, and keeps what came."""
+"""An OpenTelemetry collector: receives OTLP over HTTP in a thread, and stores it."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collector:
-    """What was sent to it; complete once the sender has ended."""
+    """The received requests; complete once the sender has ended."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -30,7 +30,7 @@ class Collector:
         return found
 
     def resource(self) -> dict[str, str]:
-        """Return who sent spans."""
+        """Return the resource attributes of the spans."""
         body = next(body for path, body in self.bodies if path == "/v1/traces")
         sent = ExportTraceServiceRequest.FromString(body).resource_spans[0].resource
         return {pair.key: pair.value.string_value for pair in sent.attributes}

@@ -1,4 +1,4 @@
-"""The ``pipeline`` command as a person runs it: a process of its own, and what it printed."""
+"""The ``pipeline`` command in a child process, with its output."""
 
 import os
 import signal
@@ -34,8 +34,8 @@ class Ran(Struct, frozen=True):
         return [decode_event(line) for line in self.out.splitlines()]
 
 
-def surroundings(**more: str) -> dict[str, str]:
-    """Return this process's environment without anything that is about us, and ``more``."""
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's environment without our own variables, and with ``more``."""
     ours = ("PIPELINE_", "ASSEMBLYAI_")
     return {name: text for name, text in os.environ.items() if not name.startswith(ours)} | more
 
@@ -47,14 +47,14 @@ async def pipeline(*words: object, env: Mapping[str, str] | None = None, **place
             [*COMMAND, *map(str, words)],
             input=b"",
             check=False,
-            env=surroundings(**(env or {})),
+            env=environment(**(env or {})),
             cwd=places.get("cwd"),
         )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 class Running:
-    """A command that goes on until it is stopped."""
+    """A command that runs until it is stopped."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -100,13 +100,13 @@ class Running:
 
 @asynccontextmanager
 async def running(*words: object, env: Mapping[str, str] | None = None) -> AsyncGenerator[Running]:
-    """Start ``pipeline`` with ``words``; it is killed on leaving, should it still run."""
+    """Start ``pipeline`` with ``words``; on exit, kill it if it still runs."""
     process = await anyio.open_process(
         [*COMMAND, *map(str, words)],
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
-        env=surroundings(**(env or {})),
+        env=environment(**(env or {})),
     )
     try:
         yield Running(process)

@@ -1,4 +1,4 @@
-"""The embedded engines with their real models, one process for all tests that ask for it."""
+"""The embedded engines with their real models: one child process for the test session."""
 
 import json
 import re
@@ -14,11 +14,11 @@ import pytest
 from pipeline.embedded import weights
 from pipeline.embedded.process import Engines
 
-PATIENCE = 20.0  #: seconds for a line of theirs
+PATIENCE = 20.0  #: seconds to wait for a line of their log
 
 
 class Running:
-    """The engines of this test session, and what they wrote to stderr."""
+    """The engines of this test session, and their log."""
 
     def __init__(self, engines: Engines, log: Path) -> None:
         self.stt_url = engines.stt_url
@@ -31,7 +31,7 @@ class Running:
         self._read = self._log.stat().st_size
 
     async def logged(self, pattern: str) -> re.Match[str]:
-        """Wait for a line that fits, written since ``forget``."""
+        """Wait for a log line that matches ``pattern``, written since ``forget``."""
         with anyio.fail_after(PATIENCE):
             while True:
                 text = self._log.read_bytes()[self._read :].decode()

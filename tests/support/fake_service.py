@@ -1,4 +1,4 @@
-"""A house for the hub: sessions that do what a test tells them, with real logs and topics."""
+"""A fake of the service below the hub: scripted sessions with real logs and topics."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,7 +26,7 @@ ENGINE = Engine(name="local", url="ws://stt")
 
 
 class FakeSession:
-    """Counts audio; a ``turn.create`` becomes a ``turn.completed``."""
+    """A session that counts audio and turns ``turn.create`` into ``turn.completed``."""
 
     def __init__(self, topics: Topics, session_id: str, *, keep: int = 1000) -> None:
         self.log = SessionLog(session_id, keep=keep)
@@ -64,8 +64,8 @@ class FakeSession:
         self.end(reason)
 
 
-class FakeHouse:
-    """Opens fake sessions; ``refuse`` is raised instead when it is set."""
+class FakeService:
+    """A service of fake sessions; ``open`` raises ``refuse`` when it is set."""
 
     def __init__(self) -> None:
         self.topics = Topics()

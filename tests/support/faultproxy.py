@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that breaks connections the ways networks do."""
+"""A TCP proxy on loopback that injects network faults."""
 
 import asyncio
 from collections import deque
@@ -15,23 +15,25 @@ from pipeline.runtime.tcp import reset
 
 How = Literal["fin", "rst"]
 
-HIGH = 1_048_576  #: bytes that wait in one direction before its source is read no more
+HIGH = (
+    1_048_576  #: bytes buffered in one direction; above it, the proxy stops reading from the sender
+)
 
 
 class FaultProxy:
-    """Passes bytes between clients and one server, as badly as it is told to.
+    """A proxy between clients and one server, with faults that can be set at any time.
 
-    Settings count for bytes that arrive after they were made, on old and new connections.
+    A setting applies to bytes that arrive after the change, on old and new connections.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.host = "127.0.0.1"
         self.port = 0  #: where the proxy listens
-        self.url = ""  #: the address that was given, with the proxy's port
+        self.url = ""  #: the given address, with the proxy's port
         self.latency = 0.0  #: seconds, each way
         self.slice_bytes = 0  #: deliver in pieces of so many bytes; 0: as they come
         self.refuse = False  #: reset new connections at once
-        self.accepted = 0  #: connections, ever
+        self.accepted = 0  #: connections since the start
         self._server = (host, port)
         self._cut: tuple[int, How] | None = None
         self._links: set[_Link] = set()
@@ -40,7 +42,7 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._links)
 
     def cut(self, after: int, by: How = "fin") -> None:
@@ -52,12 +54,12 @@ class FaultProxy:
         self._open = anyio.Event()
 
     def stop_reading(self) -> None:
-        """Read no more of what clients send: their buffers fill, then their sends wait."""
+        """Stop reading from clients: their send buffers fill, then their sends wait."""
         for link in self._links:
             link.client.pause()
 
     def heal(self) -> None:
-        """Deliver what was held back, and pass bytes on as before; cut no more."""
+        """Deliver what was held back, stop cutting, and forward bytes as before."""
         self._cut = None
         self._open.set()
         for link in self._links:
@@ -65,19 +67,19 @@ class FaultProxy:
 
     async def kill_all(self, by: How = "rst") -> None:
         """End every open connection, at both ends."""
-        ending = set(self._links)  # a client may be back before they are gone
+        ending = set(self._links)  # a client may reconnect before they are closed
         for link in ending:
             link.end(by)
         while ending & self._links:
             await anyio.lowlevel.checkpoint()
 
-    # --- the inside ------------------------------------------------------------------------
+    # --- internals ------------------------------------------------------------------------
 
     async def passable(self) -> None:
         await self._open.wait()
 
     async def serve(self, client: "_End") -> None:
-        """Carry one client's connection until either end is gone."""
+        """Forward one client's connection until either end closes."""
         self.accepted += 1
         if self.refuse:
             return client.end("rst")
@@ -96,7 +98,7 @@ class FaultProxy:
 
 
 class _End(asyncio.Protocol):
-    """One of the two sockets of a link. Keeps what arrives until it is fetched."""
+    """One of the two sockets of a link; buffers received data until it is fetched."""
 
     transport: asyncio.Transport
 
@@ -157,7 +159,7 @@ class _End(asyncio.Protocol):
 
 
 class _Link:
-    """A client's connection and the one to the server that belongs to it."""
+    """A client's connection, paired with its connection to the server."""
 
     def __init__(
         self, proxy: FaultProxy, client: _End, server: _End, cut: tuple[int, How] | None
@@ -204,7 +206,7 @@ class _Link:
             await anyio.lowlevel.checkpoint()
 
     def _finish(self, source: _End, sink: _End) -> None:
-        """Pass an end on as it came; the link is over when neither side can be written to."""
+        """Forward an end of stream or a reset; end the link when neither side can be written to."""
         if source.was_reset:
             self.end("rst")
         elif source.transport.is_closing() or sink.transport.is_closing():

@@ -1,6 +1,6 @@
-"""A process that writes into a journal until it is killed, and says what it was told is safe.
+"""A program that writes to a journal until it is killed, and prints what became durable.
 
-``python -m tests.support.journal_writer FILE SESSION``: prints each ``seq`` that became visible.
+``python -m tests.support.journal_writer FILE SESSION`` prints the ``seq`` of each visible event.
 """
 
 import sys

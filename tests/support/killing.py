@@ -1,7 +1,7 @@
-"""The real ``pipeline serve``, killed under load at random moments and started again.
+"""Crash test: ``pipeline serve`` is killed under load at random moments and restarted.
 
-Sources and subscribers of all kinds write down every byte they get. After the restart each of
-them comes back with the number it had reached, and ``oracle`` checks all of it against the file.
+Sources and subscribers of all kinds record every frame. After the restart each of them resumes
+after the last ``seq`` it received, and ``oracle`` checks every frame against the journal's file.
 """
 
 import json
@@ -26,9 +26,9 @@ from tests.support.oracle import Client, Model, parse
 from tests.support.waiting import until
 
 FRAME = bytes(1600)  # 50 ms of silence
-PATIENCE = 20.0  #: seconds until everybody has caught up after a restart
+PATIENCE = 20.0  #: seconds until all subscribers have caught up after a restart
 
-#: two prompts, one that supersedes and one that runs side by side; several answers are open
+#: two prompts, one that supersedes and one in parallel, so that several responses are open
 ENVIRONMENT = {
     "PIPELINE_PROMPTS__REPLY__POLICY": "supersede",
     "PIPELINE_PROMPTS__NOTES__POLICY": "parallel",
@@ -40,25 +40,25 @@ SCRIPT: Sequence[dict[str, Any]] = (
 
 
 class Outcome(Struct, frozen=True):
-    """What one kill left, all of it checked."""
+    """The checked result of one kill."""
 
     after: float  #: seconds of load until the kill
     sessions: int
     events: int  #: in the journal, endings included
     frames: int  #: received, by all subscribers together
-    unseen: int  #: events on disk that nobody had been shown
-    lost: int  #: responses that were open, and got their end
+    unseen: int  #: events on disk that no subscriber had received
+    lost: int  #: responses that were open at the kill, ended by recovery
 
 
 class Subscription(Struct, frozen=True):
-    """How one subscriber listens."""
+    """The way one subscriber listens."""
 
     star: bool = False  #: to all sessions on one socket
     globs: str = ""
-    pause: float = 0.0  #: seconds between two frames; leaves at once when the server dies
+    pause: float = 0.0  #: seconds between two frames; disconnects at once when the server is killed
 
 
-#: one that ingests listens, too
+#: each source also listens
 KINDS = (
     Subscription(),
     Subscription(star=True),
@@ -69,25 +69,25 @@ KINDS = (
 
 
 class Follower:
-    """One subscriber over two lives of the server."""
+    """One subscriber over two processes of the server."""
 
     def __init__(self, kind: Subscription, names: Sequence[str]) -> None:
         self.kind = kind
         self.names = names
         self.lives: list[dict[str, list[bytes]]] = []
         self.place = dict.fromkeys(names, 0)
-        self.leaves = False  #: with what it has read, if it is one who pauses
+        self.leaves = False  #: disconnect with what it has read, if it pauses
         self._ended: set[str] = set()
 
     async def follow(self, url: str) -> None:
-        """Come, or come back, and listen until everything has ended or the server is gone."""
+        """Connect or reconnect, and listen until every session has ended or the server is gone."""
         lives = len(self.lives)
         with suppress(ConnectionClosed, InvalidMessage, OSError):
             async with connect_websocket(f"{url}/v1/events", proxy=None, max_size=1 << 24) as ws:
                 for name in self.names:
                     await ws.send(json.dumps(self._subscribe(name)))
                 await self.listen(ws)
-        if len(self.lives) == lives:  # the server was gone before it was there
+        if len(self.lives) == lives:  # the server was killed before it connected
             self.lives.append({name: [] for name in self.names})
 
     def _subscribe(self, name: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Follower:
         }
 
     async def listen(self, socket: ClientConnection) -> None:
-        """Write down what comes; returns when every session has ended."""
+        """Record frames until every session has ended."""
         life: dict[str, list[bytes]] = {name: [] for name in self.names}
         self.lives.append(life)
         while len(self._ended) < len(self.names):
@@ -119,7 +119,7 @@ class Follower:
                 await anyio.sleep(self.kind.pause)
 
     def check(self, name: str, model: Model, stored: Sequence[bytes]) -> None:
-        """Hold what came of one session against the protocol and the file."""
+        """Check the frames of one session against the protocol and the file."""
         client = Client(model)
         globs = tuple(glob for glob in self.kind.globs.split(",") if glob)
         for life in self.lives:
@@ -136,7 +136,7 @@ class Follower:
 
 
 class Load:
-    """Sessions and subscribers over one life of the server, and the beginning of the next."""
+    """Sessions and subscribers over one process of the server and the start of the next."""
 
     def __init__(self, names: Sequence[str], dice: random.Random) -> None:
         self.names = names
@@ -149,11 +149,11 @@ class Load:
         self._shown: dict[str, int] = {}
 
     @property
-    def everybody(self) -> Sequence[Follower]:
+    def followers(self) -> Sequence[Follower]:
         return [*self._sources.values(), *self._followers]
 
     async def run(self, url: str, seconds: float, kill: Callable[[], Any]) -> None:
-        """Begin the sessions; once all go on, let ``seconds`` pass and have the server killed."""
+        """Start the sessions; once all are live, wait ``seconds`` and have the server killed."""
         self._after = seconds
         async with anyio.create_task_group() as tasks:
             for index, name in enumerate(self.names):
@@ -163,15 +163,15 @@ class Load:
             await until(lambda: all(f.place[name] for name, f in self._sources.items()))
             await anyio.sleep(seconds)
             await kill()
-            for follower in self.everybody:
+            for follower in self.followers:
                 follower.leaves = True
         for name in self.names:
-            self._shown[name] = max(f.place.get(name, 0) for f in self.everybody)
+            self._shown[name] = max(f.place.get(name, 0) for f in self.followers)
 
     async def _talk(
         self, url: str, name: str, spoken: bool, *, task_status: anyio.abc.TaskStatus[None]
     ) -> None:
-        """Feed one session until the server is gone, and listen on the same socket."""
+        """Send one session's input until the server is gone, and listen on the same socket."""
         ingest = connect_websocket(f"{url}/v1/ingest/raw", proxy=None, max_size=1 << 24)
         async with ingest as socket, anyio.create_task_group() as tasks:
             audio = ',"audio":{}' if spoken else ""
@@ -195,10 +195,10 @@ class Load:
             await source.listen(socket)
 
     async def check(self, url: str, journal: Path) -> Outcome:
-        """Let everybody come back, and hold all that they ever got against the file."""
+        """Let all subscribers resume, and check every frame they received against the file."""
         with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
-                for follower in self.everybody:
+                for follower in self.followers:
                     tasks.start_soon(follower.follow, url)
         events = unseen = lost = 0
         for name in self.names:
@@ -207,7 +207,7 @@ class Load:
             model.events = [parse(text) for text in stored]
             model.shown = len(stored)
             lost += check_history(model.events)
-            for follower in self.everybody:
+            for follower in self.followers:
                 if name in follower.names:
                     follower.check(name, model, stored)
             events += len(stored)
@@ -216,18 +216,18 @@ class Load:
             after=self._after,
             sessions=len(self.names),
             events=events,
-            frames=sum(follower.count() for follower in self.everybody),
+            frames=sum(follower.count() for follower in self.followers),
             unseen=unseen,
             lost=lost,
         )
 
 
 def check_history(events: Sequence[Mapping[str, Any]]) -> int:
-    """Hold one session's stored events against the promises; return how many ends were made up."""
+    """Check one session's stored events; return how many responses recovery ended."""
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     epochs = [event["epoch"] for event in events]
     assert epochs == sorted(epochs)
-    assert epochs[-1] == 2, "nothing of the second life"
+    assert epochs[-1] == 2, "no event of the second process"
     created = [event for event in events if event["type"] == "response.created"]
     done = [event for event in events if event["type"] == "response.done"]
     assert sorted(e["response_id"] for e in created) == sorted(e["response_id"] for e in done)
@@ -239,7 +239,7 @@ def check_history(events: Sequence[Mapping[str, Any]]) -> int:
     return len(lost)
 
 
-async def kill_again_and_again(
+async def kill_repeatedly(
     journal: Path,
     sim: Simulation,
     dice: random.Random,
@@ -249,9 +249,9 @@ async def kill_again_and_again(
     sessions: int = 4,
     longest: float = 1.5,
 ) -> None:
-    """Run ``rounds`` lives of the server, each of them killed within ``longest`` seconds of load.
+    """Kill ``rounds`` processes of the server, each within ``longest`` seconds of load.
 
-    ``tell`` is given each outcome. Raises ``AssertionError`` for the first broken promise.
+    ``tell`` receives each outcome. Raises ``AssertionError`` for the first violation.
     """
     words = ["serve", "--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
     before: Load | None = None

@@ -1,4 +1,7 @@
-"""``many_connections.py PORT COUNT AT_ONCE``: one connection in ten makes a whole handshake."""
+"""A client of many connections: ``many_connections.py PORT COUNT AT_ONCE``.
+
+One connection in ten sends a whole handshake.
+"""
 
 import socket
 import sys
@@ -11,16 +14,16 @@ HANDSHAKE = (
 
 
 def crowd(port: int, count: int, at_once: int) -> None:
-    """Come ``count`` times; the oldest leaves when there are more than ``at_once``."""
-    inside: list[socket.socket] = []
+    """Connect ``count`` times; close the oldest when more than ``at_once`` are open."""
+    opened: list[socket.socket] = []
     for number in range(count):
         sock = socket.create_connection(("127.0.0.1", port), timeout=30)
-        inside.append(sock)
+        opened.append(sock)
         with suppress(ConnectionError):
             sock.sendall(HANDSHAKE if number % 10 == 0 else HANDSHAKE[:40])
-        if len(inside) > at_once:
-            inside.pop(0).close()
-    for sock in inside:
+        if len(opened) > at_once:
+            opened.pop(0).close()
+    for sock in opened:
         sock.close()
 
 

@@ -1,4 +1,4 @@
-"""An MCP server of orders, as a program of its own: ``stdio``, or ``http PORT``."""
+"""An MCP server with tools about orders; run it with ``stdio`` or ``http PORT``."""
 
 import os
 import sys
@@ -27,13 +27,13 @@ def cancel_order(order: int, context: Context) -> str:
 
 @server.tool(annotations=ONLY_READS)
 def broken(order: int) -> str:
-    """Never works."""
+    """Always fail."""
     raise ValueError(f"no order {order}")
 
 
 @server.tool(annotations=ONLY_READS)
 def fatal(marker: str) -> str:
-    """Take the server down the first time, and answer the second."""
+    """Stop the server on the first call, and reply on the second."""
     if os.path.exists(marker):
         return "alive"
     with open(marker, "w"):
@@ -42,13 +42,13 @@ def fatal(marker: str) -> str:
 
 @server.tool()
 def last_act() -> str:
-    """Take the server down, always."""
+    """Stop the server on every call."""
     os._exit(1)
 
 
 @server.tool(annotations=ONLY_READS)
 def secret() -> str:
-    """Tell what the environment holds."""
+    """Return a value of the environment."""
     return os.environ.get("ORDERS_TOKEN", "nothing")
 
 
@@ -59,4 +59,4 @@ if __name__ == "__main__":
         case ["http", port]:
             server.run("streamable-http", port=int(port))
         case _:
-            sys.exit("the stock room is closed")
+            sys.exit("usage: mcp_server.py stdio | http PORT")

@@ -1,4 +1,4 @@
-"""Node as a person runs it: a script in a process of its own, and the JSON lines it prints."""
+"""A Node script in a child process, and the JSON lines that it prints."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).parents[1] / "hub" / "web"
 
 
 class Script:
-    """A script that runs; ``lines`` are those read so far."""
+    """A running script; ``lines`` are those read so far."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdout is not None
@@ -47,7 +47,7 @@ class Script:
         return self.lines[-1]
 
     async def until(self, **wanted: object) -> dict[str, Any]:
-        """Read on to the line, or to the event, that has ``wanted``, and return that."""
+        """Read until a line, or an event, has all of ``wanted``; return it."""
         while True:
             line = await self.line()
             found: dict[str, Any] = line.get("event", line)
@@ -62,7 +62,7 @@ def as_json(**named: Any) -> str:
 
 @asynccontextmanager
 async def node(script: str, *words: str) -> AsyncGenerator[Script]:
-    """Run ``tests/hub/web/SCRIPT``; it is killed on leaving, should it still run."""
+    """Run ``tests/hub/web/SCRIPT``; on exit, kill it if it still runs."""
     command = [str(NODE), str(SCRIPTS / script), *words]
     process = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None)
     try:

@@ -1,6 +1,6 @@
-"""What a subscriber may rely on, as a client that asserts it of every frame it gets.
+"""Oracle of the push protocol: a client that checks every received frame against the guarantees.
 
-Written against the protocol's description only: it shares no code with the hub.
+Written from the protocol's description: it shares no code with the hub.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ parse = msgspec.json.Decoder(Json).decode
 
 
 class Model:
-    """Every event of a session, as plain JSON, and what they add up to."""
+    """All events of a session as plain JSON, and the state that they add up to."""
 
     def __init__(self) -> None:
         self.events: list[Json] = []
-        self.shown = 0  #: how many may have been seen by anybody
+        self.shown = 0  #: how many a subscriber may have received
 
     def text_at(self, response_id: str, seq: int) -> str:
         return "".join(
@@ -56,13 +56,13 @@ class Client:
         self.globs: tuple[str, ...] = ()
         self._epoch = 0
         self._asked: int | None = None
-        self._fresh = False  # nothing came yet on this connection
+        self._fresh = False  # no frame yet on this connection
         self._texts: dict[str, str] = {}
         self._done: set[str] = set()
-        self._knows_text = True  # it saw every delta, or the state
+        self._knows_text = True  # it received every delta, or the state
 
     def connected(self, after_seq: int | None, globs: Sequence[str] = ()) -> None:
-        """A new connection was made, asking for this."""
+        """Start a new connection with this subscription."""
         if after_seq is None or after_seq != self.place or tuple(globs) != self.globs:
             self._begin_again(after_seq)
         self._asked = after_seq
@@ -73,7 +73,7 @@ class Client:
 
     def _begin_again(self, after_seq: int | None) -> None:
         seq = after_seq or 0
-        self._epoch = 0  # old events, read again, keep the epoch they were born in
+        self._epoch = 0  # replayed events keep the epoch of their process
         self._texts = self._model.texts_at(seq)
         self._done = self._model.ended_at(seq)
         self._knows_text = after_seq is not None
@@ -101,7 +101,7 @@ class Client:
         assert event["epoch"] >= self._epoch, f"epoch {event['epoch']} after {self._epoch}"
         self._epoch = event["epoch"]
 
-    # --- G1, G2: every number once, in order, from where it was asked ---
+    # --- G1, G2: every seq once, in order, from the requested position ---
 
     def _check_heartbeat(self, event: Json) -> None:
         head = int(event["head"])
@@ -126,12 +126,12 @@ class Client:
         self.place = last
 
     def _check_truth(self, event: Json) -> None:
-        """The frame says what its range says: the last event of it, deltas merged."""
+        """Check that the frame is the last event of its range, with deltas merged."""
         first, last = _range(event)
         source = self._model.events[last - 1]
         same = {key: value for key, value in event.items() if key not in ("from_seq", "delta")}
         assert same == {key: value for key, value in source.items() if key != "delta"}
-        assert self._wants(event["type"]), f"{event['type']} was not asked for"
+        assert self._wants(event["type"]), f"{event['type']} was not subscribed to"
         missing = [
             other
             for other in self._model.events[first - 1 : last - 1]
@@ -158,7 +158,7 @@ class Client:
     def _wants(self, kind: str) -> bool:
         return not self.globs or any(fnmatchcase(kind, glob) for glob in self.globs)
 
-    # --- G3, G4: one ending each, nothing behind it, and the whole text ---
+    # --- G3, G4: one end for each response, nothing after it, and the whole text ---
 
     def _check_response(self, event: Json) -> None:
         response_id = event.get("response_id")
@@ -195,7 +195,7 @@ def _range(event: Json) -> tuple[int, int]:
 
 
 def hold(texts: Sequence[bytes], stored: Sequence[bytes], *, after_seq: int = 0) -> None:
-    """Check all that one subscriber got behind ``after_seq`` against every event there is."""
+    """Check all frames that one subscriber received after ``after_seq`` against all events."""
     model = Model()
     model.events = [parse(text) for text in stored]
     model.shown = len(stored)

@@ -1,11 +1,11 @@
-"""How long the property tests look: HYPOTHESIS_PROFILE=long looks much longer."""
+"""Hypothesis profiles: ``normal``, or many more examples with HYPOTHESIS_PROFILE=long."""
 
 import os
 
 from hypothesis import HealthCheck, Phase, settings
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
-SLOW = [HealthCheck.too_slow]  # two cores that others use as well
+SLOW = [HealthCheck.too_slow]  # a busy machine is no failure
 
 
 def load() -> None:
@@ -21,7 +21,7 @@ def load() -> None:
     settings.register_profile(
         "long",
         max_examples=5000,
-        stateful_step_count=60,  # a history carries 64 unanswered turns along, the oracle all
+        stateful_step_count=60,  # the oracle reads the whole history at each step
         deadline=None,
         phases=PHASES,
         print_blob=True,

@@ -1,4 +1,4 @@
-"""An HTTP client without manners: sends one request and shows the bytes that came back."""
+"""A raw HTTP client: sends one request and returns the received bytes."""
 
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from pipeline.config.validation import Tree
 
 
 class Raw(NamedTuple):
-    """What came back on the wire."""
+    """A response as received."""
 
     head: str  #: status line and headers, in lower case
     body: bytes  #: as it was on the wire, chunk sizes included

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback: takes POSTs, answers as it is told, and keeps them."""
+"""A webhook receiver on loopback: stores each POST and replies as scripted."""
 
 import socket
 import struct
@@ -13,12 +13,12 @@ from standardwebhooks import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-#: the bytes that are answered, or: the head is begun and the connection reset; nothing comes
+#: the reply; or a reset after half a head; or no reply at all
 Conduct = bytes | Literal["reset", "hang"]
 
 
 def status(code: int, headers: str = "", body: str = "") -> bytes:
-    """Return an answer; each of ``headers`` ends with CRLF."""
+    """Return a reply; each line of ``headers`` ends with CRLF."""
     length = f"content-length: {len(body)}\r\n"
     return f"HTTP/1.1 {code} Whatever\r\n{length}{headers}\r\n{body}".encode()
 
@@ -36,13 +36,13 @@ class Posted(Struct, frozen=True):
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body, if the library of the specification believes its signature."""
+        """The body, if the specification's own library accepts its signature."""
         found: dict[str, Any] = Webhook(SECRET).verify(self.body, self.headers)
         return found
 
 
 class Receiver:
-    """Answers POSTs in turn as ``conducts`` say, and 204 once those are used up."""
+    """A receiver that replies with ``conducts`` in order, then with 204."""
 
     def __init__(self, conducts: Sequence[Conduct]) -> None:
         self.posts: list[Posted] = []
@@ -55,7 +55,7 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/hook"
 
     async def got(self, count: int) -> list[Posted]:
-        """Wait for so many POSTs and return all there are."""
+        """Wait for ``count`` POSTs and return all received so far."""
         with anyio.fail_after(20):
             while len(self.posts) < count:
                 self._more = anyio.Event()

@@ -1,4 +1,4 @@
-"""``pipeline serve`` as a process of its own, between scripted servers and real clients."""
+"""``pipeline serve`` in a child process, with scripted servers and real clients."""
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -54,7 +54,7 @@ async def serving(
 
 
 async def begin(socket: ClientConnection, session_id: str, **start: Any) -> None:
-    """Begin a session and wait until it has begun."""
+    """Start a session and wait for ``session.created``."""
     await socket.send(json.dumps({"type": "session.start", "session_id": session_id, **start}))
     await until(socket, "session.created")
 
@@ -70,14 +70,14 @@ async def until(socket: ClientConnection, kind: str, *, holding: str = "") -> li
 
 
 async def speak(socket: ClientConnection, seconds: float) -> None:
-    """Send silence, somewhat faster than it would be spoken."""
+    """Send silence, 2.5 times as fast as real time."""
     for _ in range(round(seconds * 20)):
         await socket.send(FRAME)
         await anyio.sleep(0.02)
 
 
 async def finish(socket: ClientConnection) -> list[Event]:
-    """Say that the source is over, and return every event from here to the end."""
+    """Send ``session.end`` and return all events up to the end."""
     await socket.send('{"type":"session.end"}')
     return [json.loads(frame) async for frame in socket]
 
@@ -85,7 +85,7 @@ async def finish(socket: ClientConnection) -> list[Event]:
 async def call(
     url: str, session_id: str, *, seconds: float = 1.0, headers: Mapping[str, str] | None = None
 ) -> list[Event]:
-    """Have one whole session with audio; return its events but the first."""
+    """Run one whole session with audio; return its events but the first."""
     address = f"{url}/v1/ingest/raw"
     async with connect(address, proxy=None, additional_headers=headers) as socket:
         await begin(socket, session_id)

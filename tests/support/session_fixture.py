@@ -1,4 +1,4 @@
-"""A session among stand-ins: scripted speech-to-text and gateway, real everything else."""
+"""A session with fake speech-to-text and gateway; the rest is real."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -31,7 +31,7 @@ SECOND = b"\0" * 32_000
 
 
 class Speech:
-    """Speech-to-text that hears what the test says it does."""
+    """A fake speech-to-text connection; the test sends its transcripts."""
 
     def __init__(self, hear: Callable[[Heard], None], refusal: Exception | None = None) -> None:
         self.hear = hear
@@ -40,7 +40,7 @@ class Speech:
         self.heard_audio = b""
         self.forced = 0
         self.updates: list[dict[str, Any]] = []
-        self.said_goodbye = False
+        self.terminated = False
         self.finishing = False
         self._over = anyio.Event()
         self._failure: Exception | None = None
@@ -52,7 +52,7 @@ class Speech:
         try:
             await self._over.wait()
         finally:
-            self.said_goodbye = True
+            self.terminated = True
         if self._failure is not None:
             raise self._failure
 
@@ -77,7 +77,7 @@ class Speech:
 
 
 class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
-    """Says a word every ``gap`` seconds."""
+    """A reply that sends a word every ``gap`` seconds."""
 
     def __init__(self, gateway: "ScriptedGateway", request: CompletionRequest) -> None:
         self.gateway = gateway
@@ -129,7 +129,7 @@ class ScriptedReply(AbstractAsyncContextManager["ScriptedReply"]):
 class ScriptedGateway:
     def __init__(self) -> None:
         self.words = ["One", " two", "."]
-        self.replies: list[list[str]] = []  # before ``words``, one for each request
+        self.replies: list[list[str]] = []  # used before ``words``, one for each request
         self.gap = 1.0  # seconds
         self.failure: GatewayLost | None = None
         self.requests: list[CompletionRequest] = []

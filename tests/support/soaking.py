@@ -1,8 +1,8 @@
-"""An hour of conversations in minutes: many sessions over real sockets, and what they leave behind.
+"""Soak test: an hour of conversations in minutes over real sockets, and a check for leaks.
 
-What an hour brings is all there: turns, answers, superseded answers, sessions that end and
-begin, sources and speech-to-text connections that break, subscribers that come and go. What
-passes without anything happening is left out: the silence between turns.
+Everything of an hour happens: turns, responses, superseded responses, sessions that start and
+end, sources and speech-to-text connections that break, subscribers that connect and disconnect.
+Only the silence between turns is shortened.
 """
 
 import json
@@ -29,12 +29,12 @@ CHUNKS = 8  #: frames of audio in a turn, 50 ms each
 FRAME = b"\xff" * 400  #: 50 ms of silence: µ-law at 8 kHz
 AUDIO: Mapping[str, Any] = {"encoding": "pcm_mulaw", "sample_rate": 8000}
 BREAKS = 0.05  #: of turns, after which the source's connection breaks
-SLOW = 5  #: every so many turns are answered so slowly that the next one supersedes it
-SAMPLE = 0.25  #: seconds between two looks at the server
+SLOW = 5  #: one turn in this many is answered so slowly that the next one supersedes it
+SAMPLE = 0.25  #: seconds between two samples of the server
 
 
 class Pace(Struct, frozen=True):
-    """How long it all takes."""
+    """The duration of the run and its number of sessions."""
 
     seconds: float  #: for the hour
     sessions: int  #: at once
@@ -50,7 +50,7 @@ class Pace(Struct, frozen=True):
         return TURN / self.speed
 
     def script(self) -> Sequence[Mapping[str, Any]]:
-        """Return what the scripted servers say."""
+        """Return the scenario of the scripted servers."""
         spoken: list[Mapping[str, Any]] = []
         for number in range(TURNS):
             at, slowly = number * CHUNKS * 50, " slowly" if number % SLOW == 0 else ""
@@ -72,11 +72,11 @@ class Sample(Struct, frozen=True):
 
 
 class Witness:
-    """Checks what one client gets of one session: every number once, every answer whole."""
+    """Checks the frames of one session at one client: every seq once, every response whole."""
 
     def __init__(self) -> None:
-        self.place = 0  #: everything up to here was covered
-        self.lost = 0  #: events, and answers without their end or with another text
+        self.place = 0  #: every event up to this seq was received
+        self.lost = 0  #: events, and responses without an end or with another text
         self.ended = False
         self.events = 0
         self.superseded = 0
@@ -110,21 +110,21 @@ class Witness:
 
 
 class Tally:
-    """What was counted over all of it."""
+    """Counts over the whole run."""
 
     def __init__(self) -> None:
         self.sessions = 0
-        self.events = 0  #: that sources got
+        self.events = 0  #: received by sources
         self.lost = 0
         self.superseded = 0
         self.breaks = 0  #: of sources
         self.severed = 0  #: speech-to-text connections
         self.visits = 0  #: of subscribers
-        self.seen = 0  #: events that subscribers got
+        self.seen = 0  #: events received by subscribers
 
 
 class Load:
-    """Sessions and subscribers, for as long as they are wanted."""
+    """Sessions and subscribers that run for a given time."""
 
     def __init__(self, url: str, sim: Simulation, pace: Pace, seed: int) -> None:
         self.tally = Tally()
@@ -137,21 +137,21 @@ class Load:
         self._over = False
 
     async def run(self, seconds: float) -> None:
-        """Keep the sessions going for a while, then let the last of them end."""
+        """Keep the sessions running for ``seconds``, then let the last of them end."""
         self._over = False
         async with anyio.create_task_group() as tasks:
             for number in range(self._pace.sessions):
-                tasks.start_soon(self._seat, number)
+                tasks.start_soon(self._run_sessions, number)
                 for _ in range(2):
-                    tasks.start_soon(self._roam)
+                    tasks.start_soon(self._visit_repeatedly)
             tasks.start_soon(self._sever)
             await anyio.sleep(seconds)
             self._over = True
 
     # --- sources ---
 
-    async def _seat(self, number: int) -> None:
-        """Have one session after another, not all in step."""
+    async def _run_sessions(self, number: int) -> None:
+        """Run one session after another, offset from the other sources."""
         await anyio.sleep(self._pace.turn * TURNS * number / self._pace.sessions)
         while not self._over:
             name = f"call-{next(self._names)}"
@@ -216,7 +216,7 @@ class Load:
 
     # --- subscribers ---
 
-    async def _roam(self) -> None:
+    async def _visit_repeatedly(self) -> None:
         """Follow one session for a while, leave, come back to it, and then to another."""
         while not self._over:
             await anyio.sleep(self._dice.uniform(0.0, 2 * self._pace.turn))
@@ -269,7 +269,7 @@ async def sample(url: str, at: float) -> Sample:
 
 
 async def watch(url: str, into: list[Sample]) -> None:
-    """Look at the server again and again, until cancelled."""
+    """Sample the server until cancelled."""
     began = anyio.current_time()
     while True:
         into.append(await sample(url, anyio.current_time() - began))
@@ -277,9 +277,9 @@ async def watch(url: str, into: list[Sample]) -> None:
 
 
 async def settled(url: str, before: Sample, sim: Simulation) -> tuple[int, int]:
-    """Wait until the server has put everything away; return what tasks and sockets are left.
+    """Wait until the server has released everything; return the tasks and sockets left over.
 
-    Connections to the language model that stand ready for the next call are no leftovers.
+    Idle connections to the LLM, kept for the next request, do not count.
     """
     left = (0, 0)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Plain sockets with small buffers: for websockets that do not read as they should."""
+"""Plain sockets with small buffers, for websocket clients that stop reading."""
 
 import socket
 
@@ -8,8 +8,8 @@ HANDSHAKE = (
 )
 
 
-def narrow(url: str, size: int) -> socket.socket:
-    """Return a connection to a server whose buffer for what it receives has ``size`` bytes."""
+def small_buffer_socket(url: str, size: int) -> socket.socket:
+    """Return a connection with a receive buffer of ``size`` bytes."""
     host, _, port = url.removeprefix("ws://").partition(":")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
@@ -17,8 +17,8 @@ def narrow(url: str, size: int) -> socket.socket:
     return sock
 
 
-def deaf(url: str, path: str) -> socket.socket:
+def stalled_websocket(url: str, path: str) -> socket.socket:
     """Return a websocket that never reads; close it."""
-    sock = narrow(url, 4096)
+    sock = small_buffer_socket(url, 4096)
     sock.sendall(HANDSHAKE.format(path=path).encode())
     return sock

@@ -1,4 +1,4 @@
-"""TLS on loopback: a certificate of our own, and a front that speaks it for a server without."""
+"""TLS on loopback: a self-signed certificate, and a TLS front for a plain server."""
 
 import ssl
 import subprocess
@@ -25,7 +25,7 @@ def make_certificate(folder: Path) -> Path:
 
 @asynccontextmanager
 async def tls_front(url: str, certificate: Path) -> AsyncGenerator[str]:
-    """Speak TLS before the server at ``url``; gives its address there, ``wss://``."""
+    """Terminate TLS in front of the server at ``url``; yield its ``wss://`` address."""
     there = urlsplit(url)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)

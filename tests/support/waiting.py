@@ -1,4 +1,4 @@
-"""Waiting for what happens in a thread or in the kernel, and so cannot be waited for."""
+"""Polling for a condition that a thread or the kernel changes, without an event to wait for."""
 
 from collections.abc import Callable
 

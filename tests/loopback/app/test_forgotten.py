@@ -61,7 +61,7 @@ def is_ready(part: object) -> bool:
     return type(part) is Client and part.is_usable()
 
 
-@pytest.mark.usefixtures("uncollected")
+@pytest.mark.usefixtures("without_garbage_collection")
 async def test_nothing_of_an_ended_session_waits_for_the_collector(tmp_path: Path) -> None:
     async with simulate(SCRIPT) as sim:
         settings = Settings(

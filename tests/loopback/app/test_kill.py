@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 from tests.support import simulate
-from tests.support.killing import SCRIPT, Outcome, kill_again_and_again
+from tests.support.killing import SCRIPT, Outcome, kill_repeatedly
 
 
 async def test_f7_killed_under_load_again_and_again_it_loses_doubles_and_changes_nothing(
@@ -15,7 +15,7 @@ async def test_f7_killed_under_load_again_and_again_it_loses_doubles_and_changes
 ) -> None:
     outcomes: list[Outcome] = []
     async with simulate(SCRIPT) as sim:
-        await kill_again_and_again(
+        await kill_repeatedly(
             tmp_path / "journal.db",
             sim,
             random.Random(),

@@ -35,7 +35,7 @@ from tests.support import simulate
 from tests.support.commandline import Running
 from tests.support.oracle import hold, parse
 from tests.support.serving import FRAME, begin, finish, serving, until
-from tests.support.stalled_reader import deaf, narrow
+from tests.support.stalled_reader import small_buffer_socket, stalled_websocket
 
 ENDLESS: Sequence[dict[str, Any]] = (
     {"stt": "end", "at_ms": 200, "text": "Count for ever."},
@@ -71,9 +71,11 @@ async def test_f8_sigterm_beside_stuck_clients_ends_in_time_with_every_goodbye_s
         with ExitStack() as stuck:
             async with connect_websocket(server.url + path, proxy=None) as subscriber:
                 for _ in range(5):
-                    stuck.enter_context(deaf(server.url, path))
-                    stuck.enter_context(deaf(server.url, "/v1/events"))
-                    stuck.enter_context(narrow(server.url, 4096))  # not even a handshake
+                    stuck.enter_context(stalled_websocket(server.url, path))
+                    stuck.enter_context(stalled_websocket(server.url, "/v1/events"))
+                    stuck.enter_context(
+                        small_buffer_socket(server.url, 4096)
+                    )  # not even a handshake
                 await until(subscriber, delta)
                 began = anyio.current_time()
                 tasks.start_soon(server.process.stop, signal.SIGTERM)

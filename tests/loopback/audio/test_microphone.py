@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.protocol.events import SessionEnded, TurnCompleted, decode_event
 from pipeline.simulator.number_audio import spoken
 from tests.support import simulate
-from tests.support.commandline import COMMAND, PATIENCE, surroundings
+from tests.support.commandline import COMMAND, PATIENCE, environment
 
 ALSA = """
 pcm.spoken {{ type file slave.pcm {{ type null }} file "/dev/null" infile "{0}" format "raw" }}
@@ -63,7 +63,7 @@ async def test_what_is_spoken_is_heard_and_ctrl_c_delivers_the_last_turn(tmp_pat
         engines = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "any"]
         words = [*COMMAND, "run", "--microphone", "--json", *engines]
         with speaking(tmp_path, sound) as device, anyio.fail_after(PATIENCE):
-            async with await anyio.open_process(words, env=surroundings(**device)) as process:
+            async with await anyio.open_process(words, env=environment(**device)) as process:
                 await sim.stt.heard(1, 4000)
                 process.send_signal(signal.SIGINT)
                 assert process.stdout is not None

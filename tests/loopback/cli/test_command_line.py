@@ -21,10 +21,10 @@ from tests.support.commandline import (
     COMMAND,
     PATIENCE,
     RECORDING,
+    environment,
     loaded_by,
     pipeline,
     running,
-    surroundings,
 )
 
 SPEECH = [
@@ -246,7 +246,7 @@ async def test_a_closed_output_pipe_ends_the_run_without_an_error() -> None:
         command = shlex.join([*COMMAND, "run", str(RECORDING), *words])
         script = f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"
         with anyio.fail_after(PATIENCE):
-            done = await anyio.run_process(["bash", "-c", script], check=False, env=surroundings())
+            done = await anyio.run_process(["bash", "-c", script], check=False, env=environment())
     assert done.returncode == 141
     assert b"session.created" in done.stdout
     assert b"rror" not in done.stderr

@@ -11,7 +11,7 @@ from pipeline.errors import SubscribeError
 from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.events import ResponseDelta, ServerEvent, UnknownEvent
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 from tests.support.faultproxy import fault_proxy
 
 SETTINGS = ServeSettings(port=0)
@@ -32,12 +32,12 @@ def texts(events: list[ServerEvent | UnknownEvent]) -> str:
 
 
 async def test_events_come_decoded_and_stop_with_the_session() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     session.say(delta("a"), delta("b"))
     session.end("client")
     async with (
-        serve(house, SETTINGS, adapters=ADAPTERS) as hub,
+        serve(fake, SETTINGS, adapters=ADAPTERS) as hub,
         connect(hub.url, "s1", after_seq=0) as events,
     ):
         got = [event async for event in events]
@@ -59,7 +59,7 @@ async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
 
 async def test_a_refusal_is_an_error_with_its_code() -> None:
     async with (
-        serve(FakeHouse(), SETTINGS, adapters=ADAPTERS) as hub,
+        serve(FakeService(), SETTINGS, adapters=ADAPTERS) as hub,
         connect(hub.url, "nobody") as events,
     ):
         with pytest.raises(SubscribeError, match="no session 'nobody'") as refused:
@@ -68,10 +68,10 @@ async def test_a_refusal_is_an_error_with_its_code() -> None:
 
 
 async def test_a_cut_connection_is_taken_up_where_it_broke() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     async with (
-        serve(house, SETTINGS, adapters=ADAPTERS) as hub,
+        serve(fake, SETTINGS, adapters=ADAPTERS) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         connect(f"ws://127.0.0.1:{proxy.port}", "s1", after_seq=0) as events,
     ):
@@ -84,11 +84,11 @@ async def test_a_cut_connection_is_taken_up_where_it_broke() -> None:
 
 
 async def test_a_star_comes_back_to_old_sessions_and_finds_new_ones() -> None:
-    house = FakeHouse()
-    old = house.session("old")
+    fake = FakeService()
+    old = fake.session("old")
     old.say(delta("unheard"))
     async with (
-        serve(house, SETTINGS, adapters=ADAPTERS) as hub,
+        serve(fake, SETTINGS, adapters=ADAPTERS) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         connect(f"ws://127.0.0.1:{proxy.port}") as events,
     ):
@@ -97,15 +97,15 @@ async def test_a_star_comes_back_to_old_sessions_and_finds_new_ones() -> None:
         got = await take(events, 1)
         await proxy.kill_all()
         old.say(delta("b"))
-        house.session("new").say(delta("c"))
+        fake.session("new").say(delta("c"))
         got += await take(events, 2)
     assert texts(got) == "abc"
 
 
 async def test_a_stopped_server_is_waited_for_and_then_given_up() -> None:
-    house = FakeHouse()
-    house.session("s1")
-    async with serve(house, SETTINGS, adapters=ADAPTERS) as hub:
+    fake = FakeService()
+    fake.session("s1")
+    async with serve(fake, SETTINGS, adapters=ADAPTERS) as hub:
         events = Events(hub.url, Resume("s1"), patience=0)
         await events.open()
     with pytest.raises(SubscribeError):

@@ -21,7 +21,7 @@ from pipeline.hub import server as server_module
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.events import ResponseDelta
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ HANDSHAKE = (
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse | None = None, most: int = 2000) -> AsyncGenerator[Hub]:
+async def serving(fake: FakeService | None = None, most: int = 2000) -> AsyncGenerator[Hub]:
     settings = ServeSettings(port=0, max_subscribers=most)
-    async with serve(house or FakeHouse(), settings, adapters={"raw": RawAdapter}) as hub:
+    async with serve(fake or FakeService(), settings, adapters={"raw": RawAdapter}) as hub:
         yield hub
 
 
@@ -204,9 +204,9 @@ async def test_what_is_no_handshake_is_cut(head: bytes, monkeypatch: pytest.Monk
 
 
 async def test_a_crowd_is_turned_away_and_those_inside_stay() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
-    async with serving(house, most=5) as hub:
+    fake = FakeService()
+    session = fake.session("s1")
+    async with serving(fake, most=5) as hub:
         url = f"{hub.url}/v1/events?session_id=s1&after_seq=0"
         inside = [await connect_websocket(url, proxy=None) for _ in range(5)]
         with pytest.raises(InvalidStatus, match="503"):

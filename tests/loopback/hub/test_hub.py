@@ -31,14 +31,14 @@ from pipeline.protocol.events import (
     UnknownEvent,
     decode_event,
 )
-from tests.support.fake_service import FakeHouse, FakeSession
-from tests.support.stalled_reader import deaf
+from tests.support.fake_service import FakeService, FakeSession
+from tests.support.stalled_reader import stalled_websocket
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse, port: int = 0, **settings: Any) -> AsyncGenerator[Hub]:
+async def serving(fake: FakeService, port: int = 0, **settings: Any) -> AsyncGenerator[Hub]:
     async with serve(
-        house, ServeSettings(port=port, reattach=0, **settings), adapters={"raw": RawAdapter}
+        fake, ServeSettings(port=port, reattach=0, **settings), adapters={"raw": RawAdapter}
     ) as hub:
         yield hub
 
@@ -83,9 +83,9 @@ def event(text: bytes) -> ServerEvent | UnknownEvent:
 
 
 async def test_a_late_joiner_gets_the_same_bytes_in_order() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
-    async with serving(house) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as early:
+    fake = FakeService()
+    session = fake.session("s1")
+    async with serving(fake) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as early:
         session.say(*deltas(*map(str, range(300))))
         first = await take(early, 300)
         async with dial(hub, "/v1/events?session_id=s1&after_seq=0") as late:
@@ -95,9 +95,9 @@ async def test_a_late_joiner_gets_the_same_bytes_in_order() -> None:
 
 
 async def test_a_subscriber_comes_back_where_it_was() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
-    async with serving(house) as hub:
+    fake = FakeService()
+    session = fake.session("s1")
+    async with serving(fake) as hub:
         async with dial(hub, "/v1/events?session_id=s1&after_seq=0") as subscriber:
             session.say(*deltas("a", "b"))
             await take(subscriber, 2)
@@ -108,10 +108,10 @@ async def test_a_subscriber_comes_back_where_it_was() -> None:
 
 
 async def test_without_a_number_a_heartbeat_says_where_it_begins() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     session.say(*deltas("a", "b"))
-    async with serving(house) as hub, dial(hub, "/v1/events?session_id=s1") as subscriber:
+    async with serving(fake) as hub, dial(hub, "/v1/events?session_id=s1") as subscriber:
         (beat,) = await take(subscriber, 1)
         assert event(beat) == Heartbeat(session_id="s1", epoch=1, head=2)
         session.say(*deltas("c"))
@@ -119,9 +119,9 @@ async def test_without_a_number_a_heartbeat_says_where_it_begins() -> None:
 
 
 async def test_a_filter_holds_back_and_the_next_frame_covers() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
-    async with serving(house) as hub:
+    fake = FakeService()
+    session = fake.session("s1")
+    async with serving(fake) as hub:
         path = "/v1/events?session_id=s1&after_seq=0&events=speech.*"
         async with dial(hub, path) as subscriber:
             await anyio.wait_all_tasks_blocked()
@@ -132,9 +132,9 @@ async def test_a_filter_holds_back_and_the_next_frame_covers() -> None:
 
 
 async def test_one_socket_follows_several_sessions() -> None:
-    house = FakeHouse()
-    one, two = house.session("s1"), house.session("s2")
-    async with serving(house) as hub, dial(hub, "/v1/events") as subscriber:
+    fake = FakeService()
+    one, two = fake.session("s1"), fake.session("s2")
+    async with serving(fake) as hub, dial(hub, "/v1/events") as subscriber:
         for name in ("s1", "s2"):
             await subscriber.send(f'{{"type":"session.subscribe","session_id":"{name}"}}')
         await take(subscriber, 2)
@@ -144,19 +144,19 @@ async def test_one_socket_follows_several_sessions() -> None:
 
 
 async def test_a_star_follows_old_and_new_sessions() -> None:
-    house = FakeHouse()
-    old = house.session("old")
+    fake = FakeService()
+    old = fake.session("old")
     old.say(*deltas("before"))
-    async with serving(house) as hub, dial(hub, "/v1/events?session_id=*") as subscriber:
+    async with serving(fake) as hub, dial(hub, "/v1/events?session_id=*") as subscriber:
         await take(subscriber, 1)
         old.say(*deltas("after"))
-        new = house.session("new")
+        new = fake.session("new")
         new.say(*deltas("first"))
         assert await take(subscriber, 2) == stored(old)[1:] + stored(new)
 
 
 async def test_an_unknown_session_is_refused_for_good() -> None:
-    async with serving(FakeHouse()) as hub, dial(hub, "/v1/events?session_id=no") as subscriber:
+    async with serving(FakeService()) as hub, dial(hub, "/v1/events?session_id=no") as subscriber:
         assert (await closed(subscriber))[0] == CloseCode.NO_SESSION
 
 
@@ -176,9 +176,9 @@ async def test_an_unknown_session_is_refused_for_good() -> None:
     ],
 )
 async def test_garbage_is_answered_and_the_socket_lives(message: str | bytes) -> None:
-    house = FakeHouse()
-    house.session("s1")
-    async with serving(house) as hub, dial(hub, "/v1/events") as subscriber:
+    fake = FakeService()
+    fake.session("s1")
+    async with serving(fake) as hub, dial(hub, "/v1/events") as subscriber:
         await subscriber.send(message)
         assert isinstance(event((await take(subscriber, 1))[0]), ErrorEvent)
         await subscriber.send('{"type":"session.subscribe","session_id":"s1"}')
@@ -186,14 +186,14 @@ async def test_garbage_is_answered_and_the_socket_lives(message: str | bytes) ->
 
 
 async def test_garbage_without_end_is_cut_short() -> None:
-    async with serving(FakeHouse()) as hub, dial(hub, "/v1/events") as subscriber:
+    async with serving(FakeService()) as hub, dial(hub, "/v1/events") as subscriber:
         for _ in range(MAX_ERRORS):
             await subscriber.send("x")
         assert (await closed(subscriber))[0] == CloseCode.BAD_REQUEST
 
 
 async def test_a_long_command_is_refused() -> None:
-    async with serving(FakeHouse()) as hub, dial(hub, "/v1/events") as subscriber:
+    async with serving(FakeService()) as hub, dial(hub, "/v1/events") as subscriber:
         await subscriber.send("x" * (MAX_CONTROL + 1))
         assert (await closed(subscriber))[0] == 1009
 
@@ -202,38 +202,38 @@ async def test_a_long_command_is_refused() -> None:
 
 
 async def test_a_source_gets_its_events_on_the_same_socket() -> None:
-    house = FakeHouse()
-    async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as source:
+    fake = FakeService()
+    async with serving(fake) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send('{"type":"session.start","session_id":"mine"}')
         await source.send(b"\0" * 1600)
         await source.send('{"type":"turn.create","text":"hello"}')
         await source.send('{"type":"session.end"}')
         got = await take(source, 3)
         assert await closed(source) == (1000, "the session has ended")
-    (session,) = house.opened
+    (session,) = fake.opened
     assert got == stored(session)
     assert (session.id, session.heard, session.cut) == ("mine", 1600, False)
 
 
 async def test_a_source_that_vanishes_ends_its_session_properly() -> None:
-    house = FakeHouse()
-    async with serving(house) as hub:
+    fake = FakeService()
+    async with serving(fake) as hub:
         source = await dial(hub, "/v1/ingest/raw")
         await source.send('{"type":"session.start"}')
         await take(source, 1)
         source.transport.abort()
         with anyio.fail_after(5):
-            await house.opened[0].topic.ended.wait()
-    assert not house.opened[0].cut
-    assert b'"source_ended"' in stored(house.opened[0])[-1]
+            await fake.opened[0].topic.ended.wait()
+    assert not fake.opened[0].cut
+    assert b'"source_ended"' in stored(fake.opened[0])[-1]
 
 
 async def test_a_session_that_ends_by_itself_closes_its_source() -> None:
-    house = FakeHouse()
-    async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as source:
+    fake = FakeService()
+    async with serving(fake) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send('{"type":"session.start"}')
         await take(source, 1)
-        house.opened[0].end("error")
+        fake.opened[0].end("error")
         assert b"session.ended" in (await take(source, 1))[0]
         assert (await closed(source))[0] == 1000
 
@@ -251,26 +251,26 @@ async def test_a_session_that_ends_by_itself_closes_its_source() -> None:
     ],
 )
 async def test_a_bad_beginning_is_refused_with_its_reason(message: str | bytes, what: str) -> None:
-    house = FakeHouse()
-    async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as source:
+    fake = FakeService()
+    async with serving(fake) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send(message)
         error = event((await take(source, 1))[0])
         assert isinstance(error, ErrorEvent)
         assert what in error.error.message
         assert (await closed(source))[0] == CloseCode.BAD_REQUEST
-    assert not house.opened
+    assert not fake.opened
 
 
 async def test_the_house_chooses_the_close_code_of_a_refusal() -> None:
-    house = FakeHouse()
-    house.refuse = NoCapacity("200 sessions are open")
-    async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as source:
+    fake = FakeService()
+    fake.refuse = NoCapacity("200 sessions are open")
+    async with serving(fake) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send('{"type":"session.start"}')
         assert await closed(source) == (4429, "200 sessions are open")
 
 
 async def test_a_refused_command_does_not_end_the_session() -> None:
-    async with serving(FakeHouse()) as hub, dial(hub, "/v1/ingest/raw") as source:
+    async with serving(FakeService()) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send('{"type":"session.start"}')
         await source.send('{"type":"response.cancel"}')
         await source.send("garbage")
@@ -281,8 +281,8 @@ async def test_a_refused_command_does_not_end_the_session() -> None:
 
 
 async def test_draining_ends_sources_and_refuses_new_ones() -> None:
-    house = FakeHouse()
-    async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as source:
+    fake = FakeService()
+    async with serving(fake) as hub, dial(hub, "/v1/ingest/raw") as source:
         await source.send('{"type":"session.start"}')
         await take(source, 1)
         assert await hub.drain(5)
@@ -293,7 +293,7 @@ async def test_draining_ends_sources_and_refuses_new_ones() -> None:
             pass  # who wants to see the end may
         assert (await get(hub, "/readyz"))[0] == 503
         assert (await get(hub, "/healthz"))[0] == 200
-    assert not house.opened[0].cut
+    assert not fake.opened[0].cut
 
 
 # --- plain requests ---
@@ -314,9 +314,9 @@ async def get(hub: Hub, path: str, headers: dict[str, str] | None = None) -> tup
 
 
 async def test_plain_pages() -> None:
-    house = FakeHouse()
-    house.session("s1").say(*deltas("a"))
-    async with serving(house) as hub:
+    fake = FakeService()
+    fake.session("s1").say(*deltas("a"))
+    async with serving(fake) as hub:
         assert await get(hub, "/healthz") == (200, b"ok\n")
         assert await get(hub, "/readyz") == (200, b"ready\n")
         assert (await get(hub, "/nothing"))[0] == 404
@@ -329,7 +329,7 @@ async def test_plain_pages() -> None:
 
 
 async def test_other_names_and_origins_are_refused() -> None:
-    async with serving(FakeHouse()) as hub:
+    async with serving(FakeService()) as hub:
         assert (await get(hub, "/healthz", {"Host": "evil.example"}))[0] == 421
         assert (await get(hub, "/healthz", {"Origin": "https://evil.example"}))[0] == 403
         assert (await get(hub, "/healthz", {"Origin": "null"}))[0] == 403
@@ -344,7 +344,7 @@ async def test_the_name_that_a_proxy_passes_on_and_the_pages_of_another_site_can
     None
 ):
     async with serving(
-        FakeHouse(), hosts=("voice.example",), origins=("https://app.example",)
+        FakeService(), hosts=("voice.example",), origins=("https://app.example",)
     ) as hub:
         known = {"Host": "Voice.example", "Origin": "https://app.example"}
         assert (await get(hub, "/healthz", known))[0] == 200
@@ -358,9 +358,9 @@ async def test_the_name_that_a_proxy_passes_on_and_the_pages_of_another_site_can
 
 
 async def test_a_taken_port_is_named() -> None:
-    async with serving(FakeHouse()) as hub:
+    async with serving(FakeService()) as hub:
         with pytest.raises(ServeError, match=f"port {hub.port} is taken"):
-            async with serving(FakeHouse(), hub.port):
+            async with serving(FakeService(), hub.port):
                 pass
 
 
@@ -368,10 +368,10 @@ async def test_a_taken_port_is_named() -> None:
 
 
 async def test_who_never_reads_is_cut_and_its_neighbour_notices_nothing() -> None:
-    house = FakeHouse()
-    session = house.session("s1", keep=100_000)
-    async with serving(house) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as reader:
-        with deaf(hub.url, "/v1/events?session_id=s1&after_seq=0"):
+    fake = FakeService()
+    session = fake.session("s1", keep=100_000)
+    async with serving(fake) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as reader:
+        with stalled_websocket(hub.url, "/v1/events?session_id=s1&after_seq=0"):
             await joined(session, 2)
             began = anyio.current_time()
             slowest = 0.0
@@ -390,12 +390,14 @@ async def test_who_never_reads_is_cut_and_its_neighbour_notices_nothing() -> Non
 
 
 async def test_stopping_beside_a_stuck_client_takes_bounded_time() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     with ExitStack() as sockets:
-        async with serving(house) as hub:
+        async with serving(fake) as hub:
             reader = await dial(hub, "/v1/events?session_id=s1&after_seq=0")
-            sockets.enter_context(deaf(hub.url, "/v1/events?session_id=s1&after_seq=0"))
+            sockets.enter_context(
+                stalled_websocket(hub.url, "/v1/events?session_id=s1&after_seq=0")
+            )
             sockets.enter_context(socket.create_connection(("127.0.0.1", hub.port)))
             await joined(session, 2)
             session.say(*deltas(*("x" * 2000 for _ in range(200))))

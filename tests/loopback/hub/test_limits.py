@@ -24,7 +24,7 @@ from pipeline.protocol.events import ResponseDelta
 from pipeline.stt.pacing import TokenBucket
 from tests.loopback.hub.test_attacks import in_thread, open_websocket, resident_bytes
 from tests.support import many_connections
-from tests.support.fake_service import FakeHouse, FakeSession
+from tests.support.fake_service import FakeService, FakeSession
 
 ACCESS = Access(
     {
@@ -37,10 +37,10 @@ ACCESS = Access(
 
 @asynccontextmanager
 async def serving(
-    house: FakeHouse | None = None, access: Access | None = None, **settings: Any
+    fake: FakeService | None = None, access: Access | None = None, **settings: Any
 ) -> AsyncGenerator[Hub]:
     async with serve(
-        house or FakeHouse(),
+        fake or FakeService(),
         ServeSettings(port=0, **settings),
         adapters={"raw": RawAdapter},
         access=access,
@@ -131,9 +131,9 @@ async def test_behind_a_proxy_the_address_that_it_writes_is_counted_and_else_non
 
 
 async def test_one_token_has_so_many_sessions_at_once() -> None:
-    house = FakeHouse()
+    fake = FakeService()
     start = '{"type":"session.start"}'
-    async with serving(house, ACCESS, max_sessions_per_token=2) as hub:
+    async with serving(fake, ACCESS, max_sessions_per_token=2) as hub:
         inside = [await dial(hub, "/v1/ingest/raw", "one") for _ in range(2)]
         for connection in inside:
             await connection.send(start)
@@ -147,7 +147,7 @@ async def test_one_token_has_so_many_sessions_at_once() -> None:
                     True,
                 )
                 assert await code_of(connection) == 4429
-        assert len(house.opened) == 2
+        assert len(fake.opened) == 2
         await inside[0].send('{"type":"session.end"}')
         assert await code_of(inside[0]) == 1000
         for token in ("one", "two"):
@@ -159,11 +159,11 @@ async def test_one_token_has_so_many_sessions_at_once() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/ingest/raw"])
 async def test_a_flood_of_commands_ends_the_connection(path: str) -> None:
-    house = FakeHouse()
-    house.session("s1")
+    fake = FakeService()
+    fake.session("s1")
     follow = '{"type":"session.subscribe","session_id":"s1"}'
     turn = '{"type":"turn.create","text":"spend!"}'
-    async with serving(house, commands_per_second=10) as hub, dial(hub, path) as connection:
+    async with serving(fake, commands_per_second=10) as hub, dial(hub, path) as connection:
         if "ingest" in path:
             await connection.send('{"type":"session.start"}')
         with suppress(ConnectionClosed):
@@ -173,7 +173,7 @@ async def test_a_flood_of_commands_ends_the_connection(path: str) -> None:
             async for _ in connection:
                 pass
         assert connection.close_code == 4429
-    assert sum(session.turns for session in house.opened) <= 80  # four seconds' worth, and some
+    assert sum(session.turns for session in fake.opened) <= 80  # four seconds' worth, and some
 
 
 class LiveAudio(FakeSession):
@@ -188,7 +188,7 @@ class LiveAudio(FakeSession):
         await super().audio(data)
 
 
-class LiveHouse(FakeHouse):
+class LiveHouse(FakeService):
     def session(self, session_id: str, *, keep: int = 1000) -> FakeSession:
         session = LiveAudio(self.topics, session_id, keep=keep)
         self.opened.append(session)
@@ -196,8 +196,8 @@ class LiveHouse(FakeHouse):
 
 
 async def test_audio_faster_than_speech_waits_at_the_source_and_not_in_our_memory() -> None:
-    house = LiveHouse()
-    async with serving(house) as hub, dial(hub, "/v1/ingest/raw") as connection:
+    fake = LiveHouse()
+    async with serving(fake) as hub, dial(hub, "/v1/ingest/raw") as connection:
         await connection.send('{"type":"session.start"}')
         await connection.recv()
         before, sent = resident_bytes(), 0
@@ -205,7 +205,7 @@ async def test_audio_faster_than_speech_waits_at_the_source_and_not_in_our_memor
             while True:
                 await connection.send(bytes(32_000))  # a second of audio
                 sent += 1
-        heard = house.opened[0].heard / 32_000
+        heard = fake.opened[0].heard / 32_000
         assert heard < 1 + 1.25 * 2 + 1
         assert resident_bytes() - before < 32 << 20
         assert sent < 300  # the rest is in the buffers of both sides' kernels
@@ -213,10 +213,10 @@ async def test_audio_faster_than_speech_waits_at_the_source_and_not_in_our_memor
 
 
 async def test_ten_thousand_connections_leave_the_server_as_it_was() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     at_once = min(600, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3)
-    async with serving(house, max_subscribers=200, requests_per_second=100_000) as hub:
+    async with serving(fake, max_subscribers=200, requests_per_second=100_000) as hub:
         async with dial(hub, "/v1/events?session_id=s1&after_seq=0") as inside:
             before = resident_bytes()
             with anyio.fail_after(40):
@@ -243,9 +243,9 @@ async def test_ten_thousand_connections_leave_the_server_as_it_was() -> None:
 
 
 async def test_a_deep_message_is_refused_and_the_next_one_read() -> None:
-    house = FakeHouse()
+    fake = FakeService()
     deep = '{"type":"tool.result","call_id":"c","result":%s}' % ("[" * 3000 + "]" * 3000)
-    async with serving(house) as hub:
+    async with serving(fake) as hub:
         for path in ("/v1/events", "/v1/ingest/raw"):
             async with dial(hub, path) as connection:
                 if "ingest" in path:

@@ -23,10 +23,10 @@ from pipeline.protocol.events import (
     TokenUsage,
     TurnCompleted,
 )
-from tests.support.fake_service import FakeHouse, FakeSession
+from tests.support.fake_service import FakeService, FakeSession
 from tests.support.faultproxy import FaultProxy, fault_proxy
 from tests.support.oracle import hold, parse
-from tests.support.stalled_reader import deaf, narrow
+from tests.support.stalled_reader import small_buffer_socket, stalled_websocket
 from tests.support.waiting import until
 
 PATH = "/v1/events?session_id=s1&after_seq="
@@ -71,10 +71,10 @@ def done(name: str, text: str) -> ResponseDone:
 
 @asynccontextmanager
 async def stage(keep: int = 100_000) -> AsyncGenerator[Stage]:
-    house = FakeHouse()
-    session = house.session("s1", keep=keep)
+    fake = FakeService()
+    session = fake.session("s1", keep=keep)
     async with (
-        serve(house, ServeSettings(port=0), adapters={}) as hub,
+        serve(fake, ServeSettings(port=0), adapters={}) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
     ):
         with anyio.fail_after(30):
@@ -126,7 +126,7 @@ async def test_f1_reset_in_mid_response_a_subscriber_comes_back_and_has_the_whol
     assert s.proxy.accepted == 4
 
 
-@pytest.mark.usefixtures("uncollected")
+@pytest.mark.usefixtures("without_garbage_collection")
 @pytest.mark.parametrize("sending", [True, False], ids=["while sending", "in silence"])
 async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
     sending: bool, monkeypatch: pytest.MonkeyPatch
@@ -163,7 +163,7 @@ async def test_f3_who_never_reads_a_thousand_events_a_second_is_cut_in_5_s_unnot
         stage() as s,
         connect_websocket(f"{s.hub.url}{PATH}0", proxy=None, max_queue=None) as neighbour,
     ):
-        with deaf(s.hub.url, f"{PATH}0"):
+        with stalled_websocket(s.hub.url, f"{PATH}0"):
             await joined(s, 2)
             began = anyio.current_time()
             late: list[float] = []
@@ -187,7 +187,7 @@ async def test_f3_who_never_reads_a_thousand_events_a_second_is_cut_in_5_s_unnot
 async def test_f3_who_pauses_gets_it_merged_and_nothing_is_lost() -> None:
     texts: list[bytes] = []
     async with stage() as s:
-        sock = narrow(s.hub.url, 1 << 15)
+        sock = small_buffer_socket(s.hub.url, 1 << 15)
         url = f"{s.hub.url}{PATH}0"
         async with connect_websocket(url, sock=sock, max_queue=1, max_size=1 << 24) as sleepy:
             await joined(s, 1)
@@ -249,7 +249,7 @@ async def talk_nonsense(subscriber: ClientConnection) -> None:
     await subscriber.wait_closed()
 
 
-@pytest.mark.usefixtures("uncollected")
+@pytest.mark.usefixtures("without_garbage_collection")
 @pytest.mark.parametrize("leave", [talk_nonsense, close, abort, be_sent_away])
 async def test_who_left_is_forgotten_at_once(
     leave: Callable[[ClientConnection], Awaitable[None]],

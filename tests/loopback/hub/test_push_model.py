@@ -24,7 +24,7 @@ from pipeline.protocol.events import (
     TurnCompleted,
     TurnUpdated,
 )
-from tests.support.fake_service import FakeHouse, FakeSession
+from tests.support.fake_service import FakeService, FakeSession
 from tests.support.faultproxy import FaultProxy, fault_proxy
 from tests.support.oracle import Client, Model, parse
 
@@ -168,10 +168,10 @@ async def disturb(proxy: FaultProxy, rng: random.Random) -> None:
 @pytest.mark.parametrize("seed", range(4))
 async def test_every_subscriber_gets_everything_once_and_in_order(seed: int) -> None:
     rng = random.Random(seed)
-    house, model = FakeHouse(), Model()
-    session = house.session("s1", keep=400)
+    fake, model = FakeService(), Model()
+    session = fake.session("s1", keep=400)
     async with (
-        serve(house, ServeSettings(port=0), adapters={"raw": RawAdapter}) as hub,
+        serve(fake, ServeSettings(port=0), adapters={"raw": RawAdapter}) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
     ):
         readers = [

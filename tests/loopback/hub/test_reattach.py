@@ -14,16 +14,16 @@ from pipeline.config.settings import ServeSettings
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.protocol.close_codes import CloseCode
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 
 START = {"type": "session.start", "session_id": "mine"}
 TWILIO = "/v1/ingest/twilio?session_id=mine"
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse, reattach: float) -> AsyncGenerator[Hub]:
+async def serving(fake: FakeService, reattach: float) -> AsyncGenerator[Hub]:
     settings = ServeSettings(port=0, reattach=reattach)
-    async with serve(house, settings, adapters=ADAPTERS) as hub:
+    async with serve(fake, settings, adapters=ADAPTERS) as hub:
         yield hub
 
 
@@ -55,22 +55,22 @@ async def closed(source: ClientConnection) -> tuple[int | None, str | None]:
     return source.close_code, source.close_reason
 
 
-async def left_alone(hub: Hub, house: FakeHouse) -> None:
+async def left_alone(hub: Hub, fake: FakeService) -> None:
     """Wait until the server has noticed that the source is gone."""
     with anyio.fail_after(5):
-        while house.opened[0].topic.subscribers:
+        while fake.opened[0].topic.subscribers:
             await anyio.wait_all_tasks_blocked()
 
 
 async def test_f20_a_source_that_was_cut_off_goes_on_with_its_session() -> None:
-    house = FakeHouse()
-    async with serving(house, 10) as hub:
+    fake = FakeService()
+    async with serving(fake, 10) as hub:
         first = await dial(hub, START)
         await first.send(bytes(1600))
         await turn(first, "one")
         seen = await take(first, 2)
         first.transport.abort()
-        await left_alone(hub, house)
+        await left_alone(hub, fake)
         second = await dial(hub, START | {"after_seq": seen[-1]["seq"]})
         await second.send(bytes(1600))
         await turn(second, "two")
@@ -78,7 +78,7 @@ async def test_f20_a_source_that_was_cut_off_goes_on_with_its_session() -> None:
         await second.send('{"type":"session.end"}')
         seen += await take(second, 1)
         assert await closed(second) == (1000, "the session has ended")
-    (session,) = house.opened
+    (session,) = fake.opened
     assert [event["seq"] for event in seen] == [1, 2, 3, 4]
     assert [event.get("turn") for event in seen] == [None, 1, 2, None]
     assert seen[-1]["type"] == "session.ended"
@@ -86,18 +86,18 @@ async def test_f20_a_source_that_was_cut_off_goes_on_with_its_session() -> None:
 
 
 async def test_f20_who_does_not_come_back_in_time_has_his_session_ended_in_order() -> None:
-    house = FakeHouse()
-    async with serving(house, 0.2) as hub:
+    fake = FakeService()
+    async with serving(fake, 0.2) as hub:
         source = await dial(hub, START)
         await take(source, 1)
         source.transport.abort()
         with anyio.fail_after(5):
-            await house.opened[0].topic.ended.wait()
+            await fake.opened[0].topic.ended.wait()
         late = await dial(hub, START | {"resume": True})
         assert (await closed(late))[0] == CloseCode.NO_SESSION
-    last = [frame.data for frame in house.opened[0].log.read(0, 10)][-1]
+    last = [frame.data for frame in fake.opened[0].log.read(0, 10)][-1]
     assert b'"source_ended"' in last
-    assert not house.opened[0].cut
+    assert not fake.opened[0].cut
 
 
 async def test_f20_a_call_goes_on_by_its_session_id_and_is_not_answered_twice() -> None:
@@ -107,22 +107,22 @@ async def test_f20_a_call_goes_on_by_its_session_id_and_is_not_answered_twice() 
         "streamSid": "MZ1",
         "start": {"mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}},
     }
-    house = FakeHouse()
-    async with serving(house, 10) as hub:
+    fake = FakeService()
+    async with serving(fake, 10) as hub:
         first = await dial(hub, start, TWILIO)
-        while not house.opened or not house.opened[0].topic.subscribers:
+        while not fake.opened or not fake.opened[0].topic.subscribers:
             await anyio.wait_all_tasks_blocked()
         first.transport.abort()
-        await left_alone(hub, house)
+        await left_alone(hub, fake)
         second = await dial(hub, start | {"streamSid": "MZ2"}, TWILIO)
         await second.send('{"event":"stop","sequenceNumber":"2"}')
         assert (await closed(second))[0] == 1000
-    assert [session.id for session in house.opened] == ["mine"]
+    assert [session.id for session in fake.opened] == ["mine"]
 
 
 async def test_a_source_that_hangs_is_taken_over_by_one_that_says_resume() -> None:
-    house = FakeHouse()
-    async with serving(house, 10) as hub:
+    fake = FakeService()
+    async with serving(fake, 10) as hub:
         hanging = await dial(hub, START)
         await take(hanging, 1)
         stranger = await dial(hub, START | {"resume": False, "audio": None})
@@ -134,26 +134,26 @@ async def test_a_source_that_hangs_is_taken_over_by_one_that_says_resume() -> No
         await turn(owner, "still here")
         assert (await take(owner, 1))[0]["text"] == "still here"
         await owner.close()
-    assert len(house.opened) == 1
+    assert len(fake.opened) == 1
 
 
 async def test_a_goodbye_ends_the_session_at_once() -> None:
-    house = FakeHouse()
-    async with serving(house, 100) as hub:
+    fake = FakeService()
+    async with serving(fake, 100) as hub:
         source = await dial(hub, START)
         await take(source, 1)
         await source.close()
         with anyio.fail_after(5):
-            await house.opened[0].topic.ended.wait()
+            await fake.opened[0].topic.ended.wait()
 
 
 async def test_other_audio_is_no_way_to_go_on() -> None:
-    house = FakeHouse()
-    async with serving(house, 10) as hub:
+    fake = FakeService()
+    async with serving(fake, 10) as hub:
         first = await dial(hub, START)
         await take(first, 1)
         first.transport.abort()
-        await left_alone(hub, house)
+        await left_alone(hub, fake)
         other = await dial(hub, START | {"audio": {"sample_rate": 8000}})
         (error,) = await take(other, 1)
         assert "pcm_s16le, 16000 Hz" in error["error"]["message"]
@@ -162,15 +162,15 @@ async def test_other_audio_is_no_way_to_go_on() -> None:
 
 @pytest.mark.parametrize("fed", [True, False])
 async def test_draining_ends_a_session_whoever_feeds_it(fed: bool) -> None:
-    house = FakeHouse()
-    async with serving(house, 100) as hub:
+    fake = FakeService()
+    async with serving(fake, 100) as hub:
         source = await dial(hub, START)
         await take(source, 1)
         source.transport.abort()
-        await left_alone(hub, house)
+        await left_alone(hub, fake)
         if fed:
             source = await dial(hub, START)
             await take(source, 1)
         assert await hub.drain(5)
-    assert house.opened[0].topic.ended.is_set()
-    assert not house.opened[0].cut
+    assert fake.opened[0].topic.ended.is_set()
+    assert not fake.opened[0].cut

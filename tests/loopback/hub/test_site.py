@@ -14,7 +14,7 @@ from pipeline.hub import static_files
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.auth.tokens import Access
 from pipeline.hub.server import serve
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 
 
 class Answer(Struct):
@@ -45,10 +45,10 @@ class Site:
 
 @asynccontextmanager
 async def console(
-    access: Access | None = None, house: FakeHouse | None = None
+    access: Access | None = None, fake: FakeService | None = None
 ) -> AsyncGenerator[Site]:
     settings = ServeSettings(port=0)
-    async with serve(house or FakeHouse(), settings, adapters={}, access=access) as hub:
+    async with serve(fake or FakeService(), settings, adapters={}, access=access) as hub:
         yield Site(hub.port)
 
 
@@ -114,11 +114,11 @@ async def test_the_page_needs_no_token_and_what_it_shows_does() -> None:
 
 
 async def test_a_token_for_one_session_lists_no_other() -> None:
-    house = FakeHouse()
+    fake = FakeService()
     for name in ("s1", "s2"):
-        house.session(name)
+        fake.session(name)
     access = Access({"all": Grant(), "one": Grant(session_id="s1")})
-    async with console(access, house) as ask:
+    async with console(access, fake) as ask:
         for token, names in (("all", ["s1", "s2"]), ("one", ["s1"])):
             answer = await ask.ask("/v1/sessions", authorization=f"Bearer {token}")
             assert [info["id"] for info in json.loads(answer.body)["sessions"]] == names

@@ -14,24 +14,24 @@ from pipeline.hub.server import Hub, serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.protocol.commands import StartCommand
 from pipeline.protocol.events import ResponseCreated, ResponseDelta
-from tests.support.fake_service import FakeHouse, FakeSession
+from tests.support.fake_service import FakeService, FakeSession
 
 SETUP = '{"type":"setup","sessionId":"VX1"}'
 
 
 @asynccontextmanager
 async def call(
-    house: FakeHouse,
+    fake: FakeService,
 ) -> AsyncGenerator[tuple[Hub, ClientConnection, FakeSession]]:
     settings = ServeSettings(port=0, reattach=0)
-    async with serve(house, settings, adapters=ADAPTERS) as hub:
+    async with serve(fake, settings, adapters=ADAPTERS) as hub:
         address = f"{hub.url}/v1/relay/twilio"
         async with connect(address, proxy=None, compression=None, close_timeout=1) as socket:
             await socket.send(SETUP)
             with anyio.fail_after(15):
-                while not house.opened or not house.opened[0].topic.subscribers:
+                while not fake.opened or not fake.opened[0].topic.subscribers:
                     await anyio.wait_all_tasks_blocked()
-                yield hub, socket, house.opened[0]
+                yield hub, socket, fake.opened[0]
 
 
 def response(name: str, texts: Sequence[str]) -> list[ResponseCreated | ResponseDelta]:
@@ -50,8 +50,8 @@ async def received(socket: ClientConnection) -> list[dict[str, object]]:
 
 
 async def test_every_token_goes_back_in_order_and_the_end_is_told() -> None:
-    texts = [str(n) for n in range(900)]  # the house keeps 1,000 events
-    async with call(FakeHouse()) as (_, socket, session):
+    texts = [str(n) for n in range(900)]  # the fake keeps 1,000 events
+    async with call(FakeService()) as (_, socket, session):
         session.say(*response("r1", texts))
         session.end("source_ended")
         got = await received(socket)
@@ -61,7 +61,7 @@ async def test_every_token_goes_back_in_order_and_the_end_is_told() -> None:
 
 
 async def test_what_was_published_before_it_listened_is_not_missed() -> None:
-    class EarlyHouse(FakeHouse):
+    class EarlyHouse(FakeService):
         @asynccontextmanager
         async def _open(self, start: StartCommand, source: str) -> AsyncGenerator[FakeSession]:
             async with super()._open(start, source) as session:
@@ -76,8 +76,8 @@ async def test_what_was_published_before_it_listened_is_not_missed() -> None:
 
 
 async def test_a_peer_that_stops_reading_is_cut_and_its_session_ended() -> None:
-    house = FakeHouse()
-    async with call(house) as (_, socket, session):
+    fake = FakeService()
+    async with call(fake) as (_, socket, session):
         socket.transport.pause_reading()
         began = anyio.current_time()
         session.say(*response("r1", ["x" * 100_000] * 100))
@@ -87,7 +87,7 @@ async def test_a_peer_that_stops_reading_is_cut_and_its_session_ended() -> None:
 
 
 async def test_a_draining_server_ends_calls_politely() -> None:
-    async with call(FakeHouse()) as (hub, socket, session):
+    async with call(FakeService()) as (hub, socket, session):
         assert await hub.drain(5)
         assert session.topic.ended.is_set()
         assert [message["type"] for message in await received(socket)] == ["end"]
@@ -96,8 +96,8 @@ async def test_a_draining_server_ends_calls_politely() -> None:
 
 @pytest.mark.parametrize("messages", [[], ['{"type":"prompt","voicePrompt":"Hi"}']])
 async def test_a_call_that_does_not_begin_opens_no_session(messages: Sequence[str]) -> None:
-    house = FakeHouse()
-    async with serve(house, ServeSettings(port=0, reattach=0), adapters=ADAPTERS) as hub:
+    fake = FakeService()
+    async with serve(fake, ServeSettings(port=0, reattach=0), adapters=ADAPTERS) as hub:
         async with connect(f"{hub.url}/v1/relay/twilio", proxy=None) as socket:
             for message in messages:
                 await socket.send(message)
@@ -107,4 +107,4 @@ async def test_a_call_that_does_not_begin_opens_no_session(messages: Sequence[st
                     4400,
                     "prompt came before setup",
                 )
-        assert house.opened == []
+        assert fake.opened == []

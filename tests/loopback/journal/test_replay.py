@@ -25,7 +25,7 @@ from pipeline.protocol.events import (
 )
 from tests.support import fault_proxy
 from tests.support.commandline import pipeline
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 from tests.support.oracle import hold, parse
 from tests.support.waiting import until
 
@@ -63,12 +63,12 @@ async def follow(url: str, after_seq: int, texts: list[bytes], head: int) -> Non
 
 @asynccontextmanager
 async def stage(path: Path) -> AsyncGenerator[Stage]:
-    house = FakeHouse()
+    fake = FakeService()
     async with open_journal(str(path), JournalRetention(events=KEEP)) as journal:
         assert isinstance(journal, DurableJournal)
         log = journal.open("s1")
-        topic = house.topics.open(log)
-        async with serve(house, ServeSettings(port=0), adapters={}) as hub:
+        topic = fake.topics.open(log)
+        async with serve(fake, ServeSettings(port=0), adapters={}) as hub:
             with anyio.fail_after(20):
                 yield Stage(journal, log, topic, hub)
 
@@ -98,12 +98,12 @@ async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
     texts: list[bytes] = []
     async with stage(path) as s:
         await s.say(1000)
-    house = FakeHouse()
+    fake = FakeService()
     async with open_journal(str(path), JournalRetention(events=KEEP)) as journal:
         (log,) = journal.restored
         assert log.oldest > 900
-        house.topics.open(log)
-        async with serve(house, ServeSettings(port=0), adapters={}) as hub:
+        fake.topics.open(log)
+        async with serve(fake, ServeSettings(port=0), adapters={}) as hub:
             await follow(hub.url, 5, texts, 1002)  # the session was ended as lost
     hold(texts, stored_events(path, "s1"), after_seq=5)
 

@@ -18,7 +18,7 @@ from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.close_codes import CloseCode
 from pipeline.protocol.events import ErrorEvent, Heartbeat, SessionEnded, decode_event
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 
 ACCESS = Access(
     {
@@ -31,9 +31,9 @@ ACCESS = Access(
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse | None = None, access: Access = ACCESS) -> AsyncGenerator[Hub]:
+async def serving(fake: FakeService | None = None, access: Access = ACCESS) -> AsyncGenerator[Hub]:
     async with serve(
-        house or FakeHouse(),
+        fake or FakeService(),
         ServeSettings(port=0),
         adapters={"raw": lambda _: RawAdapter()},
         access=access,
@@ -53,14 +53,14 @@ def dial(hub: Hub, path: str, token: str = "") -> connect_websocket:
 async def test_without_the_right_token_there_is_no_socket(
     path: str, token: str, status: int
 ) -> None:
-    house = FakeHouse()
-    async with serving(house) as hub:
+    fake = FakeService()
+    async with serving(fake) as hub:
         if (path, token) in (("/v1/events", "ears"), ("/v1/ingest/raw", "mouth")):
             await (await dial(hub, path, token)).close()
         else:
             with pytest.raises(InvalidStatus, match=str(status)):
                 await dial(hub, path, token)
-    assert not house.opened
+    assert not fake.opened
 
 
 async def code_of(socket: connect_websocket, message: str) -> int | str | None:
@@ -74,10 +74,10 @@ async def code_of(socket: connect_websocket, message: str) -> int | str | None:
 
 
 async def test_a_token_for_one_session_follows_and_feeds_that_one_only() -> None:
-    house = FakeHouse()
+    fake = FakeService()
     for name in ("s1", "s2"):
-        house.session(name)
-    async with serving(house) as hub:
+        fake.session(name)
+    async with serving(fake) as hub:
         for name in ("s2", "*"):
             message = f'{{"type":"session.subscribe","session_id":"{name}"}}'
             assert await code_of(dial(hub, "/v1/events", "one"), message) == CloseCode.FORBIDDEN
@@ -85,7 +85,7 @@ async def test_a_token_for_one_session_follows_and_feeds_that_one_only() -> None
         assert await code_of(dial(hub, "/v1/ingest/raw", "one"), message) == CloseCode.FORBIDDEN
         async with dial(hub, "/v1/events?session_id=s1", "one") as subscriber:
             assert b'"head":0' in await subscriber.recv(decode=False)
-    assert [session.id for session in house.opened] == ["s1", "s2"]
+    assert [session.id for session in fake.opened] == ["s1", "s2"]
 
 
 async def test_a_browser_brings_its_token_as_a_subprotocol() -> None:
@@ -108,9 +108,9 @@ async def test_health_needs_no_token_and_the_list_of_sessions_does() -> None:
 
 
 async def test_the_client_shows_its_token() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
-    async with serving(house) as hub:
+    fake = FakeService()
+    session = fake.session("s1")
+    async with serving(fake) as hub:
         with pytest.raises(SubscribeError, match="401"):
             async with connect(hub.url, "s1"):
                 pass
@@ -122,9 +122,9 @@ async def test_the_client_shows_its_token() -> None:
 async def test_nothing_listens_publicly_without_a_token() -> None:
     settings = ServeSettings(host="0.0.0.0", port=0)
     with pytest.raises(ServeError, match="without a token"):
-        async with serve(FakeHouse(), settings, adapters={}):
+        async with serve(FakeService(), settings, adapters={}):
             pass
-    async with serve(FakeHouse(), settings, adapters={}, access=ACCESS) as hub:
+    async with serve(FakeService(), settings, adapters={}, access=ACCESS) as hub:
         assert hub.port
 
 
@@ -194,9 +194,9 @@ async def test_each_command_needs_its_scope_wherever_it_is_sent(
 
 async def test_a_subscriber_steers_the_session_it_names_or_follows_and_no_other() -> None:
     cancel = '{"type":"response.cancel"%s}'
-    house = FakeHouse()
-    house.session("s1")
-    house.session("s2")
+    fake = FakeService()
+    fake.session("s1")
+    fake.session("s2")
     wishes = [
         ("one", "?session_id=s1", "", "cannot do ResponseCancelCommand here"),  # by the session
         ("one", "?session_id=s1", ',"session_id":"s2"', "this token is for session 's1' only"),
@@ -204,7 +204,7 @@ async def test_a_subscriber_steers_the_session_it_names_or_follows_and_no_other(
         ("all", "?session_id=*", "", "session_id says which session is meant"),
         ("all", "?session_id=*", ',"session_id":"s9"', "no session 's9' is live"),
     ]
-    async with serving(house) as hub:
+    async with serving(fake) as hub:
         for token, query, session, said in wishes:
             with anyio.fail_after(5):
                 async with dial(hub, f"/v1/events{query}", token) as connection:

@@ -26,7 +26,7 @@ from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.close_codes import CloseCode
 from pipeline.protocol.events import ResponseDelta, UnknownEvent
 from tests.support.commandline import pipeline
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 from tests.support.node import node
 from tests.support.waiting import until
 
@@ -40,10 +40,10 @@ def now() -> float:
 class Stand:
     """A server that signs, and a session to follow."""
 
-    def __init__(self, hub: Hub, house: FakeHouse, signing: Signing) -> None:
+    def __init__(self, hub: Hub, fake: FakeService, signing: Signing) -> None:
         self.hub = hub
-        self.house = house
-        self.session = house.session("s1")
+        self.fake = fake
+        self.session = fake.session("s1")
         self._signing = signing
         self._made = 0
 
@@ -70,14 +70,14 @@ async def serving() -> AsyncGenerator[Stand]:
         "backend": Grant(holder="backend"),
         "ears": Grant(frozenset({"subscribe"}), "s1", holder="ears"),
     }
-    house = FakeHouse()
+    fake = FakeService()
     async with serve(
-        house,
+        fake,
         ServeSettings(port=0),
         adapters={"raw": RawAdapter},
         access=Access(tokens, signing),
     ) as hub:
-        yield Stand(hub, house, signing)
+        yield Stand(hub, fake, signing)
 
 
 async def refused(dialling: connect_websocket, status: int, said: str) -> None:
@@ -210,7 +210,7 @@ async def test_a_backend_has_a_token_made_for_no_more_than_its_own() -> None:
 
 async def test_where_nothing_is_signed_no_token_is_made() -> None:
     async with (
-        serve(FakeHouse(), ServeSettings(port=0), adapters={}) as hub,
+        serve(FakeService(), ServeSettings(port=0), adapters={}) as hub,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         page = await client.post(hub.url.replace("ws", "http", 1) + "/v1/tokens")

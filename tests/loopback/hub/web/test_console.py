@@ -17,7 +17,7 @@ from pipeline.hub.server import serve
 from pipeline.ingest.raw import RawAdapter
 from tests.support import fault_proxy
 from tests.support.chromium import chromium, needs_chromium, visit
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 from tests.support.service import SUPERSEDE, service, speak
 
 pytestmark = [pytest.mark.browser, needs_chromium]
@@ -150,11 +150,11 @@ async def test_a_cut_connection_is_taken_up_and_the_answer_is_whole() -> None:
 async def test_a_token_is_asked_for_and_stays_out_of_every_address(
     signing: Signing | None,
 ) -> None:
-    house = FakeHouse()
-    house.session("s1")
+    fake = FakeService()
+    fake.session("s1")
     access = Access({"open-sesame": Grant()}, signing)
     async with (
-        serve(house, ServeSettings(port=0), adapters={"raw": RawAdapter}, access=access) as hub,
+        serve(fake, ServeSettings(port=0), adapters={"raw": RawAdapter}, access=access) as hub,
         chromium() as browser,
         visit(browser, page_of(hub.url), forgive=["401", "404"]) as page,
     ):

@@ -13,7 +13,7 @@ from pipeline.hub.server import Hub, serve
 from pipeline.ingest.raw import RawAdapter
 from pipeline.protocol.events import ResponseDelta
 from tests.support import fault_proxy
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 from tests.support.node import as_json, node
 from tests.support.service import service
 
@@ -26,8 +26,8 @@ def delta(text: str) -> ResponseDelta:
 
 
 @asynccontextmanager
-async def serving(house: FakeHouse, port: int = 0, **more: Any) -> AsyncGenerator[Hub]:
-    async with serve(house, ServeSettings(port=port), adapters=ADAPTERS, **more) as hub:
+async def serving(fake: FakeService, port: int = 0, **more: Any) -> AsyncGenerator[Hub]:
+    async with serve(fake, ServeSettings(port=port), adapters=ADAPTERS, **more) as hub:
         yield hub
 
 
@@ -64,18 +64,18 @@ async def test_a_response_cut_in_its_middle_is_taken_up_without_loss() -> None:
 
 
 async def test_a_server_that_stops_and_comes_back_is_waited_for() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"ws://127.0.0.1:{port}"
     async with node("follow.mjs", url, as_json(session="s1", afterSeq=0)) as follow:
         await follow.until(state="waiting")  # nobody is there yet
-        async with serving(house, port):
+        async with serving(fake, port):
             session.say(delta("a"))
             await follow.until(seq=1)
         session.say(delta("b"))
-        async with serving(house, port):
+        async with serving(fake, port):
             session.say(delta("c"))
             session.end("client")
             await follow.until(over=True)
@@ -83,10 +83,10 @@ async def test_a_server_that_stops_and_comes_back_is_waited_for() -> None:
 
 
 async def test_a_connection_that_says_nothing_any_more_is_given_up() -> None:
-    house = FakeHouse()
-    session = house.session("s1")
+    fake = FakeService()
+    session = fake.session("s1")
     async with (
-        serving(house) as hub,
+        serving(fake) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         node(
             "follow.mjs",
@@ -107,11 +107,11 @@ async def test_a_connection_that_says_nothing_any_more_is_given_up() -> None:
 
 
 async def test_what_was_forgotten_comes_as_one_resync_and_then_the_rest() -> None:
-    house = FakeHouse()
-    session = house.session("s1", keep=3)
+    fake = FakeService()
+    session = fake.session("s1", keep=3)
     session.say(*map(delta, "abcdefgh"))
     async with (
-        serving(house) as hub,
+        serving(fake) as hub,
         node("follow.mjs", hub.url, as_json(session="s1", afterSeq=2)) as follow,
     ):
         await follow.until(type="session.resync")
@@ -126,10 +126,10 @@ async def test_what_was_forgotten_comes_as_one_resync_and_then_the_rest() -> Non
 
 
 async def test_every_session_is_followed_and_new_ones_too() -> None:
-    house = FakeHouse()
-    old = house.session("old")
+    fake = FakeService()
+    old = fake.session("old")
     async with (
-        serving(house) as hub,
+        serving(fake) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         node("follow.mjs", f"http://127.0.0.1:{proxy.port}", as_json(afterSeq=0)) as follow,
     ):
@@ -137,14 +137,14 @@ async def test_every_session_is_followed_and_new_ones_too() -> None:
         await follow.until(session_id="old")
         await proxy.kill_all()
         old.say(delta("b"))
-        house.session("new").say(delta("c"))
+        fake.session("new").say(delta("c"))
         await follow.until(session_id="new")
     assert text_of(follow.events) == "abc"
 
 
 async def test_a_refusal_ends_it_with_its_code() -> None:
     async with (
-        serving(FakeHouse()) as hub,
+        serving(FakeService()) as hub,
         node("follow.mjs", hub.url, as_json(session="nobody")) as follow,
     ):
         over = await follow.until(over=True)
@@ -152,10 +152,10 @@ async def test_a_refusal_ends_it_with_its_code() -> None:
 
 
 async def test_a_wrong_token_ends_it_and_a_right_one_comes_in() -> None:
-    house = FakeHouse()
-    house.session("s1").end("client")
+    fake = FakeService()
+    fake.session("s1").end("client")
     access = Access({"right": Grant()})
-    async with serving(house, access=access) as hub:
+    async with serving(fake, access=access) as hub:
         for token, code in (("wrong", 401), ("", 401), ("not a token", None), ("right", None)):
             options = as_json(session="s1", afterSeq=0, token=token)
             async with node("follow.mjs", hub.url, options) as follow:
@@ -221,12 +221,12 @@ async def test_audio_becomes_turns_and_a_source_that_is_cut_off_hears_the_end() 
 
 
 async def test_who_reads_slowly_is_waited_for_and_misses_nothing() -> None:
-    house = FakeHouse()
-    session = house.session("s1", keep=20_000)
+    fake = FakeService()
+    session = fake.session("s1", keep=20_000)
     session.say(*(delta("x") for _ in range(12_000)))
     session.end("client")
     options = as_json(session="s1", afterSeq=0, slow=True)
-    async with serving(house) as hub, node("follow.mjs", hub.url, options) as follow:
+    async with serving(fake) as hub, node("follow.mjs", hub.url, options) as follow:
         await follow.until(over=True)
     assert [event["seq"] for event in follow.events] == list(range(1, 12_002))
     assert "paused" in follow.states

@@ -30,7 +30,7 @@ from pipeline.hub.server import serve
 from pipeline.interfaces.stt import Heard, StreamClosed
 from pipeline.stt.assemblyai import token_client as door
 from tests.support import Simulation, simulate
-from tests.support.fake_service import FakeHouse
+from tests.support.fake_service import FakeService
 from tests.support.tls import make_certificate, tls_front
 
 pytestmark = [
@@ -71,7 +71,7 @@ async def asking(given: Settings, key: str = KEY) -> AsyncGenerator[httpx.AsyncC
     async with (
         token_handler(given, plan(given, {"KEY": key})) as make,
         serve(
-            FakeHouse(),
+            FakeService(),
             ServeSettings(port=0),
             adapters={},
             get_handlers={"/v1/token": make},
