@@ -90,9 +90,9 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
         log = CallLog(sinks, text=settings.journal.request_text, trace=trace)
         llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
-        kits: Mapping[str, OfferedTools] = {}
+        offered_tools: Mapping[str, OfferedTools] = {}
         if planned.tools is not None:
-            kits = await stack.enter_async_context(planned.tools.open())
+            offered_tools = await stack.enter_async_context(planned.tools.open())
         stt, listen = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
         dependencies = SessionDependencies(
@@ -104,7 +104,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
             new_id=_response_id,
             in_stream=llm.in_stream,
             forms=await forms(planned, llm),
-            kits=kits,
+            offered_tools=offered_tools,
             runner=planned.tools,
             observe=(partial(_settle, logs), *observe),
             on_event=on_event,

@@ -20,7 +20,7 @@ from pipeline.config.engine_choice import EngineChoice
 from pipeline.config.settings import Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.protocol.commands import ResponseCreateCommand, StartCommand
-from pipeline.responses.prompt import speaks_of_turns
+from pipeline.responses.prompt import uses_turn_tag
 from pipeline.stt.assemblyai.stored_transcripts import Uploading, Waiting
 
 #: placeholder for the id of a future transcript, so that all else is checked before the upload
@@ -33,7 +33,7 @@ def plan_over_transcript(settings: Settings) -> Plan:
     """Plan the language model for prompts over a stored transcript."""
     planned = plan(settings, os.environ)
     for name, prompt in planned.prompts.items():
-        if speaks_of_turns(prompt):
+        if uses_turn_tag(prompt):
             raise SettingsError(
                 f"prompts.{name}: {{{{turn}}}} needs live turns, and a stored transcript has none:"
                 " remove it, or choose other prompts with --prompt"

@@ -1,4 +1,4 @@
-"""What the prompts of one session share: numbers, transcript, variables, totals. Pure."""
+"""The shared state of a session's prompts: turns, transcript, variables, totals. Pure."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from pipeline.protocol.events import Totals
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.rate_limit import Budget
 
-CALL_IDS = 4096  #: of tools, that are not given again
+CALL_IDS = 4096  #: tool call ids remembered, so that none is used twice
 TRANSCRIPT_TURNS = 2000  #: turns kept for {{transcript}}; the oldest go first
 
 
 class TotalsCounter(Struct):
-    """Totals in the making; field for field as in ``events.Totals``."""
+    """Running totals, field for field as in ``events.Totals``."""
 
     turns: int = 0
     responses: int = 0
@@ -47,7 +47,7 @@ class TotalsCounter(Struct):
 
 
 class ConversationState:
-    """One per session; every prompt's lane works at it."""
+    """State of one session that every prompt scheduler reads and writes."""
 
     def __init__(
         self, budget: Budget, model: str, new_id: Callable[[], str], session_id: str = ""
@@ -58,58 +58,58 @@ class ConversationState:
         self.session_id = session_id  #: for the request log
         self.vars: dict[str, str] = {}
         self.counts = TotalsCounter()
-        self.open_turns: set[int] = set()  #: several only where channels are heard apart
+        self.open_turns: set[int] = set()  #: several only with separate channels
         self._transcript: deque[FinishedTurn] = deque(maxlen=TRANSCRIPT_TURNS)
         self._last = 0  # the turn that ended last
         self._call_ids: dict[str, None] = {}
         self._calls = 0
 
     def new_call_id(self, wanted: str) -> str:
-        """Return an id for a tool's call that the session has not had: ``wanted``, if it may be."""
+        """Return a tool call id new to the session: ``wanted``, unless it is used already."""
         self._calls += 1
         call_id = wanted if wanted and wanted not in self._call_ids else f"call_{self._calls}"
-        while call_id in self._call_ids:  # somebody else's numbers look like ours
+        while call_id in self._call_ids:  # a model's own ids may look like ours
             call_id += "_"
         self._call_ids[call_id] = None
         if len(self._call_ids) > CALL_IDS:
             del self._call_ids[next(iter(self._call_ids))]
         return call_id
 
-    def hear(self, asked: FinishedTurn) -> None:
-        """A turn has ended; one that began later may have ended before it."""
+    def add_turn(self, finished: FinishedTurn) -> None:
+        """Add a turn that has ended; one that began later may have ended before it."""
         self.counts.turns += 1
-        self.open_turns.discard(asked.turn)
-        self._last = asked.turn
+        self.open_turns.discard(finished.turn)
+        self._last = finished.turn
         later: list[FinishedTurn] = []
-        while self._transcript and self._transcript[-1].turn > asked.turn:
+        while self._transcript and self._transcript[-1].turn > finished.turn:
             later.append(self._transcript.pop())
-        self._transcript.append(asked)
+        self._transcript.append(finished)
         self._transcript.extend(reversed(later))
 
     def revise(self, turn: int, text: str | None, speaker: str | None) -> None:
-        for at, asked in enumerate(self._transcript):
-            if asked.turn == turn:
+        for at, each in enumerate(self._transcript):
+            if each.turn == turn:
                 self._transcript[at] = FinishedTurn(
-                    turn, text or asked.text, speaker or asked.speaker, asked.language
+                    turn, text or each.text, speaker or each.speaker, each.language
                 )
 
-    def transcript(self, guessed: FinishedTurn | None = None) -> str:
-        """Return all turns, a line each; ``guessed`` stands for the one that has its number.
+    def transcript(self, speculated: FinishedTurn | None = None) -> str:
+        """Return all turns, a line each; ``speculated`` stands for the one that has its number.
 
         They are in the order of their numbers, which is that of their beginnings.
         """
         turns: list[FinishedTurn] = list(self._transcript)
-        if guessed is not None:
-            turns = [*(asked for asked in turns if asked.turn != guessed.turn), guessed]
-            turns.sort(key=lambda asked: asked.turn)
+        if speculated is not None:
+            turns = [*(each for each in turns if each.turn != speculated.turn), speculated]
+            turns.sort(key=lambda each: each.turn)
         return "\n".join(
-            f"{asked.speaker}: {asked.text}" if asked.speaker else asked.text for asked in turns
+            f"{each.speaker}: {each.text}" if each.speaker else each.text for each in turns
         )
 
     def last_turn(self) -> FinishedTurn | None:
         """Return the turn that ended last."""
         newest_first = reversed(self._transcript)
-        return next((asked for asked in newest_first if asked.turn == self._last), None)
+        return next((each for each in newest_first if each.turn == self._last), None)
 
     def totals(self, audio_seconds: float) -> Totals:
         counts = {name: getattr(self.counts, name) for name in TotalsCounter.__struct_fields__}

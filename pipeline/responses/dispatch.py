@@ -1,4 +1,4 @@
-"""Carries out what the ledger decides: one task and one cancel scope for each call."""
+"""Dispatch of the scheduler's steps: one task and one cancel scope for each call."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ Clock = Callable[[], float]
 
 
 class Publisher(Protocol):
-    """Who is told: ``publish`` gives an event its place, ``report`` logs a call."""
+    """Receives the events and call reports of a session."""
 
     def publish(self, event: Event) -> None: ...
 
@@ -29,10 +29,10 @@ class Publisher(Protocol):
 
 
 class Dispatch:
-    """Feeds the ledger and does what it says, step by step, in one go without waiting.
+    """Carries out the scheduler's steps in order, without waiting between them.
 
-    Everything but ``run`` and the calls themselves is synchronous: between the ledger's word
-    and the event's place in the log nothing else can happen.
+    Everything but ``run`` and the calls themselves is synchronous: nothing else can happen between
+    the scheduler's decision and the event's place in the log.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Dispatch:
         self._runner = runner
         self._tools: dict[str, anyio.CancelScope] = {}  # by call id
         self._calls: dict[str, tuple[anyio.CancelScope, Reply]] = {}
-        self._guesses: dict[str, Reply] = {}  # replies that still give way to others
+        self._speculations: dict[
+            str, Reply
+        ] = {}  # speculative replies, which yield their slot to others
         self._tasks: TaskGroup | None = None
         self._alarm = anyio.Event()
         self._due = float("inf")
@@ -62,11 +64,11 @@ class Dispatch:
 
     @property
     def in_flight(self) -> int:
-        """How many calls are under way."""
+        """Number of calls under way."""
         return len(self._calls)
 
     async def run(self, tasks: TaskGroup) -> None:
-        """Keep the ledger's deadlines; calls run in ``tasks``, whose owner outlives them."""
+        """Keep the scheduler's deadlines; calls run in ``tasks``, whose owner outlives them."""
         self._tasks = tasks
         while not self._over:
             with anyio.CancelScope(deadline=self._due) as wait:
@@ -77,7 +79,7 @@ class Dispatch:
                 self.carry_out(self.scheduler.tick(self._clock()))
 
     def close(self) -> None:
-        """Keep no deadlines any more: the last response has ended."""
+        """Stop keeping deadlines: the last response has ended."""
         self._over = True
         self._alarm.set()
 
@@ -89,14 +91,14 @@ class Dispatch:
             await self._idle.wait()
 
     def carry_out(self, steps: Sequence[Step]) -> None:
-        """Carry out steps of the ledger."""
+        """Carry out ``steps``: calls first, then events."""
         self.start_calls(steps)
         self.publish(steps)
 
     def start_calls(self, steps: Sequence[Step]) -> None:
-        """Begin and call off what ``steps`` say; ``publish`` must follow before anything waits.
+        """Start and cancel calls; ``publish`` must follow before anything waits.
 
-        So a request is on the wire before anybody is told of it, which takes its time.
+        A request is on the wire before its event is published, since publishing takes time.
         """
         for step in steps:
             match step:
@@ -108,13 +110,13 @@ class Dispatch:
                     self._start_tool(run)
                 case StopTool(call_id):
                     self._tools.pop(call_id).cancel()
-                case Publish(ResponseCreated(response_id=key)) if key in self._guesses:
-                    self._guesses.pop(key).commit()
+                case Publish(ResponseCreated(response_id=key)) if key in self._speculations:
+                    self._speculations.pop(key).commit()
                 case _:
                     pass
 
     def publish(self, steps: Sequence[Step]) -> None:
-        """Say what ``steps`` have to say, in order."""
+        """Publish the events and reports of ``steps``, in order."""
         for step in steps:
             match step:
                 case Publish(event):
@@ -135,7 +137,7 @@ class Dispatch:
             reply.drop()
 
     def tool_result(self, call_id: str, value: Any) -> bool:
-        """A client tells how a call went; return whether anybody waited for it."""
+        """Take a client's tool result; return whether a call waited for it."""
         if not self.scheduler.waits_for_client(call_id):
             return False
         self._tools.pop(call_id).cancel()
@@ -143,18 +145,18 @@ class Dispatch:
         return True
 
     def _rearm(self) -> None:
-        """Wake the alarm's task for an earlier deadline; a later one it finds by itself."""
+        """Wake ``run`` for an earlier deadline; it finds a later one by itself."""
         due = self.scheduler.deadline
         if due < self._due:
             self._alarm.set()
         self._due = due
 
     def _start(self, start: StartCall) -> None:
-        assert self._tasks is not None, "run() must have begun before anything is asked"
+        assert self._tasks is not None, "run() must have begun before any request"
         key, scope = start.response_id, anyio.CancelScope()
         reply = self._gateway.open(start.request, speculative=start.speculative)
-        if start.speculative:  # it may be adopted before its call has a place, or has begun
-            self._guesses[key] = reply
+        if start.speculative:  # it may be adopted before its call has a slot, or has begun
+            self._speculations[key] = reply
         self._calls[key] = scope, reply
         reply.begin()
         if reply.sent:
@@ -168,21 +170,21 @@ class Dispatch:
         with scope:
             try:
                 await self._exchange(start, reply)
-                if self._is_current(key, reply):  # else it is being asked for again
+                if self._is_current(key, reply):  # else it is being retried
                     raise GatewayLost(f"{start.request.model} broke off")
             except GatewayError as error:
                 self.carry_out(self.scheduler.failed(key, error, self._clock()))
         if self._is_current(key, reply):
             del self._calls[key]
-        self._guesses.pop(key, None)
+        self._speculations.pop(key, None)
 
     def _is_current(self, key: str, reply: Reply) -> bool:
-        """Whether ``reply`` is the response's; one asked for again has another."""
+        """Return whether ``reply`` is the present one; a retried response has another."""
         call = self._calls.get(key)
         return call is not None and call[1] is reply
 
     async def _exchange(self, start: StartCall, reply: Reply) -> None:
-        """Ask, and hand every piece to the ledger as it comes."""
+        """Send the request, and pass each piece to the scheduler as it comes."""
         key, scheduler, model = start.response_id, self.scheduler, start.request.model
         began = self._clock()
         last = began + start.total_timeout
@@ -212,29 +214,29 @@ class Dispatch:
     # --- tools ---------------------------------------------------------------------------------
 
     def _start_tool(self, run: ToolRun) -> None:
-        assert self._tasks is not None, "run() must have begun before anything is asked"
+        assert self._tasks is not None, "run() must have begun before any request"
         scope = self._tools[run.call_id] = anyio.CancelScope()
         self._tasks.start_soon(self._call_tool, run, scope, name=f"tool {run.call_id}")
 
     async def _call_tool(self, run: ToolRun, scope: anyio.CancelScope) -> None:
         RESPONSE.set(run.response_id)
         with scope:
-            value = await self._carried_out(run)
+            value = await self._run_tool(run)
             self._tools.pop(run.call_id, None)
             self.carry_out(self.scheduler.tool_done(run.call_id, value, self._clock()))
 
-    async def _carried_out(self, run: ToolRun) -> Any:
-        """Return what the tool says, or that it took too long.
+    async def _run_tool(self, run: ToolRun) -> Any:
+        """Return the tool's result, or a failure at its deadline.
 
-        A tool with side effects is not left half-way: it may finish, within its deadline, also
-        when the whole session is cut short.
+        A tool with side effects is not cancelled half-way: it may finish within its deadline, even
+        when the session is aborted.
         """
         tool = run.tool
         deadline = anyio.current_time() + tool.deadline
         with anyio.CancelScope(deadline=deadline, shield=tool.side_effects and not tool.by_client):
             if tool.by_client:
                 await anyio.sleep_forever()
-            assert self._runner is not None, "a tool is offered, but nobody carries it out"
+            assert self._runner is not None, "a tool is offered without a runner"
             return await self._runner.run(run)
         return failure(f"{tool.name} did not answer within {tool.deadline:g} s")
 

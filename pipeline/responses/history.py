@@ -1,9 +1,9 @@
-"""What was really said on both sides, as the next request will tell it. Pure.
+"""The conversation history of one prompt, as the next request contains it. Pure.
 
-The history holds exchanges. An answer stands in it as far as it was published, or as far as
-the client says that it was played; an exchange of which nothing was published is no exchange:
-its turns are unanswered, and the next request asks them together with its own. What tools
-said stands in it too, always behind its call and before words of the assistant.
+An answer stands in it as far as it was published, or as far as the client reports that it was
+played. An exchange of which nothing was published is removed: its turns are unanswered, and the
+next request contains them together with its own. Tool results follow their call and precede the
+assistant's words.
 """
 
 from collections import deque
@@ -13,8 +13,8 @@ from pipeline.interfaces.llm import Message
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.tool_calls import ToolRound
 
-NOTHING = "…"  #: what an assistant says who said nothing: no provider takes an empty message
-MOST_UNANSWERED = 64  #: turns carried along; the oldest go first
+NOTHING = "…"  #: stands for an empty answer: no provider accepts an empty message
+MOST_UNANSWERED = 64  #: turns kept; the oldest are dropped first
 
 
 class _Exchange:
@@ -27,35 +27,37 @@ class _Exchange:
         self.rounds: list[
             tuple[int, ToolRound]
         ] = []  # each with the length of the answer before it
-        self.played: int | None = None  # characters, once the client has told
+        self.played: int | None = None  # characters, once the client has reported
         self.interrupted = False
         self.closed = False
 
-    def heard(self) -> str:
+    def played_text(self) -> str:
         return self.answer if self.played is None else self.answer[: self.played]
 
-    def is_worth_telling(self) -> bool:
-        return bool(self.heard()) or any(asked.told() for _, asked in self.rounds)
+    def has_content(self) -> bool:
+        return bool(self.played_text()) or any(
+            tool_round.reportable() for _, tool_round in self.rounds
+        )
 
     def messages(self, mark: str) -> list[Message]:
-        """Return both sides; ``mark`` is put behind the last words."""
-        heard, at = self.heard(), 0
+        """Return both sides; ``mark`` is appended to the last words."""
+        played, at = self.played_text(), 0
         out = [Message("user", self.question)]
-        for end, asked in self.rounds:
-            called = asked.messages(heard[at:end])
-            at = min(end, len(heard)) if called else at
-            out += called
-        return [*out, Message("assistant", heard[at:] + mark or NOTHING)]
+        for end, tool_round in self.rounds:
+            calls = tool_round.messages(played[at:end])
+            at = min(end, len(played)) if calls else at
+            out += calls
+        return [*out, Message("assistant", played[at:] + mark or NOTHING)]
 
-    def asks_only(self, numbers: set[int]) -> bool:
-        return all(asked.turn in numbers for asked in self.turns)
+    def covers_only(self, numbers: set[int]) -> bool:
+        return all(each.turn in numbers for each in self.turns)
 
-    def was_cut(self) -> bool:
+    def is_interrupted(self) -> bool:
         return self.interrupted or (self.played is not None and self.played < len(self.answer))
 
 
 class History:
-    """The exchanges of one prompt, oldest first; ``window`` of them are sent along."""
+    """The exchanges of one prompt, oldest first; a request contains the last ``window``."""
 
     def __init__(self, window: int, interrupted_mark: str) -> None:
         self._window = window
@@ -63,72 +65,73 @@ class History:
         self._exchanges: dict[str, _Exchange] = {}
         self._unanswered: deque[FinishedTurn] = deque(maxlen=MOST_UNANSWERED)
 
-    def ask(self, response_id: str, turns: tuple[FinishedTurn, ...], question: str) -> None:
-        """A response to ``turns`` was made known; they are no longer unanswered."""
-        numbers = {asked.turn for asked in turns}
-        left = [asked for asked in self._unanswered if asked.turn not in numbers]
+    def open(self, response_id: str, turns: tuple[FinishedTurn, ...], question: str) -> None:
+        """Open the exchange of a published response to ``turns``; they are no longer unanswered."""
+        numbers = {each.turn for each in turns}
+        left = [each for each in self._unanswered if each.turn not in numbers]
         self._unanswered.clear()
         self._unanswered.extend(left)
         for key, exchange in list(self._exchanges.items()):
-            done = exchange.closed and not exchange.is_worth_telling()
-            if done and exchange.asks_only(numbers):
+            done = exchange.closed and not exchange.has_content()
+            if done and exchange.covers_only(numbers):
                 del self._exchanges[key]
         self._exchanges[response_id] = _Exchange(turns, question)
         self._forget()
 
-    def said(self, response_id: str, text: str) -> None:
+    def append(self, response_id: str, text: str) -> None:
+        """Append published text to the answer."""
         if response_id in self._exchanges:
             self._exchanges[response_id].answer += text
 
-    def called(self, response_id: str, asked: ToolRound) -> None:
-        """The response called tools; their results are told as they come, also after its end."""
+    def add_round(self, response_id: str, tool_round: ToolRound) -> None:
+        """Add a round of tool calls; results count as they come, also after the end."""
         exchange = self._exchanges.get(response_id)
         if exchange is not None:
-            exchange.rounds.append((len(exchange.answer), asked))
+            exchange.rounds.append((len(exchange.answer), tool_round))
 
     def close(self, response_id: str, *, interrupted: bool) -> None:
-        """The response is over. If nothing of it was heard its turns are unanswered again."""
+        """Close the exchange. If nothing of it was played, its turns are unanswered again."""
         exchange = self._exchanges.get(response_id)
         if exchange is None:
             return
         exchange.closed = True
         exchange.interrupted = interrupted
-        if not exchange.is_worth_telling():
+        if not exchange.has_content():
             del self._exchanges[response_id]
             self._unanswered.extend(exchange.turns)
 
     def play(self, response_id: str, *, text: str | None, characters: int | None) -> bool:
-        """Cut an answer to what the client played; return whether it is still known."""
+        """Cut an answer to what the client played; return whether it is known."""
         exchange = self._exchanges.get(response_id)
         if exchange is None:
             return False
         if text is not None:
-            characters = _common(exchange.answer, text)
+            characters = _common_prefix(exchange.answer, text)
         exchange.played = max(0, min(characters or 0, len(exchange.answer)))
         return True
 
     def unanswered(self, if_closed: Collection[str] = ()) -> tuple[FinishedTurn, ...]:
-        """Return the turns nobody answered, oldest first; as if ``if_closed`` were closed."""
-        unheard = [
-            asked
+        """Return the unanswered turns, oldest first, as if ``if_closed`` were closed."""
+        unplayed = [
+            each
             for key, exchange in self._exchanges.items()
-            if (exchange.closed or key in if_closed) and not exchange.is_worth_telling()
-            for asked in exchange.turns
+            if (exchange.closed or key in if_closed) and not exchange.has_content()
+            for each in exchange.turns
         ]
-        return tuple(sorted({*self._unanswered, *unheard}, key=lambda asked: asked.turn))
+        return tuple(sorted({*self._unanswered, *unplayed}, key=lambda each: each.turn))
 
     def messages(self, if_closed: Collection[str] = ()) -> list[Message]:
         """Return the closed exchanges of the window; roles alternate, user first.
 
-        ``if_closed`` names open ones to tell as if they were interrupted now.
+        ``if_closed`` names open ones that count as interrupted now.
         """
-        heard = [
-            (exchange, exchange.was_cut() or not exchange.closed)
+        played = [
+            (exchange, exchange.is_interrupted() or not exchange.closed)
             for key, exchange in self._exchanges.items()
-            if (exchange.closed or key in if_closed) and exchange.is_worth_telling()
+            if (exchange.closed or key in if_closed) and exchange.has_content()
         ]
         out: list[Message] = []
-        for exchange, cut in heard[-self._window :] if self._window else ():
+        for exchange, cut in played[-self._window :] if self._window else ():
             out += exchange.messages(self._mark if cut else "")
         return out
 
@@ -136,13 +139,13 @@ class History:
         """Drop closed exchanges that no request will send again."""
         keep = max(self._window, 1) + 1
         closed = [(key, exchange) for key, exchange in self._exchanges.items() if exchange.closed]
-        heard = [key for key, exchange in closed if exchange.is_worth_telling()]
-        unheard = [key for key, exchange in closed if not exchange.is_worth_telling()]
-        for key in (*heard[:-keep], *unheard[:-MOST_UNANSWERED]):
+        played = [key for key, exchange in closed if exchange.has_content()]
+        unplayed = [key for key, exchange in closed if not exchange.has_content()]
+        for key in (*played[:-keep], *unplayed[:-MOST_UNANSWERED]):
             del self._exchanges[key]
 
 
-def _common(answer: str, played: str) -> int:
+def _common_prefix(answer: str, played: str) -> int:
     """Return how many characters of ``answer`` the played text covers."""
     at = 0
     for one, other in zip(answer, played, strict=False):

@@ -1,4 +1,4 @@
-"""What of a prompt AssemblyAI's speech-to-text can be told, so that it asks a model itself. Pure.
+"""The connection parameter by which AssemblyAI's speech-to-text runs a prompt itself. Pure.
 
 Facts: AssemblyAI docs, "Apply LLM Gateway to Streaming", and its SDK's ``LLMGatewayConfig``, late
 2026: one prompt in a connection parameter, of which the SDK knows ``model``, ``messages`` and
@@ -22,7 +22,7 @@ from pipeline.responses.prompt import TAG, TemplateContext, fill
 #: the service's own tag, without spaces
 TURN = "{{turn}}"
 
-#: settings that say the same there, or that only we have to do with
+#: settings with the same meaning in-stream, or that concern this service alone
 FREE = frozenset(
     {
         "system",
@@ -44,17 +44,17 @@ FREE = frozenset(
     }
 )
 NEEDED: Mapping[str, tuple[Any, str]] = {
-    "policy": (IN_STREAM_POLICY, "no answer can be called off, or wait for another"),
-    "history": (0, "no earlier turn is sent along"),
+    "policy": (IN_STREAM_POLICY, "no response can be cancelled, or wait for another"),
+    "history": (0, "no earlier turn is sent"),
 }
-#: what only changes how an answer comes about
+#: settings that ``adapted`` may drop: the response is the same in kind without them
 LEFT_OUT = ("temperature", "extra", "siblings", "speculate", "interrupt")
-#: bytes of the parameter: it travels in the address, of which servers commonly take 8 KiB in all
+#: bytes of the parameter: it is part of the URL, of which servers commonly accept 8 KiB
 LONGEST = 5000
 
 
 def check(settings: Settings, stt: EngineChoice, prompts: Mapping[str, Prompt]) -> None:
-    """Refuse what cannot run there. Raises ``SettingsError`` that says what to change."""
+    """Check that the one prompt can run in-stream. Raises ``SettingsError``."""
     if stt.name == "local":
         raise SettingsError(
             "llm: in-stream is a feature of AssemblyAI's speech-to-text, and stt is local"
@@ -70,7 +70,7 @@ def check(settings: Settings, stt: EngineChoice, prompts: Mapping[str, Prompt]) 
     if settings.llm.in_stream_after >= prompt.first_token_timeout:
         raise SettingsError(
             f"llm.in_stream_after must be shorter than prompts.{name}.first_token_timeout, or"
-            " nobody else is ever asked"
+            " no fallback is ever requested"
         )
 
 
@@ -78,18 +78,18 @@ def _check_prompt(name: str, prompt: Prompt, model: str) -> None:
     found = [*_wrong_settings(prompt), *_wrong_tags(prompt)]
     size = len(msgspec.json.encode(parameter(prompt, model)))
     if size > LONGEST:
-        found.append(f"its texts make {size} bytes, and {LONGEST} fit into the address they go in")
+        found.append(f"its texts make {size} bytes, and {LONGEST} fit into the connection's URL")
     if found:
         raise SettingsError(
-            f"prompts.{name} cannot run in-stream, where AssemblyAI asks the model by itself:\n"
+            f"prompts.{name} cannot run in-stream, where AssemblyAI sends the requests:\n"
             + "\n".join(found)
         )
 
 
 def adapted(prompt: Prompt) -> tuple[Prompt, str]:
-    """Return ``prompt`` as near to itself as there is in-stream, and what was changed for that.
+    """Return the closest prompt that can run in-stream, and the changes as text.
 
-    What it is there for stays as it is, and may be refused: triggers, JSON, tags.
+    Triggers, JSON and tags stay as they are, and ``check`` may refuse them.
     """
     usual = Prompt()
     wanted = {name: want for name, (want, _) in NEEDED.items() if not _serves(prompt, name)}
@@ -115,7 +115,7 @@ def parameter(prompt: Prompt, model: str) -> dict[str, Any]:
 
 
 def _filled(template: str, prompt: Prompt) -> str:
-    """Fill in the variables, and leave the turn to the service, under its own tag."""
+    """Fill in the variables; the service fills in its own turn tag."""
     values = {name: value.replace(TURN, "") for name, value in prompt.vars.items()}
     parts = re.split(r"(\{\{\s*turn\s*\}\})", template)
     alone = [part for part in parts if part.strip()]
@@ -133,7 +133,7 @@ def _wrong_settings(prompt: Prompt) -> Iterator[str]:
             if not _serves(prompt, name):
                 yield f"{name} must be {msgspec.json.encode(want).decode()}: {why}"
         elif name not in FREE and value != getattr(usual, name):
-            yield f"{name} must not be set: it is not sent along, or has no effect there"
+            yield f"{name} must not be set: it is not sent in-stream, or has no effect there"
 
 
 def _serves(prompt: Prompt, name: str) -> bool:

@@ -1,13 +1,13 @@
-"""The life of one prompt's responses, from their announcement to their one ending. Pure.
+"""The lifecycle of one prompt's responses, from creation to their one ending. Pure.
 
 ====================  ========================================  ==============================
 state                 happens                                   then
 ====================  ========================================  ==============================
-guess (speculative,   pieces arrive                             held, not published
+speculative,          pieces arrive                             held, not published
 unannounced)          adopt                                     announced; what is held is published
                       discard                                   gone: a report, never an event
 live (announced)      text arrives                              published
-                      the reply asks for tools                  ``tool_loop``, then asked on
+                      the reply asks for tools                  ``tool_loop``, then continued
                       the reply is over, whole                  done: completed
                       the reply is over, cut or at its limit    done: incomplete
                       the call failed                           done: failed
@@ -57,7 +57,7 @@ AT_LIMIT = frozenset({"length", "max_tokens"})
 
 
 class ResponseOutcome(Struct, frozen=True):
-    """How a response ends, as its ``response.done`` will say."""
+    """The ending of a response, as its ``response.done`` reports it."""
 
     status: Status
     reason: str | None = None
@@ -70,7 +70,7 @@ COMPLETED = ResponseOutcome("completed")
 
 
 class ResponseLifecycle:
-    """At most one guess, any number of live responses, and the history they leave."""
+    """One prompt's live responses, its speculation if any, and its history."""
 
     def __init__(
         self,
@@ -78,51 +78,55 @@ class ResponseLifecycle:
         prompt: Prompt,
         conversation: ConversationState,
         form: Form | None = None,
-        kit: OfferedTools | None = None,
+        offered_tools: OfferedTools | None = None,
     ) -> None:
         self.history = History(prompt.history, prompt.interrupted_mark)
         self.live: dict[str, Response] = {}
-        self.guess: Response | None = None
+        self.speculation: Response | None = None
         self._name = name
         self._prompt = prompt
         self._conversation = conversation
         self._form = form
-        self.tools = ToolLoop(prompt, conversation, kit, self.history) if kit is not None else None
+        self.tools = (
+            ToolLoop(prompt, conversation, offered_tools, self.history)
+            if offered_tools is not None
+            else None
+        )
 
     def find(self, response_id: str) -> Response | None:
-        if self.guess is not None and self.guess.id == response_id:
-            return self.guess
+        if self.speculation is not None and self.speculation.id == response_id:
+            return self.speculation
         return self.live.get(response_id)
 
-    # --- beginnings ------------------------------------------------------------------------
+    # --- start ------------------------------------------------------------------------
 
-    def ask(self, response: Response) -> list[Step]:
+    def begin(self, response: Response) -> list[Step]:
         """Announce a response and start its call."""
         return [*self._announce(response), self._start(response)]
 
     def speculate(self, response: Response) -> list[Step]:
         """Start a call whose reply is held until its turn has ended."""
         response.speculative = True
-        self.guess = response
+        self.speculation = response
         self._conversation.counts.speculative += 1
         return [self._start(response)]
 
     def adopt(self, now: float) -> list[Step]:
-        """Announce the guess, publish what it holds, and end it if its reply is over."""
-        response, self.guess = self.guess, None
+        """Announce the speculation, publish what it holds, and end it if its reply is over."""
+        response, self.speculation = self.speculation, None
         assert response is not None
         self._conversation.counts.adopted += 1
         self._conversation.budget.of(response.request.model).learn(adopted=True)
         steps = self._announce(response)
         if response.text:
-            steps += self._say(response, response.text, now)
+            steps += self._publish_text(response, response.text, now)
         if response.finished is not None:
             steps += self._finish(response, response.finished, now)
         return steps
 
     def discard(self, reason: str, now: float, *, learn: bool = True) -> list[Step]:
-        """Call off the guess, if there is one. Nobody outside ever hears of it."""
-        response, self.guess = self.guess, None
+        """Cancel the speculation, if there is one; no event names it."""
+        response, self.speculation = self.speculation, None
         if response is None:
             return []
         if learn:
@@ -132,19 +136,19 @@ class ResponseLifecycle:
         steps: list[Step] = [] if response.over else [CancelCall(response.id)]
         return [*steps, self._report(response, "discarded", reason)]
 
-    # --- what the call brings ----------------------------------------------------------------
+    # --- replies ----------------------------------------------------------------
 
     def sent(self, response: Response, now: float) -> None:
-        if not response.rounds:  # else it is the same answer, asked on
+        if not response.rounds:  # else a later round of the same response
             response.sent_at = now
 
     def receive(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:
         steps: list[Step] = []
         text = "".join(map(self._text_of, pieces))
         if self.tools is not None:
-            self._gather(response, pieces, now)
+            self._collect_tool_calls(response, pieces, now)
         if text:
-            steps += self._take(response, text, now)
+            steps += self._receive_text(response, text, now)
         for piece in pieces:
             if isinstance(piece, Accepted):
                 self._accepted(response, piece, now)
@@ -152,26 +156,26 @@ class ResponseLifecycle:
                 response.ended_at = now
                 response.finished = piece
                 response.over = True
-                if response is not self.guess:
+                if response is not self.speculation:
                     steps += self._finish(response, piece, now)
-                break  # nothing that comes after the end belongs to the reply
+                break  # the reply ends here
         return steps
 
-    def _take(self, response: Response, text: str, now: float) -> list[Step]:
+    def _receive_text(self, response: Response, text: str, now: float) -> list[Step]:
         if response.first_at is None:
             response.first_at = now
-        text = _apart(response, text)
+        text = _separated(response, text)
         response.text += text
-        return [] if response is self.guess else self._say(response, text, now)
+        return [] if response is self.speculation else self._publish_text(response, text, now)
 
     def _text_of(self, piece: Piece) -> str:
         if isinstance(piece, TextDelta):
             return piece.text
         if isinstance(piece, ToolCallDelta) and self._form is not None and self.tools is None:
-            return piece.arguments  # a model that was made to answer by calling a tool
+            return piece.arguments  # the JSON of a model that must answer by a tool call
         return ""
 
-    def _gather(self, response: Response, pieces: Sequence[Piece], now: float) -> None:
+    def _collect_tool_calls(self, response: Response, pieces: Sequence[Piece], now: float) -> None:
         for piece in pieces:
             if isinstance(piece, ToolCallDelta):
                 if response.first_at is None:
@@ -181,36 +185,38 @@ class ResponseLifecycle:
                 response.gathered.add(piece)
 
     def tool_done(self, call_id: str, value: Any, now: float) -> list[Step]:
-        """Take the result of a tool in."""
+        """Take a tool's result."""
         if self.tools is None:
             return []
         steps, response = self.tools.done(call_id, value)
-        return steps if response is None else [*steps, *self._ask_on(response, now)]
+        return steps if response is None else [*steps, *self._continue(response, now)]
 
     def fail(self, response: Response, error: GatewayError, now: float) -> list[Step]:
-        has_no_room = isinstance(error, GatewayBusy) and error.status is not None  # not our own
+        has_no_room = (
+            isinstance(error, GatewayBusy) and error.status is not None
+        )  # from the server, not from our own queue
         if isinstance(error, GatewayBusy) and has_no_room:
             self._conversation.budget.of(response.request.model).refuse(error.retry_after, now)
         response.over = True
         response.ended_at = now
         response.request_id = error.request_id or response.request_id
         response.refused = error.status is not None and not response.has_begun
-        if response is self.guess:
+        if response is self.speculation:
             return self.discard("failed", now, learn=False)
-        if has_no_room and self._turns_to_sibling(response, now):
+        if has_no_room and self._retry_on_sibling(response, now):
             return [self._start(response)]
         detail = ErrorDetail(type=error.kind, message=str(error), code=error.status)
         return self.end(response, ResponseOutcome("failed", error.kind, error=detail), now)
 
-    def _turns_to_sibling(self, response: Response, now: float) -> bool:
-        """Have the next sibling with quota asked, if the model had no room and said nothing.
+    def _retry_on_sibling(self, response: Response, now: float) -> bool:
+        """Send the request to the next sibling model with quota, if the model sent nothing.
 
-        No model gets the same request twice, so this ends.
+        No model gets the same request twice, so this terminates.
         """
-        models, asked = models_of(self._prompt, self._conversation), response.request.model
-        if response.has_begun or asked not in models:
+        models, failed = models_of(self._prompt, self._conversation), response.request.model
+        if response.has_begun or failed not in models:
             return False
-        model = self._conversation.budget.admit(models[models.index(asked) + 1 :], now)
+        model = self._conversation.budget.admit(models[models.index(failed) + 1 :], now)
         if model is None:
             return False
         response.model, response.request = model, replace(response.request, model=model)
@@ -228,9 +234,9 @@ class ResponseLifecycle:
         whole = ending.status == "completed"
         if whole:
             steps += self._sentences(response, response.splitter.finish(), now)
-        said_all = whole or ending.reason == "max_tokens"
+        is_whole = whole or ending.reason == "max_tokens"
         stopped = self.tools.stop(response) if self.tools is not None else []
-        self.history.close(response.id, interrupted=not said_all)
+        self.history.close(response.id, interrupted=not is_whole)
         done = ResponseDone(
             response_id=response.id,
             status=ending.status,
@@ -258,7 +264,7 @@ class ResponseLifecycle:
         return StartCall(
             response.id,
             replace(response.request, id=response.id, session_id=self._conversation.session_id),
-            response is self.guess,
+            response is self.speculation,
             self._prompt.first_token_timeout,
             self._prompt.total_timeout,
         )
@@ -267,7 +273,7 @@ class ResponseLifecycle:
         self.live[response.id] = response
         self._conversation.counts.responses += 1
         question = response.request.messages[-1].content or ""
-        self.history.ask(response.id, response.turns, question)
+        self.history.open(response.id, response.turns, question)
         created = ResponseCreated(
             response_id=response.id,
             prompt=self._name,
@@ -278,12 +284,12 @@ class ResponseLifecycle:
         )
         return [Publish(created)]
 
-    def _say(self, response: Response, text: str, now: float) -> list[Step]:
+    def _publish_text(self, response: Response, text: str, now: float) -> list[Step]:
         if self._form is not None:
-            return self._read(response, text, now)
+            return self._publish_partial_json(response, text, now)
         if response.published_at is None:
             response.published_at = now
-        self.history.said(response.id, text)
+        self.history.append(response.id, text)
         delta = Publish(ResponseDelta(response_id=response.id, delta=text))
         if response.sentence_at is not None and not self._prompt.sentences:
             return [delta]
@@ -311,28 +317,30 @@ class ResponseLifecycle:
         if self.tools is not None and response.gathered is not None:
             return self._call_tools(response, self.tools, now)
         if self._form is not None:
-            return self._judge(response, self._form, now)
+            return self._finish_json(response, self._form, now)
         return self.end(response, COMPLETED, now)
 
     def _call_tools(self, response: Response, tools: ToolLoop, now: float) -> list[Step]:
         if not tools.may_call(response):
             return self.end(response, ResponseOutcome("incomplete", "tool_steps"), now)
-        # what was said on the way is not held back until the tools have answered
+        # text before the calls does not wait for the tools' results
         steps = self._sentences(response, response.splitter.finish(), now)
-        return [*steps, *tools.begin(response), *self._ask_on(response, now)]
+        return [*steps, *tools.begin(response), *self._continue(response, now)]
 
-    def _ask_on(self, response: Response, now: float) -> list[Step]:
-        """Make the next request of a response, once every tool has answered."""
+    def _continue(self, response: Response, now: float) -> list[Step]:
+        """Send the response's next request, once every tool has a result."""
         if self.tools is None or not self.tools.is_over(response):
             return []
-        self.tools.ask_on(response)
-        if self._form is not None:  # words on the way to JSON are no part of it
-            response.text, response.asked_on_at = "", 0
-        self._conversation.budget.of(response.request.model).take(now)  # it goes on without waiting
+        self.tools.continue_request(response)
+        if self._form is not None:  # text before the JSON is no part of it
+            response.text, response.round_start = "", 0
+        self._conversation.budget.of(response.request.model).take(
+            now
+        )  # a continued response does not wait for quota
         return [self._start(response)]
 
-    def _read(self, response: Response, text: str, now: float) -> list[Step]:
-        """JSON is shown as values, never as text; of a second try nothing before its end."""
+    def _publish_partial_json(self, response: Response, text: str, now: float) -> list[Step]:
+        """Publish JSON as values, never as text; of a retry nothing before its end."""
         if self._form is None or not self._prompt.json_partials or response.replies:
             return []
         if response.reader is None:
@@ -344,15 +352,15 @@ class ResponseLifecycle:
         value = response.reader.value()
         return [Publish(ResponseJsonPartial(response_id=response.id, value=value))]
 
-    def _judge(self, response: Response, form: Form, now: float) -> list[Step]:
+    def _finish_json(self, response: Response, form: Form, now: float) -> list[Step]:
         reader = response.reader or form.reader()
         verdict = form.judge(response.text, reader)
         if verdict.error is None:
             if response.published_at is None:
                 response.published_at = now
-            # as it was understood: without prose around it, mistakes, or the model's own layout
+            # as parsed: without prose around it, mistakes, or the model's own layout
             response.text = msgspec.json.encode(verdict.value).decode()
-            self.history.said(response.id, response.text)
+            self.history.append(response.id, response.text)
             return self.end(response, ResponseOutcome("completed", json=verdict.value), now)
         response.replies += 1
         again = form.ask_again(response.request, response.text, verdict.error, response.replies)
@@ -394,13 +402,13 @@ class ResponseLifecycle:
 
 
 def models_of(prompt: Prompt, conversation: ConversationState) -> tuple[str, ...]:
-    """Return the models that may be asked for ``prompt``, the best first."""
+    """Return the models that may answer ``prompt``, in order of preference."""
     return (prompt.model or conversation.model, *prompt.siblings)
 
 
-def _apart(response: Response, text: str) -> str:
-    """Keep what is said behind a tool's result apart from what was said before it."""
+def _separated(response: Response, text: str) -> str:
+    """Separate the text after a tool's result from the text before it."""
     before = response.text[-1:]
-    is_first = 0 < response.asked_on_at == len(response.text)
+    is_first = 0 < response.round_start == len(response.text)
     joins = is_first and not before.isspace() and not text[0].isspace()
     return f" {text}" if joins else text

@@ -1,7 +1,7 @@
 """Response policies: one row per value of ``Prompt.policy``. Pure.
 
-What a policy decides is a field of ``PolicyRules``, and no other module compares policy names.
-The same as a table:
+Everything that a policy decides is a field of ``PolicyRules``: no module compares policy names.
+The effects of the rows:
 
 ====================================  =========  ==========  ==========  ==========
                                       supersede  queue       parallel    conflate
@@ -10,13 +10,13 @@ a turn ends while a response is live  cancel it  wait        start       wait
 live responses at once                1          1           parallel    1
 turns that wait for a response        merge      one by one  one by one  merge
 an unanswered turn is sent again      yes        yes         no          yes
-a right guess cancels what is live    yes        no          no          no
+adoption cancels the live response    yes        no          no          no
 gateway retries beside this service   no         yes         yes         yes
 runs in-stream                        no         no          yes         no
 ====================================  =========  ==========  ==========  ==========
 
-``parallel`` in the second row is the setting of that name. A prompt with ``interrupt = "never"``
-keeps its live response under every policy; the new turn then waits.
+``parallel`` in the second row is the setting of that name. With ``interrupt = "never"`` a prompt
+that supersedes keeps its live response, and the new turn waits.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A prompt's templates: checked once, filled in for each request. Pure."""
+"""Prompt templates: checked once, filled in for each request. Pure."""
 
 import difflib
 import re
@@ -16,11 +16,11 @@ TAGS = ("turn", "transcript", "speaker", "language")
 #: the gateway's own tag for a stored transcript: exactly this spelling (AssemblyAI docs,
 #: post-processing and transcripts, mid-2026)
 STORED_TRANSCRIPT = "{{ transcript }}"
-TOLD_ABOVE = "(the transcript above)"
+TRANSCRIPT_ABOVE = "(the transcript above)"
 
 
 class FinishedTurn(Struct, frozen=True):
-    """A turn, as a request sees it."""
+    """An ended turn, as a request contains it."""
 
     turn: int
     text: str
@@ -29,19 +29,19 @@ class FinishedTurn(Struct, frozen=True):
 
 
 class TemplateContext(Struct, frozen=True):
-    """What the tags stand for in one request."""
+    """Values of the template tags in one request."""
 
     turns: tuple[FinishedTurn, ...]
-    transcript: Callable[[], str]  #: made only where a template asks for it
+    transcript: Callable[[], str]  #: evaluated only where a template has the tag
     vars: Mapping[str, str]
 
     @property
     def text(self) -> str:
-        return " ".join(asked.text for asked in self.turns)
+        return " ".join(each.text for each in self.turns)
 
 
 def check(name: str, prompt: Prompt) -> None:
-    """Refuse a template with a tag that nothing will ever fill. Raises SettingsError."""
+    """Check the tags of a prompt's templates. Raises ``SettingsError``."""
     for template in (prompt.system, prompt.user):
         for tag in TAG.findall(template):
             known = tag in TAGS or (tag.startswith("vars.") and tag[5:].isidentifier())
@@ -60,13 +60,13 @@ def check(name: str, prompt: Prompt) -> None:
             )
 
 
-def speaks_of_turns(prompt: Prompt) -> bool:
-    """Say whether a turn stands in what it asks, so that it cannot ask without one."""
+def uses_turn_tag(prompt: Prompt) -> bool:
+    """Return whether the templates contain a turn, so that a request needs one."""
     return "turn" in TAG.findall(prompt.system + prompt.user)
 
 
 def _check_stored(name: str, prompt: Prompt) -> None:
-    """The gateway fills in the first tag there is, and says nothing when there is none."""
+    """Check that the tag stands once: the gateway fills in the first, and ignores a missing one."""
     count = (prompt.system + prompt.user).count(STORED_TRANSCRIPT)
     if not count:
         raise SettingsError(
@@ -82,15 +82,15 @@ def _check_stored(name: str, prompt: Prompt) -> None:
 
 
 def fenced(tag: str, value: str) -> str:
-    """Mark a value as data, so that words in it cannot pass for the template's own."""
+    """Fence a value as data, so that its words are not read as instructions."""
     return f"<{tag}>\n{value.replace('</', '< /')}\n</{tag}>"
 
 
-def fill(template: str, scene: TemplateContext, *, stored: bool = False) -> str:
+def fill(template: str, context: TemplateContext, *, stored: bool = False) -> str:
     """Fill in the tags, once: a value that looks like a tag stays as it is.
 
-    With ``stored`` the gateway's own transcript tag is left for the gateway, and no value
-    brings another one.
+    With ``stored`` the gateway's own transcript tag stays for the gateway, and no value
+    contains another one.
     """
     if "{{" not in template:
         return template
@@ -98,54 +98,54 @@ def fill(template: str, scene: TemplateContext, *, stored: bool = False) -> str:
 
     def filled(match: re.Match[str]) -> str:
         if not stored:
-            return _value(match[1], scene, alone=alone)
+            return _value(match[1], context, alone=alone)
         if match[0] == STORED_TRANSCRIPT:
             return match[0]
-        return _value(match[1], scene, alone=alone).replace(STORED_TRANSCRIPT, "")
+        return _value(match[1], context, alone=alone).replace(STORED_TRANSCRIPT, "")
 
     return TAG.sub(filled, template)
 
 
-def _value(tag: str, scene: TemplateContext, *, alone: bool) -> str:
+def _value(tag: str, context: TemplateContext, *, alone: bool) -> str:
     if tag == "turn":
-        return scene.text if alone else fenced("turn", scene.text)
+        return context.text if alone else fenced("turn", context.text)
     if tag == "transcript":
-        return fenced("transcript", scene.transcript())
-    last = scene.turns[-1] if scene.turns else None
+        return fenced("transcript", context.transcript())
+    last = context.turns[-1] if context.turns else None
     if tag == "speaker":
         return (last and last.speaker) or ""
     if tag == "language":
         return (last and last.language) or ""
-    return scene.vars.get(tag.removeprefix("vars."), "")
+    return context.vars.get(tag.removeprefix("vars."), "")
 
 
 def messages(
-    prompt: Prompt, scene: TemplateContext, history: Sequence[Message]
+    prompt: Prompt, context: TemplateContext, history: Sequence[Message]
 ) -> tuple[Message, ...]:
     """Return the messages of one request: system, examples, history, then the turn."""
     stored = bool(prompt.transcript_id)
     opening: list[Message] = []
     if prompt.system:
-        opening.append(Message("system", fill(prompt.system, scene, stored=stored)))
+        opening.append(Message("system", fill(prompt.system, context, stored=stored)))
     for example in prompt.examples:
         opening.append(Message("user", example.user))
         opening.append(Message("assistant", example.assistant))
-    asked = Message("user", fill(prompt.user, scene, stored=stored))
-    whole = (*opening, *history, asked)
-    return _told_once(whole) if stored else whole
+    question = Message("user", fill(prompt.user, context, stored=stored))
+    whole = (*opening, *history, question)
+    return _with_one_tag(whole) if stored else whole
 
 
-def _told_once(whole: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Leave the first tag only: the gateway would send the others on as they are.
+def _with_one_tag(whole: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Keep the first tag only: the gateway fills in no other.
 
-    Earlier questions stand in the history with the tag they were asked with.
+    Earlier questions stand in the history with their own tag.
     """
     once: list[Message] = []
     seen = False
     for message in whole:
         content = message.content or ""
         if seen and STORED_TRANSCRIPT in content:
-            message = replace(message, content=content.replace(STORED_TRANSCRIPT, TOLD_ABOVE))
+            message = replace(message, content=content.replace(STORED_TRANSCRIPT, TRANSCRIPT_ABOVE))
         seen = seen or STORED_TRANSCRIPT in content
         once.append(message)
     return tuple(once)

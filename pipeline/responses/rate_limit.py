@@ -1,4 +1,4 @@
-"""How many requests a model may still be asked this minute. Pure; ``now`` is in seconds.
+"""Request budgets of models, per minute. Pure; ``now`` is in seconds.
 
 AssemblyAI allows 30 requests in 60 s per model by default and says so in ``x-ratelimit-*``
 and ``retry-after`` (AssemblyAI docs, rate limits, 2026). Whether a cancelled call counts is
@@ -16,7 +16,7 @@ WINDOW = 61.0
 ROUNDED = 1.0  #: seconds; by so much a server's whole seconds may be wrong
 SETTLED = 3.0  #: seconds; the server may not have counted what left later than so long ago
 RESERVED = 0.3  #: the share of the limit that speculation never touches
-GUESS = 0.5  #: the hit rate before anything is known
+INITIAL_HIT_RATE = 0.5  #: before the first outcome
 LEARNING = 0.2  #: how much one outcome moves the hit rate
 LEAST_RATE = 0.1  #: keeps a bad spell from ending speculation for good
 
@@ -26,7 +26,7 @@ class ModelBudget:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.hit_rate = GUESS
+        self.hit_rate = INITIAL_HIT_RATE
         self._sent: deque[float] = deque()
         self._blocked_until = -inf
 
@@ -40,9 +40,9 @@ class ModelBudget:
         return max(0, self.limit - len(self._sent))
 
     def may_speculate(self, now: float) -> bool:
-        """Return whether so much is left that a wrong guess takes nothing from a turn.
+        """Return whether enough is left that a wrong speculation takes nothing from a turn.
 
-        The worse the guesses have been, the more must be left.
+        The lower the hit rate, the more must be left.
         """
         spare = self.free(now) - ceil(self.limit * RESERVED)
         return spare * max(self.hit_rate, LEAST_RATE) >= 1
@@ -55,7 +55,7 @@ class ModelBudget:
         self.hit_rate += LEARNING * ((1.0 if adopted else 0.0) - self.hit_rate)
 
     def observe(self, rate: RateLimit, sent_at: float, now: float) -> None:
-        """Believe the server: it knows of the key's other users, and counts differently.
+        """Adopt the server's count: it includes the key's other users.
 
         ``sent_at`` is when the request left whose answer carried this; what left after it is
         not in the server's number yet. Where it says that its window ends sooner than ours,
@@ -80,7 +80,7 @@ class ModelBudget:
         self._sent = deque(sorted(known + later))
 
     def refuse(self, retry_after: float | None, now: float) -> None:
-        """The server said 429: nothing leaves before ``retry_after`` seconds have passed."""
+        """Send nothing for ``retry_after`` seconds: the server answered 429."""
         self._blocked_until = max(self._blocked_until, now + (retry_after or 1.0))
 
     def free_at(self, now: float) -> float:
@@ -118,7 +118,7 @@ class Budget:
         return None
 
     def speculate(self, model: str, now: float) -> bool:
-        """Take one request for a guess, if ``model`` has enough to spare."""
+        """Take one request for a speculation, if ``model`` has enough to spare."""
         budget = self.of(model)
         if not budget.may_speculate(now):
             return False
@@ -126,7 +126,7 @@ class Budget:
         return True
 
     def left(self, now: float) -> Mapping[str, float]:
-        """Return how many requests each model that has a limit may still be asked now."""
+        """Return the requests left now, by model that has a limit."""
         return {name: each.free(now) for name, each in self._models.items() if each.limit}
 
     def free_at(self, models: Iterable[str], now: float) -> float:

@@ -51,14 +51,14 @@ class RequestBuilder:
         turns: tuple[FinishedTurn, ...],
         model: str,
         if_closed: Collection[str],
-        guessed: FinishedTurn | None = None,
+        speculated: FinishedTurn | None = None,
     ) -> CompletionRequest:
         """Return the request to ``model`` for ``turns``.
 
-        ``guessed`` is a turn that has not ended yet and stands in the transcript as if it had.
+        ``speculated`` is a turn that has not ended yet and stands in the transcript as if it had.
         """
         prompt = self._prompt
-        transcript = partial(self._conversation.transcript, guessed)
+        transcript = partial(self._conversation.transcript, speculated)
         variables = {**prompt.vars, **self._conversation.vars}
         context = TemplateContext(turns, transcript, variables)
         request = CompletionRequest(

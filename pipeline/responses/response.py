@@ -1,4 +1,4 @@
-"""One response: what it was asked, what came, and when. Pure; moments are in seconds."""
+"""The record of one response: request, reply and times. Pure; times are in seconds."""
 
 from pipeline.interfaces.llm import CompletionRequest, Finished, JsonReader, Prices, Usage, estimate
 from pipeline.protocol.events import RequestInfo, Times, TokenUsage
@@ -8,10 +8,9 @@ from pipeline.responses.tool_calls import ToolCallAssembler, ToolRound
 
 
 class Response:
-    """The ledger's record of a response. It decides nothing."""
+    """State of one response; it decides nothing."""
 
     __slots__ = (
-        "asked_on_at",
         "ended_at",
         "finished",
         "first_at",
@@ -28,6 +27,7 @@ class Response:
         "request",
         "request_id",
         "round",
+        "round_start",
         "rounds",
         "sent_at",
         "sentence_at",
@@ -51,13 +51,13 @@ class Response:
         self.model = request.model
         self.speculative = False
         self.supersedes: str | None = None
-        self.text = ""  # all that came; of a live response all of it is published
+        self.text = ""  # all received; of a live response all of it is published
         self.finished: Finished | None = None
-        self.refused = False  # by the server, which had said nothing: no tokens were spent on it
-        self.over = False  # the call has returned: there is nothing left to cancel
+        self.refused = False  # by the server, before any text: no tokens were spent on it
+        self.over = False  # the call has returned: nothing is left to cancel
         self.request_id: str | None = None
         self.host: str | None = None
-        self.prices: Prices | None = None  # of the model that was asked
+        self.prices: Prices | None = None  # of the requested model
         self.spoken_at: float | None = None  # end of speech
         self.turn_at: float | None = None  # end of turn received
         self.sent_at: float | None = None
@@ -68,27 +68,27 @@ class Response:
         self.splitter = SentenceSplitter(turns[-1].language or "en" if turns else "en")
         self.sentences = 0
         self.reader: JsonReader | None = None  # of a reply that must be JSON
-        self.replies = 0  # whole ones that came
+        self.replies = 0  # whole ones received
         self.spent: TokenUsage | None = None  # on the replies before this one
         self.gathered: ToolCallAssembler | None = None  # tool calls of the reply that is coming
         self.round: ToolRound | None = None  # tool calls under way
         self.rounds = 0  # of tool calls so far
-        self.asked_on_at = 0  # characters of text that were there when it was asked on
+        self.round_start = 0  # characters of text before the present round of tool calls
 
     @property
     def has_begun(self) -> bool:
-        """Whether the reply that is coming has brought anything."""
-        return self.gathered is not None or len(self.text) > self.asked_on_at
+        """Whether the present reply has brought anything."""
+        return self.gathered is not None or len(self.text) > self.round_start
 
     @property
-    def asked_text(self) -> str:
+    def last_text(self) -> str:
         return self.turns[-1].text
 
     def numbers(self) -> tuple[int, ...]:
-        return tuple(asked.turn for asked in self.turns)
+        return tuple(each.turn for each in self.turns)
 
     def usage(self) -> TokenUsage:
-        """Return the tokens spent, by the provider's count or by ours, and say which."""
+        """Return the tokens spent, by the provider's count or an estimate."""
         last = self._usage()
         if self.spent is None:
             return last
@@ -101,10 +101,10 @@ class Response:
 
     def _usage(self) -> TokenUsage:
         finished = self.finished
-        told: Usage | None = finished.usage if finished else None
-        if told is None and (self.sent_at is None or self.refused):
+        counted: Usage | None = finished.usage if finished else None
+        if counted is None and (self.sent_at is None or self.refused):
             return TokenUsage(0, 0, estimated=False)
-        used = told or estimate(self.request, len(self.text) - self.asked_on_at)
+        used = counted or estimate(self.request, len(self.text) - self.round_start)
         prices = (finished and finished.prices) or self.prices
         cost = prices.cost(used) if prices else None
         return TokenUsage(used.input_tokens, used.output_tokens, used.estimated, cost)
@@ -130,7 +130,7 @@ class Response:
         )
 
     def _lead(self) -> float:
-        """What speculation saved: as much as the head start, but not more than the wait."""
+        """Return what speculation saved: the head start, but not more than the wait."""
         head_start = _ms(self.sent_at, self.turn_at)
         wait = _ms(self.sent_at, self.first_at)
         if not self.speculative or head_start is None or wait is None:
@@ -143,5 +143,5 @@ def _ms(start: float | None, end: float | None) -> float | None:
 
 
 def _sum(one: float | None, other: float | None) -> float | None:
-    """Return what both cost together; None unless both are known."""
+    """Return the sum of two costs; None unless both are known."""
     return None if one is None or other is None else one + other

@@ -1,4 +1,4 @@
-"""Where sentences end in a text that is still growing. Pure."""
+"""Sentence segmentation of a text that is still growing. Pure."""
 
 from collections.abc import Callable
 from typing import cast
@@ -12,7 +12,7 @@ LONGEST = 2000  #: characters; a longer run without an end counts as a sentence
 
 
 class SentenceSplitter:
-    """Feed it deltas; it returns each sentence once, when the next one has begun."""
+    """Splits deltas into sentences; each is returned once, when the next one has begun."""
 
     def __init__(self, language: str = "en") -> None:
         self._language = language
@@ -31,7 +31,7 @@ class SentenceSplitter:
         return [part.strip() for part in parts[:-1] if part.strip()]
 
     def finish(self) -> list[str]:
-        """Return what is left: the last sentence, whole or not."""
+        """Return the rest: the last sentence, whole or not."""
         rest = self._cut()
         return [rest] if rest else []
 

@@ -1,4 +1,4 @@
-"""What the ledger tells the shell to do. Values only; carried out in order."""
+"""The steps that the scheduler returns and dispatch carries out, in order. Values only."""
 
 from msgspec import Struct
 
@@ -9,13 +9,13 @@ from pipeline.protocol.events import Event
 
 
 class Publish(Struct, frozen=True):
-    """Give the event its place in the session's log."""
+    """Publishes an event to the session's log."""
 
     event: Event
 
 
 class StartCall(Struct, frozen=True):
-    """Begin the call."""
+    """Starts a call."""
 
     response_id: str
     request: CompletionRequest
@@ -25,25 +25,25 @@ class StartCall(Struct, frozen=True):
 
 
 class CancelCall(Struct, frozen=True):
-    """Stop the call; the ledger has already ended the response."""
+    """Cancels a call; the scheduler has already ended the response."""
 
     response_id: str
 
 
 class RunTool(Struct, frozen=True):
-    """Carry a tool's call out, and tell the ledger what came of it."""
+    """Runs a tool call; its result goes back to the scheduler."""
 
     run: ToolRun
 
 
 class StopTool(Struct, frozen=True):
-    """Stop carrying the call out; nobody waits for its result."""
+    """Cancels a tool call, whose result is no longer needed."""
 
     call_id: str
 
 
 class Report(Struct, frozen=True):
-    """Note how a call went; not for subscribers."""
+    """Reports a call to the observers; not for subscribers."""
 
     call: CallReport
 

@@ -1,4 +1,4 @@
-"""When two texts say the same words. Pure."""
+"""Comparison of transcripts by their words. Pure."""
 
 import unicodedata
 from functools import lru_cache
@@ -8,7 +8,7 @@ KEPT = frozenset("%#@&+")  #: punctuation by Unicode's classes, but spoken aloud
 
 @lru_cache(maxsize=1024)
 def spoken(text: str) -> str:
-    """Return ``text`` without what a formatting pass may change: case, punctuation, spaces.
+    """Return ``text`` without what formatting may change: case, punctuation, spaces.
 
     A mark between two digits stays: 1.5 is not 15.
     """
@@ -30,8 +30,8 @@ def count_words(text: str) -> int:
     return len(text.split())
 
 
-def says(text: str, phrase: str) -> bool:
-    """Return whether ``phrase`` stands in ``text`` as whole words, punctuation and case aside."""
+def contains_phrase(text: str, phrase: str) -> bool:
+    """Return whether ``text`` contains ``phrase`` as whole words, punctuation and case aside."""
 
     def words(of: str) -> list[str]:
         return [word for word in map(spoken, of.split()) if word]

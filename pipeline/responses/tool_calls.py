@@ -1,7 +1,7 @@
-"""What a reply asks of tools, call by call, and what came of it. Pure.
+"""The tool calls of one reply, and their results. Pure.
 
-A round is the calls of one reply. Each is refused at once, or carried out, at most so many
-beside one another; when every one has its result the model is asked again.
+A round is the calls of one reply. Each is refused at once or run, up to a limit in parallel;
+when every one has its result, the next request is sent.
 """
 
 import re
@@ -16,15 +16,15 @@ from pipeline.interfaces.tools import OfferedTools, Tool, ToolRun, failure
 from pipeline.runtime.json_values import encodable
 
 MOST_CALLS = 32  #: of one reply; the others are refused
-MAX_RESULT = 64 * 1024  #: characters of one result that a model is told
+MAX_RESULT = 64 * 1024  #: characters of one result sent to a model
 MAX_ARGUMENTS = 64 * 1024  #: characters
 STILL_RUNNING = "It was begun and has not ended yet. Do not begin it again."
-#: what every provider takes for a name or an id (Claude's rule, which is the strictest)
+#: a name or an id that every provider accepts (Claude's rule, which is the strictest)
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ToolCallAssembler:
-    """The calls of a reply, while it comes in pieces."""
+    """Assembles the tool calls of a reply from its pieces."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Written] = {}
@@ -38,10 +38,12 @@ class ToolCallAssembler:
             call.size += len(piece.arguments)
 
     def calls(self) -> list[tuple[str, str, str]]:
-        """Return id, name and arguments of each call, once where one was sent twice."""
+        """Return id, name and arguments of each call; a repeated call only once."""
         written = [self._calls[index] for index in sorted(self._calls)]
-        told = [(call.id, call.name, "".join(call.parts)) for call in written]
-        return [call for at, call in enumerate(told) if not call[0] or call not in told[:at]]
+        reported = [(call.id, call.name, "".join(call.parts)) for call in written]
+        return [
+            call for at, call in enumerate(reported) if not call[0] or call not in reported[:at]
+        ]
 
 
 class _Written:
@@ -54,26 +56,26 @@ class _Written:
 
 
 class PendingToolCall(Struct):
-    """One call, from the model's wish to its result."""
+    """One tool call, from the model's request to its result."""
 
     id: str
     name: str
-    arguments: str  #: JSON text, as the history tells it
+    arguments: str  #: JSON text, as in the history
     value: dict[str, Any]
-    tool: Tool | None  #: none: it is refused
-    error: str | None = None  #: why it is refused
+    tool: Tool | None  #: None: it is refused
+    error: str | None = None  #: the reason of a refusal
     begun: bool = False
-    result: str | None = None  #: as the model is told
+    result: str | None = None  #: as sent to the model
 
     @property
-    def lasts(self) -> bool:
-        """Whether it goes on whatever becomes of its response."""
+    def outlives_response(self) -> bool:
+        """Whether it goes on after its response has ended."""
         return self.begun and self.tool is not None and self.tool.side_effects
 
     @property
-    def is_told(self) -> bool:
-        """Whether the history may tell it: only with a result, as every provider wants it."""
-        return self.result is not None or self.lasts
+    def is_reportable(self) -> bool:
+        """Whether the history may contain it: only with a result, as every provider requires."""
+        return self.result is not None or self.outlives_response
 
 
 class ToolRound:
@@ -89,7 +91,7 @@ class ToolRound:
         return all(call.result is not None for call in self.calls)
 
     def begin(self) -> list[ToolRun]:
-        """Return the calls to carry out now, and take them for begun."""
+        """Return the calls to run now, and mark them as begun."""
         under_way = sum(call.begun and call.result is None for call in self.calls)
         waiting = [call for call in self.calls if not call.begun and call.result is None]
         runs: list[ToolRun] = []
@@ -109,52 +111,58 @@ class ToolRound:
     def find(self, call_id: str) -> PendingToolCall | None:
         return next((call for call in self.calls if call.id == call_id), None)
 
-    def told(self) -> list[PendingToolCall]:
-        return [call for call in self.calls if call.is_told]
+    def reportable(self) -> list[PendingToolCall]:
+        return [call for call in self.calls if call.is_reportable]
 
     def messages(self, text: str) -> list[Message]:
-        """Return what was called and what came of it, behind ``text``; nothing if nothing did."""
-        told = self.told()
-        if not told:
+        """Return the calls with their results, after ``text``; nothing without a result."""
+        reported = self.reportable()
+        if not reported:
             return []
-        calls = tuple(ToolCall(call.id, FunctionCall(call.name, call.arguments)) for call in told)
+        calls = tuple(
+            ToolCall(call.id, FunctionCall(call.name, call.arguments)) for call in reported
+        )
         results = [
-            Message("tool", call.result or STILL_RUNNING, tool_call_id=call.id) for call in told
+            Message("tool", call.result or STILL_RUNNING, tool_call_id=call.id) for call in reported
         ]
         return [Message("assistant", text or None, tool_calls=calls), *results]
 
 
 def read(
-    written: Iterable[tuple[str, str, str]], kit: OfferedTools, new_id: Callable[[str], str]
+    written: Iterable[tuple[str, str, str]],
+    offered_tools: OfferedTools,
+    new_id: Callable[[str], str],
 ) -> list[PendingToolCall]:
-    """Judge what a model wrote. ``new_id`` takes its id for a call and returns one of its own."""
+    """Check the calls that a model wrote; ``new_id`` makes the id of a call unique."""
     return [
-        _call(at, name, text, kit, new_id(id_ if PLAIN.fullmatch(id_) else ""))
+        _call(at, name, text, offered_tools, new_id(id_ if PLAIN.fullmatch(id_) else ""))
         for at, (id_, name, text) in enumerate(written)
     ]
 
 
-def _call(at: int, name: str, text: str, kit: OfferedTools, call_id: str) -> PendingToolCall:
+def _call(
+    at: int, name: str, text: str, offered_tools: OfferedTools, call_id: str
+) -> PendingToolCall:
     def refused(error: str) -> PendingToolCall:
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "unnamed"
         return PendingToolCall(call_id, plain, "{}", {}, None, error)
 
-    tool = kit.find(name)
+    tool = offered_tools.find(name)
     if tool is None:
         return refused(f"there is no tool {name[:64]!r}; nothing was called")
     if at >= MOST_CALLS:
         return refused(f"more than {MOST_CALLS} calls at once; this one was not carried out")
     if len(text) > MAX_ARGUMENTS:
         return refused(f"the arguments are longer than {MAX_ARGUMENTS} characters")
-    arguments = kit.read(name, text)
+    arguments = offered_tools.read(name, text)
     if arguments.error is not None:
         return refused(f"{arguments.error}; nothing was called")
     written = msgspec.json.encode(arguments.value).decode()
     return PendingToolCall(call_id, name, written, arguments.value, tool)
 
 
-def as_told(value: Any) -> tuple[str, Any]:
-    """Return a result as the model is told it, and as subscribers are; both within bounds."""
+def result_texts(value: Any) -> tuple[str, Any]:
+    """Return a result as text for the model and as a value for subscribers, both within bounds."""
     try:
         value = encodable(value)
     except (TypeError, ValueError) as error:

@@ -41,7 +41,7 @@ class SessionDependencies(Struct, frozen=True):
     new_id: Callable[[], str]
     in_stream: InStreamSetup | None = None  #: answers come with what is heard
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
-    kits: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
+    offered_tools: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
     runner: Runner | None = None  #: carries the tools' calls out
     observe: tuple[Observe, ...] = ()
     on_event: tuple[OnEvent, ...] = ()

@@ -61,7 +61,7 @@ class Session:
             dependencies.budget, dependencies.llm.model or "", dependencies.new_id, topic.id
         )
         self._scheduler = ResponseScheduler(
-            prompts, conversation, dependencies.forms, dependencies.kits
+            prompts, conversation, dependencies.forms, dependencies.offered_tools
         )
         gateway = dependencies.gateway
         self._in_stream: InStreamReplies | None = None

@@ -67,7 +67,7 @@ def test_the_built_in_prompt_fits() -> None:
         ({"interrupt": "speech"}, "interrupt must not be set"),
         ({"system": "{{transcript}}"}, "{{transcript}} is not filled in there"),
         ({"user": "{{speaker}}: {{turn}}"}, "{{speaker}} is not filled in there"),
-        ({"system": "x" * 6000}, "and 5000 fit into the address"),
+        ({"system": "x" * 6000}, "and 5000 fit into the connection"),
     ],
     ids=str,
 )
@@ -83,9 +83,9 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         check(Settings(), VENDOR, {"p": Prompt(speculate=True)})
     assert sorted(str(refused.value).split("\n")[1:]) == [
-        "history must be 0: no earlier turn is sent along",
-        'policy must be "parallel": no answer can be called off, or wait for another',
-        "speculate must not be set: it is not sent along, or has no effect there",
+        "history must be 0: no earlier turn is sent",
+        'policy must be "parallel": no response can be cancelled, or wait for another',
+        "speculate must not be set: it is not sent in-stream, or has no effect there",
     ]
 
 

@@ -9,7 +9,7 @@ from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
 from pipeline.responses.prompt import FinishedTurn, TemplateContext, check, fill, messages
 from pipeline.responses.sentences import LONGEST, SentenceSplitter
-from pipeline.responses.text_match import count_words, same_words, says
+from pipeline.responses.text_match import contains_phrase, count_words, same_words
 
 
 def scene(text: str = "hi", speaker: str | None = None, **values: str) -> TemplateContext:
@@ -150,9 +150,9 @@ def test_words_are_counted_by_their_spaces() -> None:
 
 
 def test_a_phrase_stands_in_a_text_as_whole_words() -> None:
-    assert says("Take the Late, train!", "late train")
-    assert not says("translate trains", "late train")
-    assert not says("late", "late train")
+    assert contains_phrase("Take the Late, train!", "late train")
+    assert not contains_phrase("translate trains", "late train")
+    assert not contains_phrase("late", "late train")
 
 
 # --- sentences -----------------------------------------------------------------------------------

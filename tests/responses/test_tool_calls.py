@@ -41,7 +41,9 @@ class Caller:
         prompt = Prompt(**settings)
         ids = itertools.count(1)
         desk = ConversationState(Budget(0), "model", lambda: f"r{next(ids)}")
-        self.scheduler = ResponseScheduler({"reply": prompt}, desk, kits={"reply": kit(prompt)})
+        self.scheduler = ResponseScheduler(
+            {"reply": prompt}, desk, offered_tools={"reply": kit(prompt)}
+        )
         self.requests: list[CompletionRequest] = []
         self.runs: list[ToolRun] = []
         self.stopped: list[str] = []

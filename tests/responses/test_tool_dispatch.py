@@ -41,7 +41,9 @@ async def asking(runner: Runner, *names: str) -> AsyncGenerator[tuple[Dispatch, 
     ids = iter(["r1", "r2", "r3"])
     prompts = {"reply": Prompt()}
     scheduler = ResponseScheduler(
-        prompts, ConversationState(Budget(0), "m", lambda: next(ids)), kits={"reply": kit()}
+        prompts,
+        ConversationState(Budget(0), "m", lambda: next(ids)),
+        offered_tools={"reply": kit()},
     )
     dispatch = Dispatch(scheduler, gateway, Listener(), anyio.current_time, runner)
     async with anyio.create_task_group() as tasks:

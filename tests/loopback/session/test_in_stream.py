@@ -91,9 +91,9 @@ async def test_a_prompt_that_cannot_run_in_stream_is_refused_with_what_to_change
         assert sim.stt.connections == []
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines() == [
-        "error: prompts.reply cannot run in-stream, where AssemblyAI asks the model by itself:",
-        '       policy must be "parallel": no answer can be called off, or wait for another',
-        "       speculate must not be set: it is not sent along, or has no effect there",
+        "error: prompts.reply cannot run in-stream, where AssemblyAI sends the requests:",
+        '       policy must be "parallel": no response can be cancelled, or wait for another',
+        "       speculate must not be set: it is not sent in-stream, or has no effect there",
     ]
 
 
