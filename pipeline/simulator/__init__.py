@@ -1,1 +1,1 @@
-"""Scripted speech-to-text and chat-completions servers."""
+"""Simulator: scripted speech-to-text and chat-completions servers with faults."""

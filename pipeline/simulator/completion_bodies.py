@@ -1,7 +1,7 @@
-"""The bodies of chat-completion answers, whole or streamed, with every quirk a line asks for. Pure.
+"""Chat-completion bodies, streamed or not, with the deviations that a line sets. Pure.
 
-Shapes follow AssemblyAI's LLM Gateway documentation, read 2026-11; the quirks of streamed tool
-calls are those that ``AssemblyAI/cli`` worked around in 2026-06.
+Formats follow AssemblyAI's LLM Gateway documentation, read 2026-11; the deviations of streamed
+tool calls are those that ``AssemblyAI/cli`` worked around in 2026-06.
 """
 
 import re
@@ -18,8 +18,8 @@ from pipeline.simulator.scenario_llm import CallLine, ReplyLine
 CREATED = 1_795_392_000  #: Unix seconds; fixed, so that the same scenario gives the same bytes
 
 
-class Piece(Struct, frozen=True):
-    """Bytes that are written at once."""
+class TimedBytes(Struct, frozen=True):
+    """Bytes of one write."""
 
     at: float  #: seconds after the request
     data: bytes
@@ -36,7 +36,7 @@ def tokens_of(line: ReplyLine, text: str) -> list[str]:
 
 
 def refusal(shape: str, status: int, text: str, request_id: str) -> tuple[str, bytes]:
-    """Return content type and body of an error, in one of the gateway's shapes."""
+    """Return content type and body of an error, in one of the gateway's formats."""
     if shape == "text":
         return "text/plain", text.encode()
     bodies: Tree = {
@@ -50,8 +50,8 @@ def refusal(shape: str, status: int, text: str, request_id: str) -> tuple[str, b
 # --- whole ---------------------------------------------------------------------------------
 
 
-def whole(line: ReplyLine, text: str, body: Tree, model: str, request_id: str) -> list[Piece]:
-    """Return the one piece of an answer that is not streamed; it takes as long as the tokens."""
+def whole(line: ReplyLine, text: str, body: Tree, model: str, request_id: str) -> list[TimedBytes]:
+    """Return the body of a reply that is not streamed; it is due when its last token would be."""
     tokens = tokens_of(line, text)
     content = "".join(tokens) or (None if line.tool_calls else "")
     reply = {
@@ -67,7 +67,7 @@ def whole(line: ReplyLine, text: str, body: Tree, model: str, request_id: str) -
     if line.usage == "none":
         del reply["usage"]
     at = line.headers_ms / 1000 + _last_token(line, len(tokens))
-    return [Piece(at, msgspec.json.encode(reply), True)]
+    return [TimedBytes(at, msgspec.json.encode(reply), True)]
 
 
 def _choices(line: ReplyLine, content: str | None) -> list[Tree]:
@@ -117,7 +117,7 @@ def _last_token(line: ReplyLine, tokens: int) -> float:
 
 
 def _token_at(line: ReplyLine, index: int) -> float:
-    """Return when a token is due, in seconds after the head of the answer."""
+    """Return when a token is due, in seconds after the head of the response."""
     times = line.token_times_ms
     if times and index < len(times):
         return times[index] / 1000
@@ -131,13 +131,13 @@ def _token_at(line: ReplyLine, index: int) -> float:
 
 def streamed(
     line: ReplyLine, text: str, body: Tree, model: str, request_id: str
-) -> Iterator[Piece]:
-    """Make the events one by one: most of a long answer that is cancelled is never made."""
+) -> Iterator[TimedBytes]:
+    """Yield the events one by one, so that a cancelled reply is not generated to its end."""
     return _Stream(line, body, model, request_id).pieces(tokens_of(line, text))
 
 
 class _Stream:
-    """Server-sent events of one answer."""
+    """Server-sent events of one reply."""
 
     def __init__(self, line: ReplyLine, body: Tree, model: str, id_: str) -> None:
         self._line = line
@@ -152,9 +152,11 @@ class _Stream:
         self._names = "input" if line.usage_names == "input" else "prompt"
         self._written = 0
 
-    def pieces(self, tokens: list[str]) -> Iterator[Piece]:
+    def pieces(self, tokens: list[str]) -> Iterator[TimedBytes]:
         line, begin = self._line, self._line.headers_ms / 1000
-        yield from (Piece(begin, b": keep-alive" + 2 * self._newline) for _ in range(line.comments))
+        yield from (
+            TimedBytes(begin, b": keep-alive" + 2 * self._newline) for _ in range(line.comments)
+        )
         steps = count()
         if line.blank_tool_delta:
             blank = {"index": 0, "id": "", "function": {"name": "", "arguments": ""}}
@@ -185,7 +187,7 @@ class _Stream:
             for part in _parts(made["function"]["arguments"], line.fragments):
                 yield {"tool_calls": [{"index": i, "function": {"arguments": part}}]}
 
-    def _ending(self, at: float) -> Iterator[Piece]:
+    def _ending(self, at: float) -> Iterator[TimedBytes]:
         line = self._line
         if line.error_event is not None:
             yield self._event(at, {"error": line.error_event})
@@ -194,25 +196,25 @@ class _Stream:
         if reason is not None:
             yield self._delta(at, {}, reason)
         options = self._body.get("stream_options")
-        asked = is_table(options) and options.get("include_usage", False)
-        if line.usage in ("last", "each") or (line.usage == "auto" and asked):
+        requested = is_table(options) and options.get("include_usage", False)
+        if line.usage in ("last", "each") or (line.usage == "auto" and requested):
             usage = _usage(self._names, self._body, self._written)
             yield self._event(at, {**self._head, "choices": [], "usage": usage})
         if line.done:
-            yield Piece(at, b"data: [DONE]" + 2 * self._newline)
+            yield TimedBytes(at, b"data: [DONE]" + 2 * self._newline)
 
     def _delta(
         self, at: float, delta: Tree, reason: str | None = None, *, is_token: bool = False
-    ) -> Piece:
+    ) -> TimedBytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         chunk: Tree = {**self._head, "choices": [choice]}
         if self._line.usage == "each":
             chunk["usage"] = _usage(self._names, self._body, self._written)
         return self._event(at, chunk, is_token=is_token)
 
-    def _event(self, at: float, value: Any, *, is_token: bool = False) -> Piece:
+    def _event(self, at: float, value: Any, *, is_token: bool = False) -> TimedBytes:
         data = b"data: " + msgspec.json.encode(value) + 2 * self._newline
-        return Piece(at, data, is_token)
+        return TimedBytes(at, data, is_token)
 
 
 def _parts(text: str, parts: int) -> list[str]:

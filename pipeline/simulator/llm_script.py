@@ -1,6 +1,6 @@
-"""Answers chat-completion requests from a scenario: a request goes in, timed bytes come out. Pure.
+"""Scripted chat-completion responses: a request goes in, timed bytes come out. Pure.
 
-Shapes, statuses and texts follow AssemblyAI's LLM Gateway documentation and the OpenAPI file
+Formats, statuses and texts follow AssemblyAI's LLM Gateway documentation and the OpenAPI file
 in ``AssemblyAI/assemblyai-api-spec``, read 2026-11.
 """
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.validation import Tree, is_list, is_table
-from pipeline.simulator.completion_bodies import Piece, messages_of, refusal, streamed, whole
+from pipeline.simulator.completion_bodies import TimedBytes, messages_of, refusal, streamed, whole
 from pipeline.simulator.scenario import Scenario
 from pipeline.simulator.scenario_llm import (
     AnyAnswer,
@@ -30,30 +30,30 @@ from pipeline.simulator.scenario_llm import (
     ServerLine,
     TranscriptLine,
 )
-from pipeline.simulator.stored_transcripts import Store
+from pipeline.simulator.stored_transcripts import TranscriptStore
 
 TAG = "{{ transcript }}"
-#: body fields that a model must list to be asked with them
+#: body fields that a listed model refuses unless it lists them
 GATED = ("tools", "tool_choice", "response_format")
 
 
 class ScriptedReply(Struct, frozen=True):
-    """What to send for one request, and how to leave the connection."""
+    """Response to one request, and the end of its connection."""
 
     status: int  #: 0: no head is sent
-    pieces: Iterable[Piece] = ()  #: to be gone through once
-    length: int = 0  #: bytes that content-length promises, with framing "length"
+    pieces: Iterable[TimedBytes] = ()  #: iterated once
+    length: int = 0  #: content-length in bytes, with framing "length"
     headers: Mapping[str, str] = {}
     head_at: float = 0.0  #: seconds after the request
     framing: str = "chunked"
     ending: str = "keep"  #: keep (the connection), fin, rst, hang, keepalive
-    after_bytes: int | None = None  #: the body stops after so many bytes on the wire
+    after_bytes: int | None = None  #: the body ends after this number of bytes on the wire
     slice_bytes: int = 0
-    line: AnyAnswer | None = None  #: what of the scenario answered; None: defaults and refusals
+    line: AnyAnswer | None = None  #: the scenario's line; None: a default or a refusal
 
 
 class ParsedRequest(Struct, frozen=True):
-    """A request, as far as answering it goes."""
+    """The parts of a request that decide its response."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ class ParsedRequest(Struct, frozen=True):
 
 
 class LlmScript:
-    """Every answer of one scenario. It counts uses and rates, and nothing else."""
+    """Responses of one scenario. Its only state is the count of uses and of rates."""
 
     def __init__(self, scenario: Scenario) -> None:
         lines = scenario.llm
@@ -72,45 +72,45 @@ class LlmScript:
         self._limits = [line for line in lines if isinstance(line, LimitLine)]
         self._models = [line for line in lines if isinstance(line, ModelLine)]
         self._transcripts = {line.id: line for line in lines if isinstance(line, TranscriptLine)}
-        self._store = Store([line for line in lines if isinstance(line, RecordingLine)])
+        self._store = TranscriptStore([line for line in lines if isinstance(line, RecordingLine)])
         keys = [line.key for line in lines if isinstance(line, ServerLine)]
         self._key = keys[-1] if keys else None
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def answer(self, asked: ParsedRequest, now: float) -> ScriptedReply:
-        """Decide the answer to a request that arrived at ``now``, in seconds."""
-        path = asked.path.split("?")[0]
+    def answer(self, request: ParsedRequest, now: float) -> ScriptedReply:
+        """Return the response to a request that arrived at ``now``, in seconds."""
+        path = request.path.split("?")[0]
         if path.startswith("/v2/"):
-            return self._stored(asked, path, now)
-        if asked.method == "GET" and path.endswith("/models"):
+            return self._stored(request, path, now)
+        if request.method == "GET" and path.endswith("/models"):
             return self._catalog()
-        if asked.method != "POST" or not path.endswith("/chat/completions"):
-            return _refuse(asked, 404, "unknown endpoint")
-        if refused := self._unauthorized(asked):
+        if request.method != "POST" or not path.endswith("/chat/completions"):
+            return _refuse(request, 404, "unknown endpoint")
+        if refused := self._unauthorized(request):
             return refused
-        body = asked.body
+        body = request.body
         if not is_table(body):
-            return _refuse(asked, 400, "invalid request body")
-        if complaint := self._complaint(body):
-            return _refuse(asked, *complaint)
-        rate, refused = self._rate(asked, str(body.get("model", "")), now)
+            return _refuse(request, 400, "invalid request body")
+        if problem := self._invalid(body):
+            return _refuse(request, *problem)
+        rate, refused = self._rate(request, str(body.get("model", "")), now)
         if refused:
             return refused
         body = self._with_transcript(body)
         model, line = self._choose(body)
-        return _answer(asked, body, model, line, rate)
+        return _answer(request, body, model, line, rate)
 
-    def _stored(self, asked: ParsedRequest, path: str, now: float) -> ScriptedReply:
-        """Answer as the API for whole recordings does."""
-        if refused := self._unauthorized(asked):
+    def _stored(self, request: ParsedRequest, path: str, now: float) -> ScriptedReply:
+        """Return the response of the API for recordings."""
+        if refused := self._unauthorized(request):
             return refused
-        reply = self._store.answer(asked.method, path, asked.body, now)
-        return _refuse(asked, 404, "unknown endpoint") if reply is None else _json(*reply)
+        reply = self._store.answer(request.method, path, request.body, now)
+        return _refuse(request, 404, "unknown endpoint") if reply is None else _json(*reply)
 
     # --- refusals --------------------------------------------------------------------------
 
-    def _unauthorized(self, asked: ParsedRequest) -> ScriptedReply | None:
-        given = asked.headers.get("authorization", "").removeprefix("Bearer ")
+    def _unauthorized(self, request: ParsedRequest) -> ScriptedReply | None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._key is None or compare_digest(given.encode(), self._key.encode()):
             return None
         text = (
@@ -118,9 +118,9 @@ class LlmScript:
             if given
             else "Please upgrade your account to access the LLM Gateway"
         )
-        return _refuse(asked, 401, text, shape="authorization")
+        return _refuse(request, 401, text, shape="authorization")
 
-    def _complaint(self, body: Tree) -> tuple[int, str] | None:
+    def _invalid(self, body: Tree) -> tuple[int, str] | None:
         if not body.get("messages") and not body.get("prompt"):
             return 400, "one of messages or prompt required"
         if body.get("model_region") not in (None, "global"):
@@ -153,9 +153,9 @@ class LlmScript:
         return None
 
     def _rate(
-        self, asked: ParsedRequest, model: str, now: float
+        self, request: ParsedRequest, model: str, now: float
     ) -> tuple[dict[str, str], ScriptedReply | None]:
-        """Count the request; return the rate headers, and a refusal when it was one too many."""
+        """Count the request; return the rate headers, and a refusal above the limit."""
         limit = next((line for line in self._limits if line.model in (None, model)), None)
         if limit is None:
             return {}, None
@@ -174,16 +174,16 @@ class LlmScript:
         if count < limit.requests:
             return rate, None
         text = "too many requests for this action"
-        return rate, _refuse(asked, 429, text, headers={"retry-after": str(left), **rate})
+        return rate, _refuse(request, 429, text, headers={"retry-after": str(left), **rate})
 
-    # --- answers ---------------------------------------------------------------------------
+    # --- responses -------------------------------------------------------------------------
 
     def _choose(self, body: Tree) -> tuple[str, AnyAnswer]:
-        """Return who answers and how: a fallback model where the one before it failed."""
+        """Return the model that answers and its line: a fallback when the previous one failed."""
         text = last_user_text(body).casefold()
         others = [other for other in body.get("fallbacks") or () if is_table(other)]
         others = others[: int(_fallback(body, "depth", 1))]
-        models = [str(asked.get("model", "")) for asked in (body, *others)]
+        models = [str(each.get("model", "")) for each in (body, *others)]
         for model in models:
             line = self._pick(model, text)
             if not (isinstance(line, ErrorLine) and line.status >= 500 and model != models[-1]):
@@ -203,7 +203,7 @@ class LlmScript:
         return ReplyLine()
 
     def _with_transcript(self, body: Tree) -> Tree:
-        """Put the stored transcript in place of the first tag of the first message with one."""
+        """Replace the first tag of the first message that has one with the stored transcript."""
         if "transcript_id" not in body:
             return body
         text = self._text_of(body["transcript_id"]) or ""
@@ -229,11 +229,11 @@ class LlmScript:
 
 
 def last_user_text(body: Tree) -> str:
-    """Return what the user said last: text, or the texts of a content list."""
-    said = [
+    """Return the last user message: its text, or the texts of its content list."""
+    texts = [
         message.get("content") for message in messages_of(body) if message.get("role") == "user"
     ]
-    content = said[-1] if said else body.get("prompt")
+    content = texts[-1] if texts else body.get("prompt")
     if is_list(content) and not isinstance(content, str):
         return " ".join(str(part.get("text", "")) for part in content if is_table(part))
     return str(content or "")
@@ -249,25 +249,25 @@ def request_id(number: int) -> str:
 
 
 def _answer(
-    asked: ParsedRequest, body: Tree, model: str, line: AnyAnswer, rate: dict[str, str]
+    request: ParsedRequest, body: Tree, model: str, line: AnyAnswer, rate: dict[str, str]
 ) -> ScriptedReply:
     headers = {**rate, **line.headers}
     head_at = line.headers_ms / 1000
     match line:
         case ReplyLine():
-            return _reply(asked, body, model, line, headers)
+            return _reply(request, body, model, line, headers)
         case ErrorLine():
             retried = _fallback(body, "retry", True)
             late = line.internal_retry_ms / 1000 if retried else 0.0
             if line.retry_after_s is not None:
                 headers["retry-after"] = f"{line.retry_after_s:g}"
-            refused = _refuse(asked, line.status, line.message, line.shape, headers)
+            refused = _refuse(request, line.status, line.message, line.shape, headers)
             return replace(refused, head_at=head_at + late, line=line)
         case RawLine():
             texts = line.pieces or (line.body,)
             step = line.piece_ms / 1000
             pieces = [
-                Piece(head_at + i * step, text.encode(), True) for i, text in enumerate(texts)
+                TimedBytes(head_at + i * step, text.encode(), True) for i, text in enumerate(texts)
             ]
             return _cut(
                 ScriptedReply(
@@ -287,12 +287,12 @@ def _answer(
 
 
 def _reply(
-    asked: ParsedRequest, body: Tree, model: str, line: ReplyLine, headers: dict[str, str]
+    request: ParsedRequest, body: Tree, model: str, line: ReplyLine, headers: dict[str, str]
 ) -> ScriptedReply:
     text = line.text
     if text is None:
         text = "" if line.tool_calls or line.tokens else f"You said: {last_user_text(body)}"
-    id_ = request_id(asked.number)
+    id_ = request_id(request.number)
     stream = bool(body.get("stream")) and not line.plain
     pieces = (streamed if stream else whole)(line, text, body, model, id_)
     kind = "text/event-stream" if stream else "application/json"
@@ -311,7 +311,7 @@ def _reply(
 
 
 def _cut(answer: ScriptedReply) -> ScriptedReply:
-    """Measure the whole body, then let it stop where the line says."""
+    """Measure the complete body, then end it where the line's ``cut`` says."""
     if answer.framing == "length":
         answer = _measured(answer)
     line = answer.line
@@ -326,7 +326,7 @@ def _measured(answer: ScriptedReply) -> ScriptedReply:
     return replace(answer, pieces=pieces, length=sum(len(piece.data) for piece in pieces))
 
 
-def _up_to(tokens: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
+def _up_to(tokens: int | None, pieces: Iterable[TimedBytes]) -> Iterator[TimedBytes]:
     left = -1 if tokens is None else tokens
     for piece in pieces:
         if left == 0:
@@ -337,17 +337,19 @@ def _up_to(tokens: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> ScriptedReply:
     kind = {"content-type": "application/json", **(headers or {})}
-    pieces = (Piece(0.0, msgspec.json.encode(value)),)
+    pieces = (TimedBytes(0.0, msgspec.json.encode(value)),)
     return _measured(ScriptedReply(status, pieces, headers=kind, framing="length"))
 
 
 def _refuse(
-    asked: ParsedRequest,
+    request: ParsedRequest,
     status: int,
     text: str,
     shape: str = "business",
     headers: Mapping[str, str] | None = None,
 ) -> ScriptedReply:
-    kind, body = refusal(shape, status, text, request_id(asked.number))
+    kind, body = refusal(shape, status, text, request_id(request.number))
     head = {"content-type": kind, **(headers or {})}
-    return _measured(ScriptedReply(status, (Piece(0.0, body),), headers=head, framing="length"))
+    return _measured(
+        ScriptedReply(status, (TimedBytes(0.0, body),), headers=head, framing="length")
+    )

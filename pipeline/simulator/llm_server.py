@@ -1,7 +1,7 @@
-"""Serves scripted chat completions over HTTP/1.1, broken framing included.
+"""HTTP/1.1 server of scripted chat completions, including invalid framing.
 
-Written on an ``asyncio.Protocol``: it alone tells of a closed connection at once, without a
-reader that waits, and lets go of one by reset or half-way through a body.
+It is an ``asyncio.Protocol``: only that reports a closed connection at once without a waiting
+reader, and can reset or close a connection in the middle of a body.
 """
 
 import asyncio
@@ -18,32 +18,32 @@ from anyio.abc import TaskGroup
 from pipeline.config.validation import Tree, is_table
 from pipeline.errors import EngineError
 from pipeline.runtime.tcp import reset
-from pipeline.simulator.completion_bodies import Piece
+from pipeline.simulator.completion_bodies import TimedBytes
 from pipeline.simulator.llm_script import LlmScript, ParsedRequest, ScriptedReply, last_user_text
 from pipeline.simulator.wait import Watch
 
-TRICKLE = 0.05  #: seconds between two comments of an endless keep-alive
+KEEPALIVE_INTERVAL = 0.05  #: seconds between two comments of ``by: keepalive``
 MAX_HEAD = 65_536  #: bytes of request line and headers
 
 Report = Callable[[Mapping[str, Any]], None]
 
 
 class LlmRequest:
-    """One request as the server saw it. Times are seconds of ``time.monotonic``."""
+    """Record of one request. Times are seconds of ``time.monotonic``."""
 
-    def __init__(self, asked: ParsedRequest, connection: int) -> None:
-        self.at = monotonic()  #: its last byte was read
-        self.number = asked.number  #: from 1
+    def __init__(self, parsed: ParsedRequest, connection: int) -> None:
+        self.at = monotonic()  #: when its last byte was read
+        self.number = parsed.number  #: from 1
         self.connection = connection  #: number of its connection, from 1
-        self.method = asked.method
-        self.path = asked.path
-        self.headers = asked.headers  #: names in lower case
-        self.body: Tree = asked.body if is_table(asked.body) else {}
+        self.method = parsed.method
+        self.path = parsed.path
+        self.headers = parsed.headers  #: names in lower case
+        self.body: Tree = parsed.body if is_table(parsed.body) else {}
         self.status: int | None = None
         self.tokens = 0  #: tokens written
         self.first_token_at: float | None = None
-        self.done_at: float | None = None  #: the whole answer is written, as scripted
-        self.closed_at: float | None = None  #: the client had closed the connection
+        self.done_at: float | None = None  #: when the complete response was written
+        self.closed_at: float | None = None  #: when the client closed the connection
 
     @property
     def model(self) -> str:
@@ -56,7 +56,7 @@ class LlmRequest:
 
     @property
     def was_cancelled(self) -> bool:
-        """The client closed the connection before the answer was over."""
+        """Whether the client closed the connection before the end of the response."""
         return self.closed_at is not None and self.done_at is None
 
     def __repr__(self) -> str:
@@ -65,15 +65,15 @@ class LlmRequest:
 
 
 class ScriptedLlm:
-    """What the server saw, and waiting for it."""
+    """Scripted server: records requests and lets tests wait for them."""
 
-    def __init__(self, answers: LlmScript, report: Report | None = None) -> None:
+    def __init__(self, script: LlmScript, report: Report | None = None) -> None:
         self.requests: list[LlmRequest] = []
         self.connections_opened = 0
         self.connections_open = 0
         self.answered_in_full = 0
         self.cancelled_by_client = 0
-        self._answers = answers
+        self._script = script
         self._report = report
         self._watch = Watch()
         self._live: set[_Connection] = set()
@@ -84,14 +84,14 @@ class ScriptedLlm:
         return self.requests[n - 1]
 
     async def token(self, n: int, tokens: int = 1) -> LlmRequest:
-        """Wait until so many tokens of the n-th request's answer are written."""
+        """Wait until ``tokens`` tokens of the n-th response are written."""
         await self._watch.until(
             lambda: len(self.requests) >= n and self.requests[n - 1].tokens >= tokens
         )
         return self.requests[n - 1]
 
     async def done(self, n: int) -> None:
-        """Wait until n requests have been answered in full."""
+        """Wait until n responses are complete."""
         await self._watch.until(lambda: self.answered_in_full >= n)
 
     async def closed(self, n: int) -> LlmRequest:
@@ -102,7 +102,7 @@ class ScriptedLlm:
         return self.requests[n - 1]
 
     async def cancelled(self, n: int) -> None:
-        """Wait until the client has closed n connections before their answer was over."""
+        """Wait until the client has closed n connections before the end of their response."""
         await self._watch.until(lambda: self.cancelled_by_client >= n)
 
     async def idle(self) -> None:
@@ -137,23 +137,23 @@ class ScriptedLlm:
         if request is not None:
             request.closed_at = monotonic()
             self.cancelled_by_client += request.was_cancelled
-            self._tell("llm.closed", request, cancelled=request.was_cancelled)
+            self._report_event("llm.closed", request, cancelled=request.was_cancelled)
         self._watch.notify()
 
-    def asked(
-        self, connection: int, head: "_Head", body: bytes
+    def accept(
+        self, connection: int, head: "_RequestHead", body: bytes
     ) -> tuple[LlmRequest, ScriptedReply]:
         value: Any = None
         with suppress(msgspec.DecodeError):
             value = msgspec.json.decode(body)
-        is_call = head.method != "GET"  # who asks for the list of models asks no model
+        is_call = head.method != "GET"  # a model list is not a call
         number = len(self.requests) + 1 if is_call else 0
-        asked = ParsedRequest(head.method, head.path, head.headers, value, number)
-        request = LlmRequest(asked, connection)
+        parsed = ParsedRequest(head.method, head.path, head.headers, value, number)
+        request = LlmRequest(parsed, connection)
         if is_call:
             self.requests.append(request)
-        answer = self._answers.answer(asked, request.at)
-        self._tell("llm.request", request, model=request.model, text=request.text)
+        answer = self._script.answer(parsed, request.at)
+        self._report_event("llm.request", request, model=request.model, text=request.text)
         self._watch.notify()
         return request, answer
 
@@ -166,15 +166,15 @@ class ScriptedLlm:
     def answered(self, request: LlmRequest) -> None:
         request.done_at = monotonic()
         self.answered_in_full += request.number > 0
-        self._tell("llm.done", request, status=request.status, tokens=request.tokens)
+        self._report_event("llm.done", request, status=request.status, tokens=request.tokens)
         self._watch.notify()
 
-    def _tell(self, kind: str, request: LlmRequest, **fields: Any) -> None:
+    def _report_event(self, kind: str, request: LlmRequest, **fields: Any) -> None:
         if self._report is not None and request.number:
             self._report({"type": kind, "at": monotonic(), "request": request.number, **fields})
 
 
-class _Head:
+class _RequestHead:
     def __init__(self, raw: bytes) -> None:
         first, *lines = raw.decode("latin-1").split("\r\n")
         self.method, self.path, _ = (*first.split(" "), "", "", "")[:3]
@@ -188,7 +188,7 @@ class _Head:
 
 
 class _Connection(asyncio.Protocol):
-    """One client connection: requests in, one answer after the other out."""
+    """One client connection: requests in, responses out, one after the other."""
 
     transport: asyncio.Transport
 
@@ -197,16 +197,16 @@ class _Connection(asyncio.Protocol):
         self._tasks = tasks
         self._number = 0
         self._buffer = bytearray()
-        self._head: _Head | None = None
+        self._head: _RequestHead | None = None
         self._request: LlmRequest | None = None
-        self._scope: anyio.CancelScope | None = None  #: of the answer being written
-        self._gone = False
+        self._scope: anyio.CancelScope | None = None  #: of the response being written
+        self._is_closed = False
         self._writable = anyio.Event()
 
-    # --- what the event loop says ----------------------------------------------------------
+    # --- asyncio.Protocol ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self._writable.set()
         self._number = self._server.opened(self)
 
@@ -215,11 +215,11 @@ class _Connection(asyncio.Protocol):
         self._next_request()
 
     def eof_received(self) -> bool:
-        self._leave()
+        self._on_close()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self._on_close()
 
     def pause_writing(self) -> None:
         self._writable = anyio.Event()
@@ -227,10 +227,10 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def _leave(self) -> None:
-        if self._gone:
+    def _on_close(self) -> None:
+        if self._is_closed:
             return
-        self._gone = True
+        self._is_closed = True
         if self._scope is not None:
             self._scope.cancel()
         self._server.lost(self, self._request)
@@ -239,25 +239,25 @@ class _Connection(asyncio.Protocol):
 
     def _next_request(self) -> None:
         if self._scope is not None:
-            return  # one at a time; the rest waits in the buffer
+            return  # one at a time; the next one stays in the buffer
         if self._head is None:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._buffer) > MAX_HEAD:
                     self.transport.abort()
                 return
-            self._head = _Head(bytes(self._buffer[:end]))
+            self._head = _RequestHead(bytes(self._buffer[:end]))
             del self._buffer[: end + 4]
         if len(self._buffer) < self._head.length:
             return
         head, self._head = self._head, None
         body = bytes(self._buffer[: head.length])
         del self._buffer[: head.length]
-        self._request, answer = self._server.asked(self._number, head, body)
+        self._request, answer = self._server.accept(self._number, head, body)
         self._scope = anyio.CancelScope()
         self._tasks.start_soon(self._answer, self._request, answer, self._scope)
 
-    # --- answers ---------------------------------------------------------------------------
+    # --- responses -------------------------------------------------------------------------
 
     async def _answer(
         self, request: LlmRequest, answer: ScriptedReply, scope: anyio.CancelScope
@@ -268,11 +268,11 @@ class _Connection(asyncio.Protocol):
                 request.status = answer.status
                 await self._write(_head(answer))
             await self._body(request, answer)
-            if answer.ending not in ("hang", "keepalive") or self._gone:
+            if answer.ending not in ("hang", "keepalive") or self._is_closed:
                 self._server.answered(request)
             await self._end(request, answer)
         self._scope = None
-        if not self._gone and answer.ending == "keep":
+        if not self._is_closed and answer.ending == "keep":
             self._next_request()
 
     async def _body(self, request: LlmRequest, answer: ScriptedReply) -> None:
@@ -300,13 +300,13 @@ class _Connection(asyncio.Protocol):
         elif answer.ending == "rst":
             reset(self.transport)
         else:
-            await self._linger(answer)
+            await self._hold_open(answer)
 
-    async def _linger(self, answer: ScriptedReply) -> None:
-        """Hold the connection until the client gives up."""
+    async def _hold_open(self, answer: ScriptedReply) -> None:
+        """Keep the connection open until the client closes it."""
         while answer.ending == "keepalive":
-            await self._write(_framed(answer, Piece(0.0, b": keep-alive\n\n")))
-            await anyio.sleep(TRICKLE)
+            await self._write(_framed(answer, TimedBytes(0.0, b": keep-alive\n\n")))
+            await anyio.sleep(KEEPALIVE_INTERVAL)
         await anyio.sleep_forever()
 
     async def _write(self, data: bytes) -> None:
@@ -329,7 +329,7 @@ def _head(answer: ScriptedReply) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _framed(answer: ScriptedReply, piece: Piece) -> bytes:
+def _framed(answer: ScriptedReply, piece: TimedBytes) -> bytes:
     if answer.framing != "chunked" or not piece.data:
         return piece.data
     return b"%x\r\n%s\r\n" % (len(piece.data), piece.data)

@@ -1,14 +1,14 @@
-"""What a scenario file can say, and the reading of it. Pure.
+"""Scenario files: the lines for the speech-to-text server, and the parser. Pure.
 
 A scenario is JSON lines: one object per line, empty lines and lines that begin with ``#`` are
 comments. A line with ``"stt"`` belongs to the speech-to-text server, one with ``"llm"`` to the
 chat-completions server; the value names the kind, and the kinds are the classes below and in
-``lines_llm``. Every field that ends in ``_ms`` is milliseconds, in ``_s`` seconds.
+``scenario_llm``. Every field that ends in ``_ms`` is milliseconds, in ``_s`` seconds.
 
 STT lines are played in order. A ``connection`` line opens the script of the next connection;
 lines before the first one belong to a first connection with the defaults; the last script
-is played again to every further connection. LLM lines are looked at in file order for each
-request, and the first that fits and is not used up answers; without one the last user message
+is played again to every further connection. For each LLM request the lines are searched in file
+order, and the first that matches and is not used up answers; without one the last user message
 is echoed, word by word.
 """
 
@@ -21,36 +21,36 @@ from msgspec.structs import replace
 
 from pipeline.config.validation import suggestion
 from pipeline.errors import InputError
-from pipeline.simulator.scenario_llm import AnyLlmLine, How
+from pipeline.simulator.scenario_llm import AnyLlmLine, TcpEnd
 
 # --- speech-to-text ------------------------------------------------------------------------
 
 
 class SttLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="stt"):
-    """When a line is played: once all of these that are set have come true, in file order."""
+    """Conditions of a line: it is played in file order, when all those that are set hold."""
 
     at_ms: float | None = None  #: audio received on this connection
     wall_ms: float | None = None  #: wall clock since Begin
-    after_ms: float | None = None  #: wall clock since the line before was played
+    after_ms: float | None = None  #: wall clock since the previous line was played
     on: str | None = None  #: a client message of this type has arrived: Terminate, KeepAlive, ...
 
 
-class Connection(SttLine, frozen=True, kw_only=True, tag="connection"):
-    """The next connection begins here; its own ``at_ms`` and the like mean nothing."""
+class ConnectionLine(SttLine, frozen=True, kw_only=True, tag="connection"):
+    """Start of the next connection's script; its own ``at_ms`` and other conditions are ignored."""
 
     style: Literal["u3", "us"] = "u3"  #: Universal-3 family or Universal-Streaming turns
-    begin: bool = True  #: false: Begin never comes
-    begin_ms: float = 0.0  #: how late Begin comes
-    expires_s: float = 10_800.0  #: what Begin.expires_at says, from now
-    lifetime_ms: float | None = None  #: Error 3008 and close, so long after Begin
+    begin: bool = True  #: false: Begin is never sent
+    begin_ms: float = 0.0  #: delay of Begin
+    expires_s: float = 10_800.0  #: Begin.expires_at, from now
+    lifetime_ms: float | None = None  #: from Begin to Error 3008 and close
     on_terminate: Literal["flush", "empty", "quiet", "close", "never"] = "flush"
     termination_ms: float = 0.0  #: from Terminate to Termination
     force_ms: float = 0.0  #: from ForceEndpoint to the final of the open turn
-    heartbeat_ms: float | None = None  #: a Heartbeat so often, asked for or not
-    key: str | None = None  #: what Authorization must say; else Error and close 1008
-    http_status: int = 101  #: another one refuses the handshake
-    partials: bool = True  #: false: of each turn only its end is told
-    hear_numbers: bool = False  #: hear what ``numbers.spoken`` says: a Turn per silence
+    heartbeat_ms: float | None = None  #: interval of Heartbeat, requested or not
+    key: str | None = None  #: the required Authorization; else Error and close 1008
+    http_status: int = 101  #: any other refuses the handshake
+    partials: bool = True  #: false: only the end of each turn is sent
+    hear_numbers: bool = False  #: recognise ``number_audio.spoken``: a Turn per silence
     strict_audio: bool = False  #: Error 3007 for frames outside 50-1000 ms or sent too fast
 
 
@@ -65,7 +65,7 @@ class TimedWord(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TurnLine(SttLine, frozen=True, kw_only=True):
-    """One Turn message. What is not said is filled in the way the connection's style does."""
+    """One Turn message. Fields that are not set get the values of the connection's style."""
 
     text: str = ""
     words: tuple[TimedWord, ...] | None = None  #: default: made from ``text``
@@ -79,38 +79,38 @@ class TurnLine(SttLine, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}  #: further fields of the message
 
 
-class Partial(TurnLine, frozen=True, kw_only=True, tag="partial"):
-    """The turn so far; it opens one when the turn before has ended."""
+class PartialLine(TurnLine, frozen=True, kw_only=True, tag="partial"):
+    """The turn so far; it opens a turn when the previous one has ended."""
 
 
-class Pause(TurnLine, frozen=True, kw_only=True, tag="pause"):
+class PauseLine(TurnLine, frozen=True, kw_only=True, tag="pause"):
     """A silence partial (U3), or an utterance without an end (Universal-Streaming)."""
 
     lag: int = 0  #: words by which ``transcript`` lags behind ``utterance``; us only
 
 
-class End(TurnLine, frozen=True, kw_only=True, tag="end"):
+class EndLine(TurnLine, frozen=True, kw_only=True, tag="end"):
     """The end of the turn; a line after it opens the next turn."""
 
 
-class FormattedCopy(TurnLine, frozen=True, kw_only=True, tag="formatted"):
+class FormattedLine(TurnLine, frozen=True, kw_only=True, tag="formatted"):
     """The second end message of the turn that ended last; us only."""
 
 
-class SpeechStarted(SttLine, frozen=True, kw_only=True, tag="speech_started"):
-    """The onset of speech, as the U3 family tells it."""
+class SpeechStartedLine(SttLine, frozen=True, kw_only=True, tag="speech_started"):
+    """The onset of speech, which the U3 family sends."""
 
     timestamp_ms: int | None = None  #: default: the audio received so far
 
 
-class RawMessage(SttLine, frozen=True, kw_only=True, tag="message"):
+class MessageLine(SttLine, frozen=True, kw_only=True, tag="message"):
     """Any text frame: an object, or with a string exactly that text."""
 
     message: dict[str, Any] | str
 
 
-class LlmResponse(SttLine, frozen=True, kw_only=True, tag="llm_response"):
-    """The answer of the in-stream mode to a turn; nothing where it was not asked for."""
+class LlmResponseLine(SttLine, frozen=True, kw_only=True, tag="llm_response"):
+    """In-stream reply to a turn; sent only to a connection with ``llm_gateway``."""
 
     text: str
     turn_order: int | None = None  #: default: the turn that ended last
@@ -118,7 +118,7 @@ class LlmResponse(SttLine, frozen=True, kw_only=True, tag="llm_response"):
     type_name: str = "LLMGatewayResponse"
 
 
-class ErrorFrame(SttLine, frozen=True, kw_only=True, tag="error"):
+class ErrorFrameLine(SttLine, frozen=True, kw_only=True, tag="error"):
     """An Error frame, then a close with the same code."""
 
     error_code: int
@@ -128,33 +128,33 @@ class ErrorFrame(SttLine, frozen=True, kw_only=True, tag="error"):
     reason: str = "See Error message for details"
 
 
-class Close(SttLine, frozen=True, kw_only=True, tag="close"):
+class CloseLine(SttLine, frozen=True, kw_only=True, tag="close"):
     """A websocket close without an Error frame before it."""
 
     code: int = 1000
     reason: str = ""
 
 
-class Drop(SttLine, frozen=True, kw_only=True, tag="drop"):
+class DropSocketLine(SttLine, frozen=True, kw_only=True, tag="drop"):
     """The TCP connection ends without a close frame."""
 
-    by: How = "rst"
+    by: TcpEnd = "rst"
 
 
-class Silent(SttLine, frozen=True, kw_only=True, tag="silent"):
-    """From here on nothing is sent, whatever comes; TCP and pongs go on."""
+class SilentLine(SttLine, frozen=True, kw_only=True, tag="silent"):
+    """From here on nothing is sent; TCP and pongs continue."""
 
 
-class StopReading(SttLine, frozen=True, kw_only=True, tag="stop_reading"):
+class StopReadingLine(SttLine, frozen=True, kw_only=True, tag="stop_reading"):
     """From here on nothing is read off the socket: buffers fill, no pong is sent."""
 
 
-class Heartbeat(SttLine, frozen=True, kw_only=True, tag="heartbeat"):
-    """One Heartbeat, with the audio really received."""
+class HeartbeatLine(SttLine, frozen=True, kw_only=True, tag="heartbeat"):
+    """One Heartbeat, with the audio received so far."""
 
 
-class Token(SttLine, frozen=True, kw_only=True, tag="token"):
-    """How the next ``GET /v3/token`` is answered; the last such line serves the rest."""
+class TokenLine(SttLine, frozen=True, kw_only=True, tag="token"):
+    """Response to the next ``GET /v3/token``; the last such line serves all further requests."""
 
     status: int = 200
     body: str | None = None  #: default: a token that opens a session here
@@ -162,21 +162,21 @@ class Token(SttLine, frozen=True, kw_only=True, tag="token"):
 
 
 AnySttLine = (
-    Connection
-    | Partial
-    | Pause
-    | End
-    | FormattedCopy
-    | SpeechStarted
-    | RawMessage
-    | LlmResponse
-    | ErrorFrame
-    | Close
-    | Drop
-    | Silent
-    | StopReading
-    | Heartbeat
-    | Token
+    ConnectionLine
+    | PartialLine
+    | PauseLine
+    | EndLine
+    | FormattedLine
+    | SpeechStartedLine
+    | MessageLine
+    | LlmResponseLine
+    | ErrorFrameLine
+    | CloseLine
+    | DropSocketLine
+    | SilentLine
+    | StopReadingLine
+    | HeartbeatLine
+    | TokenLine
 )
 
 
@@ -184,28 +184,28 @@ AnySttLine = (
 
 
 class SttScript(Struct, frozen=True):
-    """What one connection hears."""
+    """Script of one connection."""
 
-    connection: Connection = Connection()
+    connection: ConnectionLine = ConnectionLine()
     lines: tuple[AnySttLine, ...] = ()
 
     def lasting(self, seconds: int) -> "SttScript":
-        """Return what a connection hears that may last so long."""
-        how = replace(self.connection, expires_s=seconds, lifetime_ms=seconds * 1000)
-        return SttScript(how, self.lines)
+        """Return the script for a connection that ends after ``seconds``."""
+        connection = replace(self.connection, expires_s=seconds, lifetime_ms=seconds * 1000)
+        return SttScript(connection, self.lines)
 
     def without_answers(self) -> "SttScript":
-        """Return what a connection hears that has not asked for answers in-stream."""
-        heard = tuple(line for line in self.lines if not isinstance(line, LlmResponse))
-        return SttScript(self.connection, heard)
+        """Return the script for a connection without in-stream replies."""
+        lines = tuple(line for line in self.lines if not isinstance(line, LlmResponseLine))
+        return SttScript(self.connection, lines)
 
 
 class Scenario(Struct, frozen=True):
-    """What both servers do."""
+    """Scripts of both servers."""
 
     connections: tuple[SttScript, ...] = (SttScript(),)
     llm: tuple[AnyLlmLine, ...] = ()
-    tokens: tuple[Token, ...] = ()
+    tokens: tuple[TokenLine, ...] = ()
 
     def script(self, number: int) -> SttScript:
         """Return the script of a connection, counted from 0; the last one serves the rest."""
@@ -221,15 +221,15 @@ _KINDS: dict[str, dict[str, type[Struct]]] = {
 
 
 def parse(text: str) -> Scenario:
-    """Read a scenario file's text. Raises ``InputError`` that names the line and the word."""
+    """Parse a scenario file. Raises ``InputError`` that names the line and the unknown word."""
     return read(text.splitlines())
 
 
 def read(lines: Iterable[Line]) -> Scenario:
-    """Make a scenario of lines: JSON text, mappings, or the structs of this module."""
+    """Return the scenario of lines: JSON text, mappings, or the structs of this module."""
     scripts: list[SttScript] = []
     llm: list[AnyLlmLine] = []
-    tokens: list[Token] = []
+    tokens: list[TokenLine] = []
     for number, line in enumerate(lines, start=1):
         try:
             made = _line(line)
@@ -238,9 +238,9 @@ def read(lines: Iterable[Line]) -> Scenario:
         match made:
             case None:
                 pass
-            case Connection():
+            case ConnectionLine():
                 scripts.append(SttScript(made))
-            case Token():
+            case TokenLine():
                 tokens.append(made)
             case SttLine():
                 script = scripts.pop() if scripts else SttScript()
@@ -264,7 +264,7 @@ def _line(line: Line) -> AnySttLine | AnyLlmLine | None:
 def _made(line: dict[str, Any]) -> AnySttLine | AnyLlmLine:
     servers = [server for server in _KINDS if server in line]
     if len(servers) != 1:
-        raise ValueError('a line says either "stt": KIND or "llm": KIND')
+        raise ValueError('a line has either "stt": KIND or "llm": KIND')
     kinds = _KINDS[servers[0]]
     name = str(line[servers[0]])
     if name not in kinds:

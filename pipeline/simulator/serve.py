@@ -1,4 +1,4 @@
-"""Both scripted servers of a scenario, on real loopback sockets."""
+"""Simulation: runs both scripted servers of a scenario on real sockets."""
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -11,11 +11,11 @@ from pipeline.simulator.llm_server import Report, ScriptedLlm
 from pipeline.simulator.scenario import Line, Scenario, parse, read
 from pipeline.simulator.stt_server import ScriptedStt
 
-GOODBYE = 1.0  #: seconds for the servers to close
+CLOSE_TIMEOUT = 1.0  #: seconds for the servers to close
 
 
 class Simulation:
-    """Two running servers: where they are and what they saw."""
+    """Two running servers: their addresses and what they received."""
 
     def __init__(self, scenario: Scenario, report: Report | None) -> None:
         self.stt = ScriptedStt(scenario, report)
@@ -36,9 +36,9 @@ async def simulate(
 ) -> AsyncGenerator[Simulation]:
     """Serve a scenario: its values, a file's text, or its lines.
 
-    ``report`` is told of everything the servers see, as a mapping with ``type`` and ``at``.
-    Leaving aborts every connection. Raises ``InputError`` for a bad scenario and
-    ``EngineError`` when a port cannot be had.
+    ``report`` receives every event of the servers, a mapping with ``type`` and ``at``.
+    Leaving aborts every connection. Raises ``InputError`` for an invalid scenario and
+    ``EngineError`` when a port cannot be opened.
     """
     simulation = Simulation(_scenario(scenario), report)
     async with plain_errors(), anyio.create_task_group() as tasks:
@@ -55,7 +55,7 @@ async def simulate(
                 simulation.llm.abort()
         finally:
             simulation.stt.abort()
-            with anyio.move_on_after(GOODBYE, shield=True):
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 stt.close()
                 await stt.wait_closed()
             tasks.cancel_scope.cancel()

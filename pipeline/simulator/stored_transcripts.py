@@ -1,6 +1,6 @@
-"""Plays AssemblyAI's API for whole recordings: upload, transcript, and whether it is ready. Pure.
+"""Simulated AssemblyAI API for recordings: upload, transcript request, transcript status. Pure.
 
-Shapes and statuses: AssemblyAI API reference, "Upload a media file", "Transcribe audio" and "Get
+Formats and statuses: AssemblyAI API reference, "Upload a media file", "Transcribe audio" and "Get
 transcript", mid-2026.
 """
 
@@ -16,8 +16,8 @@ UPLOADED = "http://uploads.invalid/1"
 Reply = tuple[int, Tree]
 
 
-class Store:
-    """What was uploaded, and what becomes of it. Moments are seconds of the caller's clock."""
+class TranscriptStore:
+    """Transcripts of uploaded recordings. Times are seconds on the caller's clock."""
 
     def __init__(self, lines: Sequence[RecordingLine]) -> None:
         self._lines = lines or (RecordingLine(),)
@@ -25,24 +25,24 @@ class Store:
         self._made: dict[str, tuple[int, float]] = {}  # line and moment, by id
 
     def text_of(self, key: str) -> str | None:
-        """Return what the language model is to be told of a transcript, if there is one."""
+        """Return the text of a transcript, for the language model; None for an unknown id."""
         return self._lines[self._made[key][0]].text if key in self._made else None
 
     def answer(self, method: str, path: str, body: Any, now: float) -> Reply | None:
-        """Return status and body; none for what is no path of this API."""
+        """Return status and body; None for a path outside this API."""
         match method:
             case "POST" if path == UPLOAD:
                 return self._refusal(self._next, "upload") or (200, {"upload_url": UPLOADED})
             case "POST" if path == TRANSCRIPT:
                 return self._refusal(self._next, "transcript") or self._create(body, now)
             case "GET" if path.startswith(f"{TRANSCRIPT}/"):
-                return self._look(path.rpartition("/")[2], now)
+                return self._status_of(path.rpartition("/")[2], now)
             case _:
                 return None
 
     @property
     def _next(self) -> int:
-        """The line that the next recording is played by; the last one serves the rest."""
+        """Index of the next recording's line; the last line serves all further recordings."""
         return min(len(self._made), len(self._lines) - 1)
 
     def _refusal(self, index: int, step: str) -> Reply | None:
@@ -61,7 +61,7 @@ class Store:
         self._made[key] = self._next, now
         return 200, self._state(key, now)
 
-    def _look(self, key: str, now: float) -> Reply:
+    def _status_of(self, key: str, now: float) -> Reply:
         if key not in self._made:
             return 404, {"error": "Transcript lookup error, transcript id not found"}
         return self._refusal(self._made[key][0], "look") or (200, self._state(key, now))

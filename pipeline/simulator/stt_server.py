@@ -1,4 +1,4 @@
-"""Serves a scripted Streaming v3 speech-to-text websocket."""
+"""Websocket server of scripted Streaming v3 speech-to-text."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,20 +25,20 @@ from pipeline.simulator.stt_script import (
     ResetConnection,
     SttPlayer,
 )
-from pipeline.simulator.stt_tokens import Tokens
-from pipeline.simulator.stt_turns import Say
+from pipeline.simulator.stt_tokens import TokenIssuer
+from pipeline.simulator.stt_turns import SendText
 from pipeline.simulator.wait import Watch
 
-PATIENCE = 2.0  #: seconds for one send or close before the connection is aborted
+SEND_TIMEOUT = 2.0  #: seconds for one send or close before the connection is aborted
 MAX_MESSAGE = 131_072  #: bytes; a larger message closes with 1009 (AssemblyAI, 2026-09)
 
-TOKEN = "/v3/token"
+TOKEN_PATH = "/v3/token"
 
 Report = Callable[[Mapping[str, Any]], None]
 
 
 class ScriptedConnection:
-    """One connection as the server saw it. Times are seconds of ``time.monotonic``."""
+    """Record of one connection. Times are seconds of ``time.monotonic``."""
 
     def __init__(self, number: int, path: str, headers: Mapping[str, str]) -> None:
         url = urlsplit(path)
@@ -48,10 +48,10 @@ class ScriptedConnection:
         self.headers = headers  #: names in lower case
         self.opened_at = monotonic()
         self.closed_at: float | None = None
-        self.close_code: int | None = None  #: as the websocket saw it; 1006 without a frame
-        self.audio = bytearray()  #: all of it
-        self.frames: list[tuple[float, int]] = []  #: when, and how many bytes
-        self.control: list[tuple[float, Any]] = []  #: when, and the JSON value; None: no JSON
+        self.close_code: int | None = None  #: of the websocket; 1006 without a close frame
+        self.audio = bytearray()  #: all audio received
+        self.frames: list[tuple[float, int]] = []  #: time and size in bytes
+        self.control: list[tuple[float, Any]] = []  #: time and JSON value; None: not JSON
         self.sent: list[tuple[float, str]] = []
 
     @property
@@ -65,17 +65,20 @@ class ScriptedConnection:
         return len(self.audio) / self.rate
 
     @property
-    def said(self) -> list[str]:
+    def control_types(self) -> list[str]:
         """The types of the control messages, in order."""
         return [str(m.get("type")) for _, m in self.control if is_table(m)]
 
     def __repr__(self) -> str:
         state = "open" if self.closed_at is None else f"closed {self.close_code}"
-        return f"<SttConnection {self.number} {state} audio={self.audio_ms:.0f}ms {self.said}>"
+        return (
+            f"<ScriptedConnection {self.number} {state} audio={self.audio_ms:.0f}ms"
+            f" {self.control_types}>"
+        )
 
 
 class ScriptedStt:
-    """What the server saw, and waiting for it."""
+    """Scripted server: records connections and lets tests wait for them."""
 
     def __init__(self, scenario: Scenario, report: Report | None = None) -> None:
         self.connections: list[ScriptedConnection] = []
@@ -83,7 +86,7 @@ class ScriptedStt:
         self._scenario = scenario
         self._report = report
         self._watch = Watch()
-        self._tokens = Tokens(scenario.tokens)
+        self._token_issuer = TokenIssuer(scenario.tokens)
         self._live: dict[int, ServerConnection] = {}
 
     async def connected(self, n: int) -> ScriptedConnection:
@@ -98,40 +101,40 @@ class ScriptedStt:
         )
         return self.connections[n - 1]
 
-    async def heard(self, n: int, milliseconds: float) -> ScriptedConnection:
-        """Wait until the n-th connection has brought so much audio."""
+    async def audio_received(self, n: int, milliseconds: float) -> ScriptedConnection:
+        """Wait until the n-th connection has received ``milliseconds`` of audio."""
         connection = await self.connected(n)
         await self._watch.until(lambda: connection.audio_ms >= milliseconds)
         return connection
 
-    async def told(self, n: int, kind: str) -> ScriptedConnection:
+    async def control_received(self, n: int, kind: str) -> ScriptedConnection:
         """Wait for a control message of this type on the n-th connection."""
         connection = await self.connected(n)
-        await self._watch.until(lambda: kind in connection.said)
+        await self._watch.until(lambda: kind in connection.control_types)
         return connection
 
     async def send(self, n: int, message: Mapping[str, Any] | str) -> None:
-        """Say something now that no script holds, on the n-th connection."""
+        """Send a message that is not in the script, on the n-th connection."""
         text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
         await self._send(self._live[n], self.connections[n - 1], text)
 
     def sever(self, n: int, by: str = "rst") -> None:
         """End the n-th connection now, without a close frame."""
-        _sever(self._live[n], by)
+        _end_tcp(self._live[n], by)
 
     # --- serving ---------------------------------------------------------------------------
 
     async def listen(self, host: str, port: int) -> Server:
         try:
             return await serve(
-                self._converse,
+                self._serve_connection,
                 host,
                 port,
                 compression=None,
                 max_size=MAX_MESSAGE,
                 ping_interval=None,
-                process_request=self._admit,
-                close_timeout=PATIENCE,
+                process_request=self._check_handshake,
+                close_timeout=SEND_TIMEOUT,
             )
         except OSError as error:
             raise EngineError(f"cannot listen on {host}:{port}: {error.strerror}") from error
@@ -140,14 +143,14 @@ class ScriptedStt:
         for socket in list(self._live.values()):
             socket.transport.abort()
 
-    async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+    async def _check_handshake(self, socket: ServerConnection, request: Request) -> Response | None:
         url = urlsplit(request.path)
-        if url.path == TOKEN:
+        if url.path == TOKEN_PATH:
             return await self._make_token(socket, request, dict(parse_qsl(url.query)))
         status = self._scenario.script(len(self.connections)).connection.http_status
         if status == 101:
             return None
-        self._note(request).closed_at = monotonic()
+        self._record(request).closed_at = monotonic()
         self._watch.notify()
         return socket.respond(HTTPStatus(status), "refused by the scenario\n")
 
@@ -157,33 +160,33 @@ class ScriptedStt:
         key = self._scenario.script(len(self.connections)).connection.key
         given = request.headers.get("Authorization", "")
         self.token_requests.append(query)
-        answer = self._tokens.make(query, given, key, monotonic())
+        answer = self._token_issuer.issue(query, given, key, monotonic())
         await anyio.sleep(answer.delay)
         response = socket.respond(HTTPStatus(answer.status), answer.body)
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
         return response
 
-    def _note(self, request: Request) -> ScriptedConnection:
+    def _record(self, request: Request) -> ScriptedConnection:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         connection = ScriptedConnection(len(self.connections) + 1, request.path, headers)
         self.connections.append(connection)
-        self._tell("stt.opened", connection, query=connection.query)
+        self._report_event("stt.opened", connection, query=connection.query)
         return connection
 
-    async def _converse(self, socket: ServerConnection) -> None:
+    async def _serve_connection(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         script = self._scenario.script(len(self.connections))
-        connection = self._note(socket.request)
+        connection = self._record(socket.request)
         if "llm_gateway" not in connection.query:
             script = script.without_answers()
         given = connection.headers.get("authorization") or connection.query.get("token")
-        token = self._tokens.made(given)
+        token = self._token_issuer.issued(given)
         if token is not None and token.duration is not None:
             script = script.lasting(token.duration)
         self._live[connection.number] = socket
         self._watch.notify()
-        play = SttPlayer(
+        player = SttPlayer(
             script,
             now=monotonic(),
             session_id=f"00000000-0000-4000-8000-{connection.number:012d}",
@@ -192,68 +195,70 @@ class ScriptedStt:
         )
         try:
             with suppress(ConnectionClosed):
-                refusal = self._tokens.refusal(given, script.connection.key, monotonic())
-                await self._perform(socket, connection, play, refusal)
+                refusal = self._token_issuer.refusal(given, script.connection.key, monotonic())
+                await self._run_script(socket, connection, player, refusal)
             await socket.wait_closed()
         finally:
             del self._live[connection.number]
             connection.closed_at = monotonic()
             connection.close_code = socket.close_code
-            self._tell("stt.closed", connection, code=socket.close_code)
+            self._report_event("stt.closed", connection, code=socket.close_code)
             self._watch.notify()
 
-    async def _perform(
+    async def _run_script(
         self,
         socket: ServerConnection,
         connection: ScriptedConnection,
-        play: SttPlayer,
+        player: SttPlayer,
         refusal: str | None,
     ) -> None:
         if refusal is not None:
-            for action in play.refuse(1008, refusal):
+            for action in player.refuse(1008, refusal):
                 await self._carry_out(action, socket, connection)
             return
         while True:
-            for action in play.due(monotonic()):
+            for action in player.due(monotonic()):
                 if not await self._carry_out(action, socket, connection):
                     return
             message = None
-            with anyio.move_on_after(play.deadline - monotonic()):
+            with anyio.move_on_after(player.deadline - monotonic()):
                 message = await socket.recv()
             if message is not None:
-                self._hear(message, connection, play)
+                self._receive(message, connection, player)
 
-    def _hear(self, message: str | bytes, connection: ScriptedConnection, play: SttPlayer) -> None:
+    def _receive(
+        self, message: str | bytes, connection: ScriptedConnection, player: SttPlayer
+    ) -> None:
         now = monotonic()
         if isinstance(message, bytes):
             connection.audio += message
             connection.frames.append((now, len(message)))
-            play.hear(message, now)
+            player.recognise(message, now)
         else:
             value: Any = None
             with suppress(msgspec.DecodeError):
                 value = msgspec.json.decode(message)
             connection.control.append((now, value))
-            self._tell("stt.control", connection, message=value)
-            play.control(value, now)
+            self._report_event("stt.control", connection, message=value)
+            player.control(value, now)
         self._watch.notify()
 
     async def _carry_out(
         self, action: Action, socket: ServerConnection, connection: ScriptedConnection
     ) -> bool:
-        """Return whether the conversation goes on."""
+        """Carry out ``action``; return whether the connection goes on."""
         match action:
-            case Say(text):
+            case SendText(text):
                 await self._send(socket, connection, text)
                 return True
             case CloseConnection(code, reason):
-                with anyio.move_on_after(PATIENCE) as scope:
+                with anyio.move_on_after(SEND_TIMEOUT) as scope:
                     await socket.close(code, reason)
                 if scope.cancelled_caught:
                     socket.transport.abort()
                 return False
             case ResetConnection(by):
-                _sever(socket, by)
+                _end_tcp(socket, by)
                 return False
             case PauseReading():
                 socket.transport.pause_reading()
@@ -262,20 +267,20 @@ class ScriptedStt:
     async def _send(
         self, socket: ServerConnection, connection: ScriptedConnection, text: str
     ) -> None:
-        with anyio.move_on_after(PATIENCE) as scope:
+        with anyio.move_on_after(SEND_TIMEOUT) as scope:
             await socket.send(text)
         if scope.cancelled_caught:
             socket.transport.abort()
         connection.sent.append((monotonic(), text))
-        self._tell("stt.sent", connection, message=text)
+        self._report_event("stt.sent", connection, message=text)
 
-    def _tell(self, kind: str, connection: ScriptedConnection, **fields: Any) -> None:
+    def _report_event(self, kind: str, connection: ScriptedConnection, **fields: Any) -> None:
         if self._report is not None:
             number = connection.number
             self._report({"type": kind, "at": monotonic(), "connection": number, **fields})
 
 
-def _sever(socket: ServerConnection, by: str) -> None:
+def _end_tcp(socket: ServerConnection, by: str) -> None:
     if by == "rst":
         reset(socket.transport)
     else:

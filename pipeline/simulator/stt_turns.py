@@ -1,6 +1,6 @@
-"""The Turn messages of one scripted connection, in the style of either model family. Pure.
+"""Turn messages of one scripted connection, in the style of either model family. Pure.
 
-Shapes follow AssemblyAI's message sequence pages for Universal-Streaming and Universal-3 Pro,
+Formats follow AssemblyAI's message sequence pages for Universal-Streaming and Universal-3 Pro,
 read 2026-11.
 """
 
@@ -10,41 +10,48 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.simulator.scenario import End, FormattedCopy, LlmResponse, Pause, TimedWord, TurnLine
+from pipeline.simulator.scenario import (
+    EndLine,
+    FormattedLine,
+    LlmResponseLine,
+    PauseLine,
+    TimedWord,
+    TurnLine,
+)
 
 T = TypeVar("T")
 
-WORD = 250  #: milliseconds a made-up word lasts
-SILENCE = 400  #: milliseconds between the last made-up word and a pause or an end
+WORD = 250  #: milliseconds of a word without a given time
+SILENCE = 400  #: milliseconds between the last such word and a pause or an end
 
 
-class Say(Struct, frozen=True):
+class SendText(Struct, frozen=True):
     """Send a text frame."""
 
     text: str
 
 
-def say(**message: Any) -> Say:
-    return Say(msgspec.json.encode(message).decode())
+def send_json(**message: Any) -> SendText:
+    return SendText(msgspec.json.encode(message).decode())
 
 
 class SpokenTurn:
-    """The turn being spoken: its number, its words and when each was said."""
+    """State of the open turn: its number, its words and their times."""
 
     def __init__(self, style: str) -> None:
         self._u3 = style == "u3"
         self._order = 0
         self._ended = False
         self._words: list[TimedWord] = []
-        self._spoken = 0  #: milliseconds, where the turn before ended
+        self._spoken = 0  #: milliseconds, where the previous turn ended
 
     @property
     def is_open(self) -> bool:
         return bool(self._words) and not self._ended
 
-    def say(self, line: TurnLine, audio_ms: float) -> Say:
-        ended = isinstance(line, End | FormattedCopy)
-        if self._ended and not isinstance(line, FormattedCopy):
+    def turn_message(self, line: TurnLine, audio_ms: float) -> SendText:
+        ended = isinstance(line, EndLine | FormattedLine)
+        if self._ended and not isinstance(line, FormattedLine):
             self._order, self._ended = self._order + 1, False
             self._spoken = max([self._spoken, *(word.end for word in self._words)])
             self._words = []
@@ -53,18 +60,18 @@ class SpokenTurn:
         self._words = self._timed(line, audio_ms)
         message = self._message(line, self._finality(line))
         self._ended = self._ended or ended
-        return say(**message, **line.extra)
+        return send_json(**message, **line.extra)
 
-    def flush(self) -> Say:
+    def flush(self) -> SendText:
         """End the open turn with the words it has."""
         words = (replace(word, word_is_final=True) for word in self._words)
-        return self.say(End(words=tuple(words)), 0)
+        return self.turn_message(EndLine(words=tuple(words)), 0)
 
-    def answer(self, line: LlmResponse) -> Say:
+    def llm_response(self, line: LlmResponseLine) -> SendText:
         message = {"role": "assistant", "content": line.text}
         usage = {"input_tokens": 9, "output_tokens": len(line.text.split()), "total_tokens": 0}
         usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
-        return say(
+        return send_json(
             type=line.type_name,
             turn_order=self._order if line.turn_order is None else line.turn_order,
             transcript=_text(self._words) if line.transcript is None else line.transcript,
@@ -78,7 +85,7 @@ class SpokenTurn:
         )
 
     def _timed(self, line: TurnLine, audio_ms: float) -> list[TimedWord]:
-        """Give each word its time; a word keeps the time of the one in its place before."""
+        """Return the words with times; a word keeps the time of the previous one at its index."""
         if line.words is not None:
             return list(line.words)
         texts = line.text.split()
@@ -86,7 +93,7 @@ class SpokenTurn:
             return _spread(texts, line, audio_ms)
         kept = self._words[: len(texts)]
         begin = kept[-1].end if kept else self._spoken
-        new = _placed(texts[len(kept) :], begin, audio_ms, isinstance(line, Pause | End))
+        new = _placed(texts[len(kept) :], begin, audio_ms, isinstance(line, PauseLine | EndLine))
         return [
             *(
                 TimedWord(text, word.start, word.end)
@@ -96,10 +103,10 @@ class SpokenTurn:
         ]
 
     def _finality(self, line: TurnLine) -> list[TimedWord]:
-        """Mark the words that may still change: all of a U3 partial, the last one of a US one."""
-        if line.words is not None or isinstance(line, End | FormattedCopy):
+        """Mark the words that may change: all of a U3 partial, the last one of a US partial."""
+        if line.words is not None or isinstance(line, EndLine | FormattedLine):
             return self._words
-        firm = 0 if self._u3 else len(self._words) - (not isinstance(line, Pause))
+        firm = 0 if self._u3 else len(self._words) - (not isinstance(line, PauseLine))
         return [
             TimedWord(word.text, word.start, word.end, word.confidence, i < firm)
             for i, word in enumerate(self._words)
@@ -107,12 +114,12 @@ class SpokenTurn:
 
     def _message(self, line: TurnLine, words: list[TimedWord]) -> dict[str, Any]:
         text = _text(words)
-        ended = isinstance(line, End | FormattedCopy)
+        ended = isinstance(line, EndLine | FormattedLine)
         spoken = text if self._u3 else _text([word for word in words if word.word_is_final])
-        if isinstance(line, Pause) and line.lag and not self._u3:
+        if isinstance(line, PauseLine) and line.lag and not self._u3:
             spoken = _text(words[: -line.lag])
-        whole = ended if self._u3 else isinstance(line, Pause | FormattedCopy | End)
-        formatted = ended if self._u3 else isinstance(line, FormattedCopy)
+        whole = ended if self._u3 else isinstance(line, PauseLine | FormattedLine | EndLine)
+        formatted = ended if self._u3 else isinstance(line, FormattedLine)
         return {
             "type": "Turn",
             "turn_order": self._order,
@@ -126,9 +133,9 @@ class SpokenTurn:
 
 
 def _placed(texts: list[str], begin: int, audio_ms: float, silent: bool) -> list[TimedWord]:
-    """Put new words where they may have been said: after ``begin``, before now or a silence.
+    """Give new words plausible times: after ``begin``, before now or before a silence.
 
-    Without enough audio for that they get made-up times all the same.
+    Without enough audio for that, the times run beyond the audio received.
     """
     room = audio_ms - begin
     silence = min(SILENCE, room / 2) if silent else 0

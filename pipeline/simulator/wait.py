@@ -1,4 +1,4 @@
-"""Waiting until what was recorded satisfies somebody."""
+"""Condition variable for tests that wait until the simulator has recorded something."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import anyio
 
 
 class Watch:
-    """Wakes those who wait for a condition whenever something changed; free while nobody does."""
+    """Wakes waiting tasks after every change; costs nothing while no task waits."""
 
     def __init__(self) -> None:
         self._changed: anyio.Event | None = None

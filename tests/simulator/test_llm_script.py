@@ -12,7 +12,7 @@ from pipeline.simulator.scenario import Line, read
 URL = "/v1/chat/completions"
 
 
-class Asker:
+class ScriptClient:
     """Asks one set of answers, and counts."""
 
     def __init__(self, *lines: Line) -> None:
@@ -42,16 +42,16 @@ def token_times(answer: ScriptedReply) -> list[float]:
 
 
 def test_an_unmatched_request_gets_an_echo() -> None:
-    assert content(Asker()("hi there")) == "You said: hi there"
+    assert content(ScriptClient()("hi there")) == "You said: hi there"
 
 
 def test_lines_without_a_match_answer_in_order_once_each() -> None:
-    ask = Asker({"llm": "reply", "text": "one"}, {"llm": "reply", "text": "two"})
+    ask = ScriptClient({"llm": "reply", "text": "one"}, {"llm": "reply", "text": "two"})
     assert [content(ask()) for _ in range(3)] == ["one", "two", "You said: hello"]
 
 
 def test_a_match_is_found_in_the_last_user_message_again_and_again() -> None:
-    ask = Asker({"llm": "reply", "match": "TRAIN", "text": "choo"})
+    ask = ScriptClient({"llm": "reply", "match": "TRAIN", "text": "choo"})
     assert [content(ask(text)) for text in ("a train?", "no", "The train!")] == [
         "choo",
         "You said: no",
@@ -60,7 +60,7 @@ def test_a_match_is_found_in_the_last_user_message_again_and_again() -> None:
 
 
 def test_uses_can_be_counted_or_without_end() -> None:
-    ask = Asker(
+    ask = ScriptClient(
         {"llm": "reply", "match": "x", "times": 1, "text": "once"},
         {"llm": "reply", "times": 0, "text": "ever"},
     )
@@ -68,14 +68,14 @@ def test_uses_can_be_counted_or_without_end() -> None:
 
 
 def test_a_line_can_be_for_one_model() -> None:
-    ask = Asker({"llm": "reply", "model": "b", "text": "b here"})
+    ask = ScriptClient({"llm": "reply", "model": "b", "text": "b here"})
     assert [content(ask(model=model)) for model in "ab"] == ["You said: hello", "b here"]
 
 
 def test_content_lists_and_prompts_are_read_too() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert content(Asker()(messages=[{"role": "user", "content": parts}])) == "You said: a b"
-    assert content(Asker()(messages=None, prompt="p")) == "You said: p"
+    assert content(ScriptClient()(messages=[{"role": "user", "content": parts}])) == "You said: a b"
+    assert content(ScriptClient()(messages=None, prompt="p")) == "You said: p"
 
 
 # --- refusals ------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_content_lists_and_prompts_are_read_too() -> None:
     ],
 )
 def test_what_the_gateway_refuses_is_refused(body: Tree, status: int, text: str) -> None:
-    ask = Asker(
+    ask = ScriptClient(
         {"llm": "model", "id": "plain", "supported_parameters": ["stream"]},
         {"llm": "transcript", "id": "old", "deleted": True},
     )
@@ -104,13 +104,15 @@ def test_what_the_gateway_refuses_is_refused(body: Tree, status: int, text: str)
 
 
 def test_a_failing_provider_is_asked_twice_unless_told_not_to() -> None:
-    ask = Asker({"llm": "error", "status": 502, "internal_retry_ms": 500, "times": 0})
+    ask = ScriptClient({"llm": "error", "status": 502, "internal_retry_ms": 500, "times": 0})
     assert ask().head_at == 0.5
     assert ask(fallback_config={"retry": False}).head_at == 0
 
 
 def test_a_fallback_model_answers_where_the_first_one_fails() -> None:
-    ask = Asker({"llm": "error", "model": "m", "times": 0}, {"llm": "reply", "text": "b here"})
+    ask = ScriptClient(
+        {"llm": "error", "model": "m", "times": 0}, {"llm": "reply", "text": "b here"}
+    )
     answer = whole(ask(fallbacks=[{"model": "b"}]))
     assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("b", "b here")
     assert ask().status == 500
@@ -120,7 +122,7 @@ def test_a_fallback_model_answers_where_the_first_one_fails() -> None:
 
 
 def test_the_request_past_the_limit_is_refused_until_the_window_ends() -> None:
-    ask = Asker({"llm": "limit", "requests": 30, "per_s": 60})
+    ask = ScriptClient({"llm": "limit", "requests": 30, "per_s": 60})
     statuses = [ask(now=i).status for i in range(31)]
     assert statuses == [200] * 30 + [429]
     refused = ask(now=31)
@@ -131,12 +133,12 @@ def test_the_request_past_the_limit_is_refused_until_the_window_ends() -> None:
 
 
 def test_two_a_minute_and_each_model_for_itself() -> None:
-    ask = Asker({"llm": "limit", "requests": 2})
+    ask = ScriptClient({"llm": "limit", "requests": 2})
     assert [ask(model=model).status for model in "aabba"] == [200, 200, 200, 200, 429]
 
 
 def test_every_answer_tells_the_rate() -> None:
-    headers = Asker({"llm": "limit", "requests": 2})().headers
+    headers = ScriptClient({"llm": "limit", "requests": 2})().headers
     assert headers["x-ratelimit-limit"] == "2"
     assert headers["x-ratelimit-remaining"] == "1"
     assert headers["x-ratelimit-reset"] == "60"
@@ -153,7 +155,7 @@ def test_every_answer_tells_the_rate() -> None:
     ],
 )
 def test_a_transcript_replaces_its_tag_once_and_only_as_spelled(message: str, seen: str) -> None:
-    ask = Asker({"llm": "transcript", "id": "t1", "text": "THE TEXT"})
+    ask = ScriptClient({"llm": "transcript", "id": "t1", "text": "THE TEXT"})
     assert content(ask(message, transcript_id="t1")) == f"You said: {seen}"
 
 
@@ -168,14 +170,14 @@ def test_tokens_come_at_a_rate() -> None:
         "first_token_ms": 50,
         "token_ms": 10,
     }
-    assert token_times(Asker(line)(stream=True)) == pytest.approx([0.15, 0.16, 0.17])
+    assert token_times(ScriptClient(line)(stream=True)) == pytest.approx([0.15, 0.16, 0.17])
 
 
 def test_tokens_come_at_given_times_and_then_at_the_rate() -> None:
     line = {"llm": "reply", "text": "a b c", "token_times_ms": [10, 500], "token_ms": 20}
-    assert token_times(Asker(line)(stream=True)) == pytest.approx([0.01, 0.5, 0.52])
+    assert token_times(ScriptClient(line)(stream=True)) == pytest.approx([0.01, 0.5, 0.52])
 
 
 def test_a_whole_answer_takes_as_long_as_its_tokens() -> None:
     line = {"llm": "reply", "text": "a b c", "first_token_ms": 50, "token_ms": 10}
-    assert token_times(Asker(line)()) == pytest.approx([0.07])
+    assert token_times(ScriptClient(line)()) == pytest.approx([0.07])

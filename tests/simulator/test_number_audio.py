@@ -2,27 +2,27 @@
 
 import pytest
 
-from pipeline.simulator.number_audio import NumberEar, spoken
-from pipeline.simulator.scenario import End, Partial
+from pipeline.simulator.number_audio import NumberRecogniser, spoken
+from pipeline.simulator.scenario import EndLine, PartialLine
 
 NUMBERS = [3, 3, 0, 20_000, 7, 8, 9, 10]
 
 
-def heard(audio: bytes, size: int) -> list[Partial | End]:
-    ear = NumberEar(32.0)
+def heard(audio: bytes, size: int) -> list[PartialLine | EndLine]:
+    recogniser = NumberRecogniser(32.0)
     pieces = (audio[i : i + size] for i in range(0, len(audio), size))
-    return [line for piece in pieces for line in ear.feed(piece)]
+    return [line for piece in pieces for line in recogniser.feed(piece)]
 
 
-def finals(lines: list[Partial | End]) -> list[str]:
-    return [w.text for line in lines if isinstance(line, End) for w in line.words or ()]
+def finals(lines: list[PartialLine | EndLine]) -> list[str]:
+    return [w.text for line in lines if isinstance(line, EndLine) for w in line.words or ()]
 
 
 @pytest.mark.parametrize("size", [1600, 32_000, 999])
 def test_every_number_is_heard_once_whatever_the_pieces(size: int) -> None:
     lines = heard(spoken(NUMBERS), size)
     assert finals(lines) == [str(number) for number in NUMBERS]
-    assert sum(isinstance(line, End) for line in lines) == 2
+    assert sum(isinstance(line, EndLine) for line in lines) == 2
 
 
 def test_words_have_their_true_times() -> None:

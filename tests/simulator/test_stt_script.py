@@ -14,31 +14,31 @@ from pipeline.simulator.stt_script import (
     ResetConnection,
     SttPlayer,
 )
-from pipeline.simulator.stt_turns import Say
+from pipeline.simulator.stt_turns import SendText
 
 TERMINATE = {"type": "Terminate"}
 FORCE = {"type": "ForceEndpoint"}
 
 
-def play(*lines: Line) -> SttPlayer:
+def begun_player(*lines: Line) -> SttPlayer:
     """Open a connection at 0 s, 16 kHz s16le, and let it begin."""
-    playing = fresh(*lines)
-    playing.due(0)
-    return playing
+    player = new_player(*lines)
+    player.due(0)
+    return player
 
 
-def fresh(*lines: Line) -> SttPlayer:
+def new_player(*lines: Line) -> SttPlayer:
     script = read(lines).script(0)
     return SttPlayer(script, now=0.0, session_id="s", expires_at=9, rate=32.0)
 
 
-def said(actions: list[Action]) -> list[Tree]:
-    return [msgspec.json.decode(action.text) for action in actions if isinstance(action, Say)]
+def sent_messages(actions: list[Action]) -> list[Tree]:
+    return [msgspec.json.decode(action.text) for action in actions if isinstance(action, SendText)]
 
 
-def turns(playing: SttPlayer, milliseconds: int = 1000) -> list[Tree]:
-    playing.audio(milliseconds * 32, 1)
-    return [message for message in said(playing.due(1)) if message["type"] == "Turn"]
+def turns(player: SttPlayer, milliseconds: int = 1000) -> list[Tree]:
+    player.audio(milliseconds * 32, 1)
+    return [message for message in sent_messages(player.due(1)) if message["type"] == "Turn"]
 
 
 def texts(messages: list[Tree], key: str = "transcript") -> list[Any]:
@@ -49,65 +49,65 @@ def texts(messages: list[Tree], key: str = "transcript") -> list[Any]:
 
 
 def test_begin_is_as_late_as_it_is_told_to_be() -> None:
-    late = fresh({"stt": "connection", "begin_ms": 1300})
+    late = new_player({"stt": "connection", "begin_ms": 1300})
     assert late.due(1.29) == []
     assert late.deadline == 1.3
-    assert texts(said(late.due(1.3)), "type") == ["Begin"]
+    assert texts(sent_messages(late.due(1.3)), "type") == ["Begin"]
 
 
 def test_begin_may_never_come() -> None:
-    assert fresh({"stt": "connection", "begin": False}).due(0) == []
+    assert new_player({"stt": "connection", "begin": False}).due(0) == []
 
 
 def test_a_line_waits_for_the_audio_it_names() -> None:
-    playing = play({"stt": "partial", "at_ms": 100, "text": "a"})
-    playing.audio(99 * 32, 1)
-    assert playing.due(1) == []
-    playing.audio(32, 1)
-    assert texts(said(playing.due(1))) == ["a"]
+    player = begun_player({"stt": "partial", "at_ms": 100, "text": "a"})
+    player.audio(99 * 32, 1)
+    assert player.due(1) == []
+    player.audio(32, 1)
+    assert texts(sent_messages(player.due(1))) == ["a"]
 
 
 def test_a_line_waits_for_the_wall_clock_since_begin() -> None:
-    playing = play({"stt": "partial", "wall_ms": 500, "text": "a"})
-    assert playing.due(0.4) == []
-    assert playing.deadline == 0.5
-    assert texts(said(playing.due(0.5))) == ["a"]
+    player = begun_player({"stt": "partial", "wall_ms": 500, "text": "a"})
+    assert player.due(0.4) == []
+    assert player.deadline == 0.5
+    assert texts(sent_messages(player.due(0.5))) == ["a"]
 
 
 def test_a_line_waits_for_the_line_before_it() -> None:
-    playing = play(
+    player = begun_player(
         {"stt": "end", "at_ms": 100, "text": "a"}, {"stt": "formatted", "after_ms": 50, "text": "A"}
     )
-    playing.audio(100 * 32, 1)
-    assert texts(said(playing.due(1))) == ["a"]
-    assert playing.deadline == pytest.approx(1.05)
-    assert texts(said(playing.due(1.05))) == ["A"]
+    player.audio(100 * 32, 1)
+    assert texts(sent_messages(player.due(1))) == ["a"]
+    assert player.deadline == pytest.approx(1.05)
+    assert texts(sent_messages(player.due(1.05))) == ["A"]
 
 
 def test_a_line_waits_for_a_client_message() -> None:
-    playing = play({"stt": "error", "on": "UpdateConfiguration", "error_code": 3006})
-    assert playing.due(5) == []
-    playing.control({"type": "UpdateConfiguration", "prompt": "x" * 2000}, 6)
-    frame, leave = playing.due(6)
-    assert said([frame])[0]["error_code"] == 3006
+    player = begun_player({"stt": "error", "on": "UpdateConfiguration", "error_code": 3006})
+    assert player.due(5) == []
+    player.control({"type": "UpdateConfiguration", "prompt": "x" * 2000}, 6)
+    frame, leave = player.due(6)
+    assert sent_messages([frame])[0]["error_code"] == 3006
     assert leave == CloseConnection(3006, "See Error message for details")
 
 
 def test_audio_before_begin_counts() -> None:
-    playing = fresh(
+    player = new_player(
         {"stt": "connection", "begin_ms": 100}, {"stt": "partial", "at_ms": 50, "text": "a"}
     )
-    playing.audio(50 * 32, 0.01)
-    assert texts(said(playing.due(0.1)), "type") == ["Begin", "Turn"]
+    player.audio(50 * 32, 0.01)
+    assert texts(sent_messages(player.due(0.1)), "type") == ["Begin", "Turn"]
 
 
 def test_heartbeats_tell_the_audio_really_received() -> None:
-    playing = play({"stt": "connection", "heartbeat_ms": 5000})
-    playing.audio(4800 * 32, 4)
-    beat = said(playing.due(5))[0]
+    player = begun_player({"stt": "connection", "heartbeat_ms": 5000})
+    player.audio(4800 * 32, 4)
+    beat = sent_messages(player.due(5))[0]
     assert (beat["type"], beat["total_audio_received_ms"]) == ("Heartbeat", 4800)
-    assert playing.due(9.9) == []
-    assert playing.deadline == 10
+    assert player.due(9.9) == []
+    assert player.deadline == 10
 
 
 # --- turns ---------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_heartbeats_tell_the_audio_really_received() -> None:
 
 def test_a_universal_streaming_partial_holds_back_its_last_word() -> None:
     first, second = turns(
-        fresh(
+        new_player(
             {"stt": "connection", "style": "us"},
             {"stt": "partial", "text": "book"},
             {"stt": "partial", "text": "book the"},
@@ -128,7 +128,9 @@ def test_a_universal_streaming_partial_holds_back_its_last_word() -> None:
 
 def test_a_universal_streaming_utterance_may_lead_the_transcript() -> None:
     pause = turns(
-        fresh({"stt": "connection", "style": "us"}, {"stt": "pause", "text": "book it", "lag": 1})
+        new_player(
+            {"stt": "connection", "style": "us"}, {"stt": "pause", "text": "book it", "lag": 1}
+        )
     )[0]
     assert (pause["transcript"], pause["utterance"], pause["end_of_turn"]) == (
         "book",
@@ -139,7 +141,7 @@ def test_a_universal_streaming_utterance_may_lead_the_transcript() -> None:
 
 def test_a_universal_streaming_turn_may_end_twice() -> None:
     end, copy = turns(
-        fresh(
+        new_player(
             {"stt": "connection", "style": "us"},
             {"stt": "end", "text": "book it"},
             {"stt": "formatted", "text": "Book it."},
@@ -153,13 +155,13 @@ def test_a_universal_streaming_turn_may_end_twice() -> None:
 
 def test_a_universal_streaming_turn_may_end_once_and_formatted() -> None:
     line = {"stt": "end", "text": "Book it.", "formatted": True}
-    end = turns(fresh({"stt": "connection", "style": "us"}, line))[0]
+    end = turns(new_player({"stt": "connection", "style": "us"}, line))[0]
     assert (end["turn_is_formatted"], end["transcript"]) == (True, "Book it.")
 
 
 def test_u3_partials_replace_one_another_and_the_final_may_differ() -> None:
     heard = turns(
-        fresh(
+        new_player(
             {"stt": "partial", "text": "book a late"},
             {"stt": "pause", "text": "Book a late train", "confidence": 0.4},
             {"stt": "end", "text": "Book eight trains."},
@@ -174,7 +176,7 @@ def test_u3_partials_replace_one_another_and_the_final_may_differ() -> None:
 
 
 def test_turns_are_counted_and_their_words_follow_one_another() -> None:
-    one, two = turns(fresh({"stt": "end", "text": "a b"}, {"stt": "end", "text": "c d"}), 3000)
+    one, two = turns(new_player({"stt": "end", "text": "a b"}, {"stt": "end", "text": "c d"}), 3000)
     assert (one["turn_order"], two["turn_order"]) == (0, 1)
     times = [time for turn in (one, two) for w in turn["words"] for time in (w["start"], w["end"])]
     assert times == sorted(times)
@@ -182,11 +184,11 @@ def test_turns_are_counted_and_their_words_follow_one_another() -> None:
 
 
 def test_a_word_keeps_its_time_while_the_turn_grows() -> None:
-    playing = play(
+    player = begun_player(
         {"stt": "partial", "at_ms": 1000, "text": "a b"},
         {"stt": "end", "at_ms": 3000, "text": "A b c."},
     )
-    first, last = turns(playing)[0], turns(playing, 2000)[0]
+    first, last = turns(player)[0], turns(player, 2000)[0]
     spans = [[(word["start"], word["end"]) for word in t["words"]] for t in (first, last)]
     assert spans[0] == [(500, 750), (750, 1000)]
     assert spans[1] == [*spans[0], (2350, 2600)]
@@ -195,7 +197,7 @@ def test_a_word_keeps_its_time_while_the_turn_grows() -> None:
 def test_words_can_be_given_and_fields_added() -> None:
     word = {"text": "Hi.", "start": 10, "end": 20}
     extra = {"language_code": "de", "speaker_label": "B"}
-    turn = turns(fresh({"stt": "end", "words": [word], "extra": extra}))[0]
+    turn = turns(new_player({"stt": "end", "words": [word], "extra": extra}))[0]
     assert turn["transcript"] == "Hi."
     assert turn["words"] == [{**word, "confidence": 0.95, "word_is_final": True}]
     assert (turn["language_code"], turn["speaker_label"]) == ("de", "B")
@@ -205,63 +207,69 @@ def test_words_can_be_given_and_fields_added() -> None:
 
 
 def test_force_endpoint_ends_the_open_turn() -> None:
-    playing = play({"stt": "partial", "text": "Two"})
-    playing.due(0)
-    playing.control(FORCE, 1)
-    assert [(t["transcript"], t["end_of_turn"]) for t in said(playing.due(1))] == [("Two", True)]
+    player = begun_player({"stt": "partial", "text": "Two"})
+    player.due(0)
+    player.control(FORCE, 1)
+    assert [(t["transcript"], t["end_of_turn"]) for t in sent_messages(player.due(1))] == [
+        ("Two", True)
+    ]
 
 
 def test_force_endpoint_without_an_open_turn_gets_no_reply() -> None:
-    playing = play({"stt": "end", "text": "Done."})
-    playing.due(0)
-    playing.control(FORCE, 1)
-    assert playing.due(2) == []
+    player = begun_player({"stt": "end", "text": "Done."})
+    player.due(0)
+    player.control(FORCE, 1)
+    assert player.due(2) == []
 
 
 def test_terminate_flushes_the_open_turn() -> None:
-    playing = play({"stt": "partial", "text": "so far"}, {"stt": "end", "at_ms": 9, "text": "no"})
-    playing.control(TERMINATE, 1)
-    *messages, leave = playing.due(1)
-    assert texts(said(messages), "type") == ["Turn", "Termination"]
-    assert said(messages)[0]["transcript"] == "so far"
+    player = begun_player(
+        {"stt": "partial", "text": "so far"}, {"stt": "end", "at_ms": 9, "text": "no"}
+    )
+    player.control(TERMINATE, 1)
+    *messages, leave = player.due(1)
+    assert texts(sent_messages(messages), "type") == ["Turn", "Termination"]
+    assert sent_messages(messages)[0]["transcript"] == "so far"
     assert leave == CloseConnection(1000, "")
 
 
 def test_terminate_may_bring_an_empty_final() -> None:
-    playing = play({"stt": "connection", "on_terminate": "empty"})
-    playing.control(TERMINATE, 1)
-    final, termination = said(playing.due(1))
+    player = begun_player({"stt": "connection", "on_terminate": "empty"})
+    player.control(TERMINATE, 1)
+    final, termination = sent_messages(player.due(1))
     assert (final["transcript"], final["words"], final["end_of_turn"]) == ("", [], True)
     assert termination["type"] == "Termination"
 
 
 def test_a_speaker_revision_comes_before_termination() -> None:
     revision: Tree = {"type": "SpeakerRevision", "revisions": []}
-    playing = play({"stt": "message", "on": "Terminate", "message": revision})
-    playing.control(TERMINATE, 1)
-    assert texts(said(playing.due(1)), "type") == ["SpeakerRevision", "Termination"]
+    player = begun_player({"stt": "message", "on": "Terminate", "message": revision})
+    player.control(TERMINATE, 1)
+    assert texts(sent_messages(player.due(1)), "type") == ["SpeakerRevision", "Termination"]
 
 
 @pytest.mark.parametrize(("how", "types"), [("quiet", ["Termination"]), ("close", [])])
 def test_terminate_may_drop_the_open_turn(how: str, types: list[str]) -> None:
-    playing = play({"stt": "connection", "on_terminate": how}, {"stt": "partial", "text": "a"})
-    playing.control(TERMINATE, 1)
-    actions = playing.due(1)
-    assert texts(said(actions), "type") == types
+    player = begun_player(
+        {"stt": "connection", "on_terminate": how}, {"stt": "partial", "text": "a"}
+    )
+    player.control(TERMINATE, 1)
+    actions = player.due(1)
+    assert texts(sent_messages(actions), "type") == types
     assert actions[-1] == CloseConnection(1000, "")
 
 
 def test_terminate_may_get_no_answer() -> None:
-    playing = play({"stt": "connection", "on_terminate": "never"})
-    playing.control(TERMINATE, 1)
-    assert playing.due(100) == []
+    player = begun_player({"stt": "connection", "on_terminate": "never"})
+    player.control(TERMINATE, 1)
+    assert player.due(100) == []
 
 
 def test_termination_may_be_late() -> None:
-    playing = play({"stt": "connection", "termination_ms": 700})
-    playing.control(TERMINATE, 1)
-    assert playing.due(1.69) == []
-    assert texts(said(playing.due(1.7)), "type") == ["Termination"]
+    player = begun_player({"stt": "connection", "termination_ms": 700})
+    player.control(TERMINATE, 1)
+    assert player.due(1.69) == []
+    assert texts(sent_messages(player.due(1.7)), "type") == ["Termination"]
 
 
 @pytest.mark.parametrize(
@@ -269,10 +277,10 @@ def test_termination_may_be_late() -> None:
     [({"type": "terminate_session"}, "Invalid Message Type"), (None, "Invalid JSON")],
 )
 def test_an_unknown_or_broken_message_kills_the_session(message: Any, text: str) -> None:
-    playing = play()
-    playing.control(message, 1)
-    frame, leave = playing.due(1)
-    assert said([frame])[0]["error"] == text
+    player = begun_player()
+    player.control(message, 1)
+    frame, leave = player.due(1)
+    assert sent_messages([frame])[0]["error"] == text
     assert leave == CloseConnection(3006, "See Error message for details")
 
 
@@ -280,7 +288,7 @@ def test_an_unknown_or_broken_message_kills_the_session(message: Any, text: str)
 
 
 def test_an_error_frame_may_lack_its_type() -> None:
-    actions = play().due(1) + fresh(
+    actions = begun_player().due(1) + new_player(
         {
             "stt": "error",
             "error_code": 1008,
@@ -288,12 +296,12 @@ def test_an_error_frame_may_lack_its_type() -> None:
             "typed": False,
         }
     ).due(0)
-    assert said(actions)[1] == {"error": "Too many concurrent sessions"}
+    assert sent_messages(actions)[1] == {"error": "Too many concurrent sessions"}
     assert actions[-1] == CloseConnection(1008, "See Error message for details")
 
 
 def test_nothing_follows_a_close() -> None:
-    actions = fresh({"stt": "close", "code": 1009}, {"stt": "end", "text": "late"}).due(0)
+    actions = new_player({"stt": "close", "code": 1009}, {"stt": "end", "text": "late"}).due(0)
     assert actions[1:] == [CloseConnection(1009, "")]
 
 
@@ -306,50 +314,52 @@ def test_nothing_follows_a_close() -> None:
     ],
 )
 def test_a_connection_can_break_without_a_word(line: Line, action: Action) -> None:
-    assert fresh(line).due(0)[1:] == [action]
+    assert new_player(line).due(0)[1:] == [action]
 
 
 def test_silence_is_for_ever() -> None:
-    playing = fresh({"stt": "connection", "heartbeat_ms": 10}, {"stt": "silent"})
-    playing.due(0)
-    playing.control(TERMINATE, 1)
-    assert playing.due(100) == []
-    assert playing.deadline == float("inf")
+    player = new_player({"stt": "connection", "heartbeat_ms": 10}, {"stt": "silent"})
+    player.due(0)
+    player.control(TERMINATE, 1)
+    assert player.due(100) == []
+    assert player.deadline == float("inf")
 
 
 def test_a_session_expires() -> None:
-    playing = play({"stt": "connection", "lifetime_ms": 60_000})
-    assert playing.due(59) == []
-    assert playing.due(60)[-1] == CloseConnection(3008, "See Error message for details")
+    player = begun_player({"stt": "connection", "lifetime_ms": 60_000})
+    assert player.due(59) == []
+    assert player.due(60)[-1] == CloseConnection(3008, "See Error message for details")
 
 
 @pytest.mark.parametrize(("milliseconds", "fault"), [(49, True), (50, False), (1001, True)])
 def test_strict_audio_refuses_frames_of_the_wrong_length(milliseconds: int, fault: bool) -> None:
-    playing = play({"stt": "connection", "strict_audio": True})
-    playing.audio(milliseconds * 32, 10)
-    playing.audio(50 * 32, 10)
-    assert bool(playing.due(10)) is fault
+    player = begun_player({"stt": "connection", "strict_audio": True})
+    player.audio(milliseconds * 32, 10)
+    player.audio(50 * 32, 10)
+    assert bool(player.due(10)) is fault
 
 
 def test_strict_audio_lets_the_last_frame_be_short() -> None:
-    playing = play({"stt": "connection", "strict_audio": True})
-    playing.audio(20 * 32, 10)
-    playing.control(TERMINATE, 10)
-    assert texts(said(playing.due(10)), "type") == ["Termination"]
+    player = begun_player({"stt": "connection", "strict_audio": True})
+    player.audio(20 * 32, 10)
+    player.control(TERMINATE, 10)
+    assert texts(sent_messages(player.due(10)), "type") == ["Termination"]
 
 
 def test_strict_audio_refuses_a_burst() -> None:
-    playing = play({"stt": "connection", "strict_audio": True})
+    player = begun_player({"stt": "connection", "strict_audio": True})
     for _ in range(4):
-        playing.audio(1000 * 32, 1)
-    assert said(playing.due(1))[0]["error_code"] == 3007
+        player.audio(1000 * 32, 1)
+    assert sent_messages(player.due(1))[0]["error_code"] == 3007
 
 
 def test_any_message_can_be_said() -> None:
     new = {"type": "FromTheFuture", "field": 1}
-    actions = fresh({"stt": "message", "message": new}, {"stt": "message", "message": "{"}).due(0)
-    assert said(actions[1:2]) == [new]
-    assert actions[2] == Say("{")
+    actions = new_player(
+        {"stt": "message", "message": new}, {"stt": "message", "message": "{"}
+    ).due(0)
+    assert sent_messages(actions[1:2]) == [new]
+    assert actions[2] == SendText("{")
 
 
 def test_an_in_stream_answer_may_be_late_and_oddly_spelled() -> None:
@@ -360,7 +370,7 @@ def test_an_in_stream_answer_may_be_late_and_oddly_spelled() -> None:
 
 
 def turns_and_answer() -> list[Tree]:
-    playing = fresh(
+    player = new_player(
         {"stt": "end", "text": "Book it."},
         {"stt": "partial", "text": "and"},
         {
@@ -371,4 +381,4 @@ def turns_and_answer() -> list[Tree]:
             "type_name": "LlmGatewayResponse",
         },
     )
-    return said(playing.due(0))[1:]
+    return sent_messages(player.due(0))[1:]

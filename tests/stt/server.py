@@ -14,7 +14,7 @@ from pipeline.errors import SttError, SttLost
 from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.simulator.scenario import parse
 from pipeline.simulator.stt_script import CloseConnection, ResetConnection, SttPlayer
-from pipeline.simulator.stt_turns import Say
+from pipeline.simulator.stt_turns import SendText
 from pipeline.stt.transport import Closed
 
 
@@ -41,7 +41,7 @@ class MemorySocket:
         now = anyio.current_time()
         if isinstance(message, bytes):
             self.audio += len(message)
-            self._play.hear(message, now)
+            self._play.recognise(message, now)
         else:
             value = msgspec.json.decode(message)
             self.said.append(value["type"])
@@ -66,7 +66,7 @@ class MemorySocket:
             return
         for action in self._play.due(anyio.current_time()):
             match action:
-                case Say(text):
+                case SendText(text):
                     self._out.append(text)
                 case CloseConnection(code, reason):
                     self.closed = Closed(code, reason)

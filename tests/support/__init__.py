@@ -15,12 +15,12 @@ text, mappings and structs may be mixed. Without lines both servers work, and ec
         sim.llm_url                       # http://127.0.0.1:PORT/v1
 
         one = await sim.stt.connected(1)  # SttConnection; n counts from 1 everywhere
-        await sim.stt.heard(1, 500)       # until it received 500 ms of audio
-        await sim.stt.told(1, "Terminate")  # until a control message of that type came
+        await sim.stt.audio_received(1, 500)  # until it received 500 ms of audio
+        await sim.stt.control_received(1, "Terminate")  # until a control message of that type came
         await sim.stt.send(1, {...})      # send a message now, unscripted
         sim.stt.sever(1, by="rst")        # close it now, without a handshake
         await sim.stt.closed(1)
-        one.query, one.headers, one.audio, one.audio_ms, one.frames, one.control, one.said
+        one.query, one.headers, one.audio, one.audio_ms, one.frames, one.control, one.control_types
         one.sent, one.opened_at, one.closed_at, one.close_code
 
         two = await sim.llm.arrived(2)    # LlmRequest

@@ -64,7 +64,7 @@ async def test_f20_a_source_that_was_reset_goes_on_with_its_conversation() -> No
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(follower.read, source)
                 await say(source, first)  # into the second turn
-                await sim.stt.heard(1, len(first) / 32)
+                await sim.stt.audio_received(1, len(first) / 32)
                 await follower.until("response.done", 1)
                 await proxy.kill_all("rst")
         again = start | {"after_seq": follower.events[-1]["seq"]}

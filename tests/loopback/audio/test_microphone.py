@@ -64,7 +64,7 @@ async def test_what_is_spoken_is_heard_and_ctrl_c_delivers_the_last_turn(tmp_pat
         words = [*COMMAND, "run", "--microphone", "--json", *engines]
         with speaking(tmp_path, sound) as device, anyio.fail_after(PATIENCE):
             async with await anyio.open_process(words, env=environment(**device)) as process:
-                await sim.stt.heard(1, 4000)
+                await sim.stt.audio_received(1, 4000)
                 process.send_signal(signal.SIGINT)
                 assert process.stdout is not None
                 out = b"".join([chunk async for chunk in process.stdout])

@@ -33,7 +33,7 @@ async def test_available_engines_and_files_are_ok(tmp_path: Path) -> None:
     failed = [one for one in findings(ran.out).values() if one["verdict"] == "fail"]
     assert not failed
     assert {"stt, live", "llm, live", "recordings"} <= findings(ran.out).keys()
-    assert (seen.audio_ms, seen.said) == (1000, ["Terminate"])
+    assert (seen.audio_ms, seen.control_types) == (1000, ["Terminate"])
 
 
 async def test_unreachable_engines_are_named_and_the_rest_is_checked(tmp_path: Path) -> None:

@@ -225,9 +225,9 @@ async def test_a_signal_ends_a_run_after_its_cleanup(number: signal.Signals, cod
     async with simulate(SPEECH) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
         async with running("run", RECORDING, *words) as run:
-            await sim.stt.heard(1, 300)
+            await sim.stt.audio_received(1, 300)
             assert await run.stop(number) == code
-            await sim.stt.told(1, "Terminate")
+            await sim.stt.control_received(1, "Terminate")
 
 
 @pytest.mark.parametrize(

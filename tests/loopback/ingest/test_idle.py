@@ -55,7 +55,7 @@ async def test_a_source_that_says_no_more_has_its_session_ended_in_order() -> No
         events = await heard(socket)
         with anyio.fail_after(2):
             connection = await sim.stt.closed(1)
-    assert connection.said[-1] == "Terminate"
+    assert connection.control_types[-1] == "Terminate"
     (turn,) = [event for event in events if event["type"] == "turn.completed"]
     (answer,) = [event for event in events if event["type"] == "response.done"]
     assert (turn["text"], answer["status"]) == ("Are you", "completed")
@@ -89,7 +89,7 @@ async def test_a_call_that_brings_only_marks_is_idle() -> None:
             tasks.start_soon(go_on)
             await heard(socket)
             tasks.cancel_scope.cancel()
-        assert (await sim.stt.closed(1)).said == ["Terminate"]
+        assert (await sim.stt.closed(1)).control_types == ["Terminate"]
 
 
 async def test_with_0_a_source_may_be_silent_for_ever() -> None:
@@ -101,4 +101,4 @@ async def test_with_0_a_source_may_be_silent_for_ever() -> None:
         with anyio.move_on_after(2 * IDLE) as waited:
             await heard(socket)
         assert waited.cancelled_caught
-        assert sim.stt.connections[0].said == []
+        assert sim.stt.connections[0].control_types == []

@@ -86,7 +86,7 @@ async def test_a_side_that_breaks_off_is_taken_up_again_and_no_word_is_lost() ->
             await socket.send(json.dumps(START))
             audio = interleaved(CALLER, AGENT)
             await speak(socket, audio[:64_000], pace=0.02)  # 1 s
-            await sim.stt.heard(1, 500)
+            await sim.stt.audio_received(1, 500)
             sim.stt.sever(1, by="rst")
             await speak(socket, audio[64_000:], pace=0.05)
             await socket.send('{"type":"session.end"}')

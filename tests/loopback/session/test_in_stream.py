@@ -58,7 +58,7 @@ async def test_each_turn_is_answered_by_the_speech_service_itself() -> None:
         ],
         "max_tokens": 200,
     }
-    assert connection.said == ["ForceEndpoint", "Terminate"]
+    assert connection.control_types == ["ForceEndpoint", "Terminate"]
 
 
 async def test_an_account_that_is_passed_over_in_silence_is_told_so_and_served_all_the_same() -> (

@@ -48,7 +48,7 @@ async def test_a_session_ends_when_its_speech_to_text_is_used_up() -> None:
     (error,) = [event["error"] for event in events if event["type"] == "error"]
     assert (error["type"], error["code"]) == ("limit_reached", "limits.session_minutes")
     assert events[-1]["reason"] == "limit"
-    assert stt.said == ["Terminate"]
+    assert stt.control_types == ["Terminate"]
     assert stt.audio_ms < 1500
 
 

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.simulator.number_audio import spoken
-from pipeline.simulator.scenario import End, Line, parse
+from pipeline.simulator.scenario import EndLine, Line, parse
 from tests.support import Simulation, simulate
 
 FRAME = bytes(1600)  #: 50 ms at 16 kHz, s16le
@@ -56,7 +56,7 @@ async def test_a_session_begins_hears_turns_and_terminates() -> None:
         seen = await sim.stt.closed(1)
     assert types(messages) == ["Begin", "Turn", "Termination"]
     assert socket.close_code == 1000
-    assert (len(seen.audio), seen.audio_ms, seen.said) == (4800, 150, ["Terminate"])
+    assert (len(seen.audio), seen.audio_ms, seen.control_types) == (4800, 150, ["Terminate"])
     assert [size for _, size in seen.frames] == [1600] * 3
 
 
@@ -190,7 +190,7 @@ async def test_a_silent_server_still_answers_pings() -> None:
     async with simulate([{"stt": "silent"}]) as sim, client(sim, close_timeout=0.05) as socket:
         await read(socket)
         await socket.send(TERMINATE)
-        await sim.stt.told(1, "Terminate")
+        await sim.stt.control_received(1, "Terminate")
         with anyio.fail_after(5):
             await (await socket.ping())
         with anyio.move_on_after(0.05) as waited:
@@ -209,7 +209,7 @@ async def test_a_handshake_can_be_refused() -> None:
 async def test_a_heartbeat_comes_by_the_clock() -> None:
     async with simulate([{"stt": "connection", "heartbeat_ms": 20}]) as sim, client(sim) as socket:
         await socket.send(FRAME)
-        await sim.stt.heard(1, 50)
+        await sim.stt.audio_received(1, 50)
         messages = [await read(socket) for _ in range(4)]
     assert types(messages) == ["Begin", "Heartbeat", "Heartbeat", "Heartbeat"]
     assert messages[-1]["total_audio_received_ms"] == 50
@@ -261,4 +261,4 @@ async def test_every_sample_plays_all_of_its_turns(name: str) -> None:
                     await socket.send(TERMINATE)
                 texts += [m["transcript"] for m in await read_all(socket) if m.get("end_of_turn")]
     lines = [line for script in scenario.connections for line in script.lines]
-    assert texts == [line.text for line in lines if isinstance(line, End)]
+    assert texts == [line.text for line in lines if isinstance(line, EndLine)]

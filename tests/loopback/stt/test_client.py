@@ -61,7 +61,7 @@ async def test_a_session_from_begin_to_termination() -> None:
     assert isinstance(ear.heard[0], StreamOpened)
     assert ear.texts == ["Book the", "Book the late train, please."]
     assert ear.heard[-1] == StreamClosed(1.0)
-    assert (seen.audio_ms, seen.said, seen.close_code) == (1000.0, ["Terminate"], 1000)
+    assert (seen.audio_ms, seen.control_types, seen.close_code) == (1000.0, ["Terminate"], 1000)
     assert seen.headers["authorization"] == "secret"
     assert seen.query["speech_model"] == "universal-3-5-pro"
 
@@ -122,9 +122,9 @@ async def test_force_endpoint_ends_the_open_turn() -> None:
     async with listening(script) as (ear, simulation), anyio.create_task_group() as tasks:
         await tasks.start(ear.client.run)
         await ear.client.send(FRAME)
-        await simulation.stt.heard(1, 50)
+        await simulation.stt.audio_received(1, 50)
         await ear.client.force_endpoint()
-        await simulation.stt.told(1, "ForceEndpoint")
+        await simulation.stt.control_received(1, "ForceEndpoint")
         await ear.client.finish()
     assert [heard.ended for heard in ear.heard if isinstance(heard, Transcript)] == [False, True]
 
@@ -188,7 +188,7 @@ async def test_a_cancelled_session_is_terminated_all_the_same() -> None:
             await ear.client.send(FRAME)
             tasks.cancel_scope.cancel()
         seen = await simulation.stt.closed(1)
-    assert seen.said == ["Terminate"]
+    assert seen.control_types == ["Terminate"]
 
 
 async def test_a_server_that_stops_reading_is_given_up() -> None:

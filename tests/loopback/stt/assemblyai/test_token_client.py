@@ -222,4 +222,4 @@ async def test_our_own_speech_to_text_takes_a_token_in_place_of_the_key(certific
     connection = sim.stt.connections[0]
     assert connection.query["token"] == token
     assert "authorization" not in connection.headers
-    assert connection.said == ["Terminate"]
+    assert connection.control_types == ["Terminate"]
