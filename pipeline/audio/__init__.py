@@ -1,1 +1,1 @@
-"""Sound as bytes: formats, framing, files, clocks."""
+"""Audio: PCM formats, framing, decoding, sources, clock."""

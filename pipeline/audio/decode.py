@@ -1,4 +1,4 @@
-"""Audio files of any common format, as 16 kHz s16le. The room's door to PyAV."""
+"""Decoder of audio files to 16 kHz s16le, by PyAV."""
 
 import wave
 from collections.abc import Generator
@@ -17,10 +17,10 @@ FORMATS = "wav, flac, mp3, m4a, ogg, webm, amr"
 
 
 class AudioFile(Protocol):
-    """An open recording. Reading blocks: do it in a worker thread."""
+    """An open recording. Reading blocks: call it in a worker thread."""
 
-    duration: float | None  #: seconds, where the file says so
-    channels: int  #: of what ``read`` returns, interleaved
+    duration: float | None  #: seconds, if the file states it
+    channels: int  #: of the interleaved samples that ``read`` returns
 
     def read(self, seconds: float) -> bytes:
         """Return the next ``seconds`` or more of 16 kHz s16le; empty at the end."""
@@ -32,15 +32,15 @@ class AudioFile(Protocol):
 def open_audio(path: Path | str, *, separate: bool = False) -> AudioFile:
     """Open a recording: its channels mixed down to one, or each kept.
 
-    Raises ``InputError`` when there is no such file or it holds no audio that can be decoded.
+    Raises ``InputError`` if the file is missing or contains no audio that can be decoded.
     """
     path = Path(path)
-    _look_at(path)
+    _check_file(path)
     plain = _open_wave(path)
     return plain or _open_av(path, separate=separate)
 
 
-def _look_at(path: Path) -> None:
+def _check_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a directory; name an audio file in it")
     try:
@@ -56,7 +56,7 @@ def _look_at(path: Path) -> None:
 
 
 class _Wave:
-    """The fast path: a WAV file that already is 16 kHz mono s16le."""
+    """Reader of a WAV file that is already 16 kHz mono s16le: no decoding needed."""
 
     channels = 1
 
@@ -72,22 +72,22 @@ class _Wave:
 
 
 def _open_wave(path: Path) -> _Wave | None:
-    """Return a reader, or None when PyAV has to do it."""
+    """Return a reader, or None if the file needs PyAV."""
     try:
         reader = wave.open(str(path), "rb")  # noqa: SIM115 (its owner closes it)
     except (wave.Error, EOFError, OSError):
         return None
     shape = (reader.getnchannels(), reader.getsampwidth(), reader.getframerate())
     # A recorder that was killed leaves 0 or a far too large length in the header.
-    sound = 0 < reader.getnframes() * 2 < path.stat().st_size
-    if shape != (1, 2, SAMPLE_RATE) or not sound:
+    has_length = 0 < reader.getnframes() * 2 < path.stat().st_size
+    if shape != (1, 2, SAMPLE_RATE) or not has_length:
         reader.close()
         return None
     return _Wave(reader)
 
 
 class _Decoded:
-    """Anything else: demuxed, decoded and resampled by FFmpeg's libraries."""
+    """Decoder of all other files: demuxed, decoded and resampled by FFmpeg's libraries."""
 
     def __init__(
         self, path: Path, container: "InputContainer", stream: "AudioStream", *, separate: bool
@@ -99,7 +99,7 @@ class _Decoded:
         # The first block, so that a file without one sample is refused on opening.
         self._ahead = next(self._blocks, b"")
         if not self._ahead:
-            raise InputError(f"{path} holds no audio: not one sample of it could be decoded")
+            raise InputError(f"{path} contains no audio: no sample could be decoded")
 
     def read(self, seconds: float) -> bytes:
         wanted = round(seconds * SAMPLE_RATE) * 2 * self.channels
@@ -118,13 +118,13 @@ class _Decoded:
         from av import AudioResampler
         from av.error import InvalidDataError
 
-        layout = "mono" if self.channels == 1 else None  # as it is
+        layout = "mono" if self.channels == 1 else None  # unchanged
         resampler = AudioResampler(format="s16", layout=layout, rate=SAMPLE_RATE)
         for packet in self._container.demux(stream):
             try:
                 frames = packet.decode()
             except InvalidDataError:
-                continue  # a damaged packet costs its own milliseconds only
+                continue  # a damaged packet loses only its own milliseconds
             for frame in frames:
                 yield from map(self._bytes, resampler.resample(frame))
         yield from map(self._bytes, resampler.resample(None))
@@ -144,13 +144,13 @@ def _open_av(path: Path, *, separate: bool) -> _Decoded:
         from av.error import FFmpegError
     except ImportError:
         raise InputError(
-            f"{path} is no 16 kHz mono 16-bit WAV, and decoding others needs: pip install av"
+            f"{path} is not a 16 kHz mono 16-bit WAV; decoding it needs: pip install av"
         ) from None
     try:
         container = av.open(str(path))
     except FFmpegError as error:
         raise InputError(
-            f"{path} is no audio file that can be read ({error.strerror}); known: {FORMATS}, ..."
+            f"{path} is not a readable audio file ({error.strerror}); known: {FORMATS}, ..."
         ) from error
     try:
         return _Decoded(path, container, _stream(path, container), separate=separate)
@@ -164,5 +164,5 @@ def _open_av(path: Path, *, separate: bool) -> _Decoded:
 
 def _stream(path: Path, container: "InputContainer") -> "AudioStream":
     if not container.streams.audio:
-        raise InputError(f"{path} holds no audio stream (it is {container.format.long_name})")
+        raise InputError(f"{path} contains no audio stream (it is {container.format.long_name})")
     return container.streams.audio[0]

@@ -1,4 +1,4 @@
-"""The format of a session's audio, from what its source says of it. Pure."""
+"""Conversion between a source's audio description and the session's audio format. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,28 +6,27 @@ from pipeline.audio.pcm import Format
 from pipeline.errors import InputError
 from pipeline.protocol.commands import AudioFormat
 
-MOST_CHANNELS = 8  #: heard apart: each is a connection of its own
+MOST_CHANNELS = 8  #: separate channels, each with its own connection
 LONGEST_NAME = 64  #: characters
 
 
 def format_of(audio: AudioFormat, speakers: Sequence[str] = ()) -> Format:
-    """Return the format a session takes.
+    """Return the audio format of a session.
 
-    ``speakers`` are the names where the source gives none, if there is one for each channel.
-    Raises ``InputError``.
+    ``speakers`` are default names, used if there is one for each channel. Raises ``InputError``.
     """
     if audio.separate:
         names = audio.speakers or _named(speakers, audio.channels)
         return Format(audio.encoding, audio.sample_rate, _checked(names, audio.channels))
     if audio.channels != 1:
         raise InputError(
-            f"session.start: {audio.channels} channels; send one, or say separate: true"
+            f"session.start: {audio.channels} channels; send one, or set separate: true"
         )
     return Format(audio.encoding, audio.sample_rate)
 
 
-def described(audio: Format) -> AudioFormat:
-    """Return what a source of such audio says of it; ``format_of`` makes it ``audio`` again."""
+def description_of(audio: Format) -> AudioFormat:
+    """Return the description of ``audio`` as a source sends it; the inverse of ``format_of``."""
     return AudioFormat(
         audio.encoding,
         audio.sample_rate,
@@ -45,12 +44,12 @@ def _named(speakers: Sequence[str], channels: int) -> tuple[str, ...]:
 
 def _checked(names: tuple[str, ...], channels: int) -> tuple[str, ...]:
     if not 1 <= channels <= MOST_CHANNELS:
-        raise InputError(f"{channels} channels; 1 to {MOST_CHANNELS} can be heard apart")
+        raise InputError(f"{channels} channels; separate audio has 1 to {MOST_CHANNELS}")
     if len(names) != channels:
         raise InputError(f"speakers: {', '.join(names)}; {channels} channels need a name each")
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         raise InputError(
-            f"speakers: {', '.join(map(repr, names))}; each channel needs a name of its own,"
+            f"speakers: {', '.join(map(repr, names))}; each channel needs a unique name,"
             f" of 1 to {LONGEST_NAME} characters"
         )
     return names

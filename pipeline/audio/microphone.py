@@ -1,4 +1,4 @@
-"""Sound from a microphone. The room's door to sounddevice, which is PortAudio."""
+"""Microphone source, by sounddevice (PortAudio)."""
 
 import asyncio
 from collections import deque
@@ -15,14 +15,14 @@ from pipeline.audio.pcm import SAMPLE_RATE, Format
 from pipeline.errors import InputError
 from pipeline.protocol.commands import AudioFormat
 
-BLOCKS = 100  #: of 50 ms that may wait to be read; what comes on top is lost, and counted
-MUTE = 5.0  #: seconds without a block, then the device is gone: a silent one sends zeros
+BLOCKS = 100  #: of 50 ms, buffered at most; further ones are dropped and counted
+MUTE = 5.0  #: seconds without a block before the device counts as lost: a silent one sends zeros
 INSTALL = "pip install 'speech-llm-pipeline[mic]'"
 LIBRARY = "apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora)"
 
 
 def sounddevice() -> ModuleType:
-    """Return the library. Raises ``InputError`` that says what to install."""
+    """Return the library. Raises ``InputError`` with the install command if it is missing."""
     try:
         import sounddevice as library
     except ImportError:
@@ -34,7 +34,7 @@ def sounddevice() -> ModuleType:
 
 
 def microphones() -> list[str]:
-    """Return a line for each device that can record; a star marks the default. Blocking."""
+    """Return a line per recording device; a star marks the default. Blocking."""
     library = sounddevice()
     with suppress(library.PortAudioError):
         default = library.default.device[0]
@@ -48,15 +48,15 @@ def microphones() -> list[str]:
 
 
 class Microphone:
-    """A device that records. Blocks wait in a bounded queue between its thread and the loop."""
+    """Recording device, with a bounded queue of blocks between its thread and the event loop."""
 
     duration = None
 
     def __init__(self, name: str, format: Format) -> None:  # noqa: A002 (as the field)
         self.name = name
         self.format = format
-        self.lost = 0.0  #: seconds that came while the queue was full
-        self.overflows = 0  #: how often the device itself lost some
+        self.lost = 0.0  #: seconds dropped while the queue was full
+        self.overflows = 0  #: input overflows reported by the device
         self._blocks: deque[bytes] = deque()
         self._more = anyio.Event()
         self._loop = asyncio.get_running_loop()
@@ -68,17 +68,17 @@ class Microphone:
     ) -> Self:
         """Start recording from ``device``: a number, or part of a name; None is the default.
 
-        Raises ``InputError`` when there is no such device, or none at all.
+        Raises ``InputError`` if the device does not exist or cannot be used.
         """
         library = await to_thread.run_sync(sounddevice)
         chosen = int(device) if device is not None and device.isdecimal() else device
         channels = 2 if separate else 1
-        said = AudioFormat(sample_rate=SAMPLE_RATE, channels=channels, separate=separate)
+        audio_format = AudioFormat(sample_rate=SAMPLE_RATE, channels=channels, separate=separate)
         try:
             found = await to_thread.run_sync(library.query_devices, chosen, "input")
             rate = await to_thread.run_sync(_rate, library, found, channels)
-            said = AudioFormat("pcm_s16le", rate, channels, separate=separate)
-            microphone = cls(str(found["name"]), format_of(said, speakers))
+            audio_format = AudioFormat("pcm_s16le", rate, channels, separate=separate)
+            microphone = cls(str(found["name"]), format_of(audio_format, speakers))
             await to_thread.run_sync(microphone._start, library, found["index"])
         except (library.PortAudioError, ValueError) as error:
             raise InputError(_refusal(library, device, error)) from error
@@ -91,12 +91,12 @@ class Microphone:
             device=index,
             channels=self.format.channels,
             dtype="int16",
-            callback=self._hear,
+            callback=self._on_block,
         )
         self._stream.start()
 
-    def _hear(self, data: Any, samples: int, _: object, status: Any) -> None:
-        """Take a block; called on PortAudio's thread, which must not wait."""
+    def _on_block(self, data: Any, samples: int, _: object, status: Any) -> None:
+        """Queue a block; called on PortAudio's thread, which must not wait."""
         if status.input_overflow:
             self.overflows += 1
         if len(self._blocks) >= BLOCKS:
@@ -110,7 +110,7 @@ class Microphone:
         self._more.set()
 
     async def read(self) -> Sequence[bytes]:
-        """Return the blocks that have come. Raises ``InputError`` when the device is gone."""
+        """Return the queued blocks. Raises ``InputError`` if the device is lost."""
         while not self._blocks:
             self._more = anyio.Event()
             with anyio.move_on_after(MUTE) as patience:
@@ -126,7 +126,7 @@ class Microphone:
 
 
 def _rate(library: ModuleType, device: Any, channels: int) -> int:
-    """Return 16 kHz where the device can, else its own rate."""
+    """Return 16 kHz if the device supports it, else its own rate."""
     with suppress(library.PortAudioError):
         library.check_input_settings(device["index"], channels, "int16", samplerate=SAMPLE_RATE)
         return SAMPLE_RATE
@@ -136,6 +136,6 @@ def _rate(library: ModuleType, device: Any, channels: int) -> int:
 def _refusal(library: ModuleType, device: str | None, error: Exception) -> str:
     there = microphones()
     if not there:
-        return f"there is no microphone ({error}); PortAudio finds no device that records"
+        return f"no microphone found ({error}); PortAudio lists no recording device"
     wanted = "the default microphone" if device is None else f"microphone {device!r}"
-    return f"{wanted} cannot be used ({error}); there is\n" + "\n".join(there)
+    return f"{wanted} cannot be used ({error}); available:\n" + "\n".join(there)

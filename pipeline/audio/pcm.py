@@ -1,4 +1,4 @@
-"""PCM facts: formats, mu-law, frames, and when a position of the audio was heard. Pure."""
+"""PCM: formats, mu-law, frames, and the clock of audio positions. Pure."""
 
 from array import array
 from bisect import bisect_left
@@ -7,18 +7,18 @@ from msgspec import Struct
 
 from pipeline.protocol.commands import Encoding
 
-SAMPLE_RATE = 16_000  #: hertz, of everything that is decoded here
+SAMPLE_RATE = 16_000  #: hertz, of all decoded audio
 FRAME = 0.05  #: seconds; 50 ms is what the vendor recommends (message sequence, 2026-03)
 
 _SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_mulaw": 1}
 
 
 class Format(Struct, frozen=True):
-    """Uncompressed audio: one channel, or several, interleaved, that are heard apart."""
+    """Uncompressed audio: one channel, or several interleaved channels transcribed separately."""
 
     encoding: Encoding = "pcm_s16le"
     sample_rate: int = SAMPLE_RATE  #: hertz
-    speakers: tuple[str, ...] = ()  #: who is on each channel, where channels are heard apart
+    speakers: tuple[str, ...] = ()  #: speaker of each channel, if channels are separate
 
     @property
     def channels(self) -> int:
@@ -26,7 +26,7 @@ class Format(Struct, frozen=True):
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample of every channel."""
+        """Bytes of one sample of all channels."""
         return _SAMPLE_BYTES[self.encoding] * self.channels
 
     @property
@@ -39,16 +39,16 @@ class Format(Struct, frozen=True):
         return -(-self.sample_rate // 20) * self.sample_bytes
 
     def seconds(self, size: int) -> float:
-        """Return how long ``size`` bytes last."""
+        """Return the duration of ``size`` bytes."""
         return size / self.bytes_per_second
 
     def silence(self, seconds: float) -> bytes:
-        """Return so much digital silence."""
+        """Return digital silence of this duration."""
         samples = round(seconds * self.sample_rate) * self.channels
         return (b"\xff" if self.encoding == "pcm_mulaw" else b"\0\0") * samples
 
-    def apart(self, frame: bytes) -> list[bytes]:
-        """Return what each channel has of a frame of whole samples."""
+    def deinterleave(self, frame: bytes) -> list[bytes]:
+        """Return the channels of a frame of whole samples, de-interleaved."""
         count = self.channels
         if count == 1:
             return [frame]
@@ -59,15 +59,15 @@ class Format(Struct, frozen=True):
 
 
 class Framer:
-    """Cuts chunks of any size into 50 ms frames; nothing is added, half a sample is dropped."""
+    """Splits chunks of any size into 50 ms frames; adds nothing, drops a partial sample."""
 
-    def __init__(self, format: Format) -> None:  # noqa: A002 (the field's word)
+    def __init__(self, format: Format) -> None:  # noqa: A002 (the field's term)
         self._size = format.frame_bytes
         self._sample = format.sample_bytes
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the frames that are whole now."""
+        """Return the frames completed by ``chunk``."""
         size = self._size
         if not self._rest and len(chunk) == size:
             return [chunk]
@@ -77,25 +77,25 @@ class Framer:
         return [data[start : start + size] for start in range(0, whole, size)]
 
     def flush(self) -> bytes:
-        """Return the samples that are left, shorter than a frame and perhaps empty."""
+        """Return the remaining samples, less than a frame and possibly empty."""
         rest, self._rest = self._rest, b""
         return rest[: len(rest) - len(rest) % self._sample]
 
 
 class AudioClock:
-    """Remembers when each position of the audio was heard, for the last ``marks`` frames.
+    """Maps audio positions to the time of their arrival, for the last ``marks`` frames.
 
-    Positions are seconds from the first sample; times are whatever clock ``now`` is of.
+    Positions are seconds from the first sample; times are on the clock of ``now``.
     """
 
     def __init__(self, marks: int = 1200) -> None:
         self._marks = marks
         self._positions = array("d")
         self._times = array("d")
-        self.position = 0.0  #: seconds heard so far
+        self.position = 0.0  #: seconds received so far
 
     def advance(self, seconds: float, now: float) -> float:
-        """Note that ``seconds`` more were heard at ``now``; return the new position."""
+        """Record that ``seconds`` more arrived at ``now``; return the new position."""
         self.position += seconds
         self._positions.append(self.position)
         self._times.append(now)
@@ -105,10 +105,10 @@ class AudioClock:
         return self.position
 
     def heard_at(self, position: float) -> float | None:
-        """Return when ``position`` was heard; None before the first mark that is still kept.
+        """Return the arrival time of ``position``; None before the first stored mark.
 
-        Inside a frame the audio is taken to have come in evenly, but never before the frame
-        ahead of it; a position not heard yet counts as the latest one.
+        Inside a frame the audio is assumed to arrive evenly, but never before the previous frame;
+        a position that has not arrived counts as the latest one.
         """
         if not self._times:
             return None
@@ -141,7 +141,7 @@ def _compress(sample: int) -> int:
     return ~(sign | exponent << 4 | magnitude >> exponent + 3 & 0x0F) & 0xFF
 
 
-_codes: list[bytes] = []  # 64 KiB, made when first needed
+_codes: list[bytes] = []  # 64 KiB, created on first use
 
 
 def mulaw_to_pcm(data: bytes) -> bytes:

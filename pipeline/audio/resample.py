@@ -1,4 +1,4 @@
-"""Live audio brought to the rate that speech is recognised at. The second door to PyAV."""
+"""Resampler of live audio to the rate of speech recognition, by PyAV."""
 
 from typing import TYPE_CHECKING
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
 
 
 class Resampler:
-    """Makes 16 kHz, or less where it comes slower, of s16le; two channels are mixed to one.
+    """Resamples s16le to 16 kHz, or keeps a lower rate; mixes two channels to one.
 
-    FFmpeg's resampler rather than soxr: PyAV is here already, soxr would bring numpy along, and
-    this one holds back 1 ms only. A millisecond of silence goes ahead, so that as much comes out
-    as went in, at once; the last one stays inside.
+    FFmpeg's resampler rather than soxr: PyAV is a dependency already, soxr depends on numpy, and
+    this one delays by 1 ms only. One millisecond of silence is fed first, so that the output is
+    as long as the input at once; the last millisecond of input stays inside.
     """
 
     def __init__(self, sample_rate: int, *, stereo: bool = False) -> None:
         from av import AudioResampler
 
-        self.sample_rate = min(sample_rate, SAMPLE_RATE)  #: hertz, of what comes out
+        self.sample_rate = min(sample_rate, SAMPLE_RATE)  #: hertz, of the output
         self._given = sample_rate
         self._sample = 4 if stereo else 2  # bytes
         self._layout = "stereo" if stereo else "mono"
         self._resampler = AudioResampler(format="s16", layout="mono", rate=self.sample_rate)
-        self._rest = b""  # of a sample that is not whole yet
+        self._rest = b""  # of an incomplete sample
         self._ahead = bytes(-(-sample_rate // 1000) * self._sample)
 
     def feed(self, data: bytes) -> bytes:
-        """Return what ``data`` comes to, whatever its length."""
+        """Return ``data`` resampled; it may have any length."""
         from av.audio.frame import AudioFrame
 
         data = self._ahead + self._rest + data

@@ -1,4 +1,4 @@
-"""Where audio comes from, and the pace at which it is played: files, stdin, the microphone."""
+"""Audio sources, files and standard input, and their playing in real time."""
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,12 +16,12 @@ from pipeline.errors import InputError
 from pipeline.protocol.commands import AudioFormat
 
 BATCH = 2.0  #: seconds decoded in one trip to a worker thread
-PIPE_BYTES = 65_536  #: at most so many in one read of a pipe: what Linux keeps in one
-LATENESS = 1.0  #: seconds a source may be behind and still catch up in a burst
+PIPE_BYTES = 65_536  #: per read of a pipe at most: the size of Linux's pipe buffer
+LATENESS = 1.0  #: seconds that a source may be behind and still catch up in a burst
 
 
 class Source(Protocol):
-    """Something that yields 50 ms frames, until it is over."""
+    """Interface of an audio source: 50 ms frames until its end."""
 
     @property
     def name(self) -> str: ...
@@ -31,11 +31,11 @@ class Source(Protocol):
 
     @property
     def duration(self) -> float | None:
-        """Seconds, where that is known."""
+        """Seconds, if known."""
         ...
 
     async def read(self) -> Sequence[bytes]:
-        """Return the next frames, the last of all perhaps shorter; empty when it is over."""
+        """Return the next frames, the last one possibly shorter; empty at the end."""
         ...
 
     async def aclose(self) -> None: ...
@@ -44,11 +44,11 @@ class Source(Protocol):
 async def play(
     source: Source, send: Callable[[bytes], Awaitable[None]], *, speed: float = 1.0
 ) -> float:
-    """Send each frame at the moment a microphone would have filled it; return the seconds sent.
+    """Send each frame at the time a microphone would have filled it; return the seconds sent.
 
     The schedule is absolute, so it does not drift. A source that falls behind by more than
-    ``LATENESS`` gets a new schedule, so that nobody is flooded afterwards. With ``speed`` 0
-    frames go as fast as ``send`` takes them.
+    ``LATENESS`` gets a new schedule, which avoids a burst afterwards. With ``speed`` 0 frames go
+    as fast as ``send`` accepts them.
     """
     pace = 1 / (source.format.bytes_per_second * speed) if speed else 0.0  # seconds per byte
     due = anyio.current_time()
@@ -63,7 +63,7 @@ async def play(
 
 
 async def _wait(due: float) -> float:
-    """Sleep until ``due``; return from when the next frame is to be counted."""
+    """Sleep until ``due``; return the start of the next frame."""
     now = anyio.current_time()
     if due > now:
         await anyio.sleep(due - now)
@@ -72,7 +72,7 @@ async def _wait(due: float) -> float:
 
 
 class FileSource:
-    """A recording, decoded in a worker thread a little ahead of its playing."""
+    """A recording, decoded in a worker thread shortly before it is played."""
 
     def __init__(
         self,
@@ -90,17 +90,17 @@ class FileSource:
     async def open(
         cls, path: Path | str, *, separate: bool = False, speakers: Sequence[str] = ()
     ) -> Self:
-        """Open a recording; with ``separate`` each of its channels is kept, if it has several.
+        """Open a recording; ``separate`` keeps its channels instead of mixing them.
 
-        Raises ``InputError`` when it cannot be used.
+        Raises ``InputError`` if it cannot be used.
         """
 
         def opened() -> AudioFile:
             return open_audio(path, separate=separate)
 
         audio = await to_thread.run_sync(opened)
-        said = AudioFormat(channels=audio.channels, separate=audio.channels > 1)
-        return cls(path, audio, format_of(said, speakers))
+        audio_format = AudioFormat(channels=audio.channels, separate=audio.channels > 1)
+        return cls(path, audio, format_of(audio_format, speakers))
 
     async def read(self) -> Sequence[bytes]:
         chunk = await to_thread.run_sync(self._audio.read, BATCH)
@@ -111,9 +111,9 @@ class FileSource:
 
 
 class PipeSource:
-    """Raw PCM from a pipe, standard input unless told otherwise; framed as it comes in.
+    """Raw PCM from a pipe, standard input by default, framed as it arrives.
 
-    With ``stereo`` there are two channels in it, mixed down here to the one of ``format``.
+    With ``stereo`` it has two channels, which are mixed to the one of ``format``.
     """
 
     duration = None
@@ -135,7 +135,7 @@ class PipeSource:
         self._came = False
 
     async def read(self) -> Sequence[bytes]:
-        """Return the frames that have come in. Raises ``InputError`` on a pipe of 0 bytes."""
+        """Return the frames that have arrived. Raises ``InputError`` on a pipe of 0 bytes."""
         while True:
             chunk = await to_thread.run_sync(self._read, abandon_on_cancel=True)
             frames = _frames(self._framer, self._mixed(chunk))
@@ -156,11 +156,11 @@ class PipeSource:
         return bytes(reader(PIPE_BYTES))
 
     async def aclose(self) -> None:
-        """The pipe belongs to whoever opened it."""
+        """Do nothing: the caller owns the pipe."""
 
 
 def _frames(framer: Framer, chunk: bytes) -> list[bytes]:
-    """Return whole frames, or what was left of one when ``chunk`` is the empty last."""
+    """Return the completed frames; at the end, an empty ``chunk``, the remaining samples."""
     if chunk:
         return framer.feed(chunk)
     rest = framer.flush()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pipeline.app.app import App, feed
 from pipeline.app.plan import Plan, plan
 from pipeline.app.startup import open_app
-from pipeline.audio.formats import described
+from pipeline.audio.formats import description_of
 from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
@@ -194,7 +194,7 @@ def _show_discarded(put: Callable[[Item], None], session_id: str, call: CallRepo
 
 
 async def _session(app: App, source: Source, speed: float) -> int:
-    start = StartCommand(audio=described(source.format))
+    start = StartCommand(audio=description_of(source.format))
     async with app.open(start, source=source.name) as session:
         if isinstance(source, Microphone):
             await _record(session, source)

@@ -1,1 +1,1 @@
-"""Wire formats of audio that others send us."""
+"""Wire formats of sources."""

@@ -18,27 +18,27 @@ from pipeline.protocol.events import Frame
 MIXED = "realtime_audio.mixed"
 
 
-class Chunk(Struct, frozen=True):
-    """A piece of the mixed audio."""
+class AttendeeChunk(Struct, frozen=True):
+    """One chunk of the mixed audio."""
 
     chunk: str = ""  #: base64 of 16-bit samples, one channel
     sample_rate: int = 16000  #: hertz
 
 
-class Message(Struct, frozen=True):
-    """Every message that Attendee sends; ``data`` is a chunk where ``trigger`` says so."""
+class AttendeeMessage(Struct, frozen=True):
+    """Every message that Attendee sends; ``data`` is a chunk if ``trigger`` is ``MIXED``."""
 
     trigger: str
     bot_id: str = ""
     data: msgspec.Raw = msgspec.Raw()
 
 
-_message = msgspec.json.Decoder(Message)
-_chunk = msgspec.json.Decoder(Chunk)
+_message = msgspec.json.Decoder(AttendeeMessage)
+_chunk = msgspec.json.Decoder(AttendeeChunk)
 
 
 class AttendeeAdapter:
-    """One bot in one meeting. The first audio begins the session; hanging up ends it."""
+    """Adapter of one bot in one meeting. The first audio starts the session; its close ends it."""
 
     takes_events = False
 
@@ -47,21 +47,21 @@ class AttendeeAdapter:
         self._rate = 0  #: hertz; 0 before the first audio
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return the audio that ``message`` brings, if any. Raises ``InputError``."""
-        said = read(_message, message)
-        if said.trigger != MIXED:
+        """Decode the audio in ``message``, if any. Raises ``InputError``."""
+        received = read(_message, message)
+        if received.trigger != MIXED:
             return ()
-        chunk = read(_chunk, bytes(said.data).decode())
+        chunk = read(_chunk, bytes(received.data).decode())
         audio = samples_from_base64(chunk.chunk, "data.chunk")
         check_size(audio)
         if not self._rate:
-            return self._start(chunk.sample_rate, said.bot_id, audio)
+            return self._start(chunk.sample_rate, received.bot_id, audio)
         if chunk.sample_rate != self._rate:
             raise InputError(f"data.sample_rate is {chunk.sample_rate}; it was {self._rate}")
         return (audio,) if audio else ()
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return nothing: what a bot can be sent is audio."""
+        """Return nothing: a bot accepts audio only."""
         return ()
 
     def _start(self, rate: int, bot: str, audio: bytes) -> Sequence[bytes | ClientCommand]:

@@ -1,4 +1,4 @@
-"""Every wire format that sources may speak, by its name in ``/v1/ingest/`` or its path. Pure."""
+"""Table of the wire formats of sources, by name in ``/v1/ingest/`` or by path. Pure."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,8 +1,8 @@
 """LiveKit track egress: one participant's audio as binary PCM. Pure.
 
 LiveKit docs, "Track egress: stream audio to WebSocket", 2026-11: ``pcm_s16le``, usually at
-48 kHz; text frames tell of the track. The egress service mixes to two channels, whatever the
-track has (livekit/egress, audio caps of raw output); the address may say otherwise.
+48 kHz; text frames describe the track. The egress service outputs two channels for any track
+(livekit/egress, audio caps of raw output); the address can override both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ CHANNELS = 2  #: unless ``?channels=`` is
 
 
 class TrackEvent(Struct, frozen=True):
-    """What a text frame says of the track."""
+    """Text frame about the track."""
 
     muted: bool | None = None
 
@@ -30,7 +30,7 @@ _event = msgspec.json.Decoder(TrackEvent)
 
 
 class LiveKitAdapter:
-    """One track. Its first audio begins the session; unpublishing it ends both."""
+    """Adapter of one track. Its first audio starts the session; unpublishing it ends both."""
 
     takes_events = False
 
@@ -39,7 +39,7 @@ class LiveKitAdapter:
         self._mixer: Mixer | None = None  # none before the first audio
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return the audio that ``message`` is. Raises ``InputError``."""
+        """Decode the audio in ``message``, if any. Raises ``InputError``."""
         if isinstance(message, str):
             read(_event, message)
             return ()
@@ -51,7 +51,7 @@ class LiveKitAdapter:
         return (*start, audio) if audio else start
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return nothing: the socket goes one way."""
+        """Return nothing: the socket is one-way."""
         return ()
 
     def _start(self) -> tuple[Sequence[StartCommand], Mixer]:

@@ -1,4 +1,4 @@
-"""What has to be done to audio before a session takes it: one channel, known encodings. Pure."""
+"""Checks and conversion of source audio: limits, base64, mixing, mu-law and A-law. Pure."""
 
 from array import array
 from binascii import Error, a2b_base64
@@ -8,11 +8,11 @@ from pipeline.errors import InputError
 
 MAX_CHANNELS = 8
 SAMPLE_RATES = range(8000, 96001)  #: hertz; the range of the vendor's ``sample_rate``
-MAX_MESSAGE_BYTES = 1 << 16  #: of audio; 50 ms of 96 kHz stereo are 19,200
+MAX_MESSAGE_BYTES = 1 << 16  #: of audio; 50 ms of 96 kHz stereo is 19,200
 
 
 def check_rate(sample_rate: int, name: str = "sample_rate") -> None:
-    """Raise ``InputError`` when ``sample_rate`` is out of range."""
+    """Raise ``InputError`` if ``sample_rate`` is out of range."""
     if sample_rate not in SAMPLE_RATES:
         raise InputError(
             f"{name} is {sample_rate}; it must be {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}"
@@ -20,19 +20,19 @@ def check_rate(sample_rate: int, name: str = "sample_rate") -> None:
 
 
 def check_channels(channels: int, name: str = "channels") -> None:
-    """Raise ``InputError`` when there are no channels, or too many."""
+    """Raise ``InputError`` if ``channels`` is out of range."""
     if not 1 <= channels <= MAX_CHANNELS:
         raise InputError(f"{name} is {channels}; it must be 1 to {MAX_CHANNELS}")
 
 
 def check_size(data: bytes) -> None:
-    """Raise ``InputError`` when one message brings more than is sensible."""
+    """Raise ``InputError`` if one message exceeds ``MAX_MESSAGE_BYTES``."""
     if len(data) > MAX_MESSAGE_BYTES:
-        raise InputError(f"{len(data)} bytes of audio; at most {MAX_MESSAGE_BYTES} a message")
+        raise InputError(f"{len(data)} bytes of audio; at most {MAX_MESSAGE_BYTES} per message")
 
 
 def from_base64(text: str, name: str) -> bytes:
-    """Return the bytes of the field ``name``. Raises ``InputError``."""
+    """Decode the base64 field ``name``. Raises ``InputError``."""
     try:
         return a2b_base64(text, strict_mode=True)
     except (Error, ValueError) as error:
@@ -40,7 +40,7 @@ def from_base64(text: str, name: str) -> bytes:
 
 
 def samples_from_base64(text: str, name: str) -> bytes:
-    """Return the 16-bit samples of the field ``name``. Raises ``InputError``."""
+    """Decode the 16-bit samples of the base64 field ``name``. Raises ``InputError``."""
     data = from_base64(text, name)
     if len(data) % 2:
         raise InputError(f"{name} has {len(data)} bytes; 16-bit samples come in pairs of bytes")
@@ -50,7 +50,7 @@ def samples_from_base64(text: str, name: str) -> bytes:
 def mix(data: bytes, channels: int) -> bytes:
     """Return the mean of interleaved 16-bit channels; ``data`` holds whole frames."""
     samples = array("h", data)
-    if channels == 2:  # what there mostly is, in 0.6 of the time
+    if channels == 2:  # the most common case, in 0.6 of the time
         pairs = zip(samples[::2], samples[1::2], strict=True)
         return array("h", [left + right >> 1 for left, right in pairs]).tobytes()
     parts = [samples[channel::channels] for channel in range(channels)]
@@ -58,11 +58,11 @@ def mix(data: bytes, channels: int) -> bytes:
 
 
 class Mixer:
-    """Mixes interleaved 16-bit channels down to one, whatever the messages' lengths."""
+    """Mixes interleaved 16-bit channels to one, for messages of any length."""
 
     def __init__(self, channels: int) -> None:
         self._channels = channels
-        self._rest = b""  # of a frame that is not whole yet
+        self._rest = b""  # of an incomplete frame
 
     def feed(self, data: bytes) -> bytes:
         if self._channels == 1:
@@ -108,7 +108,7 @@ def expand(data: bytes, law: str) -> bytes:
 
 
 def to_mulaw(data: bytes) -> bytes:
-    """Bring A-law to the nearest mu-law, byte by byte."""
+    """Convert A-law to the nearest mu-law, byte by byte."""
     return data.translate(_alaw_as_mulaw())
 
 

@@ -22,36 +22,35 @@ MAX_COMMAND_BYTES = 1 << 14
 
 
 class RawAdapter:
-    """One connection. It starts with ``session.start``, then audio and commands in any order.
+    """Adapter of one connection: ``session.start``, then audio and commands in any order.
 
-    Any sample rate goes on as it is; several channels are mixed down to one, unless each is to
-    be heard by itself.
+    The sample rate is kept; several channels are mixed to one, unless they are separate.
     """
 
     takes_events = True
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
-        del address  # session.start says it all
+        del address  # session.start has all parameters
         self._started = False
         self._ended = False
         self._mixer: Mixer | None = None  # none: a session without audio
         self._expands = False
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return the audio or the command that ``message`` is. Raises ``InputError``."""
+        """Decode the audio or command in ``message``. Raises ``InputError``."""
         if isinstance(message, bytes):
             return self._audio(message)
         return (self._command(message),)
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return nothing: the events themselves are sent back."""
+        """Return nothing: the events themselves are sent."""
         return ()
 
     def _audio(self, data: bytes) -> Sequence[bytes]:
         if not self._started:
             raise InputError("audio came before session.start")
         if self._mixer is None:
-            raise InputError("audio came, but session.start said audio: null")
+            raise InputError("audio came, but session.start has audio: null")
         check_size(data)
         if self._ended or not data:
             return ()
@@ -91,7 +90,7 @@ class RawAdapter:
         return command
 
     def _prepare(self, audio: AudioFormat) -> AudioFormat:
-        """Get ready for ``audio``; return what the session will be given."""
+        """Prepare the decoding of ``audio``; return the session's format."""
         check_rate(audio.sample_rate, "audio.sample_rate")
         check_channels(audio.channels, "audio.channels")
         mixed = 1 if audio.separate else audio.channels

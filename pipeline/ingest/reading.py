@@ -1,4 +1,4 @@
-"""Reading a format whose messages are JSON text. Pure."""
+"""Decoding of JSON text messages. Pure."""
 
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def read(decoder: msgspec.json.Decoder[T], message: bytes | str) -> T:
-    """Return what ``message`` says. Raises ``InputError``."""
+    """Decode ``message``. Raises ``InputError``."""
     if isinstance(message, bytes):
         raise InputError(f"a binary message of {len(message)} bytes; this format is JSON text")
     try:

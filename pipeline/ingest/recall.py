@@ -1,7 +1,7 @@
 """Recall.ai meeting bots: mixed audio of a meeting, 16 kHz, base64 PCM in JSON. Pure.
 
 Recall.ai docs, "Real-time websocket endpoints: audio_mixed_raw.data", 2026-11. The same socket
-can carry participants' events and transcripts, which are not for us.
+can carry participants' events and transcripts, which are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,38 +19,38 @@ MIXED = "audio_mixed_raw.data"
 AUDIO = AudioFormat("pcm_s16le", 16000)
 
 
-class Buffer(Struct, frozen=True):
-    """A piece of the mixed audio."""
+class RecallBuffer(Struct, frozen=True):
+    """One chunk of the mixed audio."""
 
     buffer: str  #: base64 of 16-bit samples, one channel
 
 
-class Named(Struct, frozen=True):
-    """Something of Recall's with an id."""
+class RecallId(Struct, frozen=True):
+    """Identifier of a Recall.ai object."""
 
     id: str = ""
 
 
-class Data(Struct, frozen=True):
-    """What ``data`` is when the event is mixed audio."""
+class RecallData(Struct, frozen=True):
+    """``data`` of a mixed audio event."""
 
-    data: Buffer
-    bot: Named = Named()
+    data: RecallBuffer
+    bot: RecallId = RecallId()
 
 
-class Message(Struct, frozen=True):
+class RecallMessage(Struct, frozen=True):
     """Every message that Recall.ai sends."""
 
     event: str
     data: msgspec.Raw = msgspec.Raw()
 
 
-_message = msgspec.json.Decoder(Message)
-_data = msgspec.json.Decoder(Data)
+_message = msgspec.json.Decoder(RecallMessage)
+_data = msgspec.json.Decoder(RecallData)
 
 
 class RecallAdapter:
-    """One bot in one meeting. The first audio begins the session; hanging up ends it."""
+    """Adapter of one bot in one meeting. The first audio starts the session; its close ends it."""
 
     takes_events = False
 
@@ -59,18 +59,18 @@ class RecallAdapter:
         self._started = False
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return the audio that ``message`` brings, if any. Raises ``InputError``."""
-        said = read(_message, message)
-        if said.event != MIXED:
+        """Decode the audio in ``message``, if any. Raises ``InputError``."""
+        received = read(_message, message)
+        if received.event != MIXED:
             return ()
-        data = read(_data, bytes(said.data).decode())
+        data = read(_data, bytes(received.data).decode())
         audio = samples_from_base64(data.data.buffer, "data.data.buffer")
         check_size(audio)
         start = self._start(data.bot.id)
         return (*start, audio) if audio else start
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return nothing: the socket goes one way."""
+        """Return nothing: the socket is one-way."""
         return ()
 
     def _start(self, bot: str) -> Sequence[StartCommand]:

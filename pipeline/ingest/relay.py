@@ -1,4 +1,4 @@
-"""Twilio ConversationRelay: turns come as text, and tokens go back to be spoken. Pure.
+"""Twilio ConversationRelay: turns arrive as text, response tokens return for synthesis. Pure.
 
 Twilio docs, "ConversationRelay - WebSocket messages", 2026-11.
 """
@@ -23,8 +23,8 @@ from pipeline.protocol.events import Frame, encode
 MAX_TEXT = 4000  #: characters of one prompt; a minute of fast speech is 1,500
 
 
-class Message(Struct, frozen=True, rename="camel"):
-    """Every message that Twilio sends; which fields there are depends on ``type``."""
+class RelayMessage(Struct, frozen=True, rename="camel"):
+    """Every message that Twilio sends; its fields depend on ``type``."""
 
     type: str
     session_id: str = ""
@@ -36,11 +36,11 @@ class Message(Struct, frozen=True, rename="camel"):
     description: str = ""
 
 
-_message = msgspec.json.Decoder(Message)
+_message = msgspec.json.Decoder(RelayMessage)
 
 
 class RelayAdapter:
-    """One call. Its session has no audio: Twilio hears the caller, and speaks to him."""
+    """Adapter of one call. Its session has no audio: Twilio transcribes and synthesizes."""
 
     takes_events = False
 
@@ -49,38 +49,38 @@ class RelayAdapter:
         self._speech: Speech | None = None  # none before setup
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return what ``message`` asks for. Raises ``InputError``."""
-        said = read(_message, message)
-        if said.type == "setup":
-            return self._setup(said)
-        if said.type == "error":
-            raise InputError(f"Twilio says: {said.description[:500]}")
+        """Decode ``message`` to commands. Raises ``InputError``."""
+        received = read(_message, message)
+        if received.type == "setup":
+            return self._setup(received)
+        if received.type == "error":
+            raise InputError(f"Twilio reported: {received.description[:500]}")
         speech = self._speech
         if speech is None:
-            raise InputError(f"{said.type[:40]} came before setup")
-        match said.type:
+            raise InputError(f"{received.type[:40]} came before setup")
+        match received.type:
             case "prompt":
-                return _turn(said.voice_prompt, final=said.last)
+                return _turn(received.voice_prompt, final=received.last)
             case "dtmf":
-                return _turn(said.digit, final=True)
+                return _turn(received.digit, final=True)
             case "interrupt":
-                return _interruption(speech, said.utterance_until_interrupt)
+                return _interruption(speech, received.utterance_until_interrupt)
             case _:
                 return ()
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return what Twilio is to say, or that the call's session is over."""
+        """Return the text to synthesize, or the end of the session."""
         if frame.type == "session.ended":
             return (encode({"type": "end"}),)
         spoken = self._speech.read(frame) if self._speech else ()
         return [encode({"type": "text", "token": token, "last": last}) for token, last in spoken]
 
-    def _setup(self, said: Message) -> Sequence[ClientCommand]:
+    def _setup(self, received: RelayMessage) -> Sequence[ClientCommand]:
         if self._speech is not None:
             raise InputError("setup came twice")
-        wishes = {**self._address, **(said.custom_parameters or {})}
-        start = opening(None, wishes, said.session_id)
-        self._speech = Speech(wishes.get("voice"))
+        params = {**self._address, **(received.custom_parameters or {})}
+        start = opening(None, params, received.session_id)
+        self._speech = Speech(params.get("voice"))
         return (start,)
 
 
@@ -91,7 +91,7 @@ def _turn(text: str, *, final: bool) -> Sequence[ClientCommand]:
 
 
 def _interruption(speech: Speech, heard: str) -> Sequence[ClientCommand]:
-    """Keep of the answer what the caller heard, and call the rest off."""
+    """Report the played part of the interrupted response, and cancel the response."""
     response_id = speech.interrupt()
     if response_id is None:
         return ()

@@ -1,16 +1,16 @@
-"""Numbered chunks of audio, put back in order. Pure."""
+"""Reorder buffer of numbered audio chunks. Pure."""
 
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-WINDOW = 5  #: chunks that are held for a missing one; of 20 ms each they are 100 ms
+WINDOW = 5  #: chunks buffered for a missing one; 100 ms if each is 20 ms
 
 
 class Reorder(Generic[T]):
-    """Gives chunks out by their numbers; each number once, and late ones not at all.
+    """Returns chunks in the order of their numbers, each once; drops late ones.
 
-    A chunk that is missing is waited for until ``WINDOW`` later ones are there.
+    A missing chunk is skipped when more than ``WINDOW`` later ones are buffered.
     """
 
     def __init__(self) -> None:
@@ -18,8 +18,8 @@ class Reorder(Generic[T]):
         self._held: dict[int, T] = {}
 
     def feed(self, number: int, chunk: T) -> list[T]:
-        """Return the chunks whose turn it is now."""
-        if self._next is None:  # 1 may still be on its way
+        """Return the chunks that are now in order."""
+        if self._next is None:  # number 1 may still arrive
             self._next = number if number > WINDOW else min(number, 1)
         if number < self._next or number in self._held:
             return []
@@ -31,7 +31,7 @@ class Reorder(Generic[T]):
         return ready
 
     def flush(self) -> list[T]:
-        """Return everything that is held, in order."""
+        """Return all buffered chunks, in order."""
         held, self._held = self._held, {}
         return [held[number] for number in sorted(held)]
 

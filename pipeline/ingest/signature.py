@@ -1,7 +1,7 @@
-"""Whether a handshake is Twilio's: its signature over the address it dialled. Pure.
+"""Verification of Twilio's request signature. Pure.
 
 Twilio docs, "Security: validating requests", 2026-11: base64 of the HMAC-SHA1, keyed with the
-account's auth token, of the whole URL as it stands in the TwiML.
+account's auth token, of the whole URL as written in the TwiML.
 """
 
 import hmac
@@ -17,10 +17,10 @@ def sign(url: str, token: str) -> str:
 
 
 class TwilioGuard:
-    """Lets in what is signed with ``token``.
+    """Accepts handshakes that are signed with ``token``.
 
-    ``public`` is how Twilio reaches us, ``wss://voice.example.com``; when it is empty, what
-    the Host header says.
+    ``public`` is our public address, ``wss://voice.example.com``; if empty, the Host header is
+    used.
     """
 
     def __init__(self, token: str, public: str = "") -> None:

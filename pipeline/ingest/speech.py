@@ -1,15 +1,15 @@
-"""What a call's speech synthesis is given, one response after the other. Pure."""
+"""Text for a call's speech synthesis, one response after the other. Pure."""
 
 from collections.abc import Iterator, Sequence
 
 from pipeline.ingest.voice import Created, Delta, Done, Voice
 from pipeline.protocol.events import Frame
 
-Token = tuple[str, bool]  #: text, and whether the response ends with it
+Token = tuple[str, bool]  #: text, and whether it ends the response
 
 
-class _Waiting:
-    """A response that runs beside the one that is being spoken."""
+class _PendingResponse:
+    """A response whose text waits for its turn."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -17,22 +17,22 @@ class _Waiting:
 
 
 class Speech:
-    """Speaks the responses of one prompt; those that run beside one another take turns.
+    """Serializes the responses of one prompt for speech synthesis.
 
-    The newest that was spoken can be interrupted; whatever of it comes later is not spoken.
+    The response spoken last can be interrupted; its further text is dropped.
     """
 
     def __init__(self, prompt: str | None = None) -> None:
         self._voice = Voice(prompt)
-        self._spoken: str | None = None  # the response that was spoken last, or still is
-        self._speaks = False  # some of it was said, and its end not yet
-        self._waiting: dict[str, _Waiting] = {}  # by response, in the order of their creation
+        self._spoken: str | None = None  # the response spoken last or now
+        self._speaks = False  # started and not ended
+        self._waiting: dict[str, _PendingResponse] = {}  # by response id, in order
 
     def read(self, frame: Frame) -> Sequence[Token]:
-        """Return what is to be said now."""
+        """Return the tokens to speak now."""
         match self._voice.read(frame):
             case Created(response_id):
-                self._waiting[response_id] = _Waiting()
+                self._waiting[response_id] = _PendingResponse()
             case Delta(response_id, text):
                 if response_id in self._waiting:
                     self._waiting[response_id].text += text
@@ -41,17 +41,17 @@ class Speech:
                     self._waiting[response_id].is_done = True
             case None:
                 return ()
-        return list(self._say())
+        return list(self._tokens())
 
     def interrupt(self) -> str | None:
-        """Stop speaking; return the response that the caller was hearing, if there is one."""
+        """Stop the current response; return its id, if there is one."""
         spoken = self._spoken
         if spoken is not None:
             self._waiting.pop(spoken, None)
         self._spoken, self._speaks = None, False
         return spoken
 
-    def _say(self) -> Iterator[Token]:
+    def _tokens(self) -> Iterator[Token]:
         while self._waiting:
             response_id, first = next(iter(self._waiting.items()))
             if first.text:

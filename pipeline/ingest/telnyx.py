@@ -1,4 +1,4 @@
-"""Telnyx media streaming: PCMU or PCMA, in no order that could be relied on. Pure.
+"""Telnyx media streaming: PCMU or PCMA, in no guaranteed order. Pure.
 
 Telnyx docs, "Stream call media over WebSocket", 2026-11: "Media frame order is not guaranteed".
 """
@@ -19,63 +19,62 @@ from pipeline.protocol.commands import AudioFormat, ClientCommand, SessionEndCom
 from pipeline.protocol.events import Frame, encode
 
 CLEAR = encode({"event": "clear"})
-#: seconds by which the timestamps of one side may jump about without a gap being meant; that its
-#: chunks follow one another is known by their numbers
+#: seconds of timestamp jitter within one side that are not a gap; the chunk numbers show that
+#: chunks are adjacent
 STAMPS = 0.06
 
-Stamped = tuple[int | None, bytes]  #: when a chunk was said, in milliseconds, and the chunk
+Stamped = tuple[int | None, bytes]  #: timestamp of a chunk in milliseconds, and the chunk
 
 
-class MediaFormat(Struct, frozen=True):
-    """What the payloads are: the codec that the stream was asked for, or the call's own."""
+class TelnyxMediaFormat(Struct, frozen=True):
+    """Codec of the payloads: the one requested for the stream, or that of the call."""
 
     encoding: str = "PCMU"
     sample_rate: int = 8000  #: hertz
     channels: int = 1
 
 
-class Start(Struct, frozen=True):
-    """What ``start`` says of the call."""
+class TelnyxStart(Struct, frozen=True):
+    """``start`` of a message: the call and its media format."""
 
     call_control_id: str = ""
     custom_parameters: dict[str, str] | None = None
-    media_format: MediaFormat = MediaFormat()
+    media_format: TelnyxMediaFormat = TelnyxMediaFormat()
 
 
-class Media(Struct, frozen=True):
+class TelnyxMedia(Struct, frozen=True):
     """One chunk of one side of the call: an RTP payload, usually 20 ms."""
 
     payload: str  #: base64
     track: str = ""
-    chunk: int | None = None  #: from 1, of its side
+    chunk: int | None = None  #: number from 1, per side
     timestamp: int | None = None  #: milliseconds from the start of the stream
 
 
-class Trouble(Struct, frozen=True):
-    """What the ``error`` message says."""
+class TelnyxError(Struct, frozen=True):
+    """``payload`` of an ``error`` message."""
 
     code: int | str = ""
     title: str = ""
     detail: str = ""
 
 
-class Message(Struct, frozen=True):
-    """Every message that Telnyx sends; which fields there are depends on ``event``."""
+class TelnyxMessage(Struct, frozen=True):
+    """Every message that Telnyx sends; its fields depend on ``event``."""
 
     event: str
     stream_id: str = ""
-    start: Start | None = None
-    media: Media | None = None
-    payload: Trouble | None = None
+    start: TelnyxStart | None = None
+    media: TelnyxMedia | None = None
+    payload: TelnyxError | None = None
 
 
-_message = msgspec.json.Decoder(Message, strict=False)
+_message = msgspec.json.Decoder(TelnyxMessage, strict=False)
 
 
 class TelnyxAdapter:
-    """One stream. Of a stream with both sides, the caller's is heard; ``track=outbound`` asks for
-    the other, and with ``track=both`` each is, as a speaker: ``caller`` and ``agent`` unless
-    ``speakers`` says otherwise."""
+    """Adapter of one stream. Of two sides the caller's is used; ``track=outbound`` selects the
+    other, ``track=both`` each as a speaker: ``caller`` and ``agent``, or as in ``speakers``."""
 
     takes_events = False
 
@@ -90,60 +89,60 @@ class TelnyxAdapter:
         self._ended = False
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return the start, the audio or the end that ``message`` is. Raises ``InputError``."""
-        said = read(_message, message)
+        """Decode the start, audio or end in ``message``. Raises ``InputError``."""
+        received = read(_message, message)
         if self._ended:
             return ()
-        match said.event:
+        match received.event:
             case "start":
-                return self._start(said)
+                return self._start(received)
             case "media":
-                return self._media(said)
+                return self._media(received)
             case "stop":
                 return self._stop()
             case "error":
-                trouble = said.payload or Trouble()
-                raise InputError(f"Telnyx says: {trouble.code} {trouble.title} {trouble.detail}")
-            case _:  # connected, dtmf, mark, and what may come to be
+                error = received.payload or TelnyxError()
+                raise InputError(f"Telnyx reported: {error.code} {error.title} {error.detail}")
+            case _:  # connected, dtmf, mark, and unknown events
                 return ()
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return ``clear`` when a response was called off that the caller may be hearing."""
+        """Return ``clear`` after the cancellation of a response that may be playing."""
         news = self._voice.read(frame) if self._voice else None
         cut = isinstance(news, Done) and news.was_cut
         return (CLEAR,) if cut and self._clears else ()
 
-    def _start(self, said: Message) -> Sequence[ClientCommand]:
-        start = said.start
+    def _start(self, received: TelnyxMessage) -> Sequence[ClientCommand]:
+        start = received.start
         if start is None:
             raise InputError("the start message has no start")
         if self._voice is not None:
             raise InputError("start came twice")
-        wishes = {**self._address, **(start.custom_parameters or {})}
+        params = {**self._address, **(start.custom_parameters or {})}
         audio = self._audio(start.media_format)
-        track = checked(wishes.get("track", "inbound"))
+        track = checked(params.get("track", "inbound"))
         if track == "both":
             self._tracks = Tracks(audio.sample_rate, STAMPS)
-            audio = both(audio.sample_rate, wishes.get("speakers"))
-        command = opening(audio, wishes, said.stream_id)
+            audio = both(audio.sample_rate, params.get("speakers"))
+        command = opening(audio, params, received.stream_id)
         self._track = track
-        self._clears = wishes.get("clear") != "no"
-        self._voice = Voice(wishes.get("voice"))
+        self._clears = params.get("clear") != "no"
+        self._voice = Voice(params.get("voice"))
         return (command,)
 
-    def _audio(self, media: MediaFormat) -> AudioFormat:
-        """Get ready for ``media``; return what the session will be given."""
+    def _audio(self, media: TelnyxMediaFormat) -> AudioFormat:
+        """Prepare the decoding of ``media``; return the session's format."""
         check_rate(media.sample_rate, "media_format.sample_rate")
         self._is_alaw = media.encoding == "PCMA"
         if media.encoding not in ("PCMU", "PCMA") or media.channels != 1:
             raise InputError(
-                f"media_format is {media.encoding[:40]}, {media.channels} channels; only PCMU "
-                'and PCMA with one are taken: ask for the stream with "stream_codec": "PCMU"'
+                f"media_format is {media.encoding[:40]}, {media.channels} channels; only PCMU and "
+                'PCMA with one are supported: start the stream with "stream_codec": "PCMU"'
             )
         return AudioFormat("pcm_s16le" if self._is_alaw else "pcm_mulaw", media.sample_rate)
 
-    def _media(self, said: Message) -> Sequence[bytes]:
-        media = said.media
+    def _media(self, received: TelnyxMessage) -> Sequence[bytes]:
+        media = received.media
         if media is None:
             raise InputError("the media message has no media")
         if self._voice is None:
@@ -153,12 +152,12 @@ class TelnyxAdapter:
         chunk = from_base64(media.payload, "media.payload")
         check_size(chunk)
         track = self._track if self._tracks is None else side(media.track)
-        said_then = (media.timestamp, chunk)
+        stamped = (media.timestamp, chunk)
         if media.chunk is None:
-            return self._heard(track, [said_then])
-        return self._heard(track, self._orders[track].feed(media.chunk, said_then))
+            return self._decoded(track, [stamped])
+        return self._decoded(track, self._orders[track].feed(media.chunk, stamped))
 
-    def _heard(self, track: str, chunks: Sequence[Stamped]) -> list[bytes]:
+    def _decoded(self, track: str, chunks: Sequence[Stamped]) -> list[bytes]:
         if self._tracks is None:
             out = [expand(one, "alaw") if self._is_alaw else one for _, one in chunks]
         else:
@@ -170,7 +169,7 @@ class TelnyxAdapter:
         if self._voice is None:
             raise InputError("stop came before start")
         self._ended = True
-        rest = [part for name in SIDES for part in self._heard(name, self._orders[name].flush())]
+        rest = [part for name in SIDES for part in self._decoded(name, self._orders[name].flush())]
         if self._tracks is not None:
             rest.append(self._tracks.flush())
         return (*filter(None, rest), SessionEndCommand())

@@ -1,30 +1,30 @@
-"""The two sides of a telephone call, put side by side by their timestamps. Pure."""
+"""Two sides of a telephone call, interleaved by their timestamps. Pure."""
 
 from pipeline.errors import InputError
 from pipeline.protocol.commands import AudioFormat
 
 SIDES = ("inbound", "outbound")
 SPEAKERS = ("caller", "agent")
-PATIENCE = 0.2  #: seconds that one side may be ahead; then the other is silent
-SLACK = 0.005  #: seconds by which a timestamp may be off without a gap being meant
-LONGEST_GAP = 10.0  #: seconds; a longer one is not filled, so that no timestamp fills our memory
+PATIENCE = 0.2  #: seconds that one side may be ahead before the other is filled with silence
+SLACK = 0.005  #: seconds of timestamp jitter that are not a gap
+LONGEST_GAP = 10.0  #: seconds; longer gaps are not filled, which bounds the memory
 
 
 class Tracks:
-    """Interleaves both sides, mu-law; each chunk goes where its timestamp says.
+    """Interleaves both sides, mu-law; each chunk is placed by its timestamp.
 
-    What comes after its place has been given out is dropped, and where nothing came is silence.
+    Audio for a position already returned is dropped, and gaps are silence.
     """
 
     def __init__(self, sample_rate: int, slack: float = SLACK) -> None:
         self._rate = sample_rate
         self._slack = slack  # seconds
         self._held = {side: bytearray() for side in SIDES}
-        self._done = 0  # samples given out
+        self._done = 0  # samples returned
         self._origin: int | None = None  # milliseconds, of the first sample
 
     def feed(self, side: str, timestamp: int | None, chunk: bytes) -> bytes:
-        """Return what is ready; ``timestamp`` is in milliseconds, none is right behind the last."""
+        """Return the complete audio; ``timestamp`` is in milliseconds, none follows the last."""
         held = self._held[side]
         at = len(held) if timestamp is None else self._place(timestamp, len(held))
         if at < 0:
@@ -36,11 +36,11 @@ class Tracks:
         return self._give(max(min(lengths), max(lengths) - int(PATIENCE * self._rate)))
 
     def flush(self) -> bytes:
-        """Return everything that is held."""
+        """Return all buffered audio."""
         return self._give(max(len(one) for one in self._held.values()))
 
     def _place(self, timestamp: int, end: int) -> int:
-        """Return the sample among those held where a chunk belongs; negative is too late."""
+        """Return the position of a chunk in the buffer, in samples; negative is too late."""
         if self._origin is None:
             self._origin = timestamp
         at = (timestamp - self._origin) * self._rate // 1000 - self._done
@@ -59,20 +59,20 @@ class Tracks:
 
 
 def both(sample_rate: int, speakers: str | None) -> AudioFormat:
-    """Return what a session is given of both sides; ``speakers`` names them, commas between."""
+    """Return the format of both sides; ``speakers`` are two names separated by a comma."""
     names = tuple(speakers.split(",")) if speakers else SPEAKERS
     return AudioFormat("pcm_mulaw", sample_rate, 2, separate=True, speakers=names)
 
 
-def checked(wish: str) -> str:
-    """Return which sides a source wants heard. Raises ``InputError``."""
-    if wish not in (*SIDES, "both"):
-        raise InputError(f"track is {wish[:40]!r}; it must be inbound, outbound or both")
-    return wish
+def checked(value: str) -> str:
+    """Return a valid ``track`` parameter. Raises ``InputError``."""
+    if value not in (*SIDES, "both"):
+        raise InputError(f"track is {value[:40]!r}; it must be inbound, outbound or both")
+    return value
 
 
 def side(track: str) -> str:
-    """Return the side that a chunk is of. Raises ``InputError``."""
+    """Return the side of a chunk. Raises ``InputError``."""
     if track not in SIDES:
         raise InputError(f"media.track is {track[:40]!r}; it must be {SIDES}")
     return track

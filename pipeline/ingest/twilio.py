@@ -1,6 +1,6 @@
-"""Twilio Media Streams, as SignalWire and Fonoster speak it too: mu-law at 8 kHz. Pure.
+"""Twilio Media Streams, also used by SignalWire and Fonoster: mu-law at 8 kHz. Pure.
 
-Twilio docs, "Media Streams - WebSocket messages", 2026-11. Numbers come as strings.
+Twilio docs, "Media Streams - WebSocket messages", 2026-11. Numbers are encoded as strings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,24 +21,24 @@ from pipeline.protocol.events import Frame, encode
 AUDIO = AudioFormat("pcm_mulaw", 8000)
 
 
-class MediaFormat(Struct, frozen=True, rename="camel"):
-    """What the payloads are."""
+class TwilioMediaFormat(Struct, frozen=True, rename="camel"):
+    """Codec of the payloads."""
 
     encoding: str = "audio/x-mulaw"
     sample_rate: int = 8000  #: hertz
     channels: int = 1
 
 
-class Start(Struct, frozen=True, rename="camel"):
-    """What ``start`` says of the call."""
+class TwilioStart(Struct, frozen=True, rename="camel"):
+    """``start`` of a message: the call and its media format."""
 
     call_sid: str = ""
     tracks: tuple[str, ...] | None = None
     custom_parameters: dict[str, str] | None = None
-    media_format: MediaFormat = MediaFormat()
+    media_format: TwilioMediaFormat = TwilioMediaFormat()
 
 
-class Media(Struct, frozen=True):
+class TwilioMedia(Struct, frozen=True):
     """One chunk of one side of the call, usually 20 ms."""
 
     payload: str  #: base64
@@ -46,26 +46,26 @@ class Media(Struct, frozen=True):
     timestamp: int | None = None  #: milliseconds from the start of the stream
 
 
-class Message(Struct, frozen=True, rename="camel"):
-    """Every message that Twilio sends; which fields there are depends on ``event``."""
+class TwilioMessage(Struct, frozen=True, rename="camel"):
+    """Every message that Twilio sends; its fields depend on ``event``."""
 
     event: str
     sequence_number: int | None = None
     stream_sid: str = ""
-    start: Start | None = None
-    media: Media | None = None
+    start: TwilioStart | None = None
+    media: TwilioMedia | None = None
 
 
-_message = msgspec.json.Decoder(Message, strict=False)
+_message = msgspec.json.Decoder(TwilioMessage, strict=False)
 
 
 class TwilioAdapter:
-    """One stream. Of a stream with both sides, the caller's is heard; with ``track=both`` each is,
-    as a speaker: ``caller`` and ``agent`` unless ``speakers`` says otherwise.
+    """Adapter of one stream. Of two sides the caller's is used; ``track=both`` uses each as a
+    speaker: ``caller`` and ``agent``, or as in ``speakers``.
 
-    What the caller still hears of a response that was called off is cleared. To a stream of one
-    direction, ``<Start><Stream>``, nothing may be sent (Twilio error 31924): one that has the
-    other side is known to be such, of one that has not the parameter ``clear=no`` must say so.
+    After the cancellation of a response Twilio's playback buffer is cleared. Nothing may be sent
+    to a unidirectional stream, ``<Start><Stream>`` (Twilio error 31924): a stream with an
+    outbound track is unidirectional, any other one needs the parameter ``clear=no``.
     """
 
     takes_events = False
@@ -81,68 +81,68 @@ class TwilioAdapter:
         self._ended = False
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Return the start, the audio or the end that ``message`` is. Raises ``InputError``."""
-        said = read(_message, message)
+        """Decode the start, audio or end in ``message``. Raises ``InputError``."""
+        received = read(_message, message)
         if self._ended:
             return ()
-        match said.event:
+        match received.event:
             case "start":
-                return self._start(said)
+                return self._start(received)
             case "media":
-                return self._media(said)
+                return self._media(received)
             case "stop":
                 return self._stop()
-            case _:  # connected, dtmf, mark, and what may come to be
-                return self._in_order(said, b"")
+            case _:  # connected, dtmf, mark, and unknown events
+                return self._in_order(received, b"")
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
-        """Return ``clear`` when a response was called off that the caller may be hearing."""
+        """Return ``clear`` after the cancellation of a response that may be playing."""
         news = self._voice.read(frame) if self._voice else None
         if isinstance(news, Done) and news.was_cut and self._clears:
             return (encode({"event": "clear", "streamSid": self._stream}),)
         return ()
 
-    def _start(self, said: Message) -> Sequence[bytes | ClientCommand]:
-        start = said.start
+    def _start(self, received: TwilioMessage) -> Sequence[bytes | ClientCommand]:
+        start = received.start
         if start is None:
             raise InputError("the start message has no start")
         if self._voice is not None:
             raise InputError("start came twice")
         _check(start.media_format)
-        wishes = {**self._address, **(start.custom_parameters or {})}
-        self._track = _track(start.tracks or (), wishes.get("track"))
+        params = {**self._address, **(start.custom_parameters or {})}
+        self._track = _track(start.tracks or (), params.get("track"))
         audio = AUDIO
         if self._track == "both":
             self._tracks = Tracks(AUDIO.sample_rate)
-            audio = both(AUDIO.sample_rate, wishes.get("speakers"))
-        command = opening(audio, wishes, said.stream_sid)
-        self._stream = said.stream_sid
-        self._clears = wishes.get("clear") != "no" and "outbound" not in (start.tracks or ())
-        self._voice = Voice(wishes.get("voice"))
-        self._in_order(said, b"")
+            audio = both(AUDIO.sample_rate, params.get("speakers"))
+        command = opening(audio, params, received.stream_sid)
+        self._stream = received.stream_sid
+        self._clears = params.get("clear") != "no" and "outbound" not in (start.tracks or ())
+        self._voice = Voice(params.get("voice"))
+        self._in_order(received, b"")
         return (command,)
 
-    def _media(self, said: Message) -> Sequence[bytes]:
-        if said.media is None:
+    def _media(self, received: TwilioMessage) -> Sequence[bytes]:
+        if received.media is None:
             raise InputError("the media message has no media")
         if self._voice is None:
             raise InputError("media came before start")
-        if self._tracks is None and said.media.track not in ("", self._track):
-            return self._in_order(said, b"")
-        chunk = from_base64(said.media.payload, "media.payload")
+        if self._tracks is None and received.media.track not in ("", self._track):
+            return self._in_order(received, b"")
+        chunk = from_base64(received.media.payload, "media.payload")
         check_size(chunk)
         if self._tracks is None:
-            return self._in_order(said, chunk)
-        ready = self._tracks.feed(side(said.media.track), said.media.timestamp, chunk)
+            return self._in_order(received, chunk)
+        ready = self._tracks.feed(side(received.media.track), received.media.timestamp, chunk)
         return (ready,) if ready else ()
 
-    def _in_order(self, said: Message, chunk: bytes) -> Sequence[bytes]:
-        """Every message counts, whatever it says."""
+    def _in_order(self, received: TwilioMessage, chunk: bytes) -> Sequence[bytes]:
+        """Return the chunks in order; every message has a number, also those without audio."""
         if self._voice is None:
             return ()
-        if said.sequence_number is None:
+        if received.sequence_number is None:
             return (chunk,) if chunk else ()
-        return [ready for ready in self._order.feed(said.sequence_number, chunk) if ready]
+        return [ready for ready in self._order.feed(received.sequence_number, chunk) if ready]
 
     def _stop(self) -> Sequence[bytes | ClientCommand]:
         if self._voice is None:
@@ -152,15 +152,15 @@ class TwilioAdapter:
         return (*filter(None, rest), SessionEndCommand())
 
 
-def _check(media: MediaFormat) -> None:
-    if media != MediaFormat():
+def _check(media: TwilioMediaFormat) -> None:
+    if media != TwilioMediaFormat():
         raise InputError(
             f"mediaFormat is {media.encoding[:40]}, {media.sample_rate} Hz, {media.channels} "
-            "channels; only audio/x-mulaw, 8000 Hz, 1 channel is taken"
+            "channels; only audio/x-mulaw, 8000 Hz, 1 channel is supported"
         )
 
 
-def _track(tracks: Sequence[str], wish: str | None) -> str:
-    if wish is not None:
-        return checked(wish)
+def _track(tracks: Sequence[str], value: str | None) -> str:
+    if value is not None:
+        return checked(value)
     return tracks[0] if tracks and "inbound" not in tracks else "inbound"

@@ -1,4 +1,4 @@
-"""Which responses a telephone call hears: those of one prompt. Pure."""
+"""Responses of the prompt that a telephone call plays, filtered from events. Pure."""
 
 from typing import NamedTuple
 
@@ -9,42 +9,42 @@ from pipeline.protocol.events import Frame
 
 
 class Created(NamedTuple):
-    """A spoken response has begun."""
+    """Start of a spoken response."""
 
     response_id: str
 
 
 class Delta(NamedTuple):
-    """More of its text."""
+    """More text of a spoken response."""
 
     response_id: str
     text: str
 
 
 class Done(NamedTuple):
-    """It has ended."""
+    """End of a spoken response."""
 
     response_id: str
     was_cut: bool  #: cancelled after some of its text was published
 
 
-class _Created(Struct):
+class _CreatedFields(Struct):
     response_id: str
     prompt: str
 
 
-class _Delta(Struct):
+class _DeltaFields(Struct):
     response_id: str
     delta: str
 
 
-class _Done(Struct):
+class _DoneFields(Struct):
     response_id: str
     status: str
     text: str
 
 
-class _Session(Struct):
+class _SessionPrompts(Struct):
     prompts: tuple[str, ...]
 
 
@@ -53,21 +53,21 @@ CREATED = "response.created"
 DELTA = "response.output_text.delta"
 DONE = "response.done"
 
-_session = msgspec.json.Decoder(_Session)
-_created = msgspec.json.Decoder(_Created)
-_delta = msgspec.json.Decoder(_Delta)
-_done = msgspec.json.Decoder(_Done)
+_session = msgspec.json.Decoder(_SessionPrompts)
+_created = msgspec.json.Decoder(_CreatedFields)
+_delta = msgspec.json.Decoder(_DeltaFields)
+_done = msgspec.json.Decoder(_DoneFields)
 
 
 class Voice:
-    """Reads a session's events for the responses of ``prompt``, or of its first prompt."""
+    """Filters a session's events for the responses of ``prompt``, or of its first prompt."""
 
     def __init__(self, prompt: str | None = None) -> None:
         self._prompt = prompt
         self._live: set[str] = set()
 
     def read(self, frame: Frame) -> Created | Delta | Done | None:
-        """Return what ``frame`` means for the call; None for everything else."""
+        """Return the voice event in ``frame``; None for other events."""
         kind = frame.type
         if kind == DELTA:
             piece = _delta.decode(frame.data)
@@ -81,13 +81,13 @@ class Voice:
             self._prompt = next(iter(_session.decode(frame.data).prompts), None)
         return None
 
-    def _begin(self, created: _Created) -> Created | None:
+    def _begin(self, created: _CreatedFields) -> Created | None:
         if created.prompt != self._prompt:
             return None
         self._live.add(created.response_id)
         return Created(created.response_id)
 
-    def _end(self, done: _Done) -> Done | None:
+    def _end(self, done: _DoneFields) -> Done | None:
         if done.response_id not in self._live:
             return None
         self._live.discard(done.response_id)

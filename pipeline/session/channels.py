@@ -52,7 +52,7 @@ class Channels:
 
     async def send(self, frame: bytes) -> None:
         """Give each channel its part of ``frame``."""
-        for client, part in zip(self._clients, self._audio.apart(frame), strict=True):
+        for client, part in zip(self._clients, self._audio.deinterleave(frame), strict=True):
             await client.send(part)
 
     async def force_endpoint(self) -> None:

@@ -75,9 +75,9 @@ def bad(tmp_path: Path, kind: str) -> Path:
         ("missing", "no such file"),
         ("directory", "is a directory"),
         ("empty", "is empty"),
-        ("text", "is no audio file"),
-        ("garbage", "is no audio file"),
-        ("header only", "holds no audio"),
+        ("text", "is not a readable audio file"),
+        ("garbage", "is not a readable audio file"),
+        ("header only", "contains no audio"),
     ],
 )
 def test_what_is_no_recording_is_refused_with_its_name(

@@ -98,7 +98,7 @@ async def test_a_device_that_is_not_there_is_told_with_those_that_are(library: L
     with pytest.raises(InputError, match=r"microphone 'Cam' cannot be used(.|\n)*0  Mic"):
         await Microphone.open("Cam")
     library.devices.clear()
-    with pytest.raises(InputError, match="there is no microphone"):
+    with pytest.raises(InputError, match="no microphone found"):
         await Microphone.open()
 
 

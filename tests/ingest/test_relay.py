@@ -123,7 +123,7 @@ def test_the_end_of_the_session_ends_the_call() -> None:
 
 
 def test_what_twilio_complains_of_is_passed_on() -> None:
-    with pytest.raises(InputError, match="Twilio says: Invalid message"):
+    with pytest.raises(InputError, match="Twilio reported: Invalid message"):
         relay().receive('{"type":"error","description":"Invalid message received: {}"}')
 
 

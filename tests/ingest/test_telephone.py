@@ -195,7 +195,7 @@ def test_telnyx_is_told_to_clear_a_cut_response() -> None:
 
 def test_what_telnyx_complains_of_is_passed_on() -> None:
     payload = {"code": 100003, "title": "malformed_frame", "detail": "bad"}
-    with pytest.raises(InputError, match="Telnyx says: 100003 malformed_frame bad"):
+    with pytest.raises(InputError, match="Telnyx reported: 100003 malformed_frame bad"):
         heard(telnyx(), {"event": "error", "payload": payload})
 
 

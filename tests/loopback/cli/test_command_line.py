@@ -77,7 +77,7 @@ async def test_each_command_has_a_help_text() -> None:
         (["run", "a.wav", "--spede", "2"], "error: Unknown option: --spede."),
         (["run", "a.wav", "--speed", "-1"], "error: --speed: expected a number of at least 0;"),
         (["run", "gone.wav"], "error: no such file: gone.wav"),
-        (["run", "text.wav"], "error: text.wav is no audio file that can be read"),
+        (["run", "text.wav"], "error: text.wav is not a readable audio file"),
         (["run", "empty.wav"], "error: empty.wav is empty"),
         (["run", "."], "error: . is a directory"),
         (["run", "a.wav", "--stt", "assemblyai"], "error: stt: assemblyai needs a key"),

@@ -260,7 +260,7 @@ async def test_a_chat_box_needs_no_speech_to_text() -> None:
     (error,) = [event["error"]["message"] for event in got if event["type"] == "error"]
     (answer,) = [event["text"] for event in got if event["type"] == "response.done"]
     assert (error, answer) == (
-        "audio came, but session.start said audio: null",
+        "audio came, but session.start has audio: null",
         "We bake it every day.",
     )
 

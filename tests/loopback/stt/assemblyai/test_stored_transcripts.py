@@ -208,7 +208,7 @@ def odd_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"transcript_id": "a/../b"}, "--transcript-id: expected letters, digits, - and _; got"),
         ({"transcript_id": ""}, "--transcript-id: expected letters, digits, - and _; got ''"),
         ({"file": "gone.wav", "stored": True}, "no such file: gone.wav"),
-        ({"file": "text.wav", "stored": True}, "text.wav is no audio file that can be read"),
+        ({"file": "text.wav", "stored": True}, "text.wav is not a readable audio file"),
         ({"transcript_id": "t", "config": "turn.toml"}, "prompts.p: {{turn}} is what is said live"),
         ({"transcript_id": "t", "config": "tag.toml"}, "prompts.p: transcript_id is set, but"),
         ({"file": "a", "stored": True, "config": "tag.toml"}, "prompts.p: transcript_id is set,"),
