@@ -1,7 +1,7 @@
 """The response scheduler: decides per session which LLM requests start and which are cancelled.
 
 Nothing is published without its decision. Pure: its input is turn events, replies, client
-commands and the time; its output is steps, carried out in order. Its laws are in the README.
+commands and the time; its output is steps, carried out in order. Its laws are in README.md here.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -43,7 +43,7 @@ def test_the_sample_names_every_setting(section: str) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_readme_lists_every_setting(section: str) -> None:
-    readme = (SAMPLE.parents[1] / "README.md").read_text("utf-8")
+    readme = (SAMPLE.parents[1] / "pipeline/config/README.md").read_text("utf-8")
     prefix = section.replace(".reply", ".NAME")
     rows = {f"{prefix}.{name}" for name in SECTIONS[section].__struct_fields__}
     assert {row for row in rows if f"| `{row}` |" not in readme} == set()

@@ -85,7 +85,7 @@ def test_close_codes_say_whether_to_come_back() -> None:
 
 
 def test_the_readme_tells_each_close_code_and_whether_to_come_back() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    readme = (Path(__file__).parents[2] / "pipeline/protocol/README.md").read_text("utf-8")
     rows = re.findall(r"^\| (\d{4}) \| (yes|no)", readme, re.MULTILINE)
     told = {int(code): answer == "yes" for code, answer in rows}
     assert told == {code: code.reconnect for code in CloseCode}

@@ -151,7 +151,7 @@ async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_wo
 
 
 def test_what_the_readme_says_to_be_woken_for_is_there() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    readme = (Path(__file__).parents[2] / "pipeline/telemetry/README.md").read_text("utf-8")
     told = set(re.findall(r"`((?:pipeline|process)_\w+)", readme))
     _, text = Metrics().page(NOW)
     types = re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE)
