@@ -11,7 +11,7 @@ from pipeline.hub.endpoints import RequestHandler
 from pipeline.hub.http_requests import HttpAnswer, text_page
 from pipeline.protocol.events import encode
 from pipeline.stt.assemblyai.token_client import TokenClient
-from pipeline.stt.assemblyai.token_request import wish_of
+from pipeline.stt.assemblyai.token_request import parse_token_request
 
 
 @asynccontextmanager
@@ -39,7 +39,7 @@ async def token_handler(settings: Settings, planned: Plan) -> AsyncGenerator[Req
 async def page_of(made: TokenClient, fields: Mapping[str, str]) -> HttpAnswer:
     """Create the requested token. Raises ``InputError`` for invalid fields."""
     try:
-        token = await made.token(wish_of(fields))
+        token = await made.token(parse_token_request(fields))
     except InputError:
         raise
     except SettingsError as error:

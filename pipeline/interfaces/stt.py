@@ -1,4 +1,4 @@
-"""What is heard: from speech-to-text to turns, and from turns to requests. Values only.
+"""Values that speech-to-text delivers to a session. Values only.
 
 Times are seconds on the session's audio clock unless a field says otherwise: 0 is the first
 sample of the session, and it does not restart when the speech-to-text connection does.
@@ -22,7 +22,7 @@ class Word(Struct, frozen=True):
 
 
 class StreamOpened(Struct, frozen=True):
-    """A speech-to-text connection answered; its ``order`` numbers start at 0 again."""
+    """Start of a speech-to-text connection; its ``order`` numbers start at 0 again."""
 
     stream_id: str  #: the vendor's session id; quote it to their support
     origin: float  #: where this connection's audio begins on the session's clock
@@ -31,46 +31,46 @@ class StreamOpened(Struct, frozen=True):
 
 
 class StreamLost(Struct, frozen=True):
-    """The connection broke; audio is kept and will be sent again."""
+    """Loss of the connection; audio is kept and will be sent again."""
 
     cause: str
 
 
 class StreamResumed(Struct, frozen=True):
-    """The connection is back."""
+    """Return of the connection."""
 
     replayed: float  #: seconds of audio sent again
-    lost_from: float | None = None  #: the range that could not be kept, if any
+    lost_from: float | None = None  #: seconds; the range that was not kept, if any
     lost_to: float | None = None
 
 
 class StreamFailed(Struct, frozen=True):
-    """The connection of one channel is lost for good; the other channels go on."""
+    """Final loss of one channel's connection; the other channels continue."""
 
     cause: str
     code: int | None = None  #: as in ``SttError``
 
 
 class StreamClosed(Struct, frozen=True):
-    """The connection ended as agreed; nothing more will be heard on it."""
+    """End of the stream as agreed; no value follows."""
 
     audio_seconds: float | None = None
 
 
 class SpeechBegan(Struct, frozen=True):
-    """Somebody has begun to speak."""
+    """Onset of speech."""
 
     at: float
 
 
 class Transcript(Struct, frozen=True):
-    """What one turn of one connection reads so far: always the whole text, never a piece."""
+    """Transcript of one turn of one connection so far: always the whole text."""
 
     order: int  #: the vendor's turn number, from 0 in each connection
     text: str  #: the best cumulative text: lagging words already added
     ended: bool = False
     formatted: bool = False
-    paused: bool = False  #: a silence was seen, but the turn has not ended
+    paused: bool = False  #: the speaker is silent, but the turn has not ended
     confidence: float = 0.0  #: that the turn is over, 0 to 1
     words: tuple[Word, ...] = ()
     speaker: str | None = None
@@ -78,7 +78,7 @@ class Transcript(Struct, frozen=True):
 
 
 class SpeakerRevised(Struct, frozen=True):
-    """A turn of the connection was somebody else's after all."""
+    """Revision of the speaker of an earlier turn."""
 
     order: int
     speaker: str | None
@@ -86,10 +86,10 @@ class SpeakerRevised(Struct, frozen=True):
 
 
 class InStreamReply(Struct, frozen=True):
-    """An answer the speech-to-text service asked a model for by itself."""
+    """LLM reply that the speech-to-text service requested by itself."""
 
     order: int
-    body: bytes  #: a chat-completion object, as it came
+    body: bytes  #: a chat-completion object, unchanged
 
 
 Heard = (

@@ -1,4 +1,4 @@
-"""The speech-to-text client interface of a session."""
+"""Interface of a session's speech-to-text client."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -9,13 +9,13 @@ from pipeline.interfaces.stt import Heard
 
 
 class Hear(Protocol):
-    """Is told what speech-to-text heard, on which channel, as it comes; never waits."""
+    """Callback for each value of a channel, in order; it must not wait."""
 
     def __call__(self, heard: Heard, channel: int = 0) -> None: ...
 
 
 class SpeechToText(Protocol):
-    """What a session needs of ``stt``; ``stt.client`` satisfies it."""
+    """A stream of audio in, values out; ``stt.client`` implements it."""
 
     async def run(self, *, task_status: TaskStatus[None] = ...) -> None: ...
 

@@ -1,1 +1,1 @@
-"""The streaming speech-to-text consumer."""
+"""Streaming speech-to-text client."""

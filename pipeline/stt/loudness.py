@@ -1,15 +1,14 @@
-"""Whether somebody is speaking in the audio that was sent last: a rough measure, on demand. Pure.
+"""Loudness of kept audio: a rough measure of speech and pauses, on demand. Pure.
 
-Nothing is computed per frame: levels are taken from the frames that are kept anyway, only when
-a question comes up.
+Nothing is computed per frame: levels are taken from the kept frames when a caller needs them.
 """
 
 from collections.abc import Iterable, Sequence
 
-STEP = 8  #: one sample in so many is looked at
+STEP = 8  #: samples; one of so many is measured
 NOISE = 500  #: of 32768; a room without speech stays below on most microphones
-RATIO = 0.1  #: below this share of the loudest frame it is a pause
-PAUSE_FRAMES = 2  #: so many frames in a row make a pause
+RATIO = 0.1  #: of the loudest frame; a quieter frame belongs to a pause
+PAUSE_FRAMES = 2  #: frames in a row that make a pause
 
 #: mu-law bytes by loudness: the code grows with the magnitude (ITU-T G.711)
 _MULAW = bytes((~code & 0x7F) for code in range(256))
@@ -27,7 +26,7 @@ def level(frame: bytes, encoding: str) -> int:
 
 
 def quiet(frames: Sequence[bytes], encoding: str) -> bool:
-    """Tell whether the latest frames are a pause, judged by the loudest of ``frames``."""
+    """Return whether the latest frames are a pause, compared with the loudest of ``frames``."""
     if len(frames) < PAUSE_FRAMES:
         return False
     levels = [level(frame, encoding) for frame in frames]

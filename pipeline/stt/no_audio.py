@@ -1,4 +1,4 @@
-"""Speech-to-text for a session without audio: its turns come as text."""
+"""Speech-to-text client of a session without audio, whose turns come as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 
 
 class NoAudio:
-    """Hears nothing until it is told to finish."""
+    """Delivers no value; runs until ``finish``."""
 
     def __init__(self) -> None:
         self._over = anyio.Event()
@@ -24,11 +24,13 @@ class NoAudio:
         raise InputError("this session takes no audio: its turns come as text")
 
     async def force_endpoint(self) -> None:
-        """There is no turn that audio has begun."""
+        """Do nothing: no turn is open."""
 
     async def update(self, changes: Mapping[str, Any]) -> None:
         """Refuse ``changes``. Raises ``InputError``."""
-        raise InputError(f"no speech-to-text runs here that could be told {', '.join(changes)}")
+        raise InputError(
+            f"this session has no speech-to-text, so it cannot change {', '.join(changes)}"
+        )
 
     async def finish(self) -> None:
         self._over.set()

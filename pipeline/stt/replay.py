@@ -1,14 +1,14 @@
-"""Audio that the server has not yet turned into ended turns, to be sent again after a loss. Pure.
+"""Replay buffer: audio that no ended turn covers, for a resend after a loss. Pure.
 
-Positions are bytes of the session's audio. The newest audio is in memory; what is older than
-the memory bound goes to a spool, if there is one; what is older still is lost, and said so.
+Positions are bytes of the session's audio. The newest audio is in memory; older audio goes to
+a spool, if there is one; what exceeds both is lost and reported by ``lost``.
 """
 
 from typing import Protocol
 
 
 class Spool(Protocol):
-    """Keeps the latest ``capacity`` bytes that were written to it, by position."""
+    """Store of the latest ``capacity`` bytes written to it, by position."""
 
     capacity: int
 
@@ -20,7 +20,7 @@ class Spool(Protocol):
 
 
 class Replay:
-    """A bounded run of audio: appended at its end, released at its start, read anywhere."""
+    """Bounded audio buffer: appended at its end, released at its start, read anywhere."""
 
     def __init__(self, memory: int, spool: Spool | None = None) -> None:
         self.start = 0  #: the first byte that can still be read
@@ -47,16 +47,16 @@ class Replay:
         self.start = max(self.start, self.end - self._bound)
 
     def first(self, margin: int) -> int:
-        """Return from which byte on everything can be sent again; what comes before is released.
+        """Return the first byte of a resend, and release the audio before it.
 
-        While old audio is being lost, that is ``margin`` bytes ahead, so that it stays there.
+        While old audio is being lost, that is ``margin`` bytes later, so that it is still there.
         """
         if self.start > self._needed:
             self.start = min(self.start + margin, self.end)
         return self.start
 
     def release(self, position: int) -> None:
-        """Forget what comes before ``position``: ended turns cover it."""
+        """Release the audio before ``position``: ended turns cover it."""
         self._needed = max(self._needed, min(position, self.end))
         if position > self.start:
             self.start = min(position, self.end)
@@ -65,7 +65,7 @@ class Replay:
                 del self._tail[: self.start - kept]
 
     def read(self, position: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from ``position`` on, which must not be before start."""
+        """Return up to ``size`` bytes from ``position``, which must not be before ``start``."""
         kept = self.end - len(self._tail)
         if position >= kept:
             return bytes(self._tail[position - kept : position - kept + size])
@@ -74,7 +74,7 @@ class Replay:
         return older + bytes(self._tail[: size - len(older)])
 
     def lost(self) -> tuple[int, int] | None:
-        """Return the range that is needed and gone; asking again returns None."""
+        """Return the range that is needed and lost, once; after that None."""
         if self.start <= self._needed:
             return None
         gone = (self._needed, self.start)

@@ -1,13 +1,13 @@
-"""Audio past the memory bound, in an unnamed file that disappears with the session."""
+"""Overflow file of the replay buffer: unnamed, deleted with the session."""
 
 import tempfile
 from typing import BinaryIO
 
 
 class FileSpool:
-    """A ring in a file; nothing is created before the first write.
+    """Ring buffer in a file that is created at the first write.
 
-    Writes go to the page cache and are a second of audio each, so they are made in line.
+    Writes go to the page cache and are seconds of audio each, so they need no thread.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -1,6 +1,6 @@
-"""Which audio must be kept, and which words are told once although they were heard twice. Pure.
+"""Stitching of transcripts across connections: no word twice, and the audio to keep. Pure.
 
-Times are seconds on the session's clock. The vendor restarts its turn numbers and its audio
+Times are seconds on the session's clock. A vendor restarts its turn numbers and its audio
 time with each connection; the clock does not, so words can be compared across connections.
 """
 
@@ -10,52 +10,52 @@ from msgspec.structs import replace
 
 from pipeline.interfaces.stt import Heard, SpeechBegan, Transcript, Word
 
-LEAD = 2.0  #: kept before the first word of an open turn, which a later partial may move
-#: kept although nothing was recognised in it: a partial may be 3 s late with speaker labels
+LEAD = 2.0  #: seconds kept before an open turn's first word, which a later partial may move
+#: seconds kept although no word was recognised: a partial may be 3 s late with speaker labels
 #: (observed, 2026-09)
 MARGIN = 8.0
-BLIND = 30.0  #: the same where no Heartbeat says what has arrived
-#: a word that begins in what was told and ends so soon after it is a piece of the last word:
-#: a new one comes after the silence that ended the turn
+UNCONFIRMED = 30.0  #: seconds, the same without heartbeats that confirm the received audio
+#: seconds; a word that starts before the end of the last turn and ends at most so long after it
+#: is a part of the last word: a new one comes after the silence that ended the turn
 TAIL = 0.5
-REACTION = 0.5  #: from the end of a turn to its message, where it has no word times
+REACTION = 0.5  #: seconds from the end of a turn to its message, when it has no word times
 
 
 class Stitch:
-    """Follows what was heard over all connections of a session."""
+    """State of the transcript over all connections of a session."""
 
     def __init__(self, *, partials: bool = True, run_up: float = 0.5) -> None:
         self.ended = 0.0  #: where the last word of the last ended turn ends
         self.open_from: float | None = None  #: where the open turn's first word starts
         self._run_up = run_up  # seconds kept before the end of the last ended turn
-        self._partials = partials  # without them nobody knows when a turn opens
+        self._partials = partials  # without them an open turn is not known
         self._last = ""  # the last word of the last ended turn
-        self._base = 0.0  # what earlier connections have told already
+        self._base = 0.0  # the end of what earlier connections delivered
         self._until = math.inf  # where the next connection takes over
 
     def opened(self) -> None:
-        """A connection has been opened anew; its first words may be known already."""
+        """Begin a new connection; its first words may have been delivered already."""
         self._base, self._until = self.ended, math.inf
         self.open_from = None
 
     def retire(self, position: float) -> None:
-        """Another connection hears everything from ``position`` on."""
+        """Leave everything from ``position`` on to another connection."""
         self._until = position
 
     def floor(self, sent: float, received: float | None) -> float:
-        """Return from where on audio must be kept, given what was sent and acknowledged."""
+        """Return the start of the audio to keep, given what was sent and received."""
         covered = self.ended - self._run_up
         if not self._partials:
             return covered
         if self.open_from is not None:
             return max(covered, self.open_from - LEAD)
-        known = sent - BLIND if received is None else received - MARGIN
+        known = sent - UNCONFIRMED if received is None else received - MARGIN
         return max(covered, known)
 
     def accept(self, heard: Heard, sent: float) -> Heard | None:
-        """Return what is new in ``heard``, or None when an earlier connection has told it.
+        """Return the new part of ``heard``, or None when an earlier connection delivered it.
 
-        ``sent`` is how far the audio had been sent when it came.
+        ``sent`` is the end of the audio sent when it came.
         """
         if isinstance(heard, SpeechBegan):
             return heard if self._base <= heard.at < self._until else None
@@ -84,7 +84,7 @@ class Stitch:
         self.open_from = None
         self._last = heard.words[-1].text if heard.words else ""
 
-    def _is_old(self, word: Word) -> bool:
+    def _is_known(self, word: Word) -> bool:
         if word.start >= self._base:
             return False
         tail = word.start < self._base - 0.05 and word.end < self._base + TAIL
@@ -92,7 +92,7 @@ class Stitch:
 
     def _fresh(self, heard: Transcript) -> Transcript | None:
         old = 0
-        while old < len(heard.words) and self._is_old(heard.words[old]):
+        while old < len(heard.words) and self._is_known(heard.words[old]):
             old += 1
         if not old:
             return heard

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.interfaces.stt import Heard, SpeechBegan, Transcript, Word
-from pipeline.stt.stitch import BLIND, LEAD, MARGIN, Stitch
+from pipeline.stt.stitch import LEAD, MARGIN, UNCONFIRMED, Stitch
 
 
 def turn(*words: tuple[str, float], ended: bool = False, text: str = "") -> Transcript:
@@ -80,7 +80,7 @@ def test_audio_from_before_the_open_turn_may_go() -> None:
 def test_with_no_open_turn_what_was_acknowledged_may_go() -> None:
     it = stitch(FIRST)
     assert it.floor(100, 95) == 95 - MARGIN
-    assert it.floor(100, None) == 100 - BLIND
+    assert it.floor(100, None) == 100 - UNCONFIRMED
 
 
 def test_without_partials_everything_since_the_last_turn_stays() -> None:

@@ -1,4 +1,4 @@
-"""Why a connection ended, what that means for the next one, and the words to say it in. Pure.
+"""Close codes and errors of Streaming v3: the kind of error, and its message. Pure.
 
 Codes and texts: AssemblyAI docs, common session errors and closures, 2026-03; the older v2 codes
 are still in the vendor's SDK tables.
@@ -20,21 +20,21 @@ TOO_FAST = frozenset((4029,))
 
 
 class CloseReason(Struct, frozen=True):
-    """How a connection ended."""
+    """Reason for the end of a connection."""
 
     code: int | None = None  #: of the close, or of the Error message before it
     text: str = ""  #: the server's own words
 
     @property
     def crowded(self) -> bool:
-        """Too many sessions: 3009 by one page of the docs, 1008 by another; the text decides."""
+        """Too many sessions: 3009 on one page of the docs, 1008 on another; the text decides."""
         return self.code in _BUSY or any(key in self.text.lower() for key in _CROWDED)
 
     @property
     def too_fast(self) -> bool:
-        """Audio came faster than the server takes it."""
-        spoken = self.code == 3007 and any(key in self.text.lower() for key in _TOO_FAST)
-        return spoken or self.code in TOO_FAST
+        """Audio came faster than the server accepts it."""
+        by_text = self.code == 3007 and any(key in self.text.lower() for key in _TOO_FAST)
+        return by_text or self.code in TOO_FAST
 
     @property
     def expired(self) -> bool:
@@ -43,7 +43,7 @@ class CloseReason(Struct, frozen=True):
 
     @property
     def refused(self) -> bool:
-        """Trying again would end the same way."""
+        """A new attempt would end in the same way."""
         if self.crowded or self.too_fast:
             return False
         if self.code == 3006 and any(key in self.text.lower() for key in _IDLE):
@@ -52,30 +52,30 @@ class CloseReason(Struct, frozen=True):
 
 
 def error_of(ending: CloseReason, host: str, *, opened: bool, key_given: bool = True) -> SttError:
-    """Say what happened to a connection with ``host``, and what can be done about it."""
-    said = f': "{ending.text}"' if ending.text else ""
+    """Return the error for a connection with ``host``, with advice."""
+    text = f': "{ending.text}"' if ending.text else ""
     code = f" ({ending.code})" if ending.code is not None else ""
     if ending.crowded:
         return SttBusy(
-            f"speech-to-text at {host} has no session left for this account{code}{said};"
+            f"speech-to-text at {host} has no session left for this account{code}{text};"
             " end other sessions or wait a minute",
             code=ending.code,
         )
     if ending.refused:
         return SttRefused(
-            f"speech-to-text at {host} refused{code}{said}; {_advice(ending, key_given)}",
+            f"speech-to-text at {host} refused{code}{text}; {_advice(ending, key_given)}",
             code=ending.code,
         )
     verb = "ended the session" if opened else "closed the connection before it began"
     return SttLost(
-        f"speech-to-text at {host} {verb}{code}{said or _plain(ending.code)}", code=ending.code
+        f"speech-to-text at {host} {verb}{code}{text or _meaning(ending.code)}", code=ending.code
     )
 
 
 def _advice(ending: CloseReason, key_given: bool) -> str:
     advice = {
-        1009: "a message was larger than it takes (128 KB): send smaller frames",
-        3006: "correct [stt] in pipeline.toml: it names the parameter or message it did not take",
+        1009: "a message was larger than it accepts (128 KB): send smaller frames",
+        3006: "correct [stt] in pipeline.toml: it names the parameter or message that was refused",
         3007: "audio must come in pieces of 50 to 1000 ms",
         4002: "the account has no funds: top it up",
         4003: "the account's plan does not include this",
@@ -83,19 +83,19 @@ def _advice(ending: CloseReason, key_given: bool) -> str:
     if advice:
         return advice
     if ending.code == 1008 and "expired" in ending.text.lower():
-        return "the temporary token was shown too late: make a new one"
+        return "the temporary token was used too late: make a new one"
     if ending.code in (1008, 4001):
         return "check ASSEMBLYAI_API_KEY" if key_given else "set ASSEMBLYAI_API_KEY"
     return "is this an AssemblyAI Streaming v3 server?"
 
 
-def _plain(code: int | None) -> str:
-    """Say in words what the code alone means, where the server said nothing."""
+def _meaning(code: int | None) -> str:
+    """Return the meaning of a code that came without text."""
     texts = {
-        None: " without a word",
-        1000: " although nobody asked for the end",
+        None: " without a reason",
+        1000: " although the client did not request it",
         1001: ": it is going away",
-        1006: " without a word: the network or the server broke off",
+        1006: " without a reason: the network or the server broke off",
         1011: ": an error inside the server",
         3005: ": an error inside the server",
         3008: ": the longest duration of a session is over",
@@ -104,14 +104,14 @@ def _plain(code: int | None) -> str:
 
 
 def of_handshake(status: int, host: str, body: str = "", *, key_given: bool = True) -> SttError:
-    """Judge an HTTP answer that came in place of the websocket."""
-    said = f': "{body}"' if body else ""
-    where = f"speech-to-text at {host} answered HTTP {status}{said}"
+    """Return the error for an HTTP response in place of a websocket."""
+    text = f': "{body}"' if body else ""
+    where = f"speech-to-text at {host} answered HTTP {status}{text}"
     if status == 429:
         return SttBusy(f"{where}; too many new sessions: wait a minute", code=status)
     if status in (401, 403):
-        what = "check" if key_given else "set"
-        return SttRefused(f"{where}; {what} ASSEMBLYAI_API_KEY", code=status)
+        verb = "check" if key_given else "set"
+        return SttRefused(f"{where}; {verb} ASSEMBLYAI_API_KEY", code=status)
     if status >= 500:
         return SttLost(where, code=status)
     return SttRefused(

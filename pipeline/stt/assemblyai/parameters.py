@@ -1,8 +1,8 @@
-"""The connection parameters of Streaming v3, and what each of them may be. Pure.
+"""Connection parameters of Streaming v3 and their permitted values. Pure.
 
 Names, ranges and models: AssemblyAI streaming API reference and "Universal-3 Pro Streaming",
 mid-2026; the list of models: the server's own rejection text, 2026-09-24. The server ignores
-unknown names in silence, and ends the session on a bad value of a known one: hence the table.
+unknown names silently, and ends the session on an invalid value of a known one: hence the table.
 """
 
 import difflib
@@ -30,14 +30,14 @@ MODELS = (
     "universal-3-7-preview",
     "_universal-3-5-notetaker",
 )
-#: names that are found in older texts, or are close to one, and that the server refuses
+#: names in older texts, or similar to a present name, that the server refuses
 _STALE_MODELS = {
     "universal-3-pro": "universal-3-5-pro",
     "universal-3-5-pro-realtime": "universal-3-5-pro",
     "u3-pro": "u3-rt-pro",
     "universal-streaming": "universal-streaming-english",
 }
-#: other names of parameters: older ones mostly; the server takes either
+#: other names of parameters, mostly older ones; the server accepts either
 _RENAMED = {
     "min_end_of_turn_silence_when_confident": "min_turn_silence",
     "noise_suppression_model": "voice_focus",
@@ -48,14 +48,14 @@ _RENAMED = {
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """What one parameter may be."""
+    """Permitted values of one parameter."""
 
     kind: Kind
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
     limit: int | None = None  #: characters of a text, items of a list
-    family: Family | None = None  #: only these models take it
+    family: Family | None = None  #: only these models accept it
     live: bool = False  #: may be changed in a running session
 
 
@@ -116,7 +116,7 @@ PARAMETERS: dict[str, Parameter] = {
 
 
 def family_of(model: str) -> Family:
-    """Return which kind of model this is, by its name."""
+    """Return the family of a model, by its name."""
     if model.startswith("universal-streaming-"):
         return "universal-streaming"
     if model.lstrip("_").startswith(("u3-", "universal-3")):
@@ -144,7 +144,10 @@ def check(parameters: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def check_model(model: str) -> None:
-    """Refuse an empty, outdated or mistyped model; a name not known yet passes."""
+    """Refuse an empty, outdated or mistyped model; accept an unknown name.
+
+    Raises ``SettingsError``.
+    """
     if not model:
         raise SettingsError(f"stt.speech_model is empty; known models: {', '.join(MODELS)}")
     if model in MODELS:
@@ -155,7 +158,7 @@ def check_model(model: str) -> None:
 
 
 def _typo(model: str) -> str | None:
-    """Return the model that was meant. Other digits are another version, not a typing error."""
+    """Return the model that was probably meant; other digits are another version."""
     digits = [letter for letter in model if letter.isdigit()]
     for close in difflib.get_close_matches(model, MODELS, n=3, cutoff=0.85):
         if [letter for letter in close if letter.isdigit()] == digits:
@@ -164,7 +167,7 @@ def _typo(model: str) -> str | None:
 
 
 def check_changes(changes: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Check what is to change in a running session; a bad value would end it.
+    """Check changes of a running session, which an invalid value would end.
 
     Raises ``SettingsError``.
     """
@@ -177,7 +180,7 @@ def check_changes(changes: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def text_of(value: Any) -> str:
-    """Write one value for the query string: lists and objects as one JSON text."""
+    """Encode one value for the query string: lists and objects as one JSON text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -214,7 +217,7 @@ def _check_value(name: str, known: Parameter, value: Any) -> None:
 
 
 def _fit(known: Parameter, value: Any) -> tuple[bool, str]:
-    """Return whether the value fits, and in words what would."""
+    """Return whether the value is permitted, and a description of the permitted values."""
     if known.kind == "bool":
         return isinstance(value, bool), "true or false"
     if known.kind in ("int", "float"):

@@ -1,4 +1,4 @@
-"""The door to AssemblyAI's stored transcripts: its SDK, imported when a recording is sent there."""
+"""Client of AssemblyAI's stored transcripts: its SDK, imported when a recording is uploaded."""
 
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -18,30 +18,30 @@ from pipeline.errors import InputError, SettingsError, TranscriptError, Transcri
 if TYPE_CHECKING:
     from assemblyai import AsyncTranscriber
 
-GOODBYE = 1.0  #: seconds to close connections
-MOST_MISSES = 5  #: looks in a row that may fail before a transcript is given up
-LONGEST_REASON = 300  #: characters of what a server says that are passed on
+CLOSE_TIMEOUT = 1.0  #: seconds to close connections
+MAX_FAILURES = 5  #: status requests in a row that may fail
+LONGEST_REASON = 300  #: characters of a server's message that ours quotes
 
 
 class Uploading(Struct, frozen=True):
-    """The recording is on its way."""
+    """Progress of an upload."""
 
     sent: int  #: bytes
     size: int  #: bytes
 
 
 class Waiting(Struct, frozen=True):
-    """The recording is there, and being transcribed."""
+    """Status of a transcript."""
 
     transcript_id: str
     status: str  #: queued, processing, completed
 
 
-Tell = Callable[[Uploading | Waiting], None]
+Report = Callable[[Uploading | Waiting], None]
 
 
 class Transcripts:
-    """AssemblyAI's API for whole recordings. It is reached when ``store`` is called."""
+    """AssemblyAI's API for whole recordings; it connects when ``store`` is called."""
 
     def __init__(self, settings: StoredSettings, url: str, key: str | None) -> None:
         self.host = urlsplit(url).netloc.rpartition("@")[2]
@@ -52,39 +52,39 @@ class Transcripts:
     def __repr__(self) -> str:
         return f"<Transcripts at {self.host}>"
 
-    async def store(self, path: Path, tell: Tell) -> str:
-        """Have a recording transcribed and return the transcript's id, once it can be asked about.
+    async def store(self, path: Path, report: Report) -> str:
+        """Transcribe a recording and return the transcript's id when it is complete.
 
-        ``tell`` hears how far it is, of an upload from a worker thread. Raises ``InputError``,
+        ``report`` receives the progress, of an upload from a worker thread. Raises ``InputError``,
         ``SettingsError``, or a ``TranscriptError``.
         """
         async with self._transcriber() as transcriber:
-            with _Counted(path, tell) as file, self._translated(f"uploading {path}"):
+            with _CountingFile(path, report) as file, self._translated(f"uploading {path}"):
                 address = await transcriber.upload_file(file)
             with self._translated(f"transcribing {path}"):
                 submitted = await transcriber.submit(address)
-            return await self._ready(transcriber, submitted.id or "", tell)
+            return await self._ready(transcriber, submitted.id or "", report)
 
-    async def _ready(self, transcriber: "AsyncTranscriber", key: str, tell: Tell) -> str:
-        """Look at the transcript from time to time until there is nothing left to wait for."""
+    async def _ready(self, transcriber: "AsyncTranscriber", key: str, report: Report) -> str:
+        """Request the status until the transcript is complete; return its id."""
         with anyio.move_on_after(self._settings.timeout):
-            misses = 0
+            failures = 0
             while True:
                 try:
-                    if await self._look(transcriber, key, tell):
+                    if await self._is_complete(transcriber, key, report):
                         return key
-                    misses = 0
-                except _Miss as miss:
-                    misses += 1
-                    if misses == MOST_MISSES:
-                        raise TranscriptError(str(miss)) from miss
+                    failures = 0
+                except _Retryable as failure:
+                    failures += 1
+                    if failures == MAX_FAILURES:
+                        raise TranscriptError(str(failure)) from failure
                 await anyio.sleep(self._settings.poll)
         raise TranscriptError(
             f"transcript {key} was not ready after {self._settings.timeout:g} s (stored.timeout);"
-            f" it may still become so: ask with --transcript-id {key}"
+            f" it may be ready later: use it with --transcript-id {key}"
         )
 
-    async def _look(self, transcriber: "AsyncTranscriber", key: str, tell: Tell) -> bool:
+    async def _is_complete(self, transcriber: "AsyncTranscriber", key: str, report: Report) -> bool:
         from assemblyai.prerecorded.v2.async_api import get_transcript
 
         with self._translated(f"looking at transcript {key}"):
@@ -92,12 +92,12 @@ class Transcripts:
         status = found.status.value
         if status == "error":
             raise TranscriptFailed(f"no transcript: {found.error or 'no reason was given'}")
-        tell(Waiting(key, status))
+        report(Waiting(key, status))
         return status == "completed"
 
     @asynccontextmanager
     async def _transcriber(self) -> AsyncGenerator["AsyncTranscriber"]:
-        """Give the SDK's client, its own environment variables and defaults kept out."""
+        """Open the SDK's client, without its environment variables and defaults."""
         try:
             import assemblyai as sdk
         except ImportError as missing:
@@ -115,12 +115,12 @@ class Transcripts:
         try:
             yield sdk.AsyncTranscriber(client=client, config=config)
         finally:
-            with anyio.move_on_after(GOODBYE, shield=True):
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await client.aclose()
 
     @contextmanager
     def _translated(self, doing: str) -> Generator[None]:
-        """Let the library's errors out as ours; a ``_Miss`` where another try may do."""
+        """Translate the library's errors; ``_Retryable`` where another attempt may succeed."""
         from assemblyai.types import AssemblyAIError
 
         try:
@@ -129,29 +129,29 @@ class Transcripts:
             raise self._refused(doing, error.status_code, str(error)) from error
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
-            raise _Miss(f"{doing}: {self.host} is out of reach: {why}") from error
-        except (ValueError, KeyError) as error:  # an answer of another shape, or none of JSON
+            raise _Retryable(f"{doing}: {self.host} is out of reach: {why}") from error
+        except (ValueError, KeyError) as error:  # a response of another shape, or not JSON
             raise TranscriptError(
                 f"{doing}: {self.host} did not answer like AssemblyAI's API; is stored.url right?"
             ) from error
 
-    def _refused(self, doing: str, status: int | None, said: str) -> TranscriptError:
-        reason = " ".join(said.rpartition(": ")[2].split())[:LONGEST_REASON]
+    def _refused(self, doing: str, status: int | None, text: str) -> TranscriptError:
+        reason = " ".join(text.rpartition(": ")[2].split())[:LONGEST_REASON]
         if status == 401:
-            known = "refused the key" if self._key else "wants a key, and there is none"
-            return TranscriptError(f"{doing}: {self.host} {known}: {reason}; see llm.key")
-        kind = _Miss if status == 429 or (status or 0) >= 500 else TranscriptError
-        return kind(f"{doing}: {self.host} said no ({status}): {reason}")
+            problem = "refused the key" if self._key else "requires a key, and there is none"
+            return TranscriptError(f"{doing}: {self.host} {problem}: {reason}; see llm.key")
+        kind = _Retryable if status == 429 or (status or 0) >= 500 else TranscriptError
+        return kind(f"{doing}: {self.host} answered HTTP {status}: {reason}")
 
 
-class _Miss(TranscriptError):
-    """It may go better another time."""
+class _Retryable(TranscriptError):
+    """Failure that another attempt may not meet."""
 
 
-class _Counted(FileIO):
-    """A file that says how far it has been read."""
+class _CountingFile(FileIO):
+    """File that reports how many bytes have been read."""
 
-    def __init__(self, path: Path, report: Tell) -> None:
+    def __init__(self, path: Path, report: Report) -> None:
         try:
             super().__init__(path)
         except OSError as error:

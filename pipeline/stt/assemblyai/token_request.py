@@ -1,6 +1,6 @@
-"""What a temporary token may be asked for, and what an answer without one means. Pure.
+"""Requests for temporary tokens: fields, ranges and errors. Pure.
 
-Names, ranges and answers: AssemblyAI docs, authenticate with a temporary token, and live
+Names, ranges and responses: AssemblyAI docs, authenticate with a temporary token, and live
 observations, 2026-09.
 """
 
@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from pipeline.errors import InputError, SttBusy, SttError, SttLost, SttRefused
 
-LONGEST_REASON = 200  #: characters of what a server says that are passed on
-USUAL = 60  #: seconds that a token opens sessions, unless it is said
+LONGEST_REASON = 200  #: characters of a server's message that ours quotes
+DEFAULT_EXPIRY = 60  #: seconds that a token opens sessions
 #: seconds, least and most
 RANGES: Mapping[str, tuple[int, int]] = {
     "expires_in_seconds": (1, 600),
@@ -22,29 +22,29 @@ RANGES: Mapping[str, tuple[int, int]] = {
 
 
 class TokenRequest(Struct, frozen=True):
-    """What a token is to be good for."""
+    """Requested limits of a token."""
 
-    expires_in_seconds: int = USUAL  #: within which it opens a session
-    max_session_duration_seconds: int | None = None  #: of that session; none: the longest there is
+    expires_in_seconds: int = DEFAULT_EXPIRY  #: after that it opens no session
+    max_session_duration_seconds: int | None = None  #: None is the longest permitted
 
 
 class Token(Struct, frozen=True):
-    """A temporary token, as whoever asked for it is told."""
+    """Temporary token, as the caller receives it."""
 
     token: str
     expires_in_seconds: int
     url: str  #: where it opens a session
 
 
-class _Said(Struct):
-    """What an answer may say in place of a token."""
+class _Problem(Struct):
+    """Fields of a response without a token."""
 
     error: str | None = None
     detail: msgspec.Raw | None = None
 
 
-def wish_of(fields: Mapping[str, str]) -> TokenRequest:
-    """Return what the fields of a query ask for. Raises ``InputError``."""
+def parse_token_request(fields: Mapping[str, str]) -> TokenRequest:
+    """Parse the fields of a query. Raises ``InputError``."""
     for name in fields:
         if name not in RANGES:
             close = difflib.get_close_matches(name, RANGES, n=1, cutoff=0.4)
@@ -63,20 +63,20 @@ def _seconds(name: str, text: str) -> int:
 
 
 def refusal(status: int, body: bytes, host: str) -> SttError:
-    """Judge an answer of ``host`` that holds no token."""
+    """Return the error for a response of ``host`` without a token."""
     reason = _reason(body)
-    said = f"no temporary token: {host} answered HTTP {status}{reason and f': {reason}'}"
+    text = f"no temporary token: {host} answered HTTP {status}{reason and f': {reason}'}"
     if status in (401, 403):
-        return SttRefused(f"{said}; check the key that stt.key leads to", code=status)
+        return SttRefused(f"{text}; check the key that stt.key leads to", code=status)
     if status == 429:
-        return SttBusy(f"{said}; wait a minute", code=status)
-    return (SttLost if status >= 500 else SttRefused)(said, code=status)
+        return SttBusy(f"{text}; wait a minute", code=status)
+    return (SttLost if status >= 500 else SttRefused)(text, code=status)
 
 
 def _reason(body: bytes) -> str:
     try:
-        said = msgspec.json.decode(body, type=_Said)
-        text = said.error or (bytes(said.detail).decode() if said.detail else "")
+        problem = msgspec.json.decode(body, type=_Problem)
+        text = problem.error or (bytes(problem.detail).decode() if problem.detail else "")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         text = body.decode(errors="replace")
     return " ".join(text.split())[:LONGEST_REASON]

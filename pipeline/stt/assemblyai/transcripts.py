@@ -1,6 +1,6 @@
-"""What a server message says in our own words: the whole text so far, on the session's clock.
+"""Conversion of Streaming v3 turns to transcripts on the session's clock. Pure.
 
-Pure. The rules per kind of model: AssemblyAI docs, message sequence (Universal-Streaming) and
+The rules per kind of model: AssemblyAI docs, message sequence (Universal-Streaming) and
 Universal-3 Pro message sequence, 2026-03; live observations of 2026-09.
 """
 
@@ -13,16 +13,19 @@ from pipeline.stt.assemblyai.parameters import Family
 #: end_of_turn_confidence of a held turn's partials rises from 0 towards 1 (universal-3-5 and
 #: later); other partials of that family carry 0
 HELD = 0.25
-#: labels that name nobody: under about 1 s of audio
-_NOBODY = frozenset(("UNKNOWN", "PENDING", ""))
+#: labels without a speaker: under about 1 s of audio
+_NO_SPEAKER = frozenset(("UNKNOWN", "PENDING", ""))
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 def transcript(
     turn: wire.Turn, *, origin: float, family: Family, quiet: bool = False
 ) -> stt.Transcript:
-    """Read one turn. ``origin`` is where the connection's audio begins, in seconds; ``quiet``
-    says that what was sent last was no speech."""
+    """Convert one turn.
+
+    ``origin`` is the start of the connection's audio, in seconds; ``quiet`` is whether the latest
+    audio holds no speech.
+    """
     text = text_of(turn)
     return stt.Transcript(
         order=int(turn.turn_order),
@@ -38,11 +41,10 @@ def transcript(
 
 
 def _paused(turn: wire.Turn, family: Family, quiet: bool) -> bool:
-    """Tell a silence from the other reasons for a partial.
+    """Return whether a partial was sent because of a silence.
 
-    A non-empty utterance says so itself. Universal-3 sends partials early in a turn and
-    periodically too, and they look the same but for the confidence of the later models; so
-    what was sent decides as well: nobody is speaking.
+    A non-empty utterance marks a silence. Universal-3 also sends partials early in a turn and
+    periodically; only the confidence of the later models differs, so the audio decides as well.
     """
     if turn.utterance:
         return True
@@ -59,34 +61,34 @@ def text_of(turn: wire.Turn) -> str:
     last word. Universal-3 re-transcribes the whole turn each time and marks none or all of its
     words as final: there ``transcript`` is the text.
     """
-    sure = turn.transcript or ""
-    said = turn.utterance or ""
-    if said and said != sure and (more := _beyond(sure, said)):
-        return f"{sure} {more}" if sure else more
-    pending = _pending(turn.words or (), whole=bool(sure))
-    return " ".join([sure, *pending] if sure else pending)
+    final = turn.transcript or ""
+    spoken = turn.utterance or ""
+    if spoken and spoken != final and (more := _beyond(final, spoken)):
+        return f"{final} {more}" if final else more
+    pending = _pending(turn.words or (), whole=bool(final))
+    return " ".join([final, *pending] if final else pending)
 
 
-def _pending(said: tuple[wire.Word, ...], *, whole: bool) -> list[str]:
+def _pending(spoken: tuple[wire.Word, ...], *, whole: bool) -> list[str]:
     """Return the words after the last final one; none where all are of one kind."""
     pending: list[str] = []
-    for word in reversed(said):
+    for word in reversed(spoken):
         if word.word_is_final:
             break
         pending.append(word.text)
-    if whole and len(pending) == len(said):
+    if whole and len(pending) == len(spoken):
         return []
     return pending[::-1]
 
 
-def _beyond(sure: str, said: str) -> str:
-    """Return the end of the utterance that the transcript does not hold yet."""
-    have, parts = _keys(sure), said.split()
+def _beyond(final: str, spoken: str) -> str:
+    """Return the end of the utterance that is missing in the transcript."""
+    have, parts = _keys(final), spoken.split()
     want = [_key(part) for part in parts]
     for lag in range(len(want) + 1):
         covered = len(want) - lag
         if covered <= len(have) and have[len(have) - covered :] == want[:covered]:
-            # nothing in common and yet a text: an utterance that reads otherwise, not a new one
+            # a text without a common word is another reading of the utterance, not a new one
             return " ".join(parts[covered:]) if covered or not have else ""
     return ""
 
@@ -100,9 +102,9 @@ def _key(part: str) -> str:
     return _NOT_LETTERS.sub("", part).casefold() or part
 
 
-def words(said: tuple[wire.Word, ...] | None, origin: float) -> tuple[stt.Word, ...]:
-    """Put words on the session's clock."""
-    if not said:
+def words(spoken: tuple[wire.Word, ...] | None, origin: float) -> tuple[stt.Word, ...]:
+    """Convert words to the session's clock."""
+    if not spoken:
         return ()
     return tuple(
         [
@@ -114,11 +116,11 @@ def words(said: tuple[wire.Word, ...] | None, origin: float) -> tuple[stt.Word, 
                 word.word_is_final,
                 speaker(word.speaker),
             )
-            for word in said
+            for word in spoken
         ]
     )
 
 
 def speaker(label: str | None) -> str | None:
-    """Return who spoke, or None where nobody can be told yet."""
-    return None if label is None or label in _NOBODY else label
+    """Return the speaker's label, or None while it is not known."""
+    return None if label is None or label in _NO_SPEAKER else label

@@ -1,7 +1,7 @@
-"""The messages of AssemblyAI Streaming v3, both directions, and nothing of what they mean. Pure.
+"""Messages of AssemblyAI Streaming v3, both directions. Pure.
 
 Shapes: AssemblyAI streaming API reference, mid-2026. Unknown fields are skipped, unknown types
-become ``Unknown``; whatever may be missing or null has a default; numbers may be written with
+become ``Unknown``; fields that may be missing or null have a default; numbers may be written with
 or without a fraction, so all are read as floats. Times are milliseconds of this connection's
 audio.
 """
@@ -13,11 +13,11 @@ from msgspec import Struct
 
 
 class Message(Struct, frozen=True, tag_field="type", tag=True, gc=False):
-    """Every server message."""
+    """Base of the server messages."""
 
 
 class Begin(Message, frozen=True, tag=True):
-    """The session is open."""
+    """Start of the session."""
 
     id: str = ""
     expires_at: float | None = None  #: Unix seconds
@@ -58,7 +58,7 @@ class Turn(Message, frozen=True, tag=True):
 
 
 class Revision(Struct, frozen=True):
-    """What changed in one turn that has ended."""
+    """Revision of one ended turn."""
 
     turn_order: float
     speaker_label: str | None = None
@@ -66,7 +66,7 @@ class Revision(Struct, frozen=True):
 
 
 class SpeakerRevision(Message, frozen=True, tag=True):
-    """Who spoke, thought over."""
+    """Revision of speakers in ended turns."""
 
     revisions: tuple[Revision, ...] = ()
 
@@ -80,11 +80,11 @@ class Reply(Struct, frozen=True):
 
 
 class LLMGatewayResponse(Reply, Message, frozen=True, tag=True):
-    """The same under its usual name."""
+    """``Reply`` under its usual type."""
 
 
 class Heartbeat(Message, frozen=True, tag=True):
-    """How much audio has arrived; only when asked for."""
+    """Amount of audio received; only when requested."""
 
     total_audio_received_ms: float = 0.0
     total_duration_ms: float = 0.0
@@ -93,35 +93,35 @@ class Heartbeat(Message, frozen=True, tag=True):
 
 
 class Silence(Message, frozen=True, tag=True):
-    """Nothing was transcribed; only when asked for."""
+    """A range without a transcript; only when requested."""
 
     start_ms: float = 0.0
     end_ms: float = 0.0
 
 
 class Warning(Message, frozen=True, tag=True):  # noqa: A001 (the vendor's word)
-    """Not fatal."""
+    """Problem that does not end the session."""
 
     warning_code: float | None = None
     warning: str = ""
 
 
 class Error(Message, frozen=True, tag=True):
-    """The session is over; a close with the same code follows."""
+    """Error that ends the session; a close with the same code follows."""
 
     error_code: float | None = None
     error: str = ""
 
 
 class Termination(Message, frozen=True, tag=True):
-    """The last message of a session that ended as agreed."""
+    """Last message of a session that ended as agreed."""
 
     audio_duration_seconds: float | None = None
     session_duration_seconds: float | None = None
 
 
 class Unknown(Struct, frozen=True):
-    """A message of a newer server."""
+    """Message of a type that this version does not know."""
 
     type: str
 
@@ -142,7 +142,7 @@ ServerMessage = (
 
 
 class _Loose(Struct):
-    """What can be said of a message that is none of the above."""
+    """Common fields of a message of any other type."""
 
     type: str | None = None
     error: str | None = None
@@ -169,9 +169,9 @@ _KNOWN = frozenset(
 
 
 def decode(data: bytes | str) -> ServerMessage:
-    """Read one server message.
+    """Decode one server message.
 
-    Raises ``msgspec.MsgspecError`` when it is no JSON object, or of a known type and unfit.
+    Raises ``msgspec.MsgspecError`` when it is no JSON object, or an invalid one of a known type.
     """
     try:
         return _usual.decode(data)
@@ -182,7 +182,7 @@ def decode(data: bytes | str) -> ServerMessage:
 def _decode_unusual(data: bytes | str) -> ServerMessage:
     loose = _loose.decode(data)
     if loose.type in _KNOWN:
-        _usual.decode(data)  # says what does not fit
+        _usual.decode(data)  # raises the error of the field
     if loose.error is not None:
         return Error(loose.error_code, loose.error)
     kind = loose.type or ""
@@ -199,5 +199,5 @@ KEEP_ALIVE = '{"type":"KeepAlive"}'
 
 
 def update_configuration(changes: dict[str, Any]) -> str:
-    """Encode a change of parameters; they must have been checked, a bad one ends the session."""
+    """Encode a change of checked parameters; an invalid one would end the session."""
     return msgspec.json.encode({"type": "UpdateConfiguration", **changes}).decode()

@@ -145,7 +145,7 @@ async def test_a_server_that_does_not_begin(script: Script, kind: Any, says: str
         with pytest.raises(kind, match=says), anyio.fail_after(5):
             await ear.client.run()
         assert ear.heard == []
-        await ear.client.send(FRAME)  # nobody is there; nothing happens
+        await ear.client.send(FRAME)  # no server; nothing happens
         await ear.client.finish()
 
 
@@ -155,7 +155,7 @@ ENDINGS: list[tuple[Script, type[SttError], str]] = [
     ({"stt": "error", "error_code": 3009, "error": "Too many"}, SttBusy, "wait"),
     ({"stt": "error", "error_code": 3006, "error": "bad prompt"}, SttRefused, "bad prompt"),
     ({"stt": "close", "code": 1009}, SttRefused, "128 KB"),
-    ({"stt": "close", "code": 1000}, SttLost, "although nobody asked"),
+    ({"stt": "close", "code": 1000}, SttLost, "client did not request it"),
     ({"stt": "drop", "by": "rst"}, SttLost, "broke off"),
     ({"stt": "drop", "by": "fin"}, SttLost, "broke off"),
     ({"stt": "message", "message": "<html>"}, SttRefused, "cannot be read"),
@@ -174,7 +174,7 @@ async def test_a_session_that_ends_unasked(ending: Script, kind: Any, says: str)
     assert ear.texts == ["Hello."]
 
 
-async def test_nobody_listens_there() -> None:
+async def test_no_server_at_the_address() -> None:
     async with simulate() as simulation:
         url = simulation.stt_url
     with pytest.raises(SttLost, match="was refused; is it running"):

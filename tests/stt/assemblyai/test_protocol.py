@@ -1,4 +1,4 @@
-"""One connection from opening to its end, and the words for each way to end."""
+"""States of one connection, and the error message for each kind of end."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ from pipeline.stt.assemblyai.protocol import StreamProtocol
 LOUD, STILL = b"\x00\x40" * 800, bytes(1600)
 
 
-def link(*, opened: bool = True, key: str | None = "key") -> StreamProtocol:
+def opened(*, begun: bool = True, key: str | None = "key") -> StreamProtocol:
     connection = endpoint_for(SttSettings(), key, "ws://127.0.0.1:9")
-    link = StreamProtocol(connection, origin=10.0)
-    if opened:
-        link.receive(message(type="Begin", id="x"), 0.0)
-    return link
+    made = StreamProtocol(connection, origin=10.0)
+    if begun:
+        made.receive(message(type="Begin", id="x"), 0.0)
+    return made
 
 
 def message(**fields: Any) -> bytes:
@@ -34,12 +34,12 @@ def message(**fields: Any) -> bytes:
 
 
 def test_begin_opens_the_stream_where_its_audio_begins() -> None:
-    heard = link(opened=False).receive(message(type="Begin", id="x", expires_at=99), 0.0)
+    heard = opened(begun=False).receive(message(type="Begin", id="x", expires_at=99), 0.0)
     assert list(heard) == [StreamOpened("x", 10.0, 99.0, "universal-3-5-pro")]
 
 
-def test_each_kind_of_message_becomes_a_word_of_ours() -> None:
-    here = link()
+def test_each_kind_of_message_becomes_a_value() -> None:
+    here = opened()
     word = {"text": "a", "start": 0, "end": 90, "speaker": "B"}
     revision = {"turn_order": 4, "speaker_label": "B", "words": [word]}
     heard = [
@@ -60,14 +60,14 @@ def test_each_kind_of_message_becomes_a_word_of_ours() -> None:
 
 
 def test_a_heartbeat_says_how_much_has_arrived() -> None:
-    here = link()
+    here = opened()
     assert here.receive(message(type="Heartbeat", total_audio_received_ms=15_000), 7.0) == ()
     assert (here.progress.received, here.progress.heartbeat) == (15.0, 7.0)
 
 
 @pytest.mark.parametrize(("tail", "paused"), [(STILL, True), (LOUD, False)])
-def test_a_partial_is_a_pause_while_nobody_is_heard(tail: bytes, paused: bool) -> None:
-    here = link()
+def test_a_partial_is_a_pause_while_the_audio_is_quiet(tail: bytes, paused: bool) -> None:
+    here = opened()
     for frame in [LOUD] * 20 + [tail] * 3:
         here.send(frame)
     assert here.progress.sent == pytest.approx(1.15)
@@ -77,7 +77,7 @@ def test_a_partial_is_a_pause_while_nobody_is_heard(tail: bytes, paused: bool) -
 
 
 def test_the_end_is_agreed_when_we_asked_for_it() -> None:
-    here = link()
+    here = opened()
     assert here.terminate() == '{"type":"Terminate"}'
     last = message(type="Turn", turn_order=0, transcript="Bye.", end_of_turn=True)
     assert len(here.receive(last, 0.0)) == 1
@@ -87,7 +87,7 @@ def test_the_end_is_agreed_when_we_asked_for_it() -> None:
 
 
 def test_a_clean_close_without_termination_is_an_end_too() -> None:
-    here = link()
+    here = opened()
     here.terminate()
     assert list(here.close(1000)) == [StreamClosed()]
     assert here.give_up() == ()
@@ -114,7 +114,7 @@ def test_a_clean_close_without_termination_is_an_end_too() -> None:
 def test_an_error_says_what_can_be_done(
     code: int | None, text: str, kind: type[SttError], says: str
 ) -> None:
-    here = link()
+    here = opened()
     assert here.receive(message(type="Error", error_code=code, error=text), 0.0) == ()
     with pytest.raises(kind, match=says) as failed:
         here.close(code or 1011, "See Error message for details")
@@ -125,7 +125,7 @@ def test_an_error_says_what_can_be_done(
 @pytest.mark.parametrize(
     ("code", "kind", "says"),
     [
-        (1000, SttLost, "although nobody asked"),
+        (1000, SttLost, "client did not request it"),
         (1006, SttLost, "broke off"),
         (1011, SttLost, "inside the server"),
         (1009, SttRefused, "128 KB"),
@@ -135,16 +135,16 @@ def test_a_close_without_an_error_is_judged_by_its_code(
     code: int, kind: type[SttError], says: str
 ) -> None:
     with pytest.raises(kind, match=says):
-        link().close(code)
+        opened().close(code)
 
 
 def test_without_a_key_the_advice_is_to_set_one() -> None:
     with pytest.raises(SttRefused, match="set ASSEMBLYAI_API_KEY"):
-        link(opened=False, key=None).close(1008, "Missing Authorization header")
+        opened(begun=False, key=None).close(1008, "Missing Authorization header")
 
 
 def test_an_error_after_terminate_is_no_clean_end() -> None:
-    here = link()
+    here = opened()
     here.terminate()
     here.receive(message(error="Server error"), 0.0)
     with pytest.raises(SttLost, match="Server error"):
@@ -152,6 +152,6 @@ def test_an_error_after_terminate_is_no_clean_end() -> None:
 
 
 @pytest.mark.parametrize("data", [b"<html>", b'{"type":"Turn","turn_order":"one"}'])
-def test_what_cannot_be_read_is_no_v3_server(data: bytes) -> None:
+def test_an_unreadable_message_is_from_no_v3_server(data: bytes) -> None:
     with pytest.raises(SttRefused, match="Streaming v3 server"):
-        link().receive(data, 0.0)
+        opened().receive(data, 0.0)

@@ -3,13 +3,13 @@
 import pytest
 
 from pipeline.errors import InputError, SttBusy, SttLost, SttRefused
-from pipeline.stt.assemblyai.token_request import TokenRequest, refusal, wish_of
+from pipeline.stt.assemblyai.token_request import TokenRequest, parse_token_request, refusal
 
 
 def test_a_token_is_good_for_a_minute_unless_it_is_said() -> None:
-    assert wish_of({}) == TokenRequest(60, None)
+    assert parse_token_request({}) == TokenRequest(60, None)
     asked = {"expires_in_seconds": "600", "max_session_duration_seconds": "10800"}
-    assert wish_of(asked) == TokenRequest(600, 10_800)
+    assert parse_token_request(asked) == TokenRequest(600, 10_800)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ def test_a_token_is_good_for_a_minute_unless_it_is_said() -> None:
 )
 def test_a_number_out_of_range_is_refused_with_the_range(name: str, text: str) -> None:
     with pytest.raises(InputError, match=rf"{name} is '{text}'; it must be .* from \d+ to \d+"):
-        wish_of({name: text})
+        parse_token_request({name: text})
 
 
 def test_a_field_that_there_is_not_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"'max_session'; did you mean max_session_dur"):
-        wish_of({"max_session": "60"})
+        parse_token_request({"max_session": "60"})
 
 
 @pytest.mark.parametrize(

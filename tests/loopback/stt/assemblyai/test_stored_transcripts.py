@@ -71,9 +71,9 @@ async def test_a_parameter_that_there_is_not_is_told_before_anything_is_sent() -
     ("line", "error", "said"),
     [
         ({"error": "no spoken audio"}, TranscriptFailed, "no transcript: no spoken audio"),
-        ({"fails_at": "upload"}, TranscriptError, r"uploading .*said no \(500\): the service"),
-        ({"fails_at": "transcript", "status": 400}, TranscriptError, r"transcribing .*\(400\)"),
-        ({"fails_at": "look", "fails": -1}, TranscriptError, r"looking at transcript .*\(500\)"),
+        ({"fails_at": "upload"}, TranscriptError, r"uploading .*answered HTTP 500: the service"),
+        ({"fails_at": "transcript", "status": 400}, TranscriptError, r"transcribing .*HTTP 400"),
+        ({"fails_at": "look", "fails": -1}, TranscriptError, r"looking at transcript .*HTTP 500"),
         ({"processing_ms": 60_000}, TranscriptError, r"not ready after 0\.5 s .*--transcript-id"),
     ],
     ids=["no speech", "upload", "order", "look", "slow"],
@@ -98,7 +98,7 @@ async def test_the_key_goes_there_bare_and_a_wrong_one_is_never_shown() -> None:
         assert sim.llm.requests[0].headers["authorization"] == "right"
         with pytest.raises(TranscriptError, match="refused the key") as refused:
             await stored(sim, "sk-wrong")
-        with pytest.raises(TranscriptError, match="wants a key, and there is none"):
+        with pytest.raises(TranscriptError, match="requires a key, and there is none"):
             await stored(sim)
     assert "sk-wrong" not in str(refused.value)
 

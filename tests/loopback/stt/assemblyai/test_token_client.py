@@ -135,10 +135,10 @@ async def test_a_token_opens_a_session_for_a_browser(certificate: Path) -> None:
         ({"status": 503, "body": "down"}, 502, "HTTP 503: down"),
         ({"status": 429}, 503, "HTTP 429; wait a minute"),
         ({"status": 302}, 502, "HTTP 302"),
-        ({"body": "<html>"}, 502, "answered, but with none"),
-        ({"body": '{"tokn":1}'}, 502, "answered, but with none"),
-        ({"body": '{"token":null}'}, 502, "answered, but with none"),
-        ({"body": "[]"}, 502, "answered, but with none"),
+        ({"body": "<html>"}, 502, "answered without one"),
+        ({"body": '{"tokn":1}'}, 502, "answered without one"),
+        ({"body": '{"token":null}'}, 502, "answered without one"),
+        ({"body": "[]"}, 502, "answered without one"),
         ({"delay_ms": 5000}, 504, "did not answer within 0.3 s"),
     ],
 )
@@ -149,7 +149,7 @@ async def test_what_goes_wrong_at_the_vendor_is_said(
     status: int,
     said: str,
 ) -> None:
-    monkeypatch.setattr(door, "PATIENCE", 0.3 if "delay_ms" in line else 4.0)
+    monkeypatch.setattr(door, "TOKEN_TIMEOUT", 0.3 if "delay_ms" in line else 4.0)
     async with vendor(certificate, {"stt": "token", **line}) as (client, _, url):
         answer = await client.get("/v1/token")
     assert answer.status_code == status
