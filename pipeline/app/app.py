@@ -235,7 +235,7 @@ class App:
             self._let_go(self._ended.popleft()[1])
 
     def _let_go(self, log: SessionLog) -> None:
-        self.topics.forget(log.session_id)
+        self.topics.remove(log.session_id)
         self._journal.release(log)
 
     def _restore(self, log: SessionLog) -> None:

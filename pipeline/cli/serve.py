@@ -103,7 +103,7 @@ async def serve(
                 post_handlers={"/v1/webhooks/retry": lambda _: retry_webhooks(app)},
                 guards=guards_of(settings, os.environ),
                 access=access,
-                onlooker=observers.metrics,
+                observer=observers.metrics,
             ) as hub,
         ):
             progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")

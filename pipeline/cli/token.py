@@ -10,14 +10,14 @@ from pipeline.cli.credentials import signing_of
 from pipeline.config.loading import load
 from pipeline.errors import SettingsError
 from pipeline.hub.auth.grants import EVERY, Grant
-from pipeline.hub.auth.token_endpoint import EXPIRES, IssueRequest, checked, narrowed
+from pipeline.hub.auth.token_endpoint import DEFAULT_LIFETIME, IssueRequest, checked, narrowed
 
 
 async def token(
     *,
     scope: list[str] | None = None,
     session: str = EVERY,
-    expires: int = EXPIRES,
+    expires: int = DEFAULT_LIFETIME,
     max_session: int = 0,
     subject: str = "",
     config: Path | None = None,
@@ -61,5 +61,5 @@ async def token(
     )
     now = datetime.now(UTC).timestamp()
     grant = narrowed(Grant(), request)
-    made = signing.mint(grant, seconds=request.expires, now=now, jti=token_hex(16))
+    made = signing.sign(grant, seconds=request.expires, now=now, jti=token_hex(16))
     sys.stdout.write(f"{made}\n")

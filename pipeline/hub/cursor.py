@@ -1,11 +1,11 @@
-"""A subscriber's position in a session's log: filter, merging, resync, eviction. Pure.
+"""Position of a subscriber in a session's log: filter, merging, resync, eviction. Pure.
 
-Coverage. A subscriber is told of every number of a session's log exactly once, in order. A
-frame covers ``from_seq`` (``seq`` where it is absent) to ``seq``; a heartbeat covers everything
-up to its ``head``. What a filter holds back is covered by the next of these. So the next frame
-begins right behind the last frame's ``seq`` or the last heartbeat's ``head``, whichever is
-newer; only ``session.resync`` may go back, and says from where. That of an empty log has no
-``seq``: its range ends at 0.
+Coverage. Every number of a session's log is covered exactly once for a subscriber, in order. A
+frame covers ``from_seq`` (``seq`` if it is absent) to ``seq``; a heartbeat covers everything up
+to its ``head``. An event that a filter removes is covered by the next of these. So the next frame
+starts directly after the last frame's ``seq`` or the last heartbeat's ``head``, whichever is
+newer; only ``session.resync`` may go back, and states from where. The resync of an empty log has
+no ``seq``: its range ends at 0.
 """
 
 from collections import deque
@@ -30,9 +30,9 @@ from pipeline.protocol.events import (
 
 
 class Filter:
-    """Which types of events a subscriber asked for; without globs, all."""
+    """Filter of a subscription by globs of event types; without globs, all events pass."""
 
-    __slots__ = ("_verdicts", "globs")
+    __slots__ = ("_matches", "globs")
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         if len(globs) > 32 or any(len(glob) > 64 for glob in globs):
@@ -40,17 +40,17 @@ class Filter:
                 "events: at most 32 patterns of 64 characters", code=CloseCode.BAD_REQUEST
             )
         self.globs = tuple(globs)
-        self._verdicts: dict[str, bool] = {}
+        self._matches: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
         return bool(self.globs)
 
     def __call__(self, kind: str) -> bool:
-        verdict = self._verdicts.get(kind)
-        if verdict is None:
-            verdict = not self.globs or any(fnmatchcase(kind, glob) for glob in self.globs)
-            self._verdicts[kind] = verdict
-        return verdict
+        match = self._matches.get(kind)
+        if match is None:
+            match = not self.globs or any(fnmatchcase(kind, glob) for glob in self.globs)
+            self._matches[kind] = match
+        return match
 
 
 # --- merging ---------------------------------------------------------------------------------
@@ -59,30 +59,30 @@ DELTA = "response.output_text.delta"
 REPLACING = frozenset({"turn.updated", "turn.completed"})
 
 
-class _Turn(Struct):
+class _TurnNumber(Struct):
     turn: int
 
 
-class _Delta(Struct):
+class _DeltaText(Struct):
     response_id: str
     delta: str
 
 
-_turn = msgspec.json.Decoder(_Turn)
-_delta = msgspec.json.Decoder(_Delta)
+_turn_number = msgspec.json.Decoder(_TurnNumber)
+_delta_text = msgspec.json.Decoder(_DeltaText)
 _response_delta = msgspec.json.Decoder(ResponseDelta)
 
 
 def merged(frames: Sequence[Frame]) -> list[Frame]:
-    """Return fewer frames that say the same: for those who lag.
+    """Return fewer frames with the same content, for subscribers that are behind.
 
-    A ``turn.updated`` whose text a later frame replaces is left out, and successive deltas of
-    one response become one. Each frame keeps the newest number it stands for.
+    A ``turn.updated`` whose text a later frame replaces is omitted, and successive deltas of one
+    response become one. Each frame has the newest number that it covers.
     """
     result: list[Frame] = []
-    run: list[_Delta] = []  # of the deltas merged into result[-1]
+    run: list[_DeltaText] = []  # the deltas merged into result[-1]
     for frame in _without_replaced(frames):
-        piece = _delta.decode(frame.data) if frame.type == DELTA else None
+        piece = _delta_text.decode(frame.data) if frame.type == DELTA else None
         if piece is None:
             _finish(result, run)
             run = []
@@ -98,7 +98,7 @@ def merged(frames: Sequence[Frame]) -> list[Frame]:
     return result
 
 
-def _finish(result: list[Frame], run: list[_Delta]) -> None:
+def _finish(result: list[Frame], run: list[_DeltaText]) -> None:
     if len(run) > 1:
         last = result[-1]
         event = _response_delta.decode(last.data)
@@ -111,7 +111,7 @@ def _without_replaced(frames: Sequence[Frame]) -> list[Frame]:
     replaced: set[int] = set()
     for frame in reversed(frames):
         if frame.type in REPLACING:
-            turn = _turn.decode(frame.data).turn
+            turn = _turn_number.decode(frame.data).turn
             if frame.type == "turn.updated" and turn in replaced:
                 continue
             replaced.add(turn)
@@ -120,11 +120,11 @@ def _without_replaced(frames: Sequence[Frame]) -> list[Frame]:
     return kept
 
 
-# --- one subscription's place ----------------------------------------------------------------
+# --- position of one subscription ------------------------------------------------------------
 
 
 class EventLog(Protocol):
-    """What is needed of a session's log; ``journal.log.SessionLog`` satisfies it."""
+    """Read access to a session's log; ``journal.log.SessionLog`` satisfies it."""
 
     session_id: str
     epoch: int
@@ -146,12 +146,12 @@ class EventLog(Protocol):
 
 
 class CursorLimits(Struct, frozen=True, kw_only=True):
-    """How far a subscriber may fall behind before it gets the state instead of the events."""
+    """Limits past which a subscriber that is behind receives the state instead of the events."""
 
     events: int = 1000
     size: int = 1 << 20  #: bytes of JSON
     seconds: float = 10.0
-    resyncs: int = 3  #: so many within ``window``, then it is closed with 4008
+    resyncs: int = 3  #: at most, within ``window``; then the socket is closed with 4008
     window: float = 60.0  #: seconds
     batch: int = 256  #: events read from the log at a time
     batch_size: int = 1 << 16  #: bytes of JSON written at a time
@@ -161,16 +161,16 @@ LIMITS = CursorLimits()
 
 
 class Cursor:
-    """One subscription's place in the log of its session.
+    """Position of one subscription in the log of its session.
 
-    Begins with an exact replay up to the head of that moment, then is live. Once live and
-    behind, ``take`` merges; past a limit it gives the state; past that again and again it
-    raises ``Disconnect``. A replay that takes so long that the head has run away goes on, as long
-    as what is left of it shrinks.
+    Starts with an exact replay up to the head of that moment, then is live. Once live and
+    behind, ``take`` merges frames; past a limit it returns the state; past the limit too often
+    it raises ``Disconnect``. If the log grew beyond the limits during a replay, the replay
+    continues as long as the remaining part gets shorter.
     """
 
     __slots__ = ("_behind_since", "_left", "_limits", "_log", "_recalled", "_replay_to", "_resync",
-                 "_resyncs", "seen", "told", "wants")  # fmt: skip
+                 "_resyncs", "covered", "event_filter", "seen")  # fmt: skip
 
     def __init__(
         self,
@@ -178,18 +178,18 @@ class Cursor:
         *,
         after_seq: int | None = None,
         epoch: int | None = None,
-        wants: Filter | None = None,
+        event_filter: Filter | None = None,
         limits: CursorLimits = LIMITS,
     ) -> None:
         head = log.visible
         self._log = log
         self._limits = limits
-        self.wants = wants or Filter()
+        self.event_filter = event_filter or Filter()
         self.seen = head if after_seq is None else max(0, min(after_seq, head))
-        self.told = self.seen  #: the newest number the subscriber knows to be covered
+        self.covered = self.seen  #: the newest number covered by the frames sent
         self._replay_to = head
-        self._left = head - self.seen  # when the replay began, or went on
-        self._recalled: Sequence[Frame] = ()  # behind ``seen``, but not in memory
+        self._left = head - self.seen  # when the replay started, or was extended
+        self._recalled: Sequence[Frame] = ()  # after ``seen``, but older than memory
         self._behind_since: float | None = None
         self._resyncs: deque[float] = deque()
         self._resync: str | None = None
@@ -198,15 +198,15 @@ class Cursor:
         elif epoch is not None and epoch > log.epoch:
             self._resync = "epoch"
         if self._resync is not None:
-            self.seen = self.told = 0
+            self.seen = self.covered = 0
 
     @property
     def behind(self) -> bool:
         return self._resync is not None or self.seen < self._log.visible
 
     @property
-    def forgotten(self) -> bool:
-        """Whether what comes next is not in memory: ``remember`` it, before ``take``."""
+    def needs_recall(self) -> bool:
+        """Whether the next frames are not in memory: call ``add_recalled`` before ``take``."""
         return (
             self._resync is None
             and self.seen + 1 < self._log.oldest
@@ -214,8 +214,8 @@ class Cursor:
             and self._log.recall is not None
         )
 
-    def remember(self, frames: Sequence[Frame]) -> None:
-        """Have ``frames``, which were recalled, taken next; without any it will be the state."""
+    def add_recalled(self, frames: Sequence[Frame]) -> None:
+        """Set the recalled frames that ``take`` returns next; without any it returns the state."""
         self._recalled = frames
 
     @property
@@ -223,21 +223,21 @@ class Cursor:
         return bool(self._recalled) and self._recalled[0].seq == self.seen + 1
 
     def advance(self, seq: int) -> None:
-        """Note that ``seq``, the one behind ``seen``, was sent."""
-        self.seen = self.told = seq
+        """Record that ``seq``, the number after ``seen``, was sent."""
+        self.seen = self.covered = seq
 
     def heartbeat(self) -> bytes:
-        """Return a heartbeat that covers all that was seen; once it is sent, ``told`` is ``seen``.
+        """Return a heartbeat that covers everything up to ``seen``.
 
-        Not while ``behind``.
+        After sending it, set ``covered`` to ``seen``. Not to be called while ``behind``.
         """
         log = self._log
         return encode(Heartbeat(session_id=log.session_id, epoch=log.epoch, head=self.seen))
 
     def take(self, now: float) -> list[bytes]:
-        """Return the JSON texts to send now, and count them as sent; more while ``behind``.
+        """Return the JSON texts to send now and count them as sent; call again while ``behind``.
 
-        Raises ``Disconnect`` when the subscriber is to be closed as too slow.
+        Raises ``Disconnect`` when the subscriber is too slow and must be closed.
         """
         reason = self._reason_to_resync(now)
         if reason is not None:
@@ -258,11 +258,13 @@ class Cursor:
 
     def _texts(self, frames: Sequence[Frame]) -> list[bytes]:
         exact = self.seen < self._replay_to
-        wanted = [frame for frame in frames if self.wants(frame.type)] if self.wants else frames
+        passed = frames
+        if self.event_filter:
+            passed = [frame for frame in frames if self.event_filter(frame.type)]
         texts: list[bytes] = []
-        for frame in wanted if exact else merged(wanted):
-            texts.append(covering(frame, self.told + 1))
-            self.told = frame.seq
+        for frame in passed if exact else merged(passed):
+            texts.append(covering(frame, self.covered + 1))
+            self.covered = frame.seq
         return texts
 
     def _cut(self, frames: Sequence[Frame]) -> Sequence[Frame]:
@@ -279,20 +281,20 @@ class Cursor:
             return self._resync
         if self.seen + 1 < self._log.oldest and not self._has_recalled:
             return "expired"
-        if self.seen < self._replay_to or not self._too_far(now) or self._goes_on():
+        if self.seen < self._replay_to or not self._exceeds_limits(now) or self._extend_replay():
             return None
-        self._count(now)
+        self._count_resync(now)
         return "slow"
 
-    def _goes_on(self) -> bool:
-        """Whether the replay goes on, to the head of now, for it came closer to that."""
+    def _extend_replay(self) -> bool:
+        """Extend the replay to the present head if it got closer; return whether it did."""
         left = self._log.visible - self.seen
         if left >= self._left:
             return False
         self._left, self._replay_to, self._behind_since = left, self._log.visible, None
         return True
 
-    def _too_far(self, now: float) -> bool:
+    def _exceeds_limits(self, now: float) -> bool:
         limits, log = self._limits, self._log
         return (
             log.visible - self.seen > limits.events
@@ -300,7 +302,7 @@ class Cursor:
             or (self._behind_since is not None and now - self._behind_since > limits.seconds)
         )
 
-    def _count(self, now: float) -> None:
+    def _count_resync(self, now: float) -> None:
         times = self._resyncs
         while times and now - times[0] > self._limits.window:
             times.popleft()
@@ -315,7 +317,7 @@ class Cursor:
         log = self._log
         event = SessionResync(
             seq=log.visible,
-            from_seq=self.told + 1,
+            from_seq=self.covered + 1,
             session_id=log.session_id,
             epoch=log.epoch,
             t=log.t,
@@ -325,5 +327,5 @@ class Cursor:
         )
         self._resync = self._behind_since = None
         self._left, self._recalled = 0, ()
-        self.seen = self.told = self._replay_to = log.visible
+        self.seen = self.covered = self._replay_to = log.visible
         return encode(event)

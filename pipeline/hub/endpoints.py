@@ -1,4 +1,4 @@
-"""What plain requests are answered with: probes, lists, tokens, deletions, further pages."""
+"""Plain HTTP endpoints: probes, session list, tokens, deletion, and those given to ``serve``."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -11,18 +11,18 @@ from websockets.http11 import Request
 from pipeline.hub import static_files
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.auth.signed_tokens import Signing
-from pipeline.hub.auth.token_endpoint import issue, wish_of
+from pipeline.hub.auth.token_endpoint import issue, requested_token
 from pipeline.hub.auth.tokens import SESSION, SESSIONS, TOKENS, is_audio, session_in
 from pipeline.hub.http_requests import HttpAnswer, fields_of, text_page
 from pipeline.hub.ingest_sessions import IngestSessions
 from pipeline.hub.refusals import disconnecting
 from pipeline.hub.service import Service
 
-DRAINING = "draining: the server is about to stop, and takes no new sessions"
-ERASE = 4.0  #: seconds that a deletion is waited for; it goes on after that
+DRAINING = "draining: the server is about to stop and accepts no new sessions"
+ERASE_TIMEOUT = 4.0  #: seconds to wait for a deletion; it continues after that
 
 Route = Callable[[], tuple[str, bytes]]
-#: answers a plain GET, by the fields of its query, that others must be asked for first
+#: answers a plain request by the fields of its query, and may await other services
 RequestHandler = Callable[[Mapping[str, str]], Awaitable[HttpAnswer]]
 
 
@@ -32,7 +32,7 @@ def wall_clock() -> float:
 
 
 class Endpoints:
-    """Answers what is no websocket."""
+    """Responses to requests other than websocket handshakes."""
 
     def __init__(
         self,
@@ -41,59 +41,58 @@ class Endpoints:
         signing: Signing | None,
         routes: Mapping[str, Route],
     ) -> None:
-        self.get_handlers: Mapping[
-            str, RequestHandler
-        ] = {}  #: further pages by path, as ``serve`` says
-        self.post_handlers: Mapping[str, RequestHandler] = {}  #: likewise, asked by POST
+        #: additional endpoints by path, see ``serve``
+        self.get_handlers: Mapping[str, RequestHandler] = {}
+        self.post_handlers: Mapping[str, RequestHandler] = {}
         self._service = service
-        self._stays = ingest_sessions
+        self._ingest_sessions = ingest_sessions
         self._signing = signing
         self._routes = {
             "/healthz": lambda: text_page(200, "ok"),
             "/readyz": self._readiness,
             **{path: _page_of(route) for path, route in routes.items()},
         }
-        self._personal: Mapping[str, Callable[[Grant, str], HttpAnswer]] = {
+        self._grant_routes: Mapping[str, Callable[[Grant, str], HttpAnswer]] = {
             SESSIONS: self._sessions,
             TOKENS: self._token,
         }
-        self._site = static_files.load()
+        self._static_files = static_files.load()
 
     def wrong_method(self, path: str, method: str) -> HttpAnswer | None:
-        """Return why a request cannot be made by ``method``, if so."""
+        """Return the 405 response if ``path`` does not support ``method``, else None."""
         posted = path == TOKENS or path in self.post_handlers
         allowed: tuple[str, ...] = ("POST",) if posted else ("GET", "HEAD")
         if path.startswith(SESSION) and not is_audio(path):
             allowed = ("DELETE",)
         if method in allowed:
             return None
-        page = text_page(405, f"this address answers {' and '.join(allowed)} only")
+        page = text_page(405, f"this address supports {' and '.join(allowed)} only")
         return page._replace(headers={**page.headers, "Allow": ", ".join(allowed)})
 
     async def find(self, path: str, request: Request, grant: Grant) -> HttpAnswer | None:
-        """Return the page that is there, if there is one. Raises ``Goodbye``."""
+        """Return the response of the endpoint at ``path``, if any. Raises ``Disconnect``."""
         query = request.path.partition("?")[2]
         if path in self.get_handlers or path in self.post_handlers:
-            return await self._inquire(path, request.method, query)
+            return await self._call_handler(path, request.method, query)
         if path.startswith(SESSION):
             return await self._erase(session_in(path), grant)
-        personal = self._personal.get(path)
-        if personal is not None:
-            return personal(grant, query)
+        grant_route = self._grant_routes.get(path)
+        if grant_route is not None:
+            return grant_route(grant, query)
         route = self._routes.get(path)
         if route is not None:
             return route()
-        file = self._site.get(path)
+        file = self._static_files.get(path)
         return None if file is None else file.page(request.headers)
 
-    async def _inquire(self, path: str, method: str, query: str) -> HttpAnswer:
+    async def _call_handler(self, path: str, method: str, query: str) -> HttpAnswer:
         if method == "HEAD":
-            return text_page(405, "this address answers GET only")
+            return text_page(405, "this address supports GET only")
         handler = self.post_handlers.get(path) or self.get_handlers[path]
         return await handler(fields_of(query))
 
     def _readiness(self) -> HttpAnswer:
-        if self._stays.refusing:
+        if self._ingest_sessions.refusing:
             return text_page(503, DRAINING)
         trouble = self._service.trouble
         return text_page(200, "ready") if trouble is None else text_page(503, trouble)
@@ -105,17 +104,17 @@ class Endpoints:
 
     async def _erase(self, session_id: str, grant: Grant) -> HttpAnswer:
         grant.check(session_id)
-        with disconnecting(), anyio.move_on_after(ERASE) as patience:
+        with disconnecting(), anyio.move_on_after(ERASE_TIMEOUT) as timeout:
             await self._service.erase(session_id)
-        if patience.cancelled_caught:
-            return text_page(202, "it takes a while: ask again, until there is no such session")
+        if timeout.cancelled_caught:
+            return text_page(202, "deletion in progress: repeat the request until it returns 404")
         return text_page(200, "deleted")
 
     def _token(self, grant: Grant, query: str) -> HttpAnswer:
         if self._signing is None:
-            return text_page(404, "no tokens are signed here: there is no serve.signing_keys")
-        wish = wish_of(fields_of(query))
-        return issue(self._signing, grant, wish, now=wall_clock(), jti=token_hex(16))
+            return text_page(404, "this server issues no tokens: serve.signing_keys is not set")
+        request_fields = requested_token(fields_of(query))
+        return issue(self._signing, grant, request_fields, now=wall_clock(), jti=token_hex(16))
 
 
 def _page_of(route: Route) -> Callable[[], HttpAnswer]:

@@ -1,4 +1,4 @@
-"""From one session's log to its subscribers: the publisher waits for nobody."""
+"""Fan-out of a session's log to its subscribers; the publisher never waits."""
 
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Sequence
@@ -13,29 +13,29 @@ from pipeline.hub.frames import covering, text_frame
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.events import Frame
 
-DIRECT = 32  #: so many caught-up subscribers are written to at once; more, once per loop turn
+MAX_DIRECT = 32  #: caught-up subscribers written to at once; more are written once per loop turn
 
 
 class Sink(Protocol):
-    """Where a subscriber's bytes go: whole websocket frames, in order."""
+    """Output of one subscriber: complete websocket frames, in order."""
 
     def write(self, wire: bytes) -> bool:
-        """Take ``wire`` at once, or take nothing and return False: congested or closing."""
+        """Accept ``wire`` at once, or nothing and return False when congested or closing."""
         ...
 
     async def ready(self) -> None:
-        """Return once ``write`` will take more. Raises ``Disconnect`` when it never will."""
+        """Wait until ``write`` accepts more. Raises ``Disconnect`` when it never will."""
         ...
 
 
 class LiveLog(EventLog, Protocol):
-    """A log that says what becomes visible."""
+    """Log that calls a function for each frame that becomes visible."""
 
     def listen(self, show: Callable[[Frame], object]) -> None: ...
 
 
 class Subscription:
-    """One session as one socket sees it."""
+    """Subscription of one socket to one session."""
 
     __slots__ = ("cursor", "sink", "subscriber", "topic")
 
@@ -46,30 +46,30 @@ class Subscription:
         self.cursor = cursor
 
 
-def soon(call: Callable[[], None]) -> None:
-    """Have ``call`` called in the event loop's next turn."""
+def call_soon(call: Callable[[], None]) -> None:
+    """Call ``call`` in the event loop's next turn."""
     get_running_loop().call_soon(call)
 
 
 class Topic:
-    """One session's log and who follows it.
+    """One session's log and its subscribers.
 
-    ``publish`` is called with each frame as it becomes visible. Who has caught up and has room
-    gets the bytes there and then; everybody else is served from the log by a task of its own.
-    A large audience is written to once per turn of the event loop, with all that was published
-    in it: a write costs the kernel some 7 µs each, whatever its length.
+    ``publish`` is called with each frame as it becomes visible. A subscriber that has caught up
+    and has room receives the bytes at once; any other is served from the log by its own task.
+    Many subscribers are written to once per turn of the event loop, with all frames published
+    in it: a write costs the kernel about 7 µs, whatever its length.
     """
 
     def __init__(
-        self, log: EventLog, *, later: Callable[[Callable[[], None]], object] = soon
+        self, log: EventLog, *, defer: Callable[[Callable[[], None]], object] = call_soon
     ) -> None:
-        self._later = later  # calls something once, in the next turn of the event loop
+        self._defer = defer  # calls a function once, in the next turn of the event loop
         self.log = log
         self.ended = anyio.Event()  #: set once ``session.ended`` is visible
         self._all: dict[Subscription, None] = {}
         self._plain: dict[Subscription, None] = {}  # caught up, no filter
         self._filtered: dict[Subscription, None] = {}  # caught up, with a filter
-        self._held: list[Frame] = []  # published, but not yet written: until the next turn
+        self._pending: list[Frame] = []  # published, to be written in the next turn
 
     @property
     def id(self) -> str:
@@ -80,52 +80,52 @@ class Topic:
         return len(self._all)
 
     def publish(self, frame: Frame) -> None:
-        """Show ``frame``, the newest in the log. Never waits, never fails."""
-        self._held.append(frame)
+        """Send ``frame``, the newest in the log, to subscribers. Never waits, never fails."""
+        self._pending.append(frame)
         ended = frame.type == "session.ended"
-        if ended or len(self._plain) + len(self._filtered) <= DIRECT:
+        if ended or len(self._plain) + len(self._filtered) <= MAX_DIRECT:
             self.flush()
-        elif len(self._held) == 1:
-            self._later(self.flush)
+        elif len(self._pending) == 1:
+            self._defer(self.flush)
         if ended:
             self.ended.set()
 
     def flush(self) -> None:
-        """Write what is held back for the large audience."""
-        held, self._held = self._held, []
-        if not held:
+        """Write the pending frames."""
+        pending, self._pending = self._pending, []
+        if not pending:
             return
         stuck: list[Subscription] = []
         if self._plain:
-            wire = b"".join([text_frame(frame.data) for frame in held])
-            seq = held[-1].seq
+            wire = b"".join([text_frame(frame.data) for frame in pending])
+            seq = pending[-1].seq
             for subscription in self._plain:
                 if subscription.sink.write(wire):
                     subscription.cursor.advance(seq)
                 else:
                     stuck.append(subscription)
         if self._filtered:
-            self._flush_filtered(held, stuck)
+            self._flush_filtered(pending, stuck)
         for subscription in stuck:
             self.fall_behind(subscription)
 
-    def _flush_filtered(self, held: Sequence[Frame], stuck: list[Subscription]) -> None:
-        # Those with one filter who were told as much get the same bytes.
-        made: dict[tuple[tuple[str, ...], int], tuple[bytes, int]] = {}
+    def _flush_filtered(self, pending: Sequence[Frame], stuck: list[Subscription]) -> None:
+        # Subscribers with equal filters and equal coverage receive the same bytes.
+        wires_by_filter: dict[tuple[tuple[str, ...], int], tuple[bytes, int]] = {}
         for subscription in tuple(self._filtered):
             cursor = subscription.cursor
-            key = cursor.wants.globs, cursor.told
-            if key not in made:
-                made[key] = _filtered_wire(held, cursor.wants, cursor.told)
-            wire, told = made[key]
+            key = cursor.event_filter.globs, cursor.covered
+            if key not in wires_by_filter:
+                wires_by_filter[key] = _filtered_wire(pending, cursor.event_filter, cursor.covered)
+            wire, covered = wires_by_filter[key]
             if wire and not subscription.sink.write(wire):
                 del self._filtered[subscription]
                 stuck.append(subscription)
             else:
-                cursor.seen, cursor.told = held[-1].seq, told
+                cursor.seen, cursor.covered = pending[-1].seq, covered
 
     def announce(self, text: bytes) -> None:
-        """Send something that has no place in the log to whoever has caught up and has room."""
+        """Send a message outside the log to subscribers that have caught up and have room."""
         self.flush()
         wire = text_frame(text)
         for subscription in (*self._plain, *self._filtered):
@@ -143,35 +143,37 @@ class Topic:
             group.pop(subscription, None)
 
     def catch_up(self, subscription: Subscription) -> None:
-        """Serve ``subscription``, which has seen everything, from ``publish``."""
-        self.flush()  # what it has seen already is for the others
-        group = self._filtered if subscription.cursor.wants else self._plain
+        """Serve ``subscription``, which has received everything, from ``publish``."""
+        self.flush()  # pending frames are for the others only: it has received them
+        group = self._filtered if subscription.cursor.event_filter else self._plain
         group[subscription] = None
 
     def fall_behind(self, subscription: Subscription) -> None:
-        """Leave ``subscription`` to its subscriber's own task."""
+        """Serve ``subscription`` from its subscriber's own task."""
         self._plain.pop(subscription, None)
         self._filtered.pop(subscription, None)
         subscription.subscriber.wake(subscription)
 
 
-def _filtered_wire(held: Sequence[Frame], wants: Filter, told: int) -> tuple[bytes, int]:
-    """Return what of ``held`` is wanted, behind ``told``, and up to where that tells."""
+def _filtered_wire(
+    pending: Sequence[Frame], event_filter: Filter, covered: int
+) -> tuple[bytes, int]:
+    """Return the frames that pass the filter, as bytes, and the newest number they cover."""
     wires: list[bytes] = []
-    for frame in held:
-        if wants(frame.type):
-            wires.append(text_frame(covering(frame, told + 1)))
-            told = frame.seq
-    return b"".join(wires), told
+    for frame in pending:
+        if event_filter(frame.type):
+            wires.append(text_frame(covering(frame, covered + 1)))
+            covered = frame.seq
+    return b"".join(wires), covered
 
 
-def weakly(publish: Callable[[Frame], None]) -> Callable[[Frame], None]:
-    """Return a method that does not hold its topic: that holds its log, which holds this."""
+def weak_callback(publish: Callable[[Frame], None]) -> Callable[[Frame], None]:
+    """Wrap a method in a weak reference: the topic holds its log, which holds the callback."""
     found = WeakMethod(publish)
 
     def show(frame: Frame) -> None:
         method = found()
-        if method is not None:  # else nobody can follow it any more
+        if method is not None:  # else the topic, and with it every subscriber, is gone
             method(frame)
 
     return show
@@ -181,17 +183,17 @@ Watcher = Callable[[Topic], None]
 
 
 class Topics:
-    """Every session that can be subscribed to, and who wants to hear of new ones."""
+    """Topics of all readable sessions, with callbacks for new ones."""
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic] = {}
         self._watchers: dict[Watcher, None] = {}
 
     def open(self, log: LiveLog) -> Topic:
-        """Make the topic of a new session: whatever ``log`` shows is published from now on."""
+        """Create the topic of a new session; frames of ``log`` are published from now on."""
         assert log.session_id not in self._topics, f"session {log.session_id} is open already"
         topic = self._topics[log.session_id] = Topic(log)
-        log.listen(weakly(topic.publish))
+        log.listen(weak_callback(topic.publish))
         for watcher in tuple(self._watchers):
             watcher(topic)
         return topic
@@ -199,8 +201,8 @@ class Topics:
     def get(self, session_id: str) -> Topic | None:
         return self._topics.get(session_id)
 
-    def forget(self, session_id: str) -> None:
-        """Let go of an ended session: it cannot be read any more."""
+    def remove(self, session_id: str) -> None:
+        """Remove an ended session: it cannot be read any more."""
         self._topics.pop(session_id, None)
 
     def __iter__(self) -> Iterator[Topic]:
@@ -210,7 +212,7 @@ class Topics:
         return len(self._topics)
 
     def watch(self, watcher: Watcher) -> None:
-        """Have ``watcher`` called with the topic of each new session, before its first event."""
+        """Call ``watcher`` with the topic of each new session, before its first event."""
         self._watchers[watcher] = None
 
     def unwatch(self, watcher: Watcher) -> None:
@@ -218,7 +220,7 @@ class Topics:
 
 
 class Subscriber:
-    """One socket: its subscriptions, and the one task that serves those that lag."""
+    """Subscriptions of one socket, and the task that serves those that are behind."""
 
     def __init__(self, sink: Sink, *, limits: CursorLimits = LIMITS, most: int = 1000) -> None:
         self.sink = sink
@@ -238,17 +240,21 @@ class Subscriber:
         epoch: int | None = None,
         events: Sequence[str] = (),
     ) -> None:
-        """Follow ``topic`` behind ``after_seq``: 0 from the start, None from now on.
+        """Subscribe to ``topic`` after ``after_seq``: 0 from the start, None from now on.
 
-        Subscribing again starts over. A heartbeat answers when there is nothing to replay, so
-        that the other side knows from where on it is served. Raises ``Disconnect`` past a limit.
+        Subscribing again replaces the subscription. Without anything to replay a heartbeat is
+        sent, so that the client knows its position. Raises ``Disconnect`` past a limit.
         """
-        wants = Filter(events)
+        event_filter = Filter(events)
         self.unsubscribe(topic)
         if len(self._subscriptions) >= self._most:
             raise Disconnect(f"at most {self._most} sessions on a socket", code=CloseCode.LIMIT)
         cursor = Cursor(
-            topic.log, after_seq=after_seq, epoch=epoch, wants=wants, limits=self._limits
+            topic.log,
+            after_seq=after_seq,
+            epoch=epoch,
+            event_filter=event_filter,
+            limits=self._limits,
         )
         subscription = Subscription(topic, self, cursor)
         self._subscriptions[topic.id] = subscription
@@ -267,16 +273,16 @@ class Subscriber:
 
     @property
     def lagging(self) -> bool:
-        """Whether there is something left to ``step`` for."""
+        """Whether ``step`` has work left."""
         return bool(self._behind)
 
     def close(self) -> None:
-        """Leave every topic."""
+        """Unsubscribe from every topic."""
         for subscription in tuple(self._subscriptions.values()):
             self.unsubscribe(subscription.topic)
 
     def beat(self) -> None:
-        """Send a heartbeat for each live session that has nothing else to send."""
+        """Send a heartbeat for each live session whose subscription has caught up."""
         for subscription in self._subscriptions.values():
             if not subscription.topic.ended.is_set():
                 self._beat(subscription)
@@ -285,7 +291,7 @@ class Subscriber:
         cursor = subscription.cursor
         subscription.topic.flush()
         if subscription not in self._behind and self.sink.write(text_frame(cursor.heartbeat())):
-            cursor.told = cursor.seen
+            cursor.covered = cursor.seen
 
     def wake(self, subscription: Subscription) -> None:
         self._behind[subscription] = None
@@ -294,11 +300,11 @@ class Subscriber:
             self._idle = anyio.Event()
 
     async def caught_up(self) -> None:
-        """Wait until everything that is visible has been written, or nothing more will be."""
+        """Wait until all visible frames are written, or the subscriber has stopped."""
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Serve what lags, until cancelled. Raises ``Disconnect`` if the socket must be closed."""
+        """Serve subscriptions that are behind, until cancelled. Raises ``Disconnect``."""
         try:
             while True:
                 await self._wake.wait()
@@ -314,14 +320,14 @@ class Subscriber:
             self._idle.set()
 
     async def recall(self) -> None:
-        """Fetch what the next to be served needs, where it is older than memory goes back."""
+        """Fetch the frames of the next subscription if they are older than memory."""
         subscription = next(iter(self._behind), None)
-        if subscription is not None and subscription.cursor.forgotten:
+        if subscription is not None and subscription.cursor.needs_recall:
             log, cursor = subscription.topic.log, subscription.cursor
-            cursor.remember(await log.recall(cursor.seen) if log.recall else ())
+            cursor.add_recalled(await log.recall(cursor.seen) if log.recall else ())
 
     def step(self, now: float) -> None:
-        """Write the next batch of one session that lags, if any. Raises ``Disconnect``."""
+        """Write the next batch of one subscription that is behind. Raises ``Disconnect``."""
         if not self._behind:
             return
         subscription = next(iter(self._behind))
@@ -331,6 +337,6 @@ class Subscriber:
         if texts and not self.sink.write(b"".join(map(text_frame, texts))):
             raise Disconnect("the connection is closing", code=CloseCode.SLOW)
         if cursor.behind:
-            self._behind[subscription] = None  # to the end: the others first
+            self._behind[subscription] = None  # to the end of the queue: the others first
         else:
             subscription.topic.catch_up(subscription)

@@ -2,7 +2,7 @@
 
 from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, encode
 
-#: types of errors: what was sent makes no sense, or may not be, here; or a session would not do it
+#: types of errors: an invalid or forbidden command; a valid command that the session refused
 INVALID, REFUSED = "invalid_request", "command_refused"
 
 
@@ -14,13 +14,13 @@ def error_text(
     param: str | None = None,
     session_id: str = "",
 ) -> bytes:
-    """Return an ``error`` event: what the client sent was not carried out."""
+    """Return an ``error`` event: the client's message was not executed."""
     detail = ErrorDetail(type=kind, message=message, code=code, param=param)
     return encode(ErrorEvent(session_id=session_id, error=detail))
 
 
 def text_frame(data: bytes) -> bytes:
-    """Return ``data`` as one unmasked text frame (RFC 6455 section 5.2), the same for everybody."""
+    """Return ``data`` as one unmasked text frame (RFC 6455 section 5.2), for any subscriber."""
     size = len(data)
     if size < 126:
         return b"\x81" + size.to_bytes(1, "big") + data
@@ -30,7 +30,7 @@ def text_frame(data: bytes) -> bytes:
 
 
 def covering(frame: Frame, from_seq: int) -> bytes:
-    """Return the frame's JSON, saying that it covers everything from ``from_seq``."""
+    """Return the frame's JSON with ``from_seq`` as the start of its range."""
     if from_seq == frame.seq:
         return frame.data
     head = f'{{"type":"{frame.type}","seq":{frame.seq}'.encode()

@@ -1,4 +1,4 @@
-"""What a handshake or a plain GET asks for, and whether we take it. Pure."""
+"""Parsing of HTTP requests and handshakes, and the Host and Origin checks. Pure."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from pipeline.runtime.hosts import is_loopback
 
 
 class HttpAnswer(NamedTuple):
-    """An answer to a plain GET."""
+    """Response to a plain HTTP request."""
 
     status: int
     content_type: str
@@ -20,14 +20,14 @@ class HttpAnswer(NamedTuple):
 
 
 def text_page(status: int, text: str, **headers: str) -> HttpAnswer:
-    """Return a line of text; ``headers`` are further ones."""
+    """Return a response with one line of text; ``headers`` are added to the default ones."""
     body = f"{text}\n".encode()
     return HttpAnswer(
         status, "text/plain; charset=utf-8", body, {"Cache-Control": "no-store", **headers}
     )
 
 
-#: as which status a refusal is said before there is a websocket
+#: HTTP status of a refusal before the websocket is open, by close code
 _STATUSES: Mapping[int, int] = {
     CloseCode.BAD_REQUEST: 400,
     CloseCode.UNAUTHORIZED: 401,
@@ -39,37 +39,38 @@ _STATUSES: Mapping[int, int] = {
 }
 
 
-def refusal_page(goodbye: Disconnect) -> HttpAnswer:
-    more = {"Retry-After": "1"} if goodbye.code == CloseCode.LATER else {}
-    return text_page(_STATUSES[goodbye.code], str(goodbye), **more)
+def refusal_page(refusal: Disconnect) -> HttpAnswer:
+    more = {"Retry-After": "1"} if refusal.code == CloseCode.LATER else {}
+    return text_page(_STATUSES[refusal.code], str(refusal), **more)
 
 
 class HostCheck:
-    """Who may talk to us, by the names in the request.
+    """Check of the Host and Origin headers.
 
-    Bound to loopback we answer to loopback names only: a page of another site that had its
-    own name resolve to us would otherwise be let in. A browser is let in from our own pages,
-    from those of ``origins`` and, on loopback, from other local ones; programs send no Origin.
+    Bound to loopback, the server accepts loopback names only: otherwise a page of another site
+    could make its own name resolve to the server (DNS rebinding). Browsers are accepted from the
+    server's own pages, from ``origins`` and, on loopback, from other local pages; programs send
+    no Origin.
     """
 
     def __init__(self, host: str, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
-        """``hosts``: what we are called beside ``host``, by a proxy before us, say."""
+        """``hosts`` are additional names of the server, for example behind a proxy."""
         self._names = {host.lower(), *(name.lower() for name in hosts)}
         self._origins = {origin.lower() for origin in origins}
         self._local = is_loopback(host)
 
     def refusal(self, headers: Mapping[str, str]) -> HttpAnswer | None:
-        """Return why the request is refused, or None."""
+        """Return the response that refuses the request, or None."""
         host = name_of(headers.get("Host", ""))
         if self._local and not (is_loopback(host) or host in self._names):
-            return text_page(421, "not served under this host name (serve.hosts)")
+            return text_page(421, "this host name is not allowed (serve.hosts)")
         origin = headers.get("Origin")
         if origin is None or origin.lower() in self._origins:
             return None
         name = urlsplit(origin).hostname or ""
         if name and (name == host or (self._local and is_loopback(name))):
             return None
-        return text_page(403, "not allowed from this origin (serve.origins)")
+        return text_page(403, "this origin is not allowed (serve.origins)")
 
 
 def name_of(host: str) -> str:
@@ -81,13 +82,13 @@ def name_of(host: str) -> str:
 
 
 def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:
-    """Return the W3C trace context that a request came with."""
+    """Return the W3C trace context of a request."""
     names = ("traceparent", "tracestate")
     return {name: headers[name] for name in names if name in headers} or None
 
 
 def fields_of(query: str) -> dict[str, str]:
-    """Return the last value of each field of a query. Raises ``Disconnect`` when there are many."""
+    """Return the last value of each query field. Raises ``Disconnect`` past 32 fields."""
     try:
         fields = parse_qs(query, max_num_fields=32)
     except ValueError as error:
@@ -102,9 +103,9 @@ def globs_of(query: str) -> tuple[str, ...]:
 
 
 def subscription_of(query: str) -> SubscribeCommand | None:
-    """Return what ``?session_id=&after_seq=&epoch=&events=`` asks for; None without a session.
+    """Return the subscription in ``?session_id=&after_seq=&epoch=&events=``; None without an id.
 
-    Raises ``Disconnect`` when a number is none.
+    Raises ``Disconnect`` when a number is invalid.
     """
     fields = fields_of(query)
     session_id = fields.get("session_id")

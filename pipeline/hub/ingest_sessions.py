@@ -1,4 +1,4 @@
-"""Sessions that are fed from outside: who feeds each of them, and who may take that over."""
+"""Ingest sessions: which connection sends their audio, and how another one reattaches."""
 
 import math
 from collections.abc import Generator
@@ -13,126 +13,128 @@ from pipeline.protocol.commands import StartCommand
 
 
 class IngestSession:
-    """One session and the source that feeds it: one at a time, it may be one after another."""
+    """Session and its present source; sources may follow one another, one at a time."""
 
     def __init__(self, session: LiveSession, start: StartCommand) -> None:
         self.session = session
         self.audio = start.audio
-        self.answered = 0  #: ``seq`` up to which its sources were answered in their own format
-        self.over = False  #: no source feeds it any more, nor will
-        self.reason = "source_ended"  #: why, for ``session.ended``
-        self._reading: anyio.CancelScope | None = None  # of the source that feeds it
-        self._news = anyio.Event()
+        self.answered = 0  #: ``seq`` up to which sources were answered in their own format
+        self.over = False  #: no source will feed it any more
+        self.reason = "source_ended"  #: reason for ``session.ended``
+        self._reading: anyio.CancelScope | None = None  # of the present source
+        self._changed = anyio.Event()
 
     @property
     def is_fed(self) -> bool:
         return self._reading is not None
 
     def is_of(self, reading: anyio.CancelScope) -> bool:
-        """Tell whether that source feeds it."""
+        """Return whether the source of ``reading`` is the present one."""
         return self._reading is reading
 
     def enter(self, reading: anyio.CancelScope) -> None:
-        """Begin to feed it; whoever did before is stopped."""
+        """Attach a source; the previous one is cancelled."""
         before, self._reading = self._reading, reading
         if before is not None:
             before.cancel()
         if self.over:
             reading.cancel()
-        self._tell()
+        self._notify()
 
     def leave(self, *, for_good: bool) -> None:
-        """Feed it no longer; somebody may come back to it unless that is ``for_good``."""
+        """Detach the present source; another may reattach unless ``for_good``."""
         self._reading = None
         self.over = self.over or for_good
-        self._tell()
+        self._notify()
 
     def end(self) -> None:
-        """Let it be fed no longer."""
+        """Cancel the present source and accept no other."""
         self.over = True
         if self._reading is not None:
             self._reading.cancel()
-        self._tell()
+        self._notify()
 
     async def until_over(self, patience: float) -> None:
-        """Wait until no source feeds it any more, and none has come for ``patience`` seconds."""
+        """Wait for the end, or until it had no source for ``patience`` seconds."""
         while not self.over:
             with anyio.move_on_after(math.inf if self.is_fed else patience) as waiting:
-                await self._news.wait()
+                await self._changed.wait()
             if waiting.cancelled_caught:
                 self.over = True
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
 
 class IngestSessions:
-    """Every session that is fed from outside, so that all can be ended at once."""
+    """All sessions with a source, so that they can be ended together."""
 
     def __init__(self) -> None:
         self._open: dict[str, IngestSession] = {}
-        self._guests = 0
-        self._none = anyio.Event()
-        self._none.set()
+        self._tracked = 0
+        self._is_empty = anyio.Event()
+        self._is_empty.set()
         self.refusing = False
 
     def check(self) -> None:
-        """Raise ``Disconnect`` when no new source is taken."""
+        """Raise ``Disconnect`` when new sources are refused."""
         if self.refusing:
             raise Disconnect("no new sessions: the server is about to stop", code=CloseCode.LATER)
 
     @contextmanager
     def track(self) -> Generator[None]:
-        """Be waited for by ``drain``. Raises ``Disconnect`` when no new source is taken."""
+        """Register a source with ``drain``. Raises ``Disconnect`` when new ones are refused."""
         self.check()
-        if not self._guests:
-            self._none = anyio.Event()
-        self._guests += 1
+        if not self._tracked:
+            self._is_empty = anyio.Event()
+        self._tracked += 1
         try:
             yield
         finally:
-            self._guests -= 1
-            if not self._guests:
-                self._none.set()
+            self._tracked -= 1
+            if not self._tracked:
+                self._is_empty.set()
 
     @contextmanager
     def begin(self, session: LiveSession, start: StartCommand) -> Generator[IngestSession]:
-        """Let a new session be fed."""
-        stay = self._open[session.id] = IngestSession(session, start)
-        stay.over = self.refusing
+        """Register a new session."""
+        ingest_session = self._open[session.id] = IngestSession(session, start)
+        ingest_session.over = self.refusing
         try:
-            yield stay
+            yield ingest_session
         finally:
             del self._open[session.id]
 
     def find(self, start: StartCommand) -> IngestSession | None:
-        """Return the session that ``start`` goes on with, if it does not begin one.
+        """Return the session that ``start`` continues; None if it starts a new one.
 
-        It does with one that its source has left without a goodbye, by its ``session_id``; from
-        a source that still feeds it only ``resume`` takes it. Raises ``Disconnect`` or
-        ``InputError`` for what is not to be had.
+        A session whose source was lost without a close is continued by its ``session_id``; while
+        a source is attached, only ``resume`` takes it over. Raises ``Disconnect`` when there is
+        no such session, ``InputError`` when the audio formats differ.
         """
-        stay = self._open.get(start.session_id or "")
-        if stay is None or stay.over:
+        ingest_session = self._open.get(start.session_id or "")
+        if ingest_session is None or ingest_session.over:
             if start.resume:
                 name = start.session_id or "without a session_id"
-                raise Disconnect(f"no session {name} goes on here", code=CloseCode.NO_SESSION)
+                raise Disconnect(f"there is no live session {name}", code=CloseCode.NO_SESSION)
             return None
-        if stay.is_fed and not start.resume:
+        if ingest_session.is_fed and not start.resume:
             return None
-        if start.audio != stay.audio:
-            raise InputError(f"session {stay.session.id} has other audio: {_described(stay)}")
-        return stay
+        if start.audio != ingest_session.audio:
+            raise InputError(
+                f"session {ingest_session.session.id} has other audio: {_described(ingest_session)}"
+            )
+        return ingest_session
 
     async def drain(self) -> None:
-        """Let no session be fed any more, take no new one, and wait until the last has ended."""
+        """End all sources, refuse new ones, and wait until the last session has ended."""
         self.refusing = True
-        for stay in self._open.values():
-            stay.end()
-        await self._none.wait()
+        for ingest_session in self._open.values():
+            ingest_session.end()
+        await self._is_empty.wait()
 
 
-def _described(stay: IngestSession) -> str:
-    audio = stay.audio
+def _described(ingest_session: IngestSession) -> str:
+    audio = ingest_session.audio
     return "none" if audio is None else f"{audio.encoding}, {audio.sample_rate} Hz"

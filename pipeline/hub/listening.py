@@ -1,4 +1,4 @@
-"""The listening socket, and where it may listen. A door."""
+"""Listening socket, and the check of its address. An adapter."""
 
 import errno
 import socket
@@ -7,16 +7,16 @@ from pipeline.errors import ServeError
 from pipeline.runtime.hosts import is_loopback
 
 SEND_BUFFER = 1 << 16  #: bytes the kernel may hold for one subscriber
-BACKLOG = 2048  #: connections that wait to be taken
-USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data cuts the connection
+BACKLOG = 2048  #: connections that wait to be accepted
+USER_TIMEOUT = 5000  #: milliseconds until unacknowledged data resets the connection
 
 
 def check_host(host: str) -> None:
-    """Raise ``ServeError`` unless ``host`` is this machine's own: nobody asks for a token."""
+    """Raise ``ServeError`` unless ``host`` is a loopback address; for servers without tokens."""
     if not is_loopback(host):
         raise ServeError(
-            f"not listening on {host} without a token: whoever reaches it could listen in"
-            ' and spend your quota; set [serve.tokens], or host = "127.0.0.1"'
+            f"not listening on {host} without a token: any client that reaches it could read"
+            ' sessions and spend your quota; set [serve.tokens], or host = "127.0.0.1"'
         )
 
 

@@ -1,84 +1,93 @@
-"""Whether the other end of a socket still reads what it is sent. Pure.
+"""Liveness check of a connection: does the peer still read? Pure.
 
-Two things show it. The other machine acknowledges what was sent, which it stops to do when its
-buffer is full. And its program answers pings: that shows it although the buffer is large. A
-program that reads slowly may take a while to come to the ping, so time runs only from when the
-ping has reached its machine. How far somebody may lag behind is decided elsewhere.
+There are two signals. The peer's machine acknowledges sent bytes, and stops when its receive
+buffer is full. The peer's program answers pings, which shows that it reads even if the buffer is
+large. A program that reads slowly may reach the ping late, so the timeout starts when the ping
+has arrived at its machine. How far a subscriber may be behind is decided in ``cursor``.
 """
 
 from typing import Literal, NamedTuple
 
-BUSY = 1.0  #: seconds between pings while something is sent
-QUIET = 6.0  #: seconds between pings while nothing is
-BUSY_PATIENCE = 2.5  #: seconds for an answer while something is sent
-QUIET_PATIENCE = 5.0  #: seconds for one otherwise: a sleeping radio takes a while to wake
-NEVER = 30.0  #: seconds for a first answer: some clients that read well answer none
-STUCK = 2.0  #: seconds without an acknowledgement of what was sent, or for a goodbye
+BUSY_PING_INTERVAL = 1.0  #: seconds between pings while data is sent
+IDLE_PING_INTERVAL = 6.0  #: seconds between pings otherwise
+BUSY_PONG_TIMEOUT = 2.5  #: seconds for a pong while data is sent
+IDLE_PONG_TIMEOUT = 5.0  #: seconds for a pong otherwise: a sleeping mobile radio wakes slowly
+FIRST_PONG_TIMEOUT = 30.0  #: seconds for the first pong: some clients that read send none
+STALL_TIMEOUT = 2.0  #: seconds without acknowledgement of sent data, or for the close handshake
 
-Verdict = Literal["well", "ping", "cut"]
+LivenessAction = Literal["well", "ping", "cut"]
 
 
-class Signs(NamedTuple):
-    """What can be seen of a connection; the numbers but ``waiting`` count from its beginning."""
+class ConnectionSample(NamedTuple):
+    """Observed state of a connection; all counts except ``waiting`` are cumulative."""
 
-    sent: int  #: bytes, without pings and the like
-    waiting: int  #: bytes of all that was sent that are not acknowledged
+    sent: int  #: bytes, without control frames
+    waiting: int  #: bytes sent but not acknowledged
     pongs: int
-    full: bool  #: no more can be written, or it should have closed
-    flushes: int  #: times that a full write buffer has emptied
+    full: bool  #: no more can be written, or the connection should have closed
+    flushes: int  #: number of times that a full write buffer was emptied
 
     @property
     def delivered(self) -> int:
-        """Bytes that the other machine has, at least."""
+        """Bytes that have arrived at the peer's machine, at least."""
         return self.sent - self.waiting
 
 
 class Liveness:
-    """What is known of one peer; asked a few times a second."""
+    """Liveness of one peer; ``check`` is called several times per second."""
 
-    __slots__ = ("_arrived", "_best", "_busy", "_last", "_moved", "_pinged", "_pongs", "_sent")
+    __slots__ = (
+        "_arrived",
+        "_best",
+        "_busy",
+        "_last",
+        "_pinged",
+        "_pongs",
+        "_progressed_at",
+        "_sent",
+    )
 
     def __init__(self, now: float) -> None:
-        self._last = -QUIET  # when it was well for sure; it is pinged at once
-        self._sent = 0  # when it was pinged last
-        self._pongs = 0  # when it was looked at last
-        self._pinged: float | None = None  # since when time runs for the answer
-        self._arrived = False  # the ping has
-        self._busy = False  # something was sent before the ping
-        self._best = (0, 0)  # most that was delivered, most flushes
-        self._moved = now  # when that grew, or nothing was to grow
+        self._last = -IDLE_PING_INTERVAL  # time of the last pong; the first ping is sent at once
+        self._sent = 0  # bytes sent at the last ping
+        self._pongs = 0  # pongs at the last check
+        self._pinged: float | None = None  # start of the pong timeout
+        self._arrived = False  # the ping has arrived at the peer's machine
+        self._busy = False  # data was sent before the ping
+        self._best = (0, 0)  # most bytes delivered, most flushes
+        self._progressed_at = now  # last time that these grew or nothing was waiting
 
-    def check(self, now: float, signs: Signs) -> Verdict:
-        """Say what to do at ``now``: nothing, send a ping, or cut the connection."""
-        moved = self._watch(now, signs)
-        if now - self._moved > STUCK:
+    def check(self, now: float, sample: ConnectionSample) -> LivenessAction:
+        """Return the action at ``now``: nothing, send a ping, or reset the connection."""
+        progressed = self._record_progress(now, sample)
+        if now - self._progressed_at > STALL_TIMEOUT:
             return "cut"
-        if signs.pongs != self._pongs:
-            self._pongs, self._pinged, self._last = signs.pongs, None, now
+        if sample.pongs != self._pongs:
+            self._pongs, self._pinged, self._last = sample.pongs, None, now
         if self._pinged is None:
-            return self._ping(now, signs)
-        if moved and not self._arrived:
-            self._pinged, self._arrived = now, signs.delivered >= self._sent
-        return "cut" if now - self._pinged > self._patience(signs) else "well"
+            return self._ping(now, sample)
+        if progressed and not self._arrived:
+            self._pinged, self._arrived = now, sample.delivered >= self._sent
+        return "cut" if now - self._pinged > self._pong_timeout(sample) else "well"
 
-    def _watch(self, now: float, signs: Signs) -> bool:
-        """Note and return whether more has been delivered."""
+    def _record_progress(self, now: float, sample: ConnectionSample) -> bool:
+        """Record progress; return whether more bytes were delivered."""
         delivered, flushes = self._best
-        self._best = max(delivered, signs.delivered), signs.flushes
-        moved = signs.delivered > delivered
-        if moved or signs.flushes != flushes or not (signs.full or signs.waiting):
-            self._moved = now
-        return moved
+        self._best = max(delivered, sample.delivered), sample.flushes
+        progressed = sample.delivered > delivered
+        if progressed or sample.flushes != flushes or not (sample.full or sample.waiting):
+            self._progressed_at = now
+        return progressed
 
-    def _ping(self, now: float, signs: Signs) -> Verdict:
-        busy = signs.sent != self._sent
-        if signs.full or now - self._last < (BUSY if busy else QUIET):
+    def _ping(self, now: float, sample: ConnectionSample) -> LivenessAction:
+        busy = sample.sent != self._sent
+        if sample.full or now - self._last < (BUSY_PING_INTERVAL if busy else IDLE_PING_INTERVAL):
             return "well"
-        self._busy, self._sent = busy, signs.sent
-        self._pinged, self._arrived = now, signs.waiting == 0
+        self._busy, self._sent = busy, sample.sent
+        self._pinged, self._arrived = now, sample.waiting == 0
         return "ping"
 
-    def _patience(self, signs: Signs) -> float:
+    def _pong_timeout(self, sample: ConnectionSample) -> float:
         if not self._pongs:
-            return NEVER
-        return BUSY_PATIENCE if self._busy or signs.sent != self._sent else QUIET_PATIENCE
+            return FIRST_PONG_TIMEOUT
+        return BUSY_PONG_TIMEOUT if self._busy or sample.sent != self._sent else IDLE_PONG_TIMEOUT

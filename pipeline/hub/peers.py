@@ -1,4 +1,4 @@
-"""The interface of one socket, and what all sockets of the server share."""
+"""Interface of one socket, and the state that all sockets of the server share."""
 
 import logging
 from typing import Protocol
@@ -10,67 +10,67 @@ from msgspec import Struct
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import PipelineError
 from pipeline.hub.auth.grants import Grant
-from pipeline.hub.auth.limits import Bucket, ConnectionCounter
+from pipeline.hub.auth.limits import ConnectionCounter, RateLimiter
 from pipeline.hub.fanout import Sink, Subscriber
 from pipeline.hub.frames import INVALID, error_text
 from pipeline.hub.ingest_sessions import IngestSessions
 from pipeline.hub.service import Service
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
-FIRST_MESSAGE = 10.0  #: seconds for a socket to say what it wants
-INTRODUCTION = 5.0  #: seconds for it to say who it is
-BURST = 4  #: seconds' worth of commands that may come at once
+FIRST_MESSAGE_TIMEOUT = 10.0  #: seconds for the first message of a socket
+TOKEN_TIMEOUT = 5.0  #: seconds for its token, if that is the first message
+BURST_SECONDS = 4  #: commands of this many seconds may arrive at once
 MAX_ERRORS = 20  #: refused messages, then the socket is closed
 
 logger = logging.getLogger(__name__)
 
 
 class Peer(Sink, Protocol):
-    """The other end of one socket."""
+    """Client at the other end of one socket."""
 
     @property
     def grant(self) -> Grant:
-        """What it may do."""
+        """Access rights of the client."""
         ...
 
     async def receive(self) -> bytes | str:
-        """Return the next message. Raises ``Disconnect`` when there will be none."""
+        """Return the next message. Raises ``Disconnect`` when the connection has ended."""
         ...
 
     async def send(self, text: bytes) -> None:
-        """Send one message, within bounds. Raises ``Disconnect`` when that cannot be done."""
+        """Send one message, within the time limit. Raises ``Disconnect`` when that fails."""
         ...
 
-    async def close_now(self, goodbye: Disconnect) -> None:
-        """Close the socket now, although its conversation may have more to do."""
+    async def close_now(self, disconnected: Disconnect) -> None:
+        """Close the socket now, before its handler has finished."""
         ...
 
 
 class Replies(Protocol):
-    """Keeps the other end of a source's socket informed."""
+    """Output to a source: its session's events in the source's format."""
 
     async def run(self) -> None:
-        """Send what there is to send, until cancelled. Raises ``Disconnect``."""
+        """Send replies until cancelled. Raises ``Disconnect``."""
         ...
 
     async def caught_up(self) -> None: ...
 
 
 class ErrorReplies:
-    """Tells a peer what was wrong with its messages, and has enough at some point.
+    """Error replies to a peer's refused messages, up to ``MAX_ERRORS``.
 
-    Without a peer that would understand, the log is told.
+    Without a peer, because its format has no error message, errors are logged.
     """
 
     def __init__(self, peer: Peer | None) -> None:
         self._peer = peer
         self._count = 0
 
-    async def tell(
+    async def send(
         self, error: PipelineError, *, session_id: str = "", kind: str = INVALID
     ) -> None:
         code = error.code if isinstance(error, Disconnect) else None
-        if code != CloseCode.NO_SESSION:  # a session may be gone by no fault of the peer
+        if code != CloseCode.NO_SESSION:  # a session may have ended meanwhile
             self._count += 1
         if self._peer is None:
             logger.warning("session %s: %s", session_id, error)
@@ -81,15 +81,15 @@ class ErrorReplies:
 
 
 class CommandCounter:
-    """Counts the commands of one connection: what each costs is more than its bytes."""
+    """Rate limit of one connection's commands, because each costs more than its bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._bucket = Bucket(most, BURST * most)
+        self._rate_limiter = RateLimiter(most, BURST_SECONDS * most)
 
     def count(self) -> None:
-        """Count one. Raises ``Disconnect`` when there are too many."""
-        if not self._bucket.take(anyio.current_time()):
+        """Count one command. Raises ``Disconnect`` past the limit."""
+        if not self._rate_limiter.take(anyio.current_time()):
             raise Disconnect(
                 f"more than {self._most} commands a second (serve.commands_per_second)",
                 code=CloseCode.LIMIT,
@@ -97,15 +97,15 @@ class CommandCounter:
 
 
 class HubState:
-    """What every conversation shares."""
+    """State shared by all sockets."""
 
     def __init__(self, service: Service, settings: ServeSettings) -> None:
         self.service = service
-        self.patience = settings.reattach  #: seconds for a source that was cut off to come back
-        self.idle = settings.idle  #: seconds in which a source may say nothing; 0 is for ever
-        self.heartbeat_subscribers: set[Subscriber] = set()  #: who gets heartbeats
+        self.reattach_timeout = settings.reattach  #: seconds for a lost source to reattach
+        self.idle = settings.idle  #: seconds without a message from a source; 0: unlimited
+        self.heartbeat_subscribers: set[Subscriber] = set()  #: subscribers to send heartbeats to
         self.ingest_sessions = IngestSessions()
-        self.hosts = ConnectionCounter(
+        self.session_counts = ConnectionCounter(
             settings.max_sessions_per_token,
             "{most} sessions of {name} are open, the most that serve.max_sessions_per_token allows",
         )
@@ -116,34 +116,37 @@ class HubState:
 
 
 async def first_message(peer: Peer) -> bytes | str:
-    with anyio.move_on_after(FIRST_MESSAGE):
+    with anyio.move_on_after(FIRST_MESSAGE_TIMEOUT):
         return await peer.receive()
-    raise Disconnect(f"nothing was said in {FIRST_MESSAGE:g} s", code=CloseCode.IDLE)
+    raise Disconnect(f"no message in {FIRST_MESSAGE_TIMEOUT:g} s", code=CloseCode.IDLE)
 
 
-class _Authenticate(
+class _AuthenticateMessage(
     Struct, tag_field="type", tag="session.authenticate", forbid_unknown_fields=True
 ):
     token: str
 
 
-_authenticate = msgspec.json.Decoder(_Authenticate)
+_authenticate = msgspec.json.Decoder(_AuthenticateMessage)
 
 
 async def read_token(peer: Peer) -> str:
     """Return the token that is the peer's first message. Raises ``Disconnect`` without one."""
-    with anyio.move_on_after(INTRODUCTION):
+    with anyio.move_on_after(TOKEN_TIMEOUT):
         try:
             return _authenticate.decode(await peer.receive()).token
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            said = "the first message must be session.authenticate with a token"
-            raise Disconnect(said, code=CloseCode.UNAUTHORIZED) from None  # which might repeat it
-    raise Disconnect(f"no token came in {INTRODUCTION:g} s", code=CloseCode.UNAUTHORIZED)
+            reason = "the first message must be session.authenticate with a token"
+            # "from None": the original error may contain the token
+            raise Disconnect(reason, code=CloseCode.UNAUTHORIZED) from None
+    raise Disconnect(f"no token in {TOKEN_TIMEOUT:g} s", code=CloseCode.UNAUTHORIZED)
 
 
-async def push(replies: Replies, until: anyio.CancelScope, disconnect: list[Disconnect]) -> None:
+async def send_replies(
+    replies: Replies, until: anyio.CancelScope, disconnect: list[Disconnect]
+) -> None:
     try:
         await replies.run()
-    except Disconnect as goodbye:
-        disconnect.append(goodbye.without_traceback())
+    except Disconnect as disconnected:
+        disconnect.append(disconnected.without_traceback())
         until.cancel()

@@ -1,4 +1,4 @@
-"""Close codes of the service's errors: which one a client is disconnected with. Pure."""
+"""Close codes for the service's errors. Pure."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager

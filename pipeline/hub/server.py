@@ -1,4 +1,4 @@
-"""The service's one port: websockets for sources and subscribers, plain GETs beside them."""
+"""Server of the service's one port: websockets for sources and subscribers, and plain HTTP."""
 
 import asyncio
 import logging
@@ -15,8 +15,8 @@ from websockets.typing import Subprotocol
 
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import InputError
-from pipeline.hub.auth.admission import STRANGERS, Admission
-from pipeline.hub.auth.grants import NOBODY, Grant
+from pipeline.hub.auth.admission import MAX_UNAUTHENTICATED, Admission
+from pipeline.hub.auth.grants import UNAUTHENTICATED, Grant
 from pipeline.hub.auth.tokens import SUBPROTOCOL, Access, is_audio, session_in
 from pipeline.hub.downloads import Downloads
 from pipeline.hub.endpoints import DRAINING, Endpoints, RequestHandler, Route, wall_clock
@@ -34,7 +34,7 @@ from pipeline.hub.listening import BACKLOG, check_host, listen
 from pipeline.hub.peers import HubState, read_token
 from pipeline.hub.refusals import disconnecting
 from pipeline.hub.service import ConnectionObserver, NullObserver, Service
-from pipeline.hub.socket import SEND, Socket, WatchedConnection, remembering
+from pipeline.hub.socket import SEND_TIMEOUT, Socket, WatchedConnection, connection_class
 from pipeline.hub.sources import ingest
 from pipeline.hub.subscribers import subscribe
 from pipeline.interfaces.ingest import Guard, MakeAdapter
@@ -42,27 +42,27 @@ from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.runtime.context import TRACE
 from pipeline.runtime.tcp import reset
 
-OPEN = 5  #: seconds for a handshake
-BEAT = 10  #: seconds between heartbeats
-TICKS = 4  #: looks a second at every socket
-LAST_WORDS = 0.5  #: seconds for the last events of sessions that are cut short
-GOODBYE = 1.0  #: seconds for everybody to answer our goodbye when the server stops
-MAX_MESSAGE = 1 << 16  #: bytes, of a source
-MAX_COMMAND = 1 << 12  #: bytes, of a subscriber, and of who has not said yet who it is
-MAX_CONTROL = 1 << 14  #: bytes, of a subscriber that may steer sessions: tools have results
+OPEN_TIMEOUT = 5  #: seconds for a handshake
+HEARTBEAT_INTERVAL = 10  #: seconds between heartbeats
+CHECKS_PER_SECOND = 4  #: liveness checks of every socket
+FINAL_EVENTS_TIMEOUT = 0.5  #: seconds for the last events of sessions that are ended early
+CLOSE_TIMEOUT = 1.0  #: seconds for all close handshakes when the server stops
+MAX_MESSAGE = 1 << 16  #: bytes of a source's message
+MAX_COMMAND = 1 << 12  #: bytes of a message of a subscriber or an unauthenticated client
+MAX_CONTROL = 1 << 14  #: bytes of a message of a subscriber with the scope control: tool results
 VERSION = "/v1/"
 EVENTS = f"{VERSION}events"
 INGEST = f"{VERSION}ingest/"
 
 logger = logging.getLogger(__name__)
 _websockets_logger = logging.getLogger(f"{__name__}.websockets")
-_websockets_logger.setLevel(logging.CRITICAL)  # a stranger's bad handshake is no news of ours
+_websockets_logger.setLevel(logging.CRITICAL)  # invalid handshakes of clients are not logged
 
 
 class Hub:
-    """The running server; ``serve`` makes one."""
+    """Running server; ``serve`` opens one."""
 
-    def __init__(  # noqa: PLR0913 - what ``serve`` was given
+    def __init__(  # noqa: PLR0913 - the arguments of ``serve``
         self,
         service: Service,
         settings: ServeSettings,
@@ -71,19 +71,19 @@ class Hub:
         guards: Mapping[str, Guard],
         access: Access | None,
     ) -> None:
-        self.onlooker: ConnectionObserver = NullObserver()
-        self.downloads: Downloads | None = None  #: while it runs
+        self.observer: ConnectionObserver = NullObserver()
+        self.downloads: Downloads | None = None  #: set while it runs
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
         self._guards = {_path_of(name): guard for name, guard in guards.items()}
-        self._gate = HostCheck(settings.host, settings.hosts, settings.origins)
+        self._host_check = HostCheck(settings.host, settings.hosts, settings.origins)
         sockets = {EVENTS, *self._adapters}
         self._admission = Admission(access, sockets, self._guards.keys(), settings)
         self._sockets: set[Socket] = set()
         self.transports: set[asyncio.Transport] = set()
         self._hub_state = HubState(service, settings)
-        self.pages = Endpoints(
+        self.endpoints = Endpoints(
             service, self._hub_state.ingest_sessions, self._admission.signing, routes
         )
         self._empty = anyio.Event()
@@ -95,23 +95,23 @@ class Hub:
         return f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def drain(self, seconds: float) -> bool:
-        """Take no new session, end the sources, and wait until their sessions have ended.
+        """Refuse new sessions, end the sources, and wait until their sessions have ended.
 
-        Returns whether all of them did, in ``seconds``. Subscribers stay.
+        Returns whether all of them ended within ``seconds``. Subscribers stay connected.
         """
         with anyio.move_on_after(seconds) as patience:
             await self._hub_state.ingest_sessions.drain()
         return not patience.cancelled_caught
 
     def connections(self) -> type[WatchedConnection]:
-        """Return the class of the connections that are taken."""
-        most = self._settings.max_subscribers + STRANGERS
-        return remembering(self.transports, most, self._admission.count_connection)
+        """Return the class of accepted connections."""
+        most = self._settings.max_subscribers + MAX_UNAUTHENTICATED
+        return connection_class(self.transports, most, self._admission.count_connection)
 
     # --- plain requests ---
 
     async def answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer a plain request, or return None to let the websocket handshake go on."""
+        """Answer a plain request, or return None to continue the websocket handshake."""
         try:
             page = await self._answer(connection, request)
         except Disconnect as refusal:
@@ -121,7 +121,7 @@ class Hub:
         if page is None:
             return None
         if page.status >= 400:
-            self.onlooker.refused(page.status)
+            self.observer.refused(page.status)
         headers = Headers({
             "Content-Type": page.content_type,
             "Content-Length": str(len(page.body)),
@@ -132,9 +132,11 @@ class Hub:
         return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
 
     async def _answer(self, connection: ServerConnection, request: Request) -> HttpAnswer | None:
-        """Return the page asked for, or None for a websocket. Raises ``Disconnect``."""
+        """Return the response, or None for a websocket handshake. Raises ``Disconnect``."""
         path, _, query = request.path.partition("?")
-        page = self._gate.refusal(request.headers) or self.pages.wrong_method(path, request.method)
+        page = self._host_check.refusal(request.headers) or self.endpoints.wrong_method(
+            path, request.method
+        )
         if page is not None:
             return page
         self._admission.check_rate(path, anyio.current_time())
@@ -142,7 +144,7 @@ class Hub:
         grant = self._admission.grant(path, query, request.headers, now=now)
         if is_audio(path):
             return await self._download(connection, request, session_in(path), grant)
-        page = await self.pages.find(path, request, grant) or self._refusal(path, request)
+        page = await self.endpoints.find(path, request, grant) or self._refusal(path, request)
         if page is None:
             assert isinstance(connection, WatchedConnection)
             forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
@@ -152,11 +154,11 @@ class Hub:
         return page
 
     def _refusal(self, path: str, request: Request) -> HttpAnswer | None:
-        """Return why there is no websocket to be had there."""
+        """Return the response that refuses a websocket handshake, or None to accept it."""
         if path != EVENTS and path not in self._adapters:
-            return text_page(404, "there is nothing here")
+            return text_page(404, "not found")
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            return text_page(426, "this address speaks websocket")
+            return text_page(426, "this address requires a websocket")
         guard = self._guards.get(path)
         if guard is not None and not guard(request.path, request.headers):
             return text_page(403, "the signature is missing or wrong")
@@ -169,7 +171,7 @@ class Hub:
     async def _download(
         self, connection: ServerConnection, request: Request, session_id: str, grant: Grant
     ) -> HttpAnswer | None:
-        """Send a session's recording; None once somebody else answers."""
+        """Send a session's recording; returns None if ``downloads`` has taken over."""
         grant.check(session_id)
         with disconnecting():
             file = await self._service.recording(session_id)
@@ -185,31 +187,31 @@ class Hub:
 
     # --- sockets ---
 
-    async def converse(self, connection: ServerConnection) -> None:
-        """Serve one websocket from the handshake's end to its own."""
+    async def serve_socket(self, connection: ServerConnection) -> None:
+        """Serve one websocket from the end of the handshake until it is closed."""
         assert isinstance(connection, WatchedConnection)
         peer = Socket(connection)
         self._sockets.add(peer)
         try:
             with peer.scope:
-                await self._talk(peer)
-        except Disconnect as goodbye:
-            peer.goodbye = goodbye.without_traceback()
+                await self._serve(peer)
+        except Disconnect as disconnect:
+            peer.disconnect = disconnect.without_traceback()
         except Exception:
-            logger.exception("a conversation failed")
-            peer.goodbye = Disconnect("internal error", code=1011)
+            logger.exception("serving a websocket failed")
+            peer.disconnect = Disconnect("internal error", code=1011)
         finally:
             await peer.close()
-            self.onlooker.closed(peer.goodbye.code)
+            self.observer.closed(peer.disconnect.code)
             self._sockets.discard(peer)
             if not self._sockets:
                 self._empty.set()
 
-    async def _talk(self, peer: Socket) -> None:
+    async def _serve(self, peer: Socket) -> None:
         assert peer.connection.request is not None
         path, _, query = peer.connection.request.path.partition("?")
-        if peer.grant is NOBODY:
-            await self._introduce(peer, path)
+        if peer.grant is UNAUTHENTICATED:
+            await self._authenticate(peer, path)
         peer.limit_time()
         if path == EVENTS:
             await subscribe(peer, self._hub_state, subscription_of(query))
@@ -220,56 +222,56 @@ class Hub:
         source = path.removeprefix(INGEST).removeprefix(VERSION)
         await ingest(peer, self._hub_state, adapter, source=source, events=globs_of(query))
 
-    async def _introduce(self, peer: Socket, path: str) -> None:
-        """Have a peer say who it is, and let it do what that allows. Raises ``Disconnect``."""
+    async def _authenticate(self, peer: Socket, path: str) -> None:
+        """Read the token in the first message and apply its grant. Raises ``Disconnect``."""
         connection = peer.connection
-        with self._admission.unauthenticated.place("stranger"):
+        with self._admission.unauthenticated.counting("unauthenticated"):
             token = await read_token(peer)
         now = wall_clock()
-        connection.grant = self._admission.authenticated(path, token, connection.stay, now=now)
+        connection.grant = self._admission.authenticated(path, token, connection.cleanup, now=now)
         connection.protocol.max_message_size = _limit(path, connection.grant)
 
     async def tick(self) -> None:
-        """Send heartbeats and pings, and cut who does not read, until cancelled."""
+        """Send heartbeats and pings, and reset peers that do not read, until cancelled."""
         ticks = 0
         while True:
-            await anyio.sleep(1 / TICKS)
+            await anyio.sleep(1 / CHECKS_PER_SECOND)
             ticks += 1
-            self._look(anyio.current_time())
-            if ticks % (BEAT * TICKS) == 0:
-                self._beat()
+            self._check_liveness(anyio.current_time())
+            if ticks % (HEARTBEAT_INTERVAL * CHECKS_PER_SECOND) == 0:
+                self._send_heartbeats()
 
-    def _look(self, now: float) -> None:
+    def _check_liveness(self, now: float) -> None:
         for peer in self._sockets:
             peer.watch(now)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         for subscriber in self._hub_state.heartbeat_subscribers:
             subscriber.beat()
 
     async def stop(self, server: Server) -> None:
-        """Close every socket with 1012, cut those that do not answer; takes at most 2 s.
+        """Close every socket with 1012 and reset those that do not answer, within 2 s.
 
-        Sources first, so that subscribers still see how their sessions end.
+        Sources are closed first, so that subscribers still receive the ends of their sessions.
         """
         server.close(close_connections=False)
         self._empty = anyio.Event()
-        self._dismiss([peer for peer in self._sockets if peer.is_source])
-        with anyio.move_on_after(LAST_WORDS, shield=True):
+        self._close_all([peer for peer in self._sockets if peer.is_source])
+        with anyio.move_on_after(FINAL_EVENTS_TIMEOUT, shield=True):
             for topic in self._service.topics:
                 await topic.ended.wait()
-        self._dismiss(self._sockets)
+        self._close_all(self._sockets)
         if self._sockets:
-            with anyio.move_on_after(GOODBYE, shield=True):
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await self._empty.wait()
         for transport in tuple(self.transports):
             reset(transport)
-        with anyio.move_on_after(SEND, shield=True):
+        with anyio.move_on_after(SEND_TIMEOUT, shield=True):
             await server.wait_closed()
 
-    def _dismiss(self, peers: Iterable[Socket]) -> None:
+    def _close_all(self, peers: Iterable[Socket]) -> None:
         for peer in peers:
-            peer.leave(Disconnect("the server stops", code=CloseCode.RESTART))
+            peer.cancel_with(Disconnect("the server stops", code=CloseCode.RESTART))
 
 
 def _path_of(name: str) -> str:
@@ -281,7 +283,7 @@ def _subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprot
 
 
 @asynccontextmanager
-async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
+async def serve(  # noqa: PLR0913 - keywords, each with a default
     service: Service,
     settings: ServeSettings,
     *,
@@ -291,37 +293,36 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
     post_handlers: Mapping[str, RequestHandler] | None = None,
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
-    onlooker: ConnectionObserver | None = None,
+    observer: ConnectionObserver | None = None,
 ) -> AsyncGenerator[Hub]:
-    """Serve until left; leaving closes every socket, in bounded time.
+    """Serve while the block runs; on exit close every socket, in bounded time.
 
-    ``adapters`` are the ingest formats by name, or by path where that is another than
-    ``/v1/ingest/``; ``guards``, by the same keys, turn handshakes away. ``routes`` are further
-    pages by path: each returns a content type and a body; ``get_handlers`` are such that wait for
-    others, less than ``OPEN``, and ``post_handlers`` are asked by POST. ``access`` holds the
-    tokens; without any the server listens on this machine only. Raises ``ServeError`` when the
-    port cannot be had.
+    ``adapters`` are the ingest formats by name, or by path if it is outside ``/v1/ingest/``;
+    ``guards``, by the same keys, refuse handshakes. ``routes`` are additional endpoints by path:
+    each returns a content type and a body. ``get_handlers`` may await other services for less
+    than ``OPEN_TIMEOUT``; ``post_handlers`` answer POST. ``access`` holds the tokens; without
+    tokens the server listens on loopback only. Raises ``ServeError`` when it cannot listen.
     """
     if access is None:
         check_host(settings.host)
     hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
-    hub.pages.get_handlers = get_handlers or {}
-    hub.pages.post_handlers = post_handlers or {}
-    hub.onlooker = onlooker or NullObserver()
+    hub.endpoints.get_handlers = get_handlers or {}
+    hub.endpoints.post_handlers = post_handlers or {}
+    hub.observer = observer or NullObserver()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
-        hub.converse,
+        hub.serve_socket,
         sock=listener,
-        backlog=BACKLOG,  # else 100 holds again, and a crowd waits for its packets to be resent
+        backlog=BACKLOG,  # default 100: many simultaneous clients would wait for retransmissions
         process_request=hub.answer,
         create_connection=hub.connections(),
         compression=None,
         select_subprotocol=_subprotocol,
         server_header=None,
         max_size=MAX_MESSAGE,
-        open_timeout=OPEN,
-        close_timeout=SEND,
-        ping_interval=None,  # we ping by ourselves, more often while something is sent
+        open_timeout=OPEN_TIMEOUT,
+        close_timeout=SEND_TIMEOUT,
+        ping_interval=None,  # ``Liveness`` sends pings, more often while data is sent
         logger=_websockets_logger,
     )
     hub.port = listener.getsockname()[1]
@@ -342,8 +343,8 @@ async def serve(  # noqa: PLR0913 - one for each thing that the house plugs in
 
 
 def _limit(path: str, grant: Grant) -> int:
-    """Return how many bytes a message there may have."""
-    if grant is NOBODY:
+    """Return the maximum size of a message in bytes."""
+    if grant is UNAUTHENTICATED:
         return MAX_COMMAND
     if path != EVENTS:
         return MAX_MESSAGE

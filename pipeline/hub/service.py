@@ -1,4 +1,4 @@
-"""What the hub needs of the house, and tells of it: the seams that ``app/app.py`` fills."""
+"""Interfaces between the hub and the application; ``app/app.py`` satisfies ``Service``."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +12,7 @@ from pipeline.protocol.commands import ClientCommand, ControlCommand, StartComma
 
 
 class SessionInfo(Struct, frozen=True, kw_only=True):
-    """One line of ``/v1/sessions``."""
+    """Entry of ``/v1/sessions``."""
 
     id: str
     source: str
@@ -23,18 +23,18 @@ class SessionInfo(Struct, frozen=True, kw_only=True):
 
 
 class Download(Struct, frozen=True):
-    """A file that somebody asked for, as far as it is there."""
+    """File to send, as far as it is written."""
 
     content_type: str
-    name: str  #: for whoever saves it
-    head: bytes  #: what is sent first, in place of the file's own beginning
+    name: str  #: suggested file name
+    head: bytes  #: sent first, in place of the start of the file
     path: Path
-    start: int  #: bytes of the file that are not sent
-    size: int  #: bytes of it that are, after ``head``
+    start: int  #: offset in the file of the first byte to send
+    size: int  #: bytes of the file to send after ``head``
 
 
 class LiveSession(Protocol):
-    """One session that takes audio and commands."""
+    """Session that accepts audio and commands."""
 
     @property
     def id(self) -> str: ...
@@ -43,41 +43,41 @@ class LiveSession(Protocol):
     def topic(self) -> Topic: ...
 
     async def audio(self, data: bytes) -> None:
-        """Take audio of any length; returning late is how we slow the source down."""
+        """Accept audio of any length; a late return slows the source down (back-pressure)."""
         ...
 
     async def command(self, command: ClientCommand) -> None:
-        """Carry ``command`` out. Raises a ``PipelineError`` that says what is wrong with it."""
+        """Execute ``command``. Raises a ``PipelineError`` that says what is wrong with it."""
         ...
 
     async def finish(self, reason: str = ...) -> None:
-        """The source is over: finish the last turns, and return once the session has ended.
+        """End the audio: finish the last turns and return once the session has ended.
 
-        ``reason`` is what ``session.ended`` says then.
+        ``reason`` is the reason in ``session.ended``.
         """
         ...
 
 
 class Service(Protocol):
-    """The house, as the hub sees it."""
+    """Application behind the hub."""
 
     @property
     def topics(self) -> Topics: ...
 
     @property
     def trouble(self) -> str | None:
-        """Why no session can begin at the moment; None when all is well."""
+        """Reason why no session can start at the moment; None while one can."""
         ...
 
     def open(self, start: StartCommand, *, source: str) -> AbstractAsyncContextManager[LiveSession]:
         """Open a session. Raises a ``PipelineError``; ``refusals`` gives each kind a close code.
 
-        Leaving ends the session in any case; an exception or a cancellation cuts it short.
+        Exit ends the session in any case; an exception or a cancellation ends it at once.
         """
         ...
 
     async def steer(self, session_id: str, command: ControlCommand) -> None:
-        """Carry out what a subscriber wants of a live session. Raises ``InputError``."""
+        """Execute a subscriber's command on a live session. Raises ``InputError``."""
         ...
 
     def sessions(self) -> Sequence[SessionInfo]: ...
@@ -87,24 +87,24 @@ class Service(Protocol):
         ...
 
     async def erase(self, session_id: str) -> None:
-        """Remove all that is kept of an ended session. Raises a ``SessionError``."""
+        """Delete everything stored of an ended session. Raises a ``SessionError``."""
         ...
 
 
 class ConnectionObserver(Protocol):
-    """Counts how sockets end."""
+    """Observer of closed websockets and refused requests, for metrics."""
 
     def closed(self, code: int) -> None:
-        """A websocket was closed with ``code``."""
+        """Count a websocket closed with ``code``."""
         ...
 
     def refused(self, status: int) -> None:
-        """A request was answered with an HTTP ``status`` of 400 or more."""
+        """Count a request answered with an HTTP ``status`` of 400 or more."""
         ...
 
 
 class NullObserver:
-    """Looks at nothing."""
+    """Observer that does nothing."""
 
     def closed(self, code: int) -> None: ...
 

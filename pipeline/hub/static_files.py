@@ -1,4 +1,4 @@
-"""The web console's files and the protocol's description: a fixed table, read once at start."""
+"""Static files of the web console, and the AsyncAPI document; read once at start."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -15,7 +15,7 @@ INDEX = "index.html"
 FOLDER = "/web/"
 ASYNCAPI = "/v1/asyncapi.json"
 SCRIPT = "text/javascript; charset=utf-8"
-#: what is served, and as what
+#: content types of the served files
 TYPES: Mapping[str, str] = {
     INDEX: "text/html; charset=utf-8",
     "client.d.ts": "text/plain; charset=utf-8",
@@ -39,14 +39,14 @@ TYPES: Mapping[str, str] = {
     "view.js": SCRIPT,
     "wording.js": SCRIPT,
 }
-#: nothing but our own files and our own sockets, nothing inline, and no text made markup
+#: own files and own sockets only, nothing inline, and no text parsed as markup
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS: Mapping[str, str] = {
-    "Cache-Control": "no-cache",  # kept, but asked after each time, by its ETag
+    "Cache-Control": "no-cache",  # cached, but revalidated each time by its ETag
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -57,14 +57,14 @@ HEADERS: Mapping[str, str] = {
 
 
 class File(NamedTuple):
-    """One file as it is served."""
+    """Served file."""
 
     content_type: str
     body: bytes
     etag: str
 
     def page(self, headers: Mapping[str, str]) -> HttpAnswer:
-        """Return the answer to a request with ``headers``: 304 to whoever has the file."""
+        """Return the response to a request with ``headers``: 304 if the client has the file."""
         more = {**HEADERS, "ETag": self.etag}
         known = [
             tag.strip().removeprefix("W/") for tag in headers.get("If-None-Match", "").split(",")
@@ -75,7 +75,7 @@ class File(NamedTuple):
 
 
 def load() -> Mapping[str, File]:
-    """Return what is served, by its path. Nothing else can be asked for."""
+    """Return all served files by path."""
     folder = resources.files("pipeline.hub") / "web"
     files = {
         "/" if name == INDEX else FOLDER + name: _file(content_type, (folder / name).read_bytes())

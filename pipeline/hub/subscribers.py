@@ -1,4 +1,4 @@
-"""The socket of a subscriber: subscriptions and commands."""
+"""Subscriber sockets: subscriptions and commands."""
 
 from contextlib import suppress
 
@@ -6,10 +6,10 @@ import anyio
 import msgspec
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.hub.auth.grants import ANYBODY, EVERY, Grant
+from pipeline.hub.auth.grants import EVERY, UNRESTRICTED, Grant
 from pipeline.hub.fanout import Subscriber, Topic, Topics
 from pipeline.hub.frames import INVALID, REFUSED
-from pipeline.hub.peers import ErrorReplies, HubState, Peer, first_message, push
+from pipeline.hub.peers import ErrorReplies, HubState, Peer, first_message, send_replies
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import ControlCommand, SubscribeCommand, decode_command
 from pipeline.protocol.events import type_of
@@ -17,21 +17,21 @@ from pipeline.runtime.tasks import BackgroundTasks
 
 
 class SubscriptionSet:
-    """What one socket subscribes to."""
+    """Subscriptions of one socket."""
 
-    def __init__(self, subscriber: Subscriber, topics: Topics, grant: Grant = ANYBODY) -> None:
+    def __init__(self, subscriber: Subscriber, topics: Topics, grant: Grant = UNRESTRICTED) -> None:
         self._subscriber = subscriber
         self._grant = grant
         self._topics = topics
         self._events: tuple[str, ...] = ()
-        self._asked: set[str] = set()  # the sessions named in subscriptions, or *
+        self._requested: set[str] = set()  # session ids in subscriptions, or *
 
-    def follow(self, command: SubscribeCommand) -> None:
-        """Carry ``command`` out. Raises ``Disconnect`` when it cannot be."""
+    def add_subscription(self, command: SubscribeCommand) -> None:
+        """Execute ``command``. Raises ``Disconnect`` when it is refused."""
         if command.after_seq is not None and command.after_seq < 0:
             raise Disconnect("after_seq is negative", code=CloseCode.BAD_REQUEST)
         self._grant.check(command.session_id)
-        self._asked.add(command.session_id)
+        self._requested.add(command.session_id)
         if command.session_id == "*":
             self._follow_all(command)
             return
@@ -43,13 +43,15 @@ class SubscriptionSet:
             topic, after_seq=command.after_seq, epoch=command.epoch, events=command.events
         )
 
-    def meant(self, command: ControlCommand) -> str:
-        """Return the session that ``command`` is about. Raises a ``PipelineError``."""
+    def session_of(self, command: ControlCommand) -> str:
+        """Return the session id of ``command``. Raises a ``PipelineError``."""
         session_id = command.session_id
-        if session_id is None and len(self._asked) == 1 and EVERY not in self._asked:
-            (session_id,) = self._asked
+        if session_id is None and len(self._requested) == 1 and EVERY not in self._requested:
+            (session_id,) = self._requested
         if session_id is None:
-            raise InputError(f"{type_of(command)}: session_id says which session is meant")
+            raise InputError(
+                f"{type_of(command)}: session_id is required without exactly one subscription"
+            )
         self._grant.check(session_id)
         return session_id
 
@@ -58,7 +60,7 @@ class SubscriptionSet:
         self._subscriber.close()
 
     def _follow_all(self, command: SubscribeCommand) -> None:
-        """Follow every session not followed yet, and those to come, these from the start."""
+        """Subscribe to every session not yet subscribed, and to later ones from their start."""
         if command.after_seq:
             raise Disconnect(
                 "after_seq of every session is 0 or absent; resume each by its session_id",
@@ -73,64 +75,68 @@ class SubscriptionSet:
         self._topics.watch(self._follow_new)
 
     def _follow_new(self, topic: Topic) -> None:
-        with suppress(Disconnect):  # its limit of sessions: the new one is left out
+        with suppress(Disconnect):  # the limit of sessions is reached: omit the new one
             self._subscriber.subscribe(topic, after_seq=0, events=self._events)
 
 
 async def subscribe(peer: Peer, hub_state: HubState, command: SubscribeCommand | None) -> None:
-    """Serve one subscriber until it leaves or must: then a ``Disconnect`` is raised.
+    """Serve one subscriber until it disconnects or is disconnected; raises that ``Disconnect``.
 
-    ``command`` is what its address asks for already.
+    ``command`` is the subscription in the query of its address, if any.
     """
     subscriber = Subscriber(peer)
-    following = SubscriptionSet(subscriber, hub_state.service.topics, peer.grant)
+    subscriptions = SubscriptionSet(subscriber, hub_state.service.topics, peer.grant)
     disconnect: list[Disconnect] = []
     hub_state.heartbeat_subscribers.add(subscriber)
     try:
         if command is not None:
-            following.follow(command)
+            subscriptions.add_subscription(command)
         async with anyio.create_task_group() as tasks:
             background = BackgroundTasks(tasks)
-            background.start(push, subscriber, tasks.cancel_scope, disconnect)
+            background.start(send_replies, subscriber, tasks.cancel_scope, disconnect)
             try:
-                await _take_commands(peer, following, hub_state, asked=command is not None)
-            except Disconnect as goodbye:
-                disconnect.append(goodbye.without_traceback())
+                await _take_commands(
+                    peer, subscriptions, hub_state, has_first_message=command is not None
+                )
+            except Disconnect as closed:
+                disconnect.append(closed.without_traceback())
             await background.cancel()
     finally:
         hub_state.heartbeat_subscribers.discard(subscriber)
-        following.close()
+        subscriptions.close()
     raise disconnect[0]
 
 
 async def _take_commands(
-    peer: Peer, following: SubscriptionSet, hub_state: HubState, *, asked: bool
+    peer: Peer, subscriptions: SubscriptionSet, hub_state: HubState, *, has_first_message: bool
 ) -> None:
     errors, commands = ErrorReplies(peer), hub_state.commands()
     while True:
-        message = await (peer.receive() if asked else first_message(peer))
+        message = await (peer.receive() if has_first_message else first_message(peer))
         commands.count()
-        asked = True
+        has_first_message = True
         session_id, kind = "", INVALID
         try:
-            command = _wanted(message, peer.grant)
+            command = _decoded(message, peer.grant)
             session_id = command.session_id or ""
             if isinstance(command, SubscribeCommand):
-                following.follow(command)
+                subscriptions.add_subscription(command)
             else:
-                kind = REFUSED  # what is followed stays so
-                session_id = following.meant(command)
+                kind = REFUSED  # existing subscriptions are not affected
+                session_id = subscriptions.session_of(command)
                 await hub_state.service.steer(session_id, command)
         except PipelineError as error:
-            await errors.tell(error, session_id=session_id, kind=kind)
+            await errors.send(error, session_id=session_id, kind=kind)
 
 
-def _wanted(message: bytes | str, grant: Grant) -> SubscribeCommand | ControlCommand:
+def _decoded(message: bytes | str, grant: Grant) -> SubscribeCommand | ControlCommand:
     try:
         command = decode_command(message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not a command: {error}") from error
     grant.check_command(command)
     if not isinstance(command, SubscribeCommand | ControlCommand):
-        raise InputError(f"{type_of(command)} belongs on the socket of the session's source")
+        raise InputError(
+            f"{type_of(command)} is accepted on the socket of the session's source only"
+        )
     return command

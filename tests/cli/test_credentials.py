@@ -5,7 +5,7 @@ import pytest
 from pipeline.cli.credentials import access_of, token_hint
 from pipeline.config.settings import ServeSettings, TokenSettings
 from pipeline.errors import SettingsError
-from pipeline.hub.auth.grants import NOBODY, Grant
+from pipeline.hub.auth.grants import UNAUTHENTICATED, Grant
 
 ENV = {"BOARD": "hush-board", "SAME": "hush-board"}
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI\n-----END PUBLIC KEY-----\n"
@@ -17,7 +17,7 @@ def test_a_secret_grants_what_its_table_lists_and_nothing_else() -> None:
     assert access is not None
     shown = {"Authorization": "Bearer hush-board"}
     assert access.grant(shown, now=0) == Grant(frozenset({"subscribe"}), "call", holder="board")
-    assert access.grant({"Authorization": "Bearer env:BOARD"}, now=0) == NOBODY
+    assert access.grant({"Authorization": "Bearer env:BOARD"}, now=0) == UNAUTHENTICATED
     assert "hush" not in repr(access)
 
 
@@ -64,5 +64,5 @@ def test_with_a_signing_key_every_client_needs_a_token() -> None:
     access = access_of(ServeSettings(signing_keys={"k1": "env:KEY"}), {"KEY": "k" * 32})
     assert access is not None
     assert access.signing is not None
-    assert access.grant({}, now=0) == NOBODY
+    assert access.grant({}, now=0) == UNAUTHENTICATED
     assert "k" * 8 not in repr(access) + repr(access.signing)

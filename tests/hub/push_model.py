@@ -98,7 +98,7 @@ class PushMachine(RuleBasedStateMachine):
         archived=st.sampled_from([0, 0, 3, 1000]),
     )
     def begin(self, audience: int, slow_disk: bool, archived: int) -> None:
-        fanout.DIRECT = audience
+        fanout.MAX_DIRECT = audience
         self.slow_disk = slow_disk
         self.archived = archived  # events behind those in memory that can be read back
         self.log = SessionLog("s1", keep=KEEP, store=lambda _, frame: self.stored.append(frame))
@@ -114,7 +114,7 @@ class PushMachine(RuleBasedStateMachine):
 
     def _set_stage(self) -> None:
         self.log.recall = self._recall if self.archived else None
-        self.topic = Topic(self.log, later=self.later.append)
+        self.topic = Topic(self.log, defer=self.later.append)
         self.log.listen(self.topic.publish)
 
     def say(self, event: Event) -> None:
@@ -314,7 +314,7 @@ class PushMachine(RuleBasedStateMachine):
         everything = len(self.model.events)
         started = set(self.model.texts_at(everything))
         assert started - self.model.ended_at(everything) == set(self.open)
-        fanout.DIRECT = 32
+        fanout.MAX_DIRECT = 32
 
     def _let_all_catch_up(self) -> None:
         self.commit(4)

@@ -165,18 +165,18 @@ def test_what_a_replay_is_overtaken_by_is_merged() -> None:
 
 def test_held_back_events_are_covered_by_the_next_frame() -> None:
     log = log_of(delta("a"), ended(1, "x"), delta("b"), delta("c"), ended(2, "y"), delta("d"))
-    cursor = Cursor(log, after_seq=0, wants=Filter(("turn.*",)))
+    cursor = Cursor(log, after_seq=0, event_filter=Filter(("turn.*",)))
     assert ranges(everything(cursor)) == [(1, 2), (3, 5)]
     assert not cursor.behind
 
 
 def test_a_heartbeat_covers_what_was_held_back() -> None:
     log = log_of(delta("a"), ended(1, "x"), delta("b"))
-    cursor = Cursor(log, after_seq=0, wants=Filter(("turn.*",)))
+    cursor = Cursor(log, after_seq=0, event_filter=Filter(("turn.*",)))
     everything(cursor)
     event = decode_event(cursor.heartbeat())
     assert isinstance(event, Heartbeat)
-    assert (cursor.told, event.head) == (2, 3)
+    assert (cursor.covered, event.head) == (2, 3)
 
 
 def test_what_is_no_longer_kept_is_replaced_by_the_state() -> None:
@@ -291,7 +291,9 @@ def test_ranges_are_adjacent_and_text_is_whole(
 ) -> None:
     log = log_of(*before)
     start = min(start, log.visible)
-    cursor = Cursor(log, after_seq=start, wants=Filter(globs), limits=CursorLimits(batch=batch))
+    cursor = Cursor(
+        log, after_seq=start, event_filter=Filter(globs), limits=CursorLimits(batch=batch)
+    )
     got: list[ServerEvent | UnknownEvent] = []
     for events in after:
         got += map(decode_event, cursor.take(0.0))

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from pipeline.hub.cursor import CursorLimits
-from pipeline.hub.fanout import DIRECT, Subscriber, Topic, Topics
+from pipeline.hub.fanout import MAX_DIRECT, Subscriber, Topic, Topics
 from pipeline.journal.log import SessionLog
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.events import (
@@ -160,7 +160,7 @@ async def test_a_filtered_subscriber_learns_of_what_was_held_back() -> None:
 async def test_a_large_audience_is_written_to_once_a_turn_of_the_loop() -> None:
     stage = Stage()
     async with anyio.create_task_group() as tasks:
-        sinks = [FakeSink() for _ in range(DIRECT + 1)]
+        sinks = [FakeSink() for _ in range(MAX_DIRECT + 1)]
         for sink in sinks:
             subscriber = Subscriber(sink)
             subscriber.subscribe(stage.topic, after_seq=0)

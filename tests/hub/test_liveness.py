@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.hub.liveness import Liveness, Signs, Verdict
+from pipeline.hub.liveness import ConnectionSample, Liveness, LivenessAction
 
 TICK = 0.25  #: seconds between two looks
 
@@ -40,10 +40,10 @@ class Peer:
                     pass
         return self.now - begun
 
-    def look(self) -> Verdict:
+    def look(self) -> LivenessAction:
         waiting = self.sent - self.delivered
         return self.pulse.check(
-            self.now, Signs(self.sent, waiting, self.pongs, self.full, self.flushes)
+            self.now, ConnectionSample(self.sent, waiting, self.pongs, self.full, self.flushes)
         )
 
 

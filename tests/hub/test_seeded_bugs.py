@@ -51,7 +51,7 @@ def resume_skips_one(patch: Patch) -> None:
     def begin(self: Cursor, log: Any, **wish: Any) -> None:
         begin_cursor(self, log, **wish)
         if wish.get("after_seq") is not None and self.seen < log.visible:
-            self.seen = self.told = self.seen + 1
+            self.seen = self.covered = self.seen + 1
 
     patch.setattr(Cursor, "__init__", begin)
 
@@ -60,7 +60,7 @@ def resume_repeats_one(patch: Patch) -> None:
     def begin(self: Cursor, log: Any, **wish: Any) -> None:
         begin_cursor(self, log, **wish)
         if wish.get("after_seq") and self.behind:
-            self.seen = self.told = max(0, self.seen - 1)
+            self.seen = self.covered = max(0, self.seen - 1)
 
     patch.setattr(Cursor, "__init__", begin)
 
@@ -85,7 +85,7 @@ def shown_before_it_is_stored(patch: Patch) -> None:
 
 def resync_covers_the_wrong_range(patch: Patch) -> None:
     def state(self: Cursor, reason: str) -> bytes:
-        self.told += 1
+        self.covered += 1
         return make_state(self, reason)
 
     patch.setattr(Cursor, "_state", state)
@@ -110,7 +110,7 @@ def what_is_read_back_begins_one_too_late(patch: Patch) -> None:
     def has_some(self: Cursor) -> bool:
         return bool(self._recalled)  # pyright: ignore[reportPrivateUsage]
 
-    patch.setattr(Cursor, "remember", remember)
+    patch.setattr(Cursor, "add_recalled", remember)
     patch.setattr(Cursor, "_has_recalled", property(has_some))
 
 
@@ -143,7 +143,7 @@ def merging_keeps_the_older_text(patch: Patch) -> None:
 
 def a_joiner_gets_what_is_held_back_twice(patch: Patch) -> None:
     def catch_up(self: Topic, subscription: Subscription) -> None:
-        group = self._filtered if subscription.cursor.wants else self._plain  # pyright: ignore[reportPrivateUsage]
+        group = self._filtered if subscription.cursor.event_filter else self._plain  # pyright: ignore[reportPrivateUsage]
         group[subscription] = None
 
     patch.setattr(Topic, "catch_up", catch_up)

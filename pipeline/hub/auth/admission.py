@@ -1,26 +1,33 @@
-"""Who may open what: every request is looked at here before anything is done for it. Pure."""
+"""Admission of requests: token, scope and connection limits, checked before any work. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import SettingsError
-from pipeline.hub.auth.grants import ANYBODY, EVERY, NOBODY, Grant
-from pipeline.hub.auth.limits import Bucket, ConnectionCounter, Network, caller, is_within, networks
+from pipeline.hub.auth.grants import EVERY, UNAUTHENTICATED, UNRESTRICTED, Grant
+from pipeline.hub.auth.limits import (
+    ConnectionCounter,
+    Network,
+    RateLimiter,
+    counting_name,
+    is_within,
+    networks,
+)
 from pipeline.hub.auth.signed_tokens import Signing
 from pipeline.hub.auth.tokens import OPERATORS, TOKENS, Access, scope_of
 from pipeline.hub.http_requests import fields_of
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
-BY_MESSAGE = ("auth", "message")  #: a field of the address: the token comes as the first message
+BY_MESSAGE = ("auth", "message")  #: query field: the token is sent as the first message
 
 
-STRANGERS = 256  #: connections that have not said yet who they are, beside the sockets we serve
-BURST = 4  #: seconds' worth of requests that may come at once
+MAX_UNAUTHENTICATED = 256  #: connections without a token yet, in addition to served sockets
+BURST_SECONDS = 4  #: requests of this many seconds may arrive at once
 
 
 class Admission:
-    """Says what a caller may do, by its token, and how many of them there may be."""
+    """Access rights of clients by their tokens, and limits on their number."""
 
     def __init__(
         self,
@@ -29,14 +36,14 @@ class Admission:
         guarded: Set[str],
         settings: ServeSettings,
     ) -> None:
-        self._access = access  # none: everybody may do everything
-        self._sockets = sockets  # paths that speak websocket
-        self._guarded = guarded  # paths whose format brings its own proof
+        self._access = access  # None: every request is allowed
+        self._sockets = sockets  # websocket paths
+        self._guarded = guarded  # paths whose format has its own signature
         self._proxies = _proxies(settings)
         rate = settings.requests_per_second
-        self._requests = Bucket(rate, BURST * rate)
+        self._requests = RateLimiter(rate, BURST_SECONDS * rate)
         per_address, per_token = settings.max_per_address, settings.max_per_token
-        self._arrivals = ConnectionCounter(per_address + STRANGERS // 8, "")
+        self._connections = ConnectionCounter(per_address + MAX_UNAUTHENTICATED // 8, "")
         self._addresses = ConnectionCounter(
             per_address,
             "{most} websockets are open from {name}, the most that serve.max_per_address allows",
@@ -46,7 +53,7 @@ class Admission:
             "{most} websockets are open for {name}, the most that serve.max_per_token allows",
         )
         self.unauthenticated = ConnectionCounter(
-            STRANGERS, "{most} connections have not said who they are"
+            MAX_UNAUTHENTICATED, "{most} connections have not sent a token yet"
         )
 
     @property
@@ -54,60 +61,66 @@ class Admission:
         return None if self._access is None else self._access.signing
 
     def count_connection(self, peer: str) -> Callable[[], None]:
-        """Count a connection until what this returns is called. Raises ``Disconnect``.
+        """Count a connection until the returned function is called. Raises ``Disconnect``.
 
-        Those that have said nothing yet are counted too, so that one address cannot have all.
+        Connections without a request are counted too, so that one address cannot use all of them.
         """
-        return self._arrivals.enter("" if is_within(peer, self._proxies) else caller(peer))
+        return self._connections.enter(
+            "" if is_within(peer, self._proxies) else counting_name(peer)
+        )
 
     def check_rate(self, path: str, now: float) -> None:
-        """Raise ``Disconnect`` where more is asked for a second than is answered."""
+        """Raise ``Disconnect`` when the request rate limit is exceeded."""
         if scope_of(path) is not None and not self._requests.take(now):
             raise Disconnect("too many requests at once: try later", code=CloseCode.LATER)
 
     def grant(self, path: str, query: str, headers: Mapping[str, str], *, now: float) -> Grant:
-        """Return what the caller may do at ``path``; ``NOBODY`` where its first message will tell.
+        """Return the client's rights at ``path``.
 
-        ``now`` is the wall clock, seconds since 1970. Raises ``Disconnect`` where there is no token
-        or one that does not do.
+        Returns ``UNAUTHENTICATED`` if the token is to follow as the first message. ``now`` is the
+        wall clock, seconds since 1970. Raises ``Disconnect`` when the token is missing or invalid.
         """
         if self._access is None or scope_of(path) is None or path in self._guarded:
-            return ANYBODY
+            return UNRESTRICTED
         grant = self._access.grant(headers, query, now=now)
         name, word = BY_MESSAGE
-        if grant == NOBODY and path in self._sockets and fields_of(query).get(name) == word:
-            return NOBODY
+        if (
+            grant == UNAUTHENTICATED
+            and path in self._sockets
+            and fields_of(query).get(name) == word
+        ):
+            return UNAUTHENTICATED
         self._check(path, grant)
         return grant
 
-    def authenticated(self, path: str, token: str, stay: ExitStack, *, now: float) -> Grant:
-        """Return what ``token``, sent as the first message, allows. Raises ``Disconnect``."""
+    def authenticated(self, path: str, token: str, cleanup: ExitStack, *, now: float) -> Grant:
+        """Return the rights of ``token``, sent as the first message. Raises ``Disconnect``."""
         assert self._access is not None
         grant = self._access.of(token, now=now)
         self._check(path, grant)
-        self._admit(grant, stay, now)
+        self._admit(grant, cleanup, now)
         return grant
 
     def enter(self, grant: Grant, peer: str, forwarded: str, *, now: float) -> ExitStack:
-        """Let a caller open its websocket, and count it until what this returns is closed.
+        """Count a client's websocket until the returned stack is closed.
 
-        ``forwarded`` is the X-Forwarded-For that came. Raises ``Disconnect`` if it may not.
+        ``forwarded`` is its X-Forwarded-For header. Raises ``Disconnect`` past a limit.
         """
-        with ExitStack() as stay:
-            stay.callback(self._addresses.enter(caller(peer, forwarded, self._proxies)))
-            self._admit(grant, stay, now)
-            return stay.pop_all()
+        with ExitStack() as cleanup:
+            cleanup.callback(self._addresses.enter(counting_name(peer, forwarded, self._proxies)))
+            self._admit(grant, cleanup, now)
+            return cleanup.pop_all()
 
-    def _admit(self, grant: Grant, stay: ExitStack, now: float) -> None:
-        stay.callback(self._tokens.enter(grant.holder))
+    def _admit(self, grant: Grant, cleanup: ExitStack, now: float) -> None:
+        cleanup.callback(self._tokens.enter(grant.holder))
         if self._access is not None:
             self._access.use(grant, now=now)
 
     def _check(self, path: str, grant: Grant) -> None:
-        if grant == NOBODY:
+        if grant == UNAUTHENTICATED:
             raise Disconnect("a bearer token is missing or wrong", code=CloseCode.UNAUTHORIZED)
         if grant.jti and path not in self._sockets:
-            raise _forbidden("a signed token opens a websocket and nothing else")
+            raise _forbidden("a signed token opens a websocket only")
         if path == TOKENS:
             return
         grant.check_scope(scope_of(path) or "")

@@ -1,4 +1,4 @@
-"""What somebody may do: scopes, for one session or all. Pure."""
+"""Grants: the scopes of a client, for one session or all. Pure."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,9 @@ from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import Command
 
 SCOPES = frozenset({"ingest", "subscribe", "control"})
-EVERY = "*"  #: in place of a session's id
-#: The scope that each command asks for, wherever it may be sent: what feeds a session, what
-#: listens, what steers it or spends its quota. A command that is not here is nobody's.
+EVERY = "*"  #: all sessions, in place of a session's id
+#: Scope that each command requires: ingest feeds a session, subscribe reads it, control changes
+#: it or spends its quota. A command that is not listed is always refused.
 NEEDS: Mapping[type[Command], str] = {
     commands.SubscribeCommand: "subscribe",
     commands.StartCommand: "ingest",
@@ -27,16 +27,16 @@ NEEDS: Mapping[type[Command], str] = {
 
 
 class Grant(Struct, frozen=True):
-    """What somebody may do."""
+    """Access rights of a client."""
 
     scopes: frozenset[str] = SCOPES
     session_id: str = EVERY  #: or the one session it is for
-    holder: str = ""  #: whose it is; empty where tokens are not asked for
-    lasts: float = 0  #: seconds a connection may last; 0: any time
+    holder: str = ""  #: name of the token's owner; empty without tokens
+    lasts: float = 0  #: seconds a connection may last; 0: unlimited
     # Of a signed token, which opens one connection:
-    jti: str = ""  #: its own name; empty for others
+    jti: str = ""  #: token id; empty for other tokens
     expires: float = 0  #: seconds since 1970
-    lives: float = 0  #: seconds from its making to its end
+    lifetime: float = 0  #: seconds from its issue to its expiry
 
     def allows(self, session_id: str) -> bool:
         """Return whether ``session_id``, which may be ``*``, is within the grant."""
@@ -65,5 +65,5 @@ class Grant(Struct, frozen=True):
             )
 
 
-ANYBODY = Grant()
-NOBODY = Grant(frozenset())
+UNRESTRICTED = Grant()
+UNAUTHENTICATED = Grant(frozenset())

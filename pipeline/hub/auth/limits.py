@@ -1,4 +1,4 @@
-"""How many at once, and how fast: counts and buckets, by whoever is counted. Pure."""
+"""Limits on the number of connections and on request rates. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -9,11 +9,11 @@ from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-Leave = Callable[[], None]
+Release = Callable[[], None]
 
 
-class Bucket:
-    """Lets ``burst`` through at once, then ``rate`` a second."""
+class RateLimiter:
+    """Token bucket: allows ``burst`` at once, then ``rate`` per second."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
@@ -22,7 +22,7 @@ class Bucket:
         self._filled = 0.0
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one; ``now`` in seconds of a clock that never goes back."""
+        """Take one token if available; ``now`` is in seconds of a monotonic clock."""
         self._level = min(self._burst, self._level + (now - self._filled) * self._rate)
         self._filled = now
         if self._level < 1:
@@ -32,60 +32,60 @@ class Bucket:
 
 
 class ConnectionCounter:
-    """Who is inside, counted by name; ``most`` under one name."""
+    """Counter of open connections by name, at most ``most`` per name."""
 
-    def __init__(self, most: int, said: str) -> None:
+    def __init__(self, most: int, message: str) -> None:
         self._most = most
-        self._said = said
-        self._inside: Counter[str] = Counter()
+        self._said = message
+        self._counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._inside)
+        return len(self._counts)
 
-    def enter(self, name: str) -> Leave:
-        """Count one more under ``name`` until what this returns is called.
+    def enter(self, name: str) -> Release:
+        """Count one more under ``name`` until the returned function is called.
 
-        Without a name nobody is counted. Raises ``Disconnect`` when there are too many.
+        An empty name is not counted. Raises ``Disconnect`` past the limit.
         """
         if not name:
             return lambda: None
-        if self._inside[name] >= self._most:
+        if self._counts[name] >= self._most:
             raise Disconnect(self._said.format(most=self._most, name=name), code=CloseCode.LIMIT)
-        self._inside[name] += 1
-        return lambda: self._leave(name)
+        self._counts[name] += 1
+        return lambda: self._release(name)
 
     @contextmanager
-    def place(self, name: str) -> Generator[None]:
-        """Count one more under ``name`` for as long as the block lasts; as ``enter``."""
-        leave = self.enter(name)
+    def counting(self, name: str) -> Generator[None]:
+        """Count one more under ``name`` while the block runs; see ``enter``."""
+        release = self.enter(name)
         try:
             yield
         finally:
-            leave()
+            release()
 
-    def _leave(self, name: str) -> None:
-        self._inside[name] -= 1
-        if not self._inside[name]:
-            del self._inside[name]
+    def _release(self, name: str) -> None:
+        self._counts[name] -= 1
+        if not self._counts[name]:
+            del self._counts[name]
 
 
 def networks(texts: Iterable[str]) -> Sequence[Network]:
-    """Return addresses and networks (``10.0.0.0/8``). Raises ``ValueError`` for other text."""
+    """Parse addresses and networks (``10.0.0.0/8``). Raises ``ValueError`` for other text."""
     return [ip_network(text, strict=False) for text in texts]
 
 
 def is_within(peer: str, known: Sequence[Network]) -> bool:
-    """Tell whether ``peer`` is of one of the networks."""
+    """Return whether ``peer`` is in one of the networks."""
     address = _address(peer)
     return address is not None and any(address in network for network in known)
 
 
-def caller(peer: str, forwarded: str = "", proxies: Sequence[Network] = ()) -> str:
-    """Return under which name the caller at ``peer`` is counted; empty for this machine's own.
+def counting_name(peer: str, forwarded: str = "", proxies: Sequence[Network] = ()) -> str:
+    """Return the name under which the client at ``peer`` is counted; empty for loopback.
 
-    ``forwarded`` is what X-Forwarded-For says, and counts only as far as ``proxies`` wrote it:
-    from its end to the first address that is none of theirs. Of an IPv6 address the first 64
-    bits count, for who has one has all of those.
+    ``forwarded`` is the X-Forwarded-For header, trusted only as far as ``proxies`` wrote it: from
+    its end to the first address that is not a proxy. Of an IPv6 address the first 64 bits count,
+    because one client usually has the whole /64 network.
     """
     for text in reversed(forwarded.split(",")):
         if not is_within(peer, proxies) or _address(text.strip()) is None:

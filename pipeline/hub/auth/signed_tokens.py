@@ -1,7 +1,7 @@
-"""Signed tokens, for browsers: short-lived, and each opens one connection. Pure.
+"""Signed tokens, for browsers: short-lived, each for one connection. Pure.
 
-JSON Web Tokens (RFC 7519) under HS256 and nothing else, whatever a token's own header says
-(RFC 8725, section 3.1). ``kid`` names the key, so that one can be replaced by another.
+JSON Web Tokens (RFC 7519), verified with HS256 only, whatever algorithm the token's header names
+(RFC 8725, section 3.1). ``kid`` names the key, so that keys can be rotated.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 ALGORITHM = "HS256"
 AUDIENCE = "pipeline"
-LONGEST = 600  #: seconds from a token's making to its end
-SKEW = 30  #: seconds that the maker's clock may differ from ours
-KEY_BYTES = 32  #: at least; as many as the digest has (RFC 7518, section 3.2)
-MOST_BYTES = 2048  #: of a token
-MOST_USED = 100_000  #: tokens remembered as used; each for ``LONGEST`` and ``SKEW`` at most
-#: Checked here, by the time we are given: PyJWT would look at the clock by itself.
+MAX_LIFETIME = 600  #: seconds from a token's issue to its expiry
+CLOCK_SKEW = 30  #: seconds that the issuer's clock may differ from the server's
+KEY_BYTES = 32  #: minimum; the length of the digest (RFC 7518, section 3.2)
+MAX_TOKEN_BYTES = 2048
+MAX_USED = 100_000  #: used tokens remembered, each for ``MAX_LIFETIME`` + ``CLOCK_SKEW`` at most
+#: Times are checked here, against ``now``: PyJWT would read the clock.
 _OPTIONS: Any = {
     "require": ["aud", "exp", "iat", "jti"],
     "verify_exp": False,
@@ -36,24 +36,24 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Claims(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a token says."""
+    """Claims of a token."""
 
     aud: str
     exp: float  #: seconds since 1970, as all times in a token
     iat: float
     jti: Name
-    scope: Name  #: names of scopes, a space between (RFC 8693, section 4.2)
-    sid: Name = "*"  #: the one session it is for, or * for all
-    sub: Annotated[str, Meta(max_length=200)] = ""  #: on whose behalf
+    scope: Name  #: names of scopes, separated by spaces (RFC 8693, section 4.2)
+    sid: Name = "*"  #: session id, or * for all sessions
+    sub: Annotated[str, Meta(max_length=200)] = ""  #: subject: the user of the token
     nbf: float = 0
-    max_session: Annotated[float, Meta(ge=0)] = 0  #: seconds a connection may last; 0: any time
+    max_session: Annotated[float, Meta(ge=0)] = 0  #: seconds a connection may last; 0: unlimited
 
 
 class Signing:
-    """The keys we know by their names; the first signs, all are accepted.
+    """Signing keys by name; the first one signs, all are accepted.
 
-    ``since`` is when this process began: what was used before is not remembered, so what was
-    made before is refused.
+    ``since`` is the start of this process (seconds since 1970): tokens used before are not
+    remembered, so tokens issued before are refused.
     """
 
     def __init__(self, keys: Mapping[str, str], *, since: float = 0) -> None:
@@ -62,13 +62,13 @@ class Signing:
         self._keys = dict(keys)
         self._since = since
         self._used: set[str] = set()
-        self._ends: list[tuple[float, str]] = []  # a heap: when each may be forgotten
+        self._expiries: list[tuple[float, str]] = []  # heap of (seconds since 1970, jti)
 
     def __repr__(self) -> str:
         return f"<Signing: {len(self._keys)} keys, {len(self._used)} tokens used>"
 
-    def mint(self, grant: Grant, *, seconds: float, now: float, jti: str) -> str:
-        """Return a token for ``grant``, good for ``seconds`` and one connection."""
+    def sign(self, grant: Grant, *, seconds: float, now: float, jti: str) -> str:
+        """Return a token for ``grant``, valid for ``seconds`` and one connection."""
         claims = Claims(
             aud=AUDIENCE,
             iat=int(now),
@@ -83,19 +83,19 @@ class Signing:
         return jwt.encode(msgspec.to_builtins(claims), key, ALGORITHM, headers={"kid": name})
 
     def read(self, token: str, *, now: float) -> Grant:
-        """Return what ``token`` allows. Raises ``Disconnect`` when that is nothing."""
+        """Return the grant of ``token``. Raises ``Disconnect`` when it is invalid."""
         claims = self._claims(token)
         scopes = frozenset(claims.scope.split())
         if not scopes or scopes - SCOPES:
-            raise _refusal(f"this token names scopes that there are not; there is {_names(SCOPES)}")
-        if not 0 < claims.exp - claims.iat <= LONGEST:
-            raise _refusal(f"this token is made for longer than {LONGEST} s, or for no time")
-        if not claims.exp + SKEW > now:
-            raise _refusal("this token has expired: ask for another one")
-        if not max(claims.iat, claims.nbf) - SKEW <= now:
-            raise _refusal("this token is not valid yet: a clock is wrong")
+            raise _refusal(f"this token has unknown scopes; valid scopes: {_names(SCOPES)}")
+        if not 0 < claims.exp - claims.iat <= MAX_LIFETIME:
+            raise _refusal(f"this token is valid for more than {MAX_LIFETIME} s, or for no time")
+        if not claims.exp + CLOCK_SKEW > now:
+            raise _refusal("this token has expired: request another one")
+        if not max(claims.iat, claims.nbf) - CLOCK_SKEW <= now:
+            raise _refusal("this token is not valid yet: check the clocks")
         if claims.iat < int(self._since):
-            raise _refusal("this token was made before the server started: ask for another one")
+            raise _refusal("this token was issued before the server started: request another one")
         self._check_unused(claims.jti, now)
         return Grant(
             scopes=scopes,
@@ -104,37 +104,38 @@ class Signing:
             lasts=claims.max_session,
             jti=claims.jti,
             expires=claims.exp,
-            lives=claims.exp - claims.iat,
+            lifetime=claims.exp - claims.iat,
         )
 
     def use(self, grant: Grant, *, now: float) -> None:
-        """Note that the token of ``grant`` has opened its connection. Raises ``Disconnect``."""
+        """Record that the token of ``grant`` has opened its connection. Raises ``Disconnect``."""
         self._check_unused(grant.jti, now)
-        if len(self._used) >= MOST_USED:
+        if len(self._used) >= MAX_USED:
             raise Disconnect("too many signed tokens at once: try later", code=CloseCode.LATER)
         self._used.add(grant.jti)
-        heappush(self._ends, (grant.expires + SKEW, grant.jti))
+        heappush(self._expiries, (grant.expires + CLOCK_SKEW, grant.jti))
 
     def _check_unused(self, jti: str, now: float) -> None:
-        while self._ends and self._ends[0][0] <= now:
-            self._used.discard(heappop(self._ends)[1])
+        while self._expiries and self._expiries[0][0] <= now:
+            self._used.discard(heappop(self._expiries)[1])
         if jti in self._used:
             raise _refusal("this token was used already: each opens one connection")
 
     def _claims(self, token: str) -> Claims:
-        """Return what a token of ours says. Raises ``Disconnect`` for every other text."""
+        """Return the claims of a valid token. Raises ``Disconnect`` for any other text."""
         try:
-            if len(token) > MOST_BYTES:
+            if len(token) > MAX_TOKEN_BYTES:
                 raise ValueError("too long")
             key = self._keys[str(jwt.get_unverified_header(token)["kid"])]
-            said = jwt.decode(token, key, [ALGORITHM], audience=AUDIENCE, options=_OPTIONS)
-            return msgspec.convert(said, Claims)
+            claims = jwt.decode(token, key, [ALGORITHM], audience=AUDIENCE, options=_OPTIONS)
+            return msgspec.convert(claims, Claims)
         except (jwt.PyJWTError, msgspec.ValidationError, LookupError, RecursionError, ValueError):
-            raise _refusal("this is no token of ours") from None  # which would repeat it
+            # "from None": the original error may contain the token
+            raise _refusal("this token is not valid on this server") from None
 
 
 def looks_signed(token: str) -> bool:
-    """Tell whether ``token`` has the shape of a signed one."""
+    """Return whether ``token`` has the form of a signed token."""
     return token.count(".") == 2
 
 
@@ -154,5 +155,5 @@ def _check_key(name: str, key: str) -> None:
         )
     try:
         jwt.encode({}, key, ALGORITHM)
-    except jwt.PyJWTError as error:  # a public key, for example, which everybody may know
+    except jwt.PyJWTError as error:  # a public key, for example, which is not secret
         raise SettingsError(f"serve.signing_keys.{name}: {error}") from None

@@ -1,4 +1,4 @@
-"""What ``POST /v1/tokens`` answers: a signed token, never for more than the asker's own. Pure."""
+"""Endpoint ``POST /v1/tokens``: signed tokens within the requester's own grant. Pure."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,25 +9,25 @@ from msgspec.structs import replace
 
 from pipeline.errors import InputError
 from pipeline.hub.auth.grants import EVERY, SCOPES, Grant
-from pipeline.hub.auth.signed_tokens import LONGEST, Signing
+from pipeline.hub.auth.signed_tokens import MAX_LIFETIME, Signing
 from pipeline.hub.http_requests import HttpAnswer
 
-EXPIRES = 60  #: seconds, unless asked for otherwise
-LONGEST_SESSION = 86_400  #: seconds that a connection may be limited to
+DEFAULT_LIFETIME = 60  #: seconds
+MAX_SESSION = 86_400  #: seconds; greatest connection limit in a token
 
 
 class IssueRequest(Struct, frozen=True, kw_only=True):
-    """What is asked for."""
+    """Parameters of a requested token."""
 
     scopes: frozenset[str] = frozenset({"subscribe"})
-    session_id: str | None = None  #: none: that of the asker's own token
-    expires: int = EXPIRES  #: seconds
-    max_session: int = 0  #: seconds a connection may last; 0: any time
-    subject: str = ""  #: on whose behalf; empty: the asker's own
+    session_id: str | None = None  #: None: that of the requester's own token
+    expires: int = DEFAULT_LIFETIME  #: seconds
+    max_session: int = 0  #: seconds a connection may last; 0: unlimited
+    subject: str = ""  #: user of the token; empty: the requester
 
 
 class IssuedToken(Struct, frozen=True, kw_only=True):
-    """The answer."""
+    """Response body with the token."""
 
     token: str
     scopes: tuple[str, ...]
@@ -35,16 +35,16 @@ class IssuedToken(Struct, frozen=True, kw_only=True):
     expires_at: str  #: wall clock, ISO 8601, UTC
 
 
-def wish_of(fields: Mapping[str, str]) -> IssueRequest:
-    """Return what the fields of a query ask for. Raises ``InputError`` for what cannot be."""
+def requested_token(fields: Mapping[str, str]) -> IssueRequest:
+    """Return the request in the fields of a query. Raises ``InputError`` for invalid fields."""
     if unknown := fields.keys() - _FIELDS:
-        raise InputError(f"no field {min(unknown)!r}; there is {', '.join(sorted(_FIELDS))}")
+        raise InputError(f"unknown field {min(unknown)!r}; expected {', '.join(sorted(_FIELDS))}")
     scopes = frozenset(fields.get("scope", "subscribe").replace(",", " ").split())
     return checked(
         IssueRequest(
             scopes=scopes,
             session_id=fields.get("session_id"),
-            expires=_number(fields, "expires", EXPIRES),
+            expires=_number(fields, "expires", DEFAULT_LIFETIME),
             max_session=_number(fields, "max_session", 0),
             subject=fields.get("subject", ""),
         )
@@ -54,42 +54,44 @@ def wish_of(fields: Mapping[str, str]) -> IssueRequest:
 _FIELDS = frozenset({"scope", "session_id", "expires", "max_session", "subject"})
 
 
-def checked(wish: IssueRequest) -> IssueRequest:
-    """Return ``wish``. Raises ``InputError`` for what can be nobody's."""
-    if not wish.scopes or wish.scopes - SCOPES:
+def checked(request: IssueRequest) -> IssueRequest:
+    """Return ``request``. Raises ``InputError`` for values that no grant allows."""
+    if not request.scopes or request.scopes - SCOPES:
         raise InputError(f"scope: expected some of {', '.join(sorted(SCOPES))}")
-    if not 1 <= wish.expires <= LONGEST:
-        raise InputError(f"expires: expected 1 to {LONGEST} seconds; got {wish.expires}")
-    if not 0 <= wish.max_session <= LONGEST_SESSION:
+    if not 1 <= request.expires <= MAX_LIFETIME:
+        raise InputError(f"expires: expected 1 to {MAX_LIFETIME} seconds; got {request.expires}")
+    if not 0 <= request.max_session <= MAX_SESSION:
         raise InputError(
-            f"max_session: expected 0 to {LONGEST_SESSION} seconds; got {wish.max_session}"
+            f"max_session: expected 0 to {MAX_SESSION} seconds; got {request.max_session}"
         )
-    for name, text in (("session_id", wish.session_id or EVERY), ("subject", wish.subject)):
+    for name, text in (("session_id", request.session_id or EVERY), ("subject", request.subject)):
         if len(text) > 64:
             raise InputError(f"{name}: at most 64 characters; got {len(text)}")
-    return wish
+    return request
 
 
-def narrowed(own: Grant, wish: IssueRequest) -> Grant:
-    """Return what is asked for, where it is within ``own``. Raises ``Goodbye``."""
-    for scope in sorted(wish.scopes):
+def narrowed(own: Grant, request: IssueRequest) -> Grant:
+    """Return the requested grant if it is within ``own``. Raises ``Disconnect``."""
+    for scope in sorted(request.scopes):
         own.check_scope(scope)
-    session_id = own.session_id if wish.session_id is None else wish.session_id
+    session_id = own.session_id if request.session_id is None else request.session_id
     own.check(session_id)
-    holder = f"{own.holder}/{wish.subject}" if wish.subject else own.holder
+    holder = f"{own.holder}/{request.subject}" if request.subject else own.holder
     return replace(
-        own, scopes=wish.scopes, session_id=session_id, holder=holder, lasts=wish.max_session
+        own, scopes=request.scopes, session_id=session_id, holder=holder, lasts=request.max_session
     )
 
 
-def issue(signing: Signing, own: Grant, wish: IssueRequest, *, now: float, jti: str) -> HttpAnswer:
-    """Return the answer that carries a token. Raises ``Goodbye`` where it would be too much."""
-    grant = narrowed(own, wish)
+def issue(
+    signing: Signing, own: Grant, request: IssueRequest, *, now: float, jti: str
+) -> HttpAnswer:
+    """Return the response with the token. Raises ``Disconnect`` beyond the requester's grant."""
+    grant = narrowed(own, request)
     issued = IssuedToken(
-        token=signing.mint(grant, seconds=wish.expires, now=now, jti=jti),
+        token=signing.sign(grant, seconds=request.expires, now=now, jti=jti),
         scopes=tuple(sorted(grant.scopes)),
         session_id=grant.session_id,
-        expires_at=f"{datetime.fromtimestamp(int(now) + wish.expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        expires_at=f"{datetime.fromtimestamp(int(now) + request.expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
     return HttpAnswer(200, "application/json", msgspec.json.encode(issued))
 

@@ -1,69 +1,71 @@
-"""Who may come in: bearer tokens and signed ones, and what each of them allows. Pure."""
+"""Authentication by bearer tokens and signed tokens, and the scope of each path. Pure."""
 
 from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
 from urllib.parse import unquote
 
-from pipeline.hub.auth.grants import NOBODY, Grant
+from pipeline.hub.auth.grants import UNAUTHENTICATED, Grant
 from pipeline.hub.auth.signed_tokens import Signing, looks_signed
 from pipeline.hub.http_requests import fields_of
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
-SUBPROTOCOL = "pipeline"  #: what a browser offers beside its token, and gets back
-TOKENS = "/v1/tokens"  #: makes signed tokens for whoever has another one
+SUBPROTOCOL = "pipeline"  #: offered by browsers together with their token, and selected
+TOKENS = "/v1/tokens"  #: issues signed tokens to holders of another token
 SESSIONS = "/v1/sessions"
-SESSION = f"{SESSIONS}/"  #: and its id
-AUDIO = "/audio"  #: and behind that, its recording
-#: about more than one session, so not for a token that is for one
+SESSION = f"{SESSIONS}/"  #: followed by a session id
+AUDIO = "/audio"  #: after the session id: its recording
+#: paths that concern several sessions, so a token for one session does not open them
 OPERATORS = frozenset({"/v1/requests", "/v1/token", "/v1/webhooks/retry"})
-PUBLIC = frozenset({"/v1/asyncapi.json"})  #: says nothing of any session
-BY_ADDRESS = 60  #: seconds: a token in an address may be in somebody's log, so it is short-lived
-_OFFERED = "bearer."  # then the token, as a second subprotocol: browsers cannot set headers
+PUBLIC = frozenset({"/v1/asyncapi.json"})  #: contains no session data
+MAX_URL_TOKEN_LIFETIME = 60  #: seconds; a token in a URL may be in a log, so it is short-lived
+_OFFERED = "bearer."  # before the token, as a second subprotocol: browsers cannot set headers
 
 
 class Access:
-    """The tokens we know. Secrets are kept and compared as digests, in constant time."""
+    """Known tokens. Secrets are stored and compared as digests, in constant time."""
 
     def __init__(self, tokens: Mapping[str, Grant], signing: Signing | None = None) -> None:
         self._grants = [(_digest(secret), grant) for secret, grant in tokens.items()]
-        self.signing = signing  #: none where no signed tokens are taken
+        self.signing = signing  #: None if signed tokens are not accepted
 
     def __repr__(self) -> str:
         return f"<Access: {len(self._grants)} tokens>"
 
     def grant(self, headers: Mapping[str, str], query: str = "", *, now: float) -> Grant:
-        """Return what the token of a request allows; ``NOBODY`` without a valid one.
+        """Return the grant of a request's token; ``UNAUTHENTICATED`` without a valid one.
 
-        Raises ``Disconnect`` for a signed one that does not do, saying why.
+        Raises ``Disconnect`` with the reason for an invalid signed token.
         """
-        shown = _token(headers)
-        if shown:
-            return self.of(shown, now=now)
-        shown = fields_of(query).get("token", "")
-        return self._by_address(shown, now) if shown else NOBODY
+        token = _token(headers)
+        if token:
+            return self.of(token, now=now)
+        token = fields_of(query).get("token", "")
+        return self._by_url(token, now) if token else UNAUTHENTICATED
 
     def of(self, token: str, *, now: float) -> Grant:
-        """Return what ``token`` allows, as ``grant`` does."""
-        shown = _digest(token)
-        found = NOBODY
-        for digest, grant in self._grants:  # all of them, so that time tells nothing
-            if compare_digest(digest, shown):
+        """Return the grant of ``token``; see ``grant``."""
+        token_digest = _digest(token)
+        found = UNAUTHENTICATED
+        for digest, grant in self._grants:  # all of them, for constant time
+            if compare_digest(digest, token_digest):
                 found = grant
-        if found is NOBODY and self.signing is not None and looks_signed(token):
+        if found is UNAUTHENTICATED and self.signing is not None and looks_signed(token):
             return self.signing.read(token, now=now)
         return found
 
     def use(self, grant: Grant, *, now: float) -> None:
-        """Count a connection of ``grant``. Raises ``Disconnect`` if it may open no other one."""
+        """Record a connection of ``grant``. Raises ``Disconnect`` if its token was used already."""
         if grant.jti and self.signing is not None:
             self.signing.use(grant, now=now)
 
-    def _by_address(self, token: str, now: float) -> Grant:
+    def _by_url(self, token: str, now: float) -> Grant:
         grant = self.of(token, now=now)
-        if grant is not NOBODY and not (grant.jti and grant.lives <= BY_ADDRESS):
+        if grant is not UNAUTHENTICATED and not (
+            grant.jti and grant.lifetime <= MAX_URL_TOKEN_LIFETIME
+        ):
             raise Disconnect(
-                f"?token= takes signed tokens of at most {BY_ADDRESS} s only",
+                f"?token= accepts signed tokens of at most {MAX_URL_TOKEN_LIFETIME} s only",
                 code=CloseCode.UNAUTHORIZED,
             )
         return grant
@@ -84,17 +86,17 @@ def _token(headers: Mapping[str, str]) -> str:
 
 
 def is_audio(path: str) -> bool:
-    """Return whether a path is that of a session's recording."""
+    """Return whether ``path`` is that of a session's recording."""
     return path.startswith(SESSION) and path.removeprefix(SESSION).endswith(AUDIO)
 
 
 def session_in(path: str) -> str:
-    """Return the session that a path below ``SESSIONS`` is about."""
+    """Return the session id in a path below ``SESSIONS``."""
     return unquote(path.removeprefix(SESSION).removesuffix(AUDIO))
 
 
 def scope_of(path: str) -> str | None:
-    """Return the scope a path asks for; None for what everybody may see."""
+    """Return the scope that a path requires; None for public paths."""
     if path in ("/v1/events", SESSIONS, "/metrics") or is_audio(path):
         return "subscribe"
     if path in OPERATORS or path.startswith(SESSION):

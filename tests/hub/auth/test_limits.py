@@ -6,14 +6,20 @@ from pipeline.config.settings import ServeSettings
 from pipeline.errors import SettingsError
 from pipeline.hub.auth.admission import Admission
 from pipeline.hub.auth.grants import Grant
-from pipeline.hub.auth.limits import Bucket, ConnectionCounter, caller, is_within, networks
+from pipeline.hub.auth.limits import (
+    ConnectionCounter,
+    RateLimiter,
+    counting_name,
+    is_within,
+    networks,
+)
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 PROXIES = networks(["10.0.0.0/8", "fd00::1"])
 
 
 def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
-    bucket = Bucket(rate=2, burst=4)
+    bucket = RateLimiter(rate=2, burst=4)
     assert [bucket.take(100.0) for _ in range(5)] == [True] * 4 + [False]
     assert [bucket.take(100.5), bucket.take(100.5), bucket.take(101.0)] == [True, False, True]
     assert sum(bucket.take(200.0) for _ in range(10)) == 4
@@ -22,7 +28,7 @@ def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
 def test_the_last_place_is_given_and_given_again_when_it_is_left() -> None:
     crowd = ConnectionCounter(2, "{most} of {name}")
     leave = crowd.enter("a")
-    with crowd.place("a"):
+    with crowd.counting("a"):
         with pytest.raises(Disconnect, match="2 of a") as refused:
             crowd.enter("a")
         assert refused.value.code == CloseCode.LIMIT
@@ -44,7 +50,11 @@ def test_who_has_no_name_is_not_counted() -> None:
         ("203.0.113.7", "", "203.0.113.7"),
         ("203.0.113.7", "198.51.100.1", "203.0.113.7"),  # nobody that we know wrote this
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
-        ("10.0.0.1", "1.2.3.4, 198.51.100.1", "198.51.100.1"),  # the first one is the caller's say
+        (
+            "10.0.0.1",
+            "1.2.3.4, 198.51.100.1",
+            "198.51.100.1",
+        ),  # the first one is the client's claim
         ("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.9.9.9", "198.51.100.1"),
         ("10.0.0.1", "1.2.3.4, rubbish", "10.0.0.1"),
         ("10.0.0.1", "", "10.0.0.1"),
@@ -60,7 +70,7 @@ def test_who_has_no_name_is_not_counted() -> None:
 def test_an_address_is_whose_the_last_known_proxy_says(
     peer: str, forwarded: str, counted: str
 ) -> None:
-    assert caller(peer, forwarded, PROXIES) == counted
+    assert counting_name(peer, forwarded, PROXIES) == counted
     assert is_within(peer, PROXIES) == (peer in ("10.0.0.1", "fd00::1"))
 
 

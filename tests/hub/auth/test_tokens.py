@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from pipeline.hub.auth.grants import NEEDS, NOBODY, SCOPES, Grant
+from pipeline.hub.auth.grants import NEEDS, SCOPES, UNAUTHENTICATED, Grant
 from pipeline.hub.auth.tokens import Access, is_audio, scope_of, session_in
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import ClientCommand, Command, SessionUpdateCommand
@@ -39,7 +39,7 @@ def test_a_token_is_found_where_it_may_stand(headers: dict[str, str]) -> None:
     ],
 )
 def test_anything_else_allows_nothing(headers: dict[str, str]) -> None:
-    assert ACCESS.grant(headers, now=0) == NOBODY
+    assert ACCESS.grant(headers, now=0) == UNAUTHENTICATED
 
 
 def test_tokens_are_not_printed() -> None:

@@ -171,7 +171,7 @@ async def test_one_who_was_not_heard_for_its_flood_is_heard_again_once_it_reads(
 async def test_f31_dripping_handshakes_and_silent_connections_are_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server_module, "OPEN", 0.5)
+    monkeypatch.setattr(server_module, "OPEN_TIMEOUT", 0.5)
     async with serving() as hub:
         socks = await in_thread(lambda: [dial(hub) for _ in range(50)])
         for sock in socks[:25]:
@@ -193,7 +193,7 @@ async def test_f31_dripping_handshakes_and_silent_connections_are_cut(
     ids=["long path", "many headers", "long header", "tls", "body"],
 )
 async def test_what_is_no_handshake_is_cut(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "OPEN", 0.5)
+    monkeypatch.setattr(server_module, "OPEN_TIMEOUT", 0.5)
     async with serving() as hub:
         sock = await in_thread(lambda: dial(hub))
         sock.sendall(head)
@@ -238,7 +238,7 @@ def come_and_be_cut(hub: Hub, times: int) -> None:
 
 
 async def test_only_so_many_may_say_nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "STRANGERS", 20)
+    monkeypatch.setattr(server_module, "MAX_UNAUTHENTICATED", 20)
     async with serving(most=10) as hub:
         socks = await in_thread(lambda: [dial(hub) for _ in range(30)])
         await in_thread(partial(come_and_be_cut, hub, 70))

@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 
 from pipeline.hub import downloads
-from pipeline.hub.downloads import Downloads, head_of
+from pipeline.hub.downloads import Downloads, response_head
 from pipeline.hub.service import Download
 
 
@@ -53,8 +53,8 @@ async def test_it_is_whole(file: Download) -> None:
     async with anyio.create_task_group() as tasks:
         await Downloads(tasks).begin(lender, file)
         came = await anyio.to_thread.run_sync(everything, peer)
-    assert came.startswith(head_of(file) + b"head\0\0")
-    assert len(came) == len(head_of(file)) + (64 << 20)
+    assert came.startswith(response_head(file) + b"head\0\0")
+    assert len(came) == len(response_head(file)) + (64 << 20)
     peer.close()
 
 
@@ -73,7 +73,7 @@ async def test_one_that_is_called_off_ends_at_once_though_nobody_reads(file: Dow
 async def test_one_that_takes_too_long_is_cut(
     file: Download, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "LONGEST", 0.1)
+    monkeypatch.setattr(downloads, "MAX_DURATION", 0.1)
     ours, peer = socket.socketpair()
     lender: Any = Lender(ours)
     async with anyio.create_task_group() as tasks:

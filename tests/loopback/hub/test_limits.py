@@ -95,11 +95,11 @@ async def test_a_message_may_be_so_long_and_not_a_byte_longer(
 async def test_who_does_not_say_what_it_wants_is_closed_and_may_come_back(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "FIRST_MESSAGE", 0.1)
-    monkeypatch.setattr(sources, "FIRST_MESSAGE", 0.1)
+    monkeypatch.setattr(peers, "FIRST_MESSAGE_TIMEOUT", 0.1)
+    monkeypatch.setattr(sources, "FIRST_MESSAGE_TIMEOUT", 0.1)
     async with serving() as hub, dial(hub, path) as connection:
         assert await code_of(connection) == CloseCode.IDLE
-        assert connection.close_reason == "nothing was said in 0.1 s"
+        assert connection.close_reason == "no message in 0.1 s"
 
 
 async def test_one_token_has_so_many_websockets_and_another_still_comes_in() -> None:

@@ -132,8 +132,8 @@ async def test_f2_half_open_subscribers_are_cut_and_leave_no_memory_behind(
     sending: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not sending:  # in real time: 12 s, see tests/hub/test_liveness.py
-        monkeypatch.setattr(liveness, "QUIET", 0.6)
-        monkeypatch.setattr(liveness, "QUIET_PATIENCE", 0.5)
+        monkeypatch.setattr(liveness, "IDLE_PING_INTERVAL", 0.6)
+        monkeypatch.setattr(liveness, "IDLE_PONG_TIMEOUT", 0.5)
     async with stage() as s:
         peers = [
             await connect_websocket(f"ws://127.0.0.1:{s.proxy.port}{PATH}0", proxy=None)

@@ -61,7 +61,7 @@ async def test_a_source_that_says_no_more_has_its_session_ended_in_order() -> No
     assert (turn["text"], answer["status"]) == ("Are you", "completed")
     assert (events[-1]["type"], events[-1]["reason"]) == ("session.ended", "idle")
     assert socket.close_code == 1000
-    assert socket.close_reason == "nothing came for 0.4 s (serve.idle): the session has ended"
+    assert socket.close_reason == "no message for 0.4 s (serve.idle): the session has ended"
 
 
 async def test_who_sends_turns_is_not_idle() -> None:

@@ -201,7 +201,7 @@ async def test_a_subscriber_steers_the_session_it_names_or_follows_and_no_other(
         ("one", "?session_id=s1", "", "cannot do ResponseCancelCommand here"),  # by the session
         ("one", "?session_id=s1", ',"session_id":"s2"', "this token is for session 's1' only"),
         ("all", "?session_id=s1", ',"session_id":"s2"', "cannot do ResponseCancelCommand here"),
-        ("all", "?session_id=*", "", "session_id says which session is meant"),
+        ("all", "?session_id=*", "", "session_id is required"),
         ("all", "?session_id=*", ',"session_id":"s9"', "no session 's9' is live"),
     ]
     async with serving(fake) as hub:

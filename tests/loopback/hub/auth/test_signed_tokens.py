@@ -50,7 +50,7 @@ class Stand:
     def token(self, *scopes: str, seconds: float = 60, **more: Any) -> str:
         grant = Grant(frozenset(scopes or ("subscribe",)), **more)
         self._made += 1
-        return self._signing.mint(grant, seconds=seconds, now=now(), jti=f"t{self._made}")
+        return self._signing.sign(grant, seconds=seconds, now=now(), jti=f"t{self._made}")
 
     def dial(self, path: str, token: str = "") -> connect_websocket:
         offer = [Subprotocol("pipeline"), Subprotocol(f"bearer.{token}")] if token else None
@@ -150,13 +150,13 @@ async def test_a_token_may_come_as_the_first_message_where_the_address_says_so()
         (b"\xff" * 100, 4401, "must be session.authenticate"),
         ("x" * 5000, 1009, ""),
         ("", 4401, "must be session.authenticate"),
-        (None, 4401, "no token came in 0.2 s"),
+        (None, 4401, "no token in 0.2 s"),
     ],
 )
 async def test_who_does_not_say_who_it_is_hears_nothing(
     message: str | bytes | None, code: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "INTRODUCTION", 0.2)
+    monkeypatch.setattr(peers, "TOKEN_TIMEOUT", 0.2)
     async with serving() as stand:
         if isinstance(message, str):
             message = message.replace("mouth", stand.token("ingest"))
@@ -173,7 +173,10 @@ async def test_who_does_not_say_who_it_is_hears_nothing(
 async def test_the_time_of_a_connection_ends_and_another_token_goes_on() -> None:
     async with serving() as stand:
         async with stand.dial(FOLLOW, stand.token(session_id="s1", lasts=0.3)) as socket:
-            assert await closed(socket) == (4001, "the token's time is over: come with another one")
+            assert await closed(socket) == (
+                4001,
+                "the token's connection time is over: reconnect with another token",
+            )
         async with stand.dial("/v1/ingest/raw", stand.token("ingest", lasts=0.3)) as source:
             await source.send('{"type":"session.start","session_id":"s2"}')
             assert (await closed(source))[0] == 4001
@@ -199,7 +202,7 @@ async def test_a_backend_has_a_token_made_for_no_more_than_its_own() -> None:
             ("POST", "/v1/tokens?session_id=s2", "ears", 403, "for session 's1' only"),
             ("POST", "/v1/tokens?expires=601", "backend", 400, "1 to 600"),
             ("POST", "/v1/tokens", "", 401, "missing or wrong"),
-            ("POST", "/v1/tokens", stand.token(), 403, "opens a websocket and nothing else"),
+            ("POST", "/v1/tokens", stand.token(), 403, "opens a websocket only"),
             ("GET", "/v1/tokens", "backend", 405, "POST only"),
             ("POST", "/healthz", "", 405, "GET and HEAD only"),
             ("POST", "/v1/events", "backend", 405, "GET and HEAD only"),
@@ -214,7 +217,7 @@ async def test_where_nothing_is_signed_no_token_is_made() -> None:
         httpx.AsyncClient(trust_env=False) as client,
     ):
         page = await client.post(hub.url.replace("ws", "http", 1) + "/v1/tokens")
-        assert (page.status_code, "no serve.signing_keys" in page.text) == (404, True)
+        assert (page.status_code, "serve.signing_keys is not set" in page.text) == (404, True)
 
 
 async def test_the_command_prints_a_token_that_the_server_takes() -> None:
@@ -264,7 +267,9 @@ async def test_without_a_first_token_there_is_no_connection() -> None:
         raise ConnectionError("who makes the tokens is not there")
 
     async with serving() as stand:
-        with pytest.raises(SubscribeError, match=r"no token for .*: who makes the tokens"):
+        with pytest.raises(
+            SubscribeError, match=r"cannot get a token for .*: who makes the tokens"
+        ):
             async with connect(stand.hub.url, "s1", token=token):
                 pass
         options = json.dumps({"session": "s1", "tokens": [None]})
