@@ -1,4 +1,4 @@
-"""The service: engines, sessions, hub and log joined; start, drain, stop."""
+"""The running service: opens, lists, limits and erases sessions."""
 
 import logging
 from collections import deque
@@ -110,7 +110,7 @@ class App:
             if session.begun:
                 self._ended.append((anyio.current_time(), log, info))
             else:
-                self._let_go(log)
+                self._release(log)
 
     def _check_capacity(self) -> None:
         """Raise a ``SessionError`` when no session can be opened now."""
@@ -126,7 +126,7 @@ class App:
             raise NoCapacity(f"no new sessions: {exhausted}") from exhausted
 
     async def steer(self, session_id: str, command: ControlCommand) -> None:
-        """Carry out what a subscriber wants of a live session. Raises ``InputError``."""
+        """Carry out a subscriber's command on a live session. Raises ``InputError``."""
         if session_id not in self._live:
             raise InputError(f"{type_of(command)}: no session {session_id[:64]!r} is live")
         session, _ = self._live[session_id]
@@ -140,10 +140,10 @@ class App:
         kept = next((each for each in self._ended if each[1].session_id == session_id), None)
         if kept is not None:
             self._ended.remove(kept)
-            self._let_go(kept[1])
+            self._release(kept[1])
         self.calls.remove(session_id)
         try:
-            # The journal at once: until it is done, nobody may use the id again.
+            # The journal first: until it is done, the id cannot be used again.
             stored = await self._journal.erase(session_id)
             heard = self._recorder is not None and await self._recorder.erase(session_id)
         except (JournalError, RecordingError) as error:
@@ -166,7 +166,7 @@ class App:
         )
 
     async def watch_limits(self) -> None:
-        """End the sessions that have spent what they may, until cancelled."""
+        """End the sessions that have reached a usage limit, until cancelled."""
         async with anyio.create_task_group() as tasks:
             ending: set[str] = set()
             while True:
@@ -188,17 +188,17 @@ class App:
 
     @property
     def trouble(self) -> str | None:
-        """Why no session can begin at the moment."""
+        """The reason why no session can begin now, or None."""
         return self._journal.trouble
 
     @property
     def waiting(self) -> int:
-        """How many events wait for the journal, and are not shown until then."""
+        """Number of events that wait for the journal and are not published yet."""
         return self._journal.waiting
 
     @property
     def in_flight(self) -> int:
-        """How many calls of the language model are under way."""
+        """Number of language model calls under way."""
         return sum(session.in_flight for session, _ in self._live.values())
 
     def sessions(self) -> Sequence[SessionInfo]:
@@ -229,17 +229,17 @@ class App:
         return {name: self.prompts[name] for name in names}
 
     def _forget(self) -> None:
-        """Let go of sessions that ended long enough ago."""
+        """Forget sessions that ended more than ``journal.keep_ended`` ago."""
         oldest = anyio.current_time() - self._settings.journal.keep_ended
         while self._ended and self._ended[0][0] < oldest:
-            self._let_go(self._ended.popleft()[1])
+            self._release(self._ended.popleft()[1])
 
-    def _let_go(self, log: SessionLog) -> None:
+    def _release(self, log: SessionLog) -> None:
         self.topics.remove(log.session_id)
         self._journal.release(log)
 
     def _restore(self, log: SessionLog) -> None:
-        """Let a session of an earlier life be read; it has ended, or does so now."""
+        """Restore a session of a previous process for reading; it has ended, or does so now."""
         topic = self.topics.open(log)
         if log.snapshot.ended:
             topic.ended.set()
@@ -269,7 +269,7 @@ def _today() -> date:
 
 
 def _without_audio(dependencies: SessionDependencies) -> SessionDependencies:
-    """Return the equipment of a session whose turns come as text."""
+    """Return the dependencies of a session whose turns come as text."""
     stt, listen = without_speech()
     return replace(dependencies, stt=stt, listen=listen)
 
@@ -281,7 +281,7 @@ async def feed(
     speed: float = 1.0,
     playing: anyio.CancelScope | None = None,
 ) -> None:
-    """Play ``source`` into ``session`` and hear it out; ends early when the session does.
+    """Play ``source`` into ``session`` and finish it; ends early when the session does.
 
     Cancelling ``playing`` is the end of the source.
     """

@@ -30,14 +30,14 @@ CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin 
 
 
 def _without_transcripts(gate: CatalogGate, request: CompletionRequest) -> str | None:
-    """Say why a server that is not AssemblyAI's cannot answer, over a stored transcript say."""
+    """Return why a server other than AssemblyAI's cannot answer a request, or None."""
     if "transcript_id" not in request.extra:
         return gate(request)
     return "only AssemblyAI's gateway puts a stored transcript in"
 
 
 class LanguageModel:
-    """The clients of every server that may be asked, as one gateway."""
+    """The clients of every language model server of a plan, as one gateway."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class LanguageModel:
         log: CallLog,
         tell: Callable[[str], None],
     ) -> None:
-        """``tell`` is given a line about each prompt that its model cannot serve."""
+        """``tell`` takes a line about each prompt that its model cannot serve."""
         url, key, model = _address(settings, planned, engines)
         in_stream = planned.llm.name == "in-stream"
         self.engine = Engine(
@@ -114,9 +114,9 @@ class LanguageModel:
         )
 
     async def json_mode(self, model: str) -> JsonMode:
-        """Return how to ask ``model`` for JSON: by AssemblyAI's catalog, if it can be read.
+        """Return the JSON mode of ``model``, by AssemblyAI's catalog if it can be read.
 
-        Other servers are taken to know ``response_format``, as most do.
+        Other servers are expected to know ``response_format``, as most do.
         """
         if self.engine.name != "assemblyai" or self._first is None:
             return "response_format"
@@ -127,7 +127,7 @@ class LanguageModel:
         return "prompt"
 
     async def keep_ready(self) -> None:
-        """Replace the connections that cancels cost, and know the catalog, until cancelled."""
+        """Replace connections that cancelled requests closed, and refresh the catalog."""
         async with anyio.create_task_group() as tasks:
             for client in self._clients.values():
                 tasks.start_soon(client.keep_warm)
@@ -145,17 +145,17 @@ class LanguageModel:
         return await self._first.catalog()
 
     async def _keep_catalog(self, client: GatewayClient) -> None:
-        told = False
+        reviewed = False
         while True:
             with suppress(GatewayError), anyio.move_on_after(CATALOG):
                 await client.catalog(CATALOG_AGE)
-            if not told and client.known_catalog is not None:
-                told = True
+            if not reviewed and client.known_catalog is not None:
+                reviewed = True
                 self._review(client)
             await anyio.sleep(CATALOG_AGE)
 
     def _review(self, client: GatewayClient) -> None:
-        """Say now what would show only when a prompt is asked of ``client``."""
+        """Report the prompts that ``client`` cannot serve, before a request fails."""
         for name, prompt in self._prompts.items():
             first = prompt.model or self.engine.model or ""
             for place, target in enumerate(self.gateway.targets):
@@ -172,9 +172,9 @@ class LanguageModel:
 
 
 def _json_mode(client: GatewayClient, model: str) -> JsonMode:
-    """Return how to ask ``model`` for JSON, by what is known of it so far.
+    """Return the JSON mode of ``model``, by what is known of it so far.
 
-    Servers other than AssemblyAI's are taken to know ``response_format``, as most do.
+    Servers other than AssemblyAI's are expected to know ``response_format``, as most do.
     """
     catalog = client.known_catalog
     entry = catalog.models.get(model) if catalog is not None else None

@@ -1,4 +1,4 @@
-"""Decides which engines a run will use, and why, before anything is started."""
+"""The plan of a run: which engines it uses, and why, decided before anything is started."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
 
 
 class Plan(Struct, frozen=True):
-    """Which engines a run will use, and why; decided before anything is started."""
+    """Engines, keys and prompts of a run."""
 
     stt: EngineChoice
     llm: EngineChoice
@@ -70,7 +70,7 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
 
 
 def _check_travel(setting: str, address: str, *, insecure: bool) -> None:
-    """Refuse to say in clear, on the way to another machine, what was said here."""
+    """Refuse to send transcripts unencrypted to another machine."""
     url = urlsplit(address)
     if url.scheme in ("http", "ws") and not insecure and not is_loopback(url.hostname or ""):
         raise SettingsError(
@@ -136,9 +136,9 @@ def _check(name: str, prompt: Prompt, settings: Settings, llm: EngineChoice) -> 
 
 
 def _knows_transcripts(llm: EngineChoice, settings: Settings) -> bool:
-    """Whether the language model's server puts stored transcripts in.
+    """Return whether the language model's server fills in stored transcripts.
 
-    Of a server of somebody's own we believe it where ``stored.url`` says whose they are.
+    A custom server does where ``stored.url`` is set.
     """
     if llm.name == "custom":
         return is_assemblyai_url(llm.address) or bool(settings.stored.url)
@@ -146,9 +146,9 @@ def _knows_transcripts(llm: EngineChoice, settings: Settings) -> bool:
 
 
 def _one_layer_retries(prompt: Prompt) -> Prompt:
-    """Switch the gateway's own retry off where somebody waits for the answer: we retry.
+    """Switch the gateway's own retry off where the caller waits: this service retries.
 
-    By default it asks a failing provider once more after 500 ms (AssemblyAI docs, fallbacks,
+    By default the gateway retries a failing provider once after 500 ms (AssemblyAI docs, fallbacks,
     mid-2026).
     """
     if POLICIES[prompt.policy].gateway_retries:
@@ -158,5 +158,5 @@ def _one_layer_retries(prompt: Prompt) -> Prompt:
 
 
 def _is_foreign(choice: EngineChoice) -> bool:
-    """Whether AssemblyAI's key, which is the default, has no business there."""
+    """Return whether the engine is a server that must not get AssemblyAI's key, the default."""
     return choice.name == "custom" and not is_assemblyai_url(choice.address)

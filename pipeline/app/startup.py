@@ -1,4 +1,4 @@
-"""Starts the service: journal, webhooks, engines and clients, joined in the order they need."""
+"""The start of the service: journal, webhooks, engines and clients, in the order they need."""
 
 import gc
 import time
@@ -36,11 +36,11 @@ from pipeline.webhooks.client import Client
 from pipeline.webhooks.delivery import DeliveryWorker, OnAttempt, delivering, ignore_attempt
 from pipeline.webhooks.subscriptions import Hook, Subscriptions
 
-Tell = Callable[[str], None]  #: is given a line of progress
+Tell = Callable[[str], None]  #: takes a line of progress
 
 
 @asynccontextmanager
-async def open_app(  # noqa: PLR0913 - each is another onlooker
+async def open_app(  # noqa: PLR0913 - each is another observer
     settings: Settings,
     planned: Plan,
     *,
@@ -60,7 +60,7 @@ async def open_app(  # noqa: PLR0913 - each is another onlooker
     async with AsyncExitStack() as stack:
         topics = Topics()
         subscriptions = Subscriptions(webhooks)
-        # First, so that they close last: what the others say when they stop is written down.
+        # First, so that they close last: the last events of the others are stored.
         recorder = await stack.enter_async_context(recorder_of(settings.journal, wall_clock))
         journal = await stack.enter_async_context(
             open_journal(

@@ -18,7 +18,7 @@ from pipeline.runtime.tasks import plain_errors
 from pipeline.session.dependencies import Observe, OnEvent
 from pipeline.telemetry.logs import set_up
 from pipeline.telemetry.loop_lag import watch_lag
-from pipeline.telemetry.prometheus import Metrics, Now
+from pipeline.telemetry.prometheus import GaugeValues, Metrics
 from pipeline.telemetry.session_log import SessionLogger
 
 
@@ -35,7 +35,7 @@ class Observers(Struct, frozen=True, kw_only=True):
         """Return content type and body of ``/metrics``."""
         sessions = app.sessions()
         return self.metrics.page(
-            Now(
+            GaugeValues(
                 sessions=sum(info.status == "live" for info in sessions),
                 in_flight=app.in_flight,
                 subscribers=sum(info.subscribers for info in sessions),

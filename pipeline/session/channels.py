@@ -1,4 +1,4 @@
-"""Several channels of one stream of audio, each over a speech-to-text connection of its own."""
+"""Multi-channel speech-to-text: one connection for each channel of an audio stream."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from pipeline.interfaces.stt_client import Hear, SpeechToText
 
 
 class Channels:
-    """Hears every channel by itself. Satisfies ``interfaces.stt_client.SpeechToText``.
+    """Transcribes each channel separately. Satisfies ``interfaces.stt_client.SpeechToText``.
 
-    All channels must have begun before the session does. A channel that is lost for good later
-    is told of, and the others go on; with the last one, the session is over.
+    All channels must begin before the session does. A channel that fails later is reported, and
+    the others go on; the session ends with the last one.
     """
 
     def __init__(self, audio: Format, clients: Sequence[SpeechToText], hear: Hear) -> None:
@@ -27,7 +27,7 @@ class Channels:
         self._begun = False
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Listen to all of them until all are closed. Raises a ``SttError`` as a client does."""
+        """Run all channels until all are closed. Raises a ``SttError`` as a client does."""
         try:
             async with anyio.create_task_group() as tasks:
                 async with anyio.create_task_group() as opening:
@@ -51,7 +51,7 @@ class Channels:
             self._hear(StreamFailed(str(error), error.code), channel)
 
     async def send(self, frame: bytes) -> None:
-        """Give each channel its part of ``frame``."""
+        """Send each channel its part of ``frame``."""
         for client, part in zip(self._clients, self._audio.deinterleave(frame), strict=True):
             await client.send(part)
 
@@ -66,7 +66,7 @@ class Channels:
             await client.update(changes)
 
     async def finish(self) -> None:
-        """Ask all for the end, and wait until the last turn of each has been heard."""
+        """Terminate every channel, and wait for the last turn of each."""
         async with anyio.create_task_group() as tasks:
             for client in self._clients:
                 tasks.start_soon(client.finish)

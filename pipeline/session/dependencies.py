@@ -1,4 +1,4 @@
-"""What a session needs of the rooms, and every session of a process shares."""
+"""The dependencies of a session: clients and observers that all sessions of a process share."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,8 +18,8 @@ from pipeline.responses.rate_limit import Budget
 from pipeline.session import timestamps
 from pipeline.session.in_stream import InStreamSetup
 
-Observe = Callable[[str, CallReport], None]  #: is told of each call, with its session's id
-OnEvent = Callable[[str, Event], None]  #: is told of every event but deltas, likewise
+Observe = Callable[[str, CallReport], None]  #: takes each call report, with its session's id
+OnEvent = Callable[[str, Event], None]  #: takes every event but deltas, likewise
 
 
 class AudioSink(Protocol):
@@ -31,7 +31,7 @@ class AudioSink(Protocol):
 
 
 class SessionDependencies(Struct, frozen=True):
-    """What every session of a process shares."""
+    """Dependencies that every session of a process shares."""
 
     stt: Engine
     llm: Engine
@@ -39,10 +39,10 @@ class SessionDependencies(Struct, frozen=True):
     gateway: Gateway
     budget: Budget
     new_id: Callable[[], str]
-    in_stream: InStreamSetup | None = None  #: answers come with what is heard
+    in_stream: InStreamSetup | None = None  #: replies on the speech-to-text connection
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
     offered_tools: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
-    runner: Runner | None = None  #: carries the tools' calls out
+    runner: Runner | None = None  #: runs tool calls
     observe: tuple[Observe, ...] = ()
     on_event: tuple[OnEvent, ...] = ()
     clock: Clock = anyio.current_time

@@ -1,7 +1,7 @@
-"""Answers that come unasked, with what is heard: a session's part in it.
+"""In-stream replies: matches LLM replies sent on the STT connection to the session's turns.
 
-The session knows which turns the service has ended, and so will answer, and what its turn
-numbers mean; ``gateway.in_stream`` holds the answers until they are asked for.
+The session knows which turns the service has ended, and so will answer, and their numbers;
+``gateway.in_stream`` holds the replies until the scheduler requests them.
 """
 
 import logging
@@ -21,11 +21,11 @@ Tell = Callable[[str], None]
 
 
 class InStreamReceiver(Gateway, Protocol):
-    """A session's gateway where answers come in-stream; ``gateway.in_stream`` satisfies it."""
+    """Gateway of a session with in-stream replies; ``gateway.in_stream`` satisfies it."""
 
     @property
     def silent(self) -> bool:
-        """Answers do not come, and somebody else is asked at once."""
+        """No replies come, and requests go to the fallback at once."""
         ...
 
     def expect(self, turn: int) -> None: ...
@@ -36,20 +36,20 @@ class InStreamReceiver(Gateway, Protocol):
 
 
 class InStreamSetup(Struct, frozen=True):
-    """How answers were ordered."""
+    """Set-up of in-stream replies."""
 
     make: Callable[[Tell], InStreamReceiver]
-    behind: Engine | None  #: who is asked where none comes
+    behind: Engine | None  #: the fallback for replies that do not come
 
 
 class Turns(Protocol):
-    """What is needed of the tracker."""
+    """Turn numbers of a tracker."""
 
     def turn_of(self, order: int) -> int | None: ...
 
 
 class InStreamReplies:
-    """Follows what a session hears, for the answers in it."""
+    """Passes the in-stream replies among a session's transcripts to its gateway."""
 
     def __init__(self, ordered: InStreamSetup, name: str, publish: Callable[[Event], None]) -> None:
         self._behind = ordered.behind
@@ -59,7 +59,7 @@ class InStreamReplies:
         self.gateway = ordered.make(self._tell)
 
     def hear(self, heard: Heard, events: Sequence[TurnEvent], turns: Turns) -> None:
-        """Take in what was heard and what came of it, before any of it is asked about."""
+        """Take a message and its turn events, before any request for them."""
         match heard:
             case Transcript():
                 for event in events:
@@ -75,13 +75,13 @@ class InStreamReplies:
                 pass
 
     def close(self) -> None:
-        """Nothing more will be heard."""
+        """Give up the replies that have not come: speech-to-text has ended."""
         self.gateway.lose("the session's speech is over")
 
     def _tell(self, said: str) -> None:
         gives_up = self.gateway.silent and not self._gave_up
         if gives_up and self._behind is not None:
-            said += f"; from here on {self._behind.url} is asked"
+            said += f"; from here on requests go to {self._behind.url}"
         log.warning("session %s: %s", self._name, said)
         self._publish(ErrorEvent(error=ErrorDetail(type="in_stream", message=said)))
         if gives_up:

@@ -1,4 +1,4 @@
-"""The audio of sessions on its way to a file, where the settings ask for that."""
+"""Audio recording of sessions to files, where ``journal.record`` is set."""
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,7 +16,7 @@ from pipeline.session.session import Session
 async def recorder_of(
     settings: JournalSettings, clock: Callable[[], float]
 ) -> AsyncGenerator[Recorder | None]:
-    """Run what records, or nothing. ``clock`` returns Unix seconds.
+    """Run the recorder, if recording is on. ``clock`` returns Unix seconds.
 
     Raises ``RecordingError`` when the directory cannot be used.
     """
@@ -29,13 +29,13 @@ async def recorder_of(
 
 
 def folder_of(settings: JournalSettings) -> Path:
-    """Return where recordings are."""
+    """Return the directory of the recordings."""
     return Path(settings.record).expanduser()
 
 
 @contextmanager
 def recorded(session: Session, audio: Format, recorder: Recorder | None) -> Generator[None]:
-    """Record ``session`` while the block lasts; should that fail, an event of it says so."""
+    """Record ``session`` for the length of the block; a failure is published as an error event."""
     if recorder is None:
         yield
         return

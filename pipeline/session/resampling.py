@@ -1,4 +1,4 @@
-"""Speech-to-text that is given audio at 16 kHz, whatever the rate it comes at."""
+"""Resampling of audio to 16 kHz before speech-to-text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,11 @@ from pipeline.interfaces.stt_client import SpeechToText
 
 
 def spoken_at(audio: Format) -> Format:
-    """Return the format that speech-to-text is given of ``audio``.
+    """Return the format in which ``audio`` is sent to speech-to-text.
 
-    AssemblyAI takes 8 to 96 kHz as it comes (its ``sample_rate``), but models of speech hear
-    nothing above 8 kHz: what is faster than 16 kHz would be three to six times the bytes on the
-    line, and in the audio kept to be sent again, for nothing.
+    AssemblyAI accepts 8 to 96 kHz (its ``sample_rate``), but speech models use nothing above
+    8 kHz: a higher rate than 16 kHz costs three to six times the bandwidth and replay buffer for
+    nothing.
     """
     if audio.sample_rate <= SAMPLE_RATE:
         return audio

@@ -1,4 +1,4 @@
-"""Wall-clock time as it stands in events: ISO 8601, UTC, in milliseconds. Pure."""
+"""Wall-clock timestamps of events: ISO 8601, UTC, in milliseconds. Pure."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ Clock = Callable[[], int]  #: nanoseconds since 1970, as ``time.time_ns``
 
 
 class Timestamps:
-    """Writes the time down for every event; formats the date once a second only."""
+    """Formats a timestamp for every event; the date only once a second."""
 
     __slots__ = ("_clock", "_second", "_text")
 

@@ -1,4 +1,4 @@
-"""What subscribers are told of what was heard. Pure."""
+"""Protocol events of turn and connection events. Pure."""
 
 from pipeline.interfaces.stt import Heard, StreamFailed, StreamLost, StreamResumed
 from pipeline.interfaces.turns import (
@@ -25,7 +25,7 @@ from pipeline.protocol.events import (
 
 
 def of_connection(heard: Heard, speaker: str | None) -> Event | None:
-    """Return what is told of the connection that ``speaker`` is heard over."""
+    """Return the event of a change of the connection of ``speaker``, if it has one."""
     match heard:
         case StreamLost(cause):
             return SttInterrupted(cause=cause, speaker=speaker)
@@ -34,7 +34,7 @@ def of_connection(heard: Heard, speaker: str | None) -> Event | None:
                 replayed=replayed, lost_from=lost_from, lost_to=lost_to, speaker=speaker
             )
         case StreamFailed(cause, code):
-            return stt_error(f"{speaker} is heard no more, the others are: {cause}", code)
+            return stt_error(f"{speaker} is no longer transcribed, the others are: {cause}", code)
         case _:
             return None
 
@@ -44,7 +44,7 @@ def stt_error(message: str, code: int | None) -> ErrorEvent:
 
 
 def of_turn(event: TurnEvent, now: float, spoken_at: float | None) -> Event | None:
-    """Return what is told of ``event``; ``now``, and when its speech ended, in seconds."""
+    """Return the protocol event of ``event``, if it has one; times are in seconds."""
     match event:
         case SpeechStarted(_, speaker):
             return SpeechStartedEvent(speaker=speaker)

@@ -1,4 +1,4 @@
-"""What sessions may spend: speech-to-text and tokens, each by itself and all in a day. Pure."""
+"""Usage limits: speech-to-text minutes and tokens, per session and per day. Pure."""
 
 from datetime import date
 
@@ -9,7 +9,7 @@ from pipeline.errors import PipelineError
 
 
 class SessionUsage(Struct, frozen=True):
-    """What a session has cost so far."""
+    """Usage of a session so far."""
 
     seconds: float  #: of audio that speech-to-text heard, every channel of it
     tokens: int  #: into and out of language models
@@ -24,7 +24,7 @@ class Exhausted(PipelineError):
 
 
 class UsageLimits:
-    """Adds up what is spent, by session and by day; 0 is no limit. A day begins at 0:00 UTC."""
+    """Adds up usage, by session and by day; 0 is no limit. A day begins at 0:00 UTC."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
@@ -33,7 +33,7 @@ class UsageLimits:
         self._today = SessionUsage(0.0, 0)
 
     def note(self, session_id: str, spent: SessionUsage, today: date) -> None:
-        """Note what a session has spent since it began."""
+        """Record a session's usage since it began."""
         before = self._sessions.get(session_id, SessionUsage(0.0, 0))
         self._begin(today)
         self._today = SessionUsage(
@@ -46,13 +46,13 @@ class UsageLimits:
         self._sessions.pop(session_id, None)
 
     def check(self, session_id: str) -> None:
-        """Raise ``Exhausted`` when a session has used up its own allowance."""
+        """Raise ``Exhausted`` when a session has reached its own limit."""
         limits, spent = self._limits, self._sessions.get(session_id, SessionUsage(0.0, 0))
         _check("limits.session_minutes", limits.session_minutes, spent.seconds / 60)
         _check("limits.session_tokens", limits.session_tokens, spent.tokens)
 
     def check_day(self, today: date) -> None:
-        """Raise ``Exhausted`` when all sessions together have used up the day's."""
+        """Raise ``Exhausted`` when all sessions together have reached the day's limit."""
         self._begin(today)
         limits, spent = self._limits, self._today
         _check("limits.day_minutes", limits.day_minutes, spent.seconds / 60)

@@ -1,8 +1,8 @@
-"""The log of a service on stderr: a line for a person, or a JSON object for a machine.
+"""The service's log on stderr: text lines, or JSON objects.
 
-Secrets never get into it: those that are known are starred out wherever they stand, and
-libraries that would write down headers and addresses are kept from debugging. What was said
-gets into it only where that was asked for: no message holds it, only the field ``said``.
+It contains no secrets: known ones are replaced by stars, and libraries that would log headers
+and URLs are kept from debug level. Transcripts are logged only where that is switched on, and
+only in the field ``said``.
 """
 
 import json
@@ -34,8 +34,8 @@ SHORTEST = 4  #: characters of a secret that is starred out; a shorter one would
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-class About(logging.Filter):
-    """Puts into each record whose work it tells of."""
+class ContextFilter(logging.Filter):
+    """Adds the session and response of the current task to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         fields = vars(record)
@@ -44,8 +44,8 @@ class About(logging.Filter):
         return True
 
 
-class Line(logging.Formatter):
-    """What both formats share: no secret, and nothing that was said unless asked for."""
+class LineFormatter(logging.Formatter):
+    """The common part of both formats: no secrets, and no transcripts unless switched on."""
 
     def __init__(self, secrets: Iterable[str] = (), *, said: bool = False) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Line(logging.Formatter):
         return self.formatException(record.exc_info) if record.exc_info else ""
 
 
-class JsonLine(Line):
+class JsonFormatter(LineFormatter):
     """One JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -94,8 +94,8 @@ class JsonLine(Line):
         return self.clean(_encode(line).decode())
 
 
-class TextLine(Line):
-    """A line for a person; an exception follows below it."""
+class TextFormatter(LineFormatter):
+    """A text line; an exception follows below it."""
 
     def format(self, record: logging.LogRecord) -> str:
         details = [f"{name}={_shown(value)}" for name, value in self.details(record).items()]
@@ -117,8 +117,8 @@ def set_up(
     ``style`` is text or json; ``said`` lets in what was said.
     """
     handler = logging.StreamHandler(out or sys.stderr)
-    handler.addFilter(About())
-    handler.setFormatter((JsonLine if style == "json" else TextLine)(secrets, said=said))
+    handler.addFilter(ContextFilter())
+    handler.setFormatter((JsonFormatter if style == "json" else TextFormatter)(secrets, said=said))
     lowest = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(handlers=[handler], level=lowest, force=True)
     logging.captureWarnings(capture=True)

@@ -1,6 +1,6 @@
-"""Sends traces and metrics to a collector by OTLP over HTTP, from threads of its own. A door.
+"""Export of traces and metrics to a collector by OTLP over HTTP, from its own threads. Adapter.
 
-Everything else is said by the standard variables: ``OTEL_EXPORTER_OTLP_ENDPOINT`` (unless set
+Everything is configured by the standard variables: ``OTEL_EXPORTER_OTLP_ENDPOINT`` (unless set
 http://localhost:4318), ``OTEL_EXPORTER_OTLP_HEADERS``, ``OTEL_SERVICE_NAME``,
 ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_TRACES_SAMPLER``, ``OTEL_TRACES_EXPORTER=none``,
 ``OTEL_METRICS_EXPORTER=none``, ``OTEL_METRIC_EXPORT_INTERVAL``, ``OTEL_SDK_DISABLED``.
@@ -24,18 +24,18 @@ from pipeline.runtime.version import VERSION
 from pipeline.telemetry.traces import Traces
 
 NAME = "pipeline"
-GOODBYE = 3.0  #: seconds for the last spans and numbers to reach the collector
+FLUSH = 3.0  #: seconds for the last spans and numbers to reach the collector
 
 
 class Exporter(Protocol):
-    """Sends to the collector, again and again where that fails."""
+    """Sends to the collector, with retries."""
 
     def shutdown(self) -> object: ...
 
 
 @asynccontextmanager
 async def open_telemetry(env: Mapping[str, str]) -> AsyncGenerator[Traces]:
-    """Give what is to be told of events and calls; leaving sends what is left, for a while."""
+    """Yield the traces that take events and calls; leaving flushes them, within a limit."""
     resource = Resource.create({"service.version": VERSION})
     if not env.get("OTEL_SERVICE_NAME") and "service.name=" not in env.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
@@ -49,7 +49,7 @@ async def open_telemetry(env: Mapping[str, str]) -> AsyncGenerator[Traces]:
     readers = [] if numbers is None else [PeriodicExportingMetricReader(numbers)]
     meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
 
-    async def send_the_rest(done: anyio.Event) -> None:
+    async def flush(done: anyio.Event) -> None:
         await anyio.to_thread.run_sync(tracers.shutdown)
         await anyio.to_thread.run_sync(meters.shutdown)
         done.set()
@@ -60,15 +60,15 @@ async def open_telemetry(env: Mapping[str, str]) -> AsyncGenerator[Traces]:
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as tasks:
                 done = anyio.Event()
-                tasks.start_soon(send_the_rest, done)
-                with anyio.move_on_after(GOODBYE):
+                tasks.start_soon(flush, done)
+                with anyio.move_on_after(FLUSH):
                     await done.wait()
                 if not done.is_set():
-                    _cut(spans, numbers)
+                    _stop(spans, numbers)
 
 
-def _cut(*exporters: Exporter | None) -> None:
-    """End the tries to reach the collector."""
+def _stop(*exporters: Exporter | None) -> None:
+    """Stop the retries."""
     for exporter in exporters:
         if exporter is not None:
             exporter.shutdown()

@@ -1,4 +1,4 @@
-"""What Prometheus reads: counts and times of every call, and what goes on at the moment.
+"""Prometheus metrics: counts and times of every call, and gauges of the present state.
 
 No label names a session, and none takes more than ``MOST`` values; no text is kept.
 """
@@ -36,20 +36,20 @@ OTHER = "other"  #: stands for the values past that
 SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 
 
-class Now(Struct, frozen=True, kw_only=True):
-    """What goes on at the moment of a scrape."""
+class GaugeValues(Struct, frozen=True, kw_only=True):
+    """Gauge values at a scrape."""
 
     sessions: int = 0  #: live
     in_flight: int = 0  #: calls of language models
     subscribers: int = 0
     tasks: int = 0  #: of the event loop
     waiting: int = 0  #: events that are not written down yet
-    well: bool = True  #: the journal takes events
+    well: bool = True  #: the journal stores events
     budget: Mapping[str, float] = {}  #: requests left, by model
     webhooks: Mapping[str, Remaining] = {}  #: by name
 
 
-class Values:
+class LabelValues:
     """The values one label has had; past ``MOST`` every new one is ``OTHER``."""
 
     def __init__(self) -> None:
@@ -65,13 +65,13 @@ class Values:
 
 
 class Metrics:
-    """Is told of events and of calls as they end; ``page`` is what a scrape gets."""
+    """Counts events and ended calls; ``page`` is the answer to a scrape."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._models, self._prompts, self._reasons = Values(), Values(), Values()
-        self._hosts, self._kinds, self._codes = Values(), Values(), Values()
+        self._models, self._prompts, self._reasons = LabelValues(), LabelValues(), LabelValues()
+        self._hosts, self._kinds, self._codes = LabelValues(), LabelValues(), LabelValues()
         self._turns = self._counter("turns", "Turns that ended.")
         self._responses = self._counter(
             "responses", "Responses by how they ended.", "prompt", "model", "status", "reason"
@@ -112,8 +112,8 @@ class Metrics:
         )
         self._resumed = self._counter("stt_resumed", "Sessions that were heard again.")
         self._replayed = self._counter("stt_replayed_seconds", "Audio that was sent again.")
-        self._lost = self._counter("stt_lost_seconds", "Audio that nobody heard.")
-        self._errors = self._counter("errors", "Errors told to subscribers.", "type")
+        self._lost = self._counter("stt_lost_seconds", "Audio that was never transcribed.")
+        self._errors = self._counter("errors", "Errors published to subscribers.", "type")
         self._closed = self._counter(
             "sockets_closed", "Websockets that ended, by close code; 4008 was too slow.", "code"
         )
@@ -184,7 +184,7 @@ class Metrics:
             self._guesses.labels(prompt, "discarded" if discarded else "adopted").inc()
         self._spent(call, prompt, model)
         if discarded:
-            return  # its times are nobody's wait
+            return  # no caller waited for it
         for name, histogram in self._times.items():
             took: float | None = getattr(call.times, name)
             if took is not None:
@@ -201,7 +201,7 @@ class Metrics:
         if usage.estimated:
             self._estimated.labels(prompt, model).inc(usage.input_tokens + usage.output_tokens)
 
-    def page(self, now: Now) -> tuple[str, bytes]:
+    def page(self, now: GaugeValues) -> tuple[str, bytes]:
         """Return content type and body of a scrape."""
         self._sessions.set(now.sessions)
         self._in_flight.set(now.in_flight)

@@ -1,4 +1,4 @@
-"""What a service has to say of its sessions, line by line in the log.
+"""Log lines about sessions: start, end, errors, turns and calls.
 
 Sessions and trouble at level INFO and above, each turn and call at DEBUG; at INFO too where
 what was said is wanted. Ids and numbers are fields; what was said is the field ``said`` only.
@@ -24,38 +24,38 @@ logger = logging.getLogger("pipeline.sessions")
 
 
 class SessionLogger:
-    """Is told of events and calls, and tells the log."""
+    """Logs events and calls."""
 
     def __init__(self, *, said: bool) -> None:
         self._level = logging.INFO if said else logging.DEBUG  # of turns and answers
 
     def event(self, session_id: str, event: Event) -> None:
-        """Tell of what is worth a line."""
+        """Log an event, if it is worth a line."""
         match event:
             case SessionCreated(source=source, stt=stt, llm=llm):
                 engines = {"source": source, "stt": stt.name, "llm": llm.name, "model": llm.model}
-                _tell(logging.INFO, "session began", session_id, engines)
+                _log(logging.INFO, "session began", session_id, engines)
             case SessionEnded(reason=reason, totals=totals):
                 counted: dict[str, Any] = msgspec.to_builtins(totals)
-                _tell(logging.INFO, f"session ended: {reason}", session_id, counted)
+                _log(logging.INFO, f"session ended: {reason}", session_id, counted)
             case TurnCompleted(turn=turn, end_of_turn_delay=delay, text=text):
                 counted = {"turn": turn, "end_of_turn_delay": delay}
-                _tell(self._level, "turn ended", session_id, counted, said=text)
+                _log(self._level, "turn ended", session_id, counted, said=text)
             case SttInterrupted(cause=cause, speaker=speaker):
                 lost = f"speech-to-text was interrupted: {cause}"
-                _tell(logging.WARNING, lost, session_id, {"speaker": speaker})
+                _log(logging.WARNING, lost, session_id, {"speaker": speaker})
             case SttResumed():
                 counted = {"replayed": event.replayed, "speaker": event.speaker}
                 counted |= {"lost_from": event.lost_from, "lost_to": event.lost_to}
-                _tell(logging.INFO, "speech-to-text goes on", session_id, counted)
+                _log(logging.INFO, "speech-to-text goes on", session_id, counted)
             case ErrorEvent(error=error):
                 fields = {"type": error.type, "code": error.code}
-                _tell(logging.ERROR, error.message, session_id, fields)
+                _log(logging.ERROR, error.message, session_id, fields)
             case _:
                 pass
 
     def answered(self, session_id: str, report: CallReport) -> None:
-        """Tell how a response ended."""
+        """Log how a response ended."""
         level = max(self._level, logging.WARNING) if report.outcome in FAILED else self._level
         fields: dict[str, Any] = {
             "response_id": report.response_id,
@@ -65,10 +65,10 @@ class SessionLogger:
             "usage": msgspec.to_builtins(report.usage),
             "times": msgspec.to_builtins(report.times),
         }
-        _tell(level, f"response {report.outcome}", session_id, fields, said=report.text)
+        _log(level, f"response {report.outcome}", session_id, fields, said=report.text)
 
     def called(self, call: CallRecord) -> None:
-        """Tell how one HTTP call of a language model went."""
+        """Log one HTTP call of a language model."""
         failed = call.outcome in FAILED
         fields: dict[str, Any] = {
             "response_id": call.response_id,
@@ -82,11 +82,11 @@ class SessionLogger:
             "times": msgspec.to_builtins(call.times),
         }
         level = logging.WARNING if failed else logging.DEBUG
-        said = call.error or ""  # servers quote what they were asked
-        _tell(level, f"call {call.outcome}", call.session_id, fields, said=said)
+        said = call.error or ""  # servers quote the request
+        _log(level, f"call {call.outcome}", call.session_id, fields, said=said)
 
 
-def _tell(
+def _log(
     level: int, message: str, session_id: str, fields: dict[str, Any], *, said: str = ""
 ) -> None:
     if logger.isEnabledFor(level):

@@ -88,8 +88,8 @@ class CallSpan:
         }))  # fmt: skip
 
     def end(self, call: CallRecord) -> None:
-        """The call is over."""
-        self._span.set_attributes(told(call, self.reason))
+        """End the span with the call's outcome."""
+        self._span.set_attributes(ended_call(call, self.reason))
         if call.outcome == "failed":
             self._span.set_status(Status(StatusCode.ERROR, call.reason))
         self._span.end()
@@ -112,7 +112,7 @@ class CallSpan:
 
 
 class ResponseSpans:
-    """A response's span, and those of its calls."""
+    """The span of a response, and those of its calls."""
 
     def __init__(self, span: Span) -> None:
         self.span = span
@@ -149,7 +149,7 @@ class SessionSpans:
         return response
 
     def end(self) -> None:
-        """End whatever has not ended."""
+        """End every span that is still open."""
         for response in self.responses.values():
             response.span.end()
         for span in self.turns.values():
@@ -163,7 +163,7 @@ class SessionSpans:
 
 
 class Traces:
-    """Is told of events, calls and responses as they come, and keeps their spans."""
+    """Makes spans of events, calls and responses as they come."""
 
     def __init__(self, tracer: Tracer, meter: Meter) -> None:
         self._tracer = tracer
@@ -171,7 +171,7 @@ class Traces:
         self._sessions: dict[str, SessionSpans] = {}
 
     def event(self, session_id: str, event: Event) -> None:
-        """Take in what a session published."""
+        """Take an event that a session published."""
         if isinstance(event, SessionCreated):
             session = self._sessions[session_id] = SessionSpans(self._tracer, session_id)
             session.span.set_attributes(
@@ -204,7 +204,7 @@ class Traces:
                 pass
 
     def call(self, request: CompletionRequest, host: str) -> CallSpan:
-        """A request is about to be sent to ``host``."""
+        """Begin the span of a request to ``host``."""
         session = self._sessions.get(request.session_id)
         response = session.response(request) if session else None
         parent = trace.set_span_in_context(response.span) if response else None
@@ -215,7 +215,7 @@ class Traces:
         return call
 
     def answered(self, session_id: str, report: CallReport) -> None:
-        """A response is over; a call that was called off for that may end a little later."""
+        """End a response's span; its cancelled call may end a little later."""
         session = self._sessions.get(session_id)
         response = session.responses.pop(report.response_id, None) if session else None
         if response is None:
@@ -231,7 +231,7 @@ class Traces:
 
 
 def about_call(request: CompletionRequest, host: str) -> dict[str, Any]:
-    """Return what is known of a call before it is made, and few of it differ."""
+    """Return the attributes of a call before it is sent, all of low cardinality."""
     name, _, port = host.partition(":")
     # AssemblyAI speaks OpenAI's protocol, as do the servers of others; "openai" stands for that
     provider = "assemblyai" if name == "in-stream" or is_assemblyai(name) else "openai"
@@ -244,8 +244,8 @@ def about_call(request: CompletionRequest, host: str) -> dict[str, Any]:
     return about | ({"server.port": int(port)} if port.isdigit() else {})
 
 
-def told(call: CallRecord, reason: str | None) -> dict[str, Any]:
-    """Return what is known of a call once it is over; ``reason`` is why its response ended."""
+def ended_call(call: CallRecord, reason: str | None) -> dict[str, Any]:
+    """Return the attributes of an ended call; ``reason`` is why its response ended."""
     superseded = call.outcome == "cancelled" and reason == "superseded"
     about: dict[str, Any] = {
         "gen_ai.response.model": call.answered_by,
@@ -291,7 +291,7 @@ def ended_response(report: CallReport) -> dict[str, Any]:
 
 
 def _error_type(call: CallRecord) -> str:
-    """The HTTP status where there is one, as the conventions want it, or the kind of failure."""
+    """Return the HTTP status, as the conventions require, or the kind of failure."""
     if call.status is not None and call.status >= 400:
         return str(call.status)
     return call.reason or "_OTHER"

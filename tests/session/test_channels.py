@@ -188,7 +188,7 @@ async def test_when_one_channel_is_lost_the_other_goes_on_and_it_is_said() -> No
     (error,) = stage.said("error")
     assert error["error"] == {
         "type": "stt_error",
-        "message": "agent is heard no more, the others are: no answer in 60 s",
+        "message": "agent is no longer transcribed, the others are: no answer in 60 s",
         "code": 1006,
     }
     assert [t["text"] for t in completed(stage)] == ["I was just", "Are you there?"]

@@ -139,7 +139,7 @@ async def test_silence_is_noticed_said_and_made_up_for() -> None:
     (error,), (updated,) = staged.said("error"), staged.said("session.updated")
     assert error["error"]["type"] == "in_stream"
     assert "no access to LLM Gateway" in error["error"]["message"]
-    assert error["error"]["message"].endswith("; from here on https://llm is asked")
+    assert error["error"]["message"].endswith("; from here on requests go to https://llm")
     assert updated["llm"] == {"name": "assemblyai", "url": "https://llm", "model": "m"}
 
 

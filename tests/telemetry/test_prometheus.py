@@ -9,13 +9,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.interfaces.request_log import CallReport
 from pipeline.protocol.events import RequestInfo, SttInterrupted, SttResumed, Times, TokenUsage
-from pipeline.telemetry.prometheus import MOST, OTHER, Metrics, Now
+from pipeline.telemetry.prometheus import MOST, OTHER, GaugeValues, Metrics
 from tests.support.session_fixture import Stage, turn
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-NOW = Now(sessions=3, in_flight=2, subscribers=5, waiting=7, well=False, budget={"small": 12})
+NOW = GaugeValues(
+    sessions=3, in_flight=2, subscribers=5, waiting=7, well=False, budget={"small": 12}
+)
 
 
 def call(outcome: str = "completed", **more: Any) -> CallReport:
@@ -144,7 +146,7 @@ async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_wo
         assert session.in_flight == 0
     shown = page(metrics)
     assert value(shown, "turns_total") == 1
-    _, text = metrics.page(Now())
+    _, text = metrics.page(GaugeValues())
     assert b'status="completed"' in text
     assert b"canary" not in text
     assert f'"{session.id}"'.encode() not in text

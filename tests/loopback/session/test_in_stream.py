@@ -82,7 +82,7 @@ async def test_an_account_that_is_passed_over_in_silence_is_told_so_and_served_a
     assert updated.llm is not None
     assert updated.llm.url == sim.llm_url
     (line,) = [line for line in ran.err.splitlines() if "in-stream reply" in line]
-    assert line.endswith(f"; from here on {sim.llm_url} is asked")
+    assert line.endswith(f"; from here on requests go to {sim.llm_url}")
 
 
 async def test_a_prompt_that_cannot_run_in_stream_is_refused_with_what_to_change() -> None:
