@@ -1,4 +1,4 @@
-"""What models write instead of JSON, and what they meant."""
+"""Corpus of invalid JSON that models write, with the intended values."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What Gemini says of a tool's schema, by its reference and as far as the gateway takes it."""
+"""Gemini's rules for a tool's schema, from its reference and as the gateway applies them."""
 
 from typing import Any, cast
 

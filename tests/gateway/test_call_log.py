@@ -1,4 +1,4 @@
-"""What the request log holds of one call: counted or estimated, priced, and never too much."""
+"""Call records: counted or estimated usage, price, and bounded text."""
 
 from functools import partial
 
@@ -39,7 +39,7 @@ def recorded(*pieces: Piece, failure: GatewayError | None = None, text: bool = F
     return record
 
 
-def test_a_whole_reply_is_counted_by_the_server_and_priced_by_who_answered() -> None:
+def test_a_complete_reply_has_the_servers_counts_and_the_price_of_the_answering_model() -> None:
     done = Finished("stop", complete=True, usage=Usage(1000, 500), model="m", request_id="q")
     record = recorded(Accepted(), TextDelta("hello"), done)
     assert (record.session_id, record.response_id, record.request_id) == ("s1", "r1", "q")
@@ -50,7 +50,7 @@ def test_a_whole_reply_is_counted_by_the_server_and_priced_by_who_answered() -> 
     assert record.sent == 1e9
 
 
-def test_a_call_that_was_called_off_is_estimated_and_says_so() -> None:
+def test_a_cancelled_call_has_an_estimate_marked_as_such() -> None:
     record = recorded(Accepted(), TextDelta("12345678"))
     assert record.outcome == "cancelled"
     assert record.usage == Usage(10, 2, estimated=True)
@@ -61,7 +61,7 @@ def test_a_refusal_costs_nothing_that_we_know_of() -> None:
     assert (record.outcome, record.usage, record.cost, record.body) == ("failed", None, None, "{}")
 
 
-def test_what_was_said_is_kept_only_where_that_is_switched_on() -> None:
+def test_texts_are_kept_only_when_that_is_enabled() -> None:
     silent = recorded(Accepted(), TextDelta("hello"))
     assert (silent.messages, silent.text) == (None, None)
     kept = recorded(Accepted(), TextDelta("hel"), TextDelta("lo"), text=True)

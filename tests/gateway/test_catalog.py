@@ -1,4 +1,4 @@
-"""The model list: what is read, what is refused before sending, what a call costs."""
+"""Model catalog: parsing, refusal before sending, prices."""
 
 import json
 from typing import Any
@@ -111,7 +111,7 @@ def test_a_model_of_another_region_is_refused_with_those_of_this_one() -> None:
         (SILENT, {"temperature": 0.5}, "gpt-oss-120b does not support temperature"),
     ],
 )
-def test_what_a_model_does_not_support_is_said_before_sending(
+def test_what_a_model_does_not_support_is_reported_before_sending(
     model: dict[str, Any], fields: dict[str, Any], message: str
 ) -> None:
     assert problems(model["id"], **fields) == [message]

@@ -1,4 +1,4 @@
-"""Chunks read by what they differ in: never anything but what reading them whole gives."""
+"""The fast path for chunks gives exactly the result of full decoding."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an answer other than 200 becomes, per status and shape of its body."""
+"""Error responses: the error per status and per format of the body."""
 
 import pytest
 

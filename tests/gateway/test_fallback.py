@@ -1,4 +1,4 @@
-"""Retries, fallbacks and hedges on virtual time: one answer, or one failure, is ever seen."""
+"""Retries, fallbacks and hedges on virtual time: the caller sees one reply or one error."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -134,14 +134,14 @@ async def test_after_the_first_token_a_failure_is_the_end() -> None:
     assert one.open_calls == 0
 
 
-async def test_a_refusal_is_not_asked_again() -> None:
+async def test_a_refusal_is_not_retried() -> None:
     one, two = Scripted(fails(GatewayRefused("400", status=400))), Scripted(says("never"))
     with pytest.raises(GatewayRefused):
         await ask(chain(one, two))
     assert not two.asked
 
 
-async def test_what_the_gate_stops_is_not_sent_and_not_asked_of_others() -> None:
+async def test_a_request_that_the_catalog_refuses_is_sent_to_no_target() -> None:
     one, two = Scripted(says("never")), Scripted(says("never"))
     targets = [Target(one, "host", refuses=lambda _: "no such model"), Target(two, "other")]
     with pytest.raises(GatewayRefused, match="not sent to host: no such model"):
@@ -171,13 +171,13 @@ async def test_the_last_of_the_chain_has_all_the_time_of_the_caller() -> None:
     assert (await ask(chain(one, first_token=4.0)))[0] == "late"
 
 
-async def test_when_nobody_answers_the_last_failure_is_told() -> None:
+async def test_when_every_target_fails_the_last_error_is_raised() -> None:
     one, two = Scripted(fails(LOST)), Scripted(fails(GatewayTimeout("no connection")))
     with pytest.raises(GatewayTimeout, match="no connection"):
         await ask(chain(one, two))
 
 
-async def test_a_guess_is_worth_one_try() -> None:
+async def test_a_speculative_request_is_tried_once() -> None:
     one, two = Scripted(fails(LOST)), Scripted(says("never"))
     with pytest.raises(GatewayLost):
         await ask(chain(one, two), speculative=True)
@@ -221,7 +221,7 @@ async def test_a_model_that_only_fails_is_soon_left_alone() -> None:
     assert [at for at, _ in one.asked][9:] == [2.25, 7.25, 12.25, 17.25, 22.25]
 
 
-async def test_a_lonely_model_behind_an_open_breaker_says_when_to_come_back() -> None:
+async def test_without_another_target_an_open_breaker_gives_the_time_of_the_next_probe() -> None:
     one = Scripted(fails(GatewayLost("500", status=500)))
     gateway = chain(one, attempts=1)
     for _ in range(10):
@@ -232,7 +232,7 @@ async def test_a_lonely_model_behind_an_open_breaker_says_when_to_come_back() ->
     assert caught.value.retry_after == pytest.approx(5.0)
 
 
-async def test_calls_turned_away_do_not_put_off_the_next_probe() -> None:
+async def test_refused_calls_do_not_delay_the_next_probe() -> None:
     # 0 s: open.  5 s: a probe hangs.  6 s: a call is turned away.  10 s: the next probe.
     fail = fails(GatewayLost("500", status=500))
     one = Scripted(*[fail] * 10, NEVER, says("hello"))
@@ -260,7 +260,7 @@ async def test_a_caller_that_loses_patience_counts_against_the_model() -> None:
     assert gateway.provider_state.breaker(gateway.targets[0], "m").is_open
 
 
-async def test_a_call_that_is_called_off_does_not() -> None:
+async def test_a_cancelled_call_does_not_count_against_the_model() -> None:
     one = Scripted(NEVER)
     gateway = chain(one)
     for _ in range(10):
@@ -275,7 +275,7 @@ def stopped(_: CompletionRequest) -> str:
     return "it does not know how"
 
 
-async def test_who_would_refuse_is_passed_over() -> None:
+async def test_a_target_that_would_refuse_is_skipped() -> None:
     one, two, three = Scripted(fails(LOST)), Scripted(says("never")), Scripted(says("hello"))
     targets = [Target(one, "a"), Target(two, "b", refuses=stopped), Target(three, "c")]
     assert (await ask(FallbackGateway(targets, RetryPolicy(attempts=1))))[0] == "hello"
@@ -288,7 +288,7 @@ async def test_the_last_that_can_has_all_the_time_of_the_caller() -> None:
     assert (await ask(FallbackGateway(targets, RetryPolicy(first_token=1.0))))[0] == "late"
 
 
-async def test_no_share_of_hedges_is_spent_on_who_would_refuse() -> None:
+async def test_no_hedge_is_spent_on_a_target_that_would_refuse() -> None:
     one, two = Scripted(says("slow", after=5.0)), Scripted(says("never"))
     targets = [Target(one, "a"), Target(two, "b", refuses=stopped)]
     gateway = FallbackGateway(targets, RetryPolicy(first_token=0.0, hedge_after=1.0))
@@ -301,8 +301,8 @@ async def test_no_share_of_hedges_is_spent_on_who_would_refuse() -> None:
 # --- hedging ---------------------------------------------------------------------------------
 
 
-async def test_a_late_first_token_lets_another_model_be_asked_beside() -> None:
-    # 0 s: m is asked.  1 s: m1 too.  1.2 s: m1 speaks and wins, m is called off.
+async def test_a_late_first_token_sends_a_hedge_to_another_model() -> None:
+    # 0 s: m gets the request.  1 s: m1 too.  1.2 s: m1 has content and wins, m is cancelled.
     one, two = Scripted(says("slow", after=5.0)), Scripted(says("quick", after=0.2))
     text, pieces = await ask(chain(one, two, hedge_after=1.0))
     assert text == "quick"
@@ -318,7 +318,7 @@ async def test_the_first_model_may_still_win() -> None:
     assert two.open_calls == 0
 
 
-async def test_who_is_in_time_is_asked_alone() -> None:
+async def test_a_target_that_is_in_time_gets_no_hedge() -> None:
     one, two = Scripted(says("hello", after=0.5)), Scripted(says("never"))
     assert (await ask(chain(one, two, hedge_after=1.0)))[0] == "hello"
     assert not two.asked
@@ -337,7 +337,7 @@ async def test_a_superseded_race_calls_off_both() -> None:
     assert one.open_calls == two.open_calls == 0
 
 
-async def test_only_a_share_of_the_calls_is_asked_twice() -> None:
+async def test_only_a_share_of_the_calls_is_hedged() -> None:
     one, two = Scripted(says("slow", after=2.0)), Scripted(says("quick"))
     gateway = chain(one, two, hedge_after=1.0, hedge_share=0.05)
     for _ in range(100):
@@ -360,7 +360,7 @@ async def test_every_call_is_recorded_once_also_the_failed_ones() -> None:
     assert done.times.first_token == pytest.approx(1000)
 
 
-async def test_a_call_that_is_called_off_is_recorded_as_cancelled() -> None:
+async def test_a_cancelled_call_is_recorded_as_cancelled() -> None:
     log: list[CallRecord] = []
     with anyio.move_on_after(2.0):
         await ask(chain(Scripted(NEVER), log=log))
@@ -376,8 +376,8 @@ async def test_the_loser_of_a_race_is_recorded_as_cancelled() -> None:
     assert {(r.outcome, r.why) for r in log} == {("cancelled", "first"), ("completed", "hedge")}
 
 
-async def test_a_guess_that_gave_way_just_before_it_was_adopted_is_asked_again() -> None:
-    one = Scripted([(0, Accepted()), (1, GatewayBusy("gave way"))], says("hello"))
+async def test_a_request_preempted_just_before_it_was_adopted_is_sent_again() -> None:
+    one = Scripted([(0, Accepted()), (1, GatewayBusy("preempted"))], says("hello"))
     pieces: list[Piece] = []
     async with chain(one).open(REQUEST, speculative=True) as reply:
         reply.commit()
@@ -386,7 +386,7 @@ async def test_a_guess_that_gave_way_just_before_it_was_adopted_is_asked_again()
     assert [p.text for p in pieces if isinstance(p, TextDelta)] == ["hello"]
 
 
-async def test_a_guess_that_gave_way_is_not_asked_again() -> None:
-    one = Scripted([(0, Accepted()), (1, GatewayBusy("gave way"))], says("hello"))
-    with pytest.raises(GatewayBusy, match="gave way"):
+async def test_a_preempted_speculative_request_is_not_sent_again() -> None:
+    one = Scripted([(0, Accepted()), (1, GatewayBusy("preempted"))], says("hello"))
+    with pytest.raises(GatewayBusy, match="preempted"):
         await ask(chain(one), speculative=True)

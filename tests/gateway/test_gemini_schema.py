@@ -1,4 +1,4 @@
-"""What Gemini is converted of a tool's arguments: only in words that it takes."""
+"""Schemas converted for Gemini use only keywords that it accepts."""
 
 import enum
 from datetime import date
@@ -56,7 +56,7 @@ from tests.gateway.gemini import complaint
     ],
     ids=str,
 )
-def test_what_gemini_does_not_know_is_said_otherwise_or_left_out(
+def test_what_gemini_does_not_support_is_converted_or_removed(
     schema: dict[str, Any], converted: dict[str, Any]
 ) -> None:
     assert for_gemini(schema) == converted
@@ -116,7 +116,7 @@ def test_a_reference_that_leads_nowhere_is_an_object(where: str) -> None:
     assert converted["properties"]["it"] == {"type": "object"}
 
 
-def test_a_schema_that_holds_itself_is_told_once() -> None:
+def test_a_recursive_schema_is_expanded_once() -> None:
     converted = for_gemini({"description": "A tree.", "properties": {"inner": {"$ref": "#"}}})
     inner = converted["properties"]["inner"]
     assert inner == {"description": "A tree.", "properties": {"inner": {"type": "object"}}}

@@ -1,4 +1,4 @@
-"""When answers that were ordered in-stream are no longer waited for."""
+"""Health of in-stream replies: when they are no longer expected."""
 
 from pipeline.gateway.in_stream_health import MAX_MISSES, InStreamHealth
 
@@ -12,7 +12,7 @@ def test_the_first_turn_without_an_answer_is_a_refusal() -> None:
     assert health.state == "silent"
 
 
-def test_it_is_said_once() -> None:
+def test_a_missing_reply_is_reported_once() -> None:
     health = InStreamHealth(5.0)
     health.missed(1)
     assert health.missed(2) is None

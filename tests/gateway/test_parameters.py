@@ -1,4 +1,4 @@
-"""What a prompt may put into the body, and what is adapted to a model's family."""
+"""Parameters of a prompt in the request body, and the adaptation to model families."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("extra", "message"), WRONG, ids=str)
-def test_what_it_refuses_is_said_with_its_place(extra: dict[str, Any], message: str) -> None:
+def test_what_it_refuses_is_reported_with_its_position(extra: dict[str, Any], message: str) -> None:
     (found,) = problems(extra)
     assert found.startswith(message)
 

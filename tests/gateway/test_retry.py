@@ -1,4 +1,4 @@
-"""Whether a failed call is made again: the table, the budget, the breaker."""
+"""Retry decisions of a failed call: the table, the budget, the breaker."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def decide(
         (GatewayTimeout("no token"), UseFallback()),
         (GatewayRefused("400", status=400), ReturnError()),
         (GatewayRefused("401", status=401), ReturnError()),
-        (GatewayBusy("gave way to a committed call"), ReturnError()),
+        (GatewayBusy("preempted by a committed call"), ReturnError()),
     ],
     ids=str,
 )
@@ -65,12 +65,12 @@ def test_the_servers_own_word_on_asking_again_is_obeyed(
     assert decide(failure) == step
 
 
-def test_after_the_last_attempt_the_next_model_is_asked() -> None:
+def test_after_the_last_attempt_the_fallback_is_used() -> None:
     assert decide(LOST, tries=2) == UseFallback()
     assert decide(LOST, tries=2, has_next=False) == ReturnError()
 
 
-def test_nobody_waits_beyond_the_caller_s_patience() -> None:
+def test_no_retry_waits_beyond_the_callers_deadline() -> None:
     failure = GatewayBusy("429", status=429, retry_after=1.5)
     assert decide(failure, remaining=1.0) == UseFallback()
     assert decide(failure, remaining=1.0, has_next=False) == ReturnError()
@@ -139,7 +139,7 @@ def test_a_probe_that_fails_keeps_it_open() -> None:
     assert breaker.allows(12.0)
 
 
-def test_a_probe_that_was_called_off_makes_room_for_another() -> None:
+def test_a_cancelled_probe_allows_another() -> None:
     breaker = broken(Breaker(pause=5))
     assert breaker.allows(5.0)
     assert breaker.allows(10.0)
@@ -159,7 +159,7 @@ def test_a_late_failure_of_a_call_from_before_does_not_prolong_the_pause() -> No
         (GatewayTimeout("late"), True),
         (GatewayBusy("429", status=429), False),
         (GatewayRefused("400", status=400), False),
-        (GatewayBusy("gave way"), False),
+        (GatewayBusy("preempted"), False),
     ],
     ids=str,
 )

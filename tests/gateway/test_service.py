@@ -90,7 +90,7 @@ async def test_depth_bounds_how_many_fallbacks_are_asked(depth: int, models: lis
     assert [each.model for each in asked] == models
 
 
-async def test_a_failing_server_is_asked_once_more() -> None:
+async def test_a_failing_server_gets_one_retry() -> None:
     answer, asked = await ask(fails(GatewayLost("500", status=500)), says("again"))
     assert (answer, len(asked)) == ("again", 2)
 

@@ -1,4 +1,4 @@
-"""Who gets a slot: committed before speculative, and never more than the limit."""
+"""Connection slots: committed before speculative, and never more than the limit."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -6,14 +6,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pipeline.gateway.slots import Slots, Ticket
 
 
-def test_up_to_the_limit_nobody_waits() -> None:
+def test_up_to_the_limit_no_ticket_waits() -> None:
     slots, tickets = Slots(2), [Ticket(), Ticket(), Ticket()]
     for ticket in tickets:
         assert slots.claim(ticket) is None
     assert [ticket.holds for ticket in tickets] == [True, True, False]
 
 
-def test_a_slot_goes_to_the_one_who_waits_longest() -> None:
+def test_a_slot_goes_to_the_ticket_that_waits_longest() -> None:
     slots, first, second, third = Slots(1), Ticket(), Ticket(), Ticket()
     for ticket in (first, second, third):
         slots.claim(ticket)
@@ -23,13 +23,13 @@ def test_a_slot_goes_to_the_one_who_waits_longest() -> None:
 
 def test_a_committed_request_overtakes_speculative_ones_that_wait() -> None:
     slots, holder = Slots(1), Ticket()
-    guess, asked = Ticket(speculative=True), Ticket()
-    for ticket in (holder, guess, asked):
+    speculative, asked = Ticket(speculative=True), Ticket()
+    for ticket in (holder, speculative, asked):
         slots.claim(ticket)
     assert slots.release(holder) is asked
 
 
-def test_the_youngest_speculative_request_gives_way_to_a_committed_one() -> None:
+def test_the_newest_speculative_request_is_preempted_by_a_committed_one() -> None:
     slots, old, young, asked = Slots(2), Ticket(True), Ticket(True), Ticket()
     slots.claim(old)
     slots.claim(young)
@@ -40,24 +40,24 @@ def test_the_youngest_speculative_request_gives_way_to_a_committed_one() -> None
     assert slots.held == 2
 
 
-def test_an_adopted_request_gives_way_to_nobody() -> None:
-    slots, guess, asked = Slots(1), Ticket(True), Ticket()
-    slots.claim(guess)
-    slots.commit(guess)
+def test_an_adopted_request_is_not_preempted() -> None:
+    slots, speculative, asked = Slots(1), Ticket(True), Ticket()
+    slots.claim(speculative)
+    slots.commit(speculative)
     assert slots.claim(asked) is None
-    assert guess.holds
+    assert speculative.holds
     assert not asked.holds
 
 
-def test_one_adopted_while_it_waits_takes_the_slot_of_a_guess() -> None:
-    slots, holder, guess = Slots(1), Ticket(True), Ticket(True)
+def test_a_waiting_request_that_is_adopted_takes_the_slot_of_a_speculative_one() -> None:
+    slots, holder, speculative = Slots(1), Ticket(True), Ticket(True)
     slots.claim(holder)
-    slots.claim(guess)
-    assert slots.commit(guess) is holder
-    assert guess.holds
+    slots.claim(speculative)
+    assert slots.commit(speculative) is holder
+    assert speculative.holds
 
 
-def test_one_who_stops_waiting_leaves_no_trace() -> None:
+def test_a_ticket_that_stops_waiting_leaves_no_trace() -> None:
     slots, holder, gone = Slots(1), Ticket(), Ticket()
     slots.claim(holder)
     slots.claim(gone)
@@ -67,7 +67,7 @@ def test_one_who_stops_waiting_leaves_no_trace() -> None:
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Slots never leak, and nobody committed waits while a speculative one holds."""
+    """Slots never leak, and no committed ticket waits while a speculative one holds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert len(holders) == 3 or not waiting
 
     @invariant()
-    def nobody_committed_waits_behind_a_guess(self) -> None:
+    def no_committed_ticket_waits_behind_a_speculative_one(self) -> None:
         if any(not t.speculative and not t.holds and not t.preempted for t in self.tickets):
             assert not any(t.speculative and t.holds for t in self.tickets)
 

@@ -1,4 +1,4 @@
-"""Bytes in, pieces out: framing quirks, cuts, and anything at all split anywhere."""
+"""Stream decoder: framing deviations, truncation, and input split at any byte."""
 
 import json
 from collections.abc import Iterable
@@ -95,7 +95,7 @@ def test_an_end_marker_without_a_finish_reason_is_no_completion() -> None:
     assert read(sse(delta("a")))[-1] == Finished(None, complete=False, request_id="c1")
 
 
-def test_a_stream_cut_inside_a_line_keeps_what_was_said() -> None:
+def test_a_stream_truncated_inside_a_line_keeps_its_text() -> None:
     assert read(sse(delta("a"), done=False) + b'data: {"choi', framed=False) == [
         TextDelta("a"),
         Finished(None, complete=False, request_id="c1"),

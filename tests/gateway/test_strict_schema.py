@@ -1,4 +1,4 @@
-"""Schemas as they are asked for strictly: closed at each level, or not strictly at all."""
+"""Strict schemas: closed at each level, or not strict."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Replies that must be JSON: read while they stream, judged at the end, asked for once more."""
+"""Structured output: parsed while streaming, validated at the end, requested once more."""
 
 import json
 import random
@@ -103,7 +103,7 @@ def test_prose_before_the_object_is_passed_over() -> None:
     assert reader.value() == {"a": 1}
 
 
-def test_a_key_said_twice_keeps_what_was_shown() -> None:
+def test_a_duplicate_key_keeps_the_published_value() -> None:
     reader = ANYTHING.reader()
     text = '{"a": "x", "a": "y"}'
     reader.feed(text)
@@ -155,7 +155,7 @@ def test_anything_at_all_is_read_without_a_crash(text: str) -> None:
 # --- the verdict -----------------------------------------------------------------------------
 
 
-def test_what_fits_is_valid_and_repair_is_told() -> None:
+def test_a_value_that_fits_is_valid_and_a_repair_is_marked() -> None:
     assert CITY.judge('{"city": "Oslo"}') == Valid({"city": "Oslo"})
     assert CITY.judge('{"city": "Oslo",') == Valid({"city": "Oslo"}, repaired=True)
 
@@ -259,7 +259,7 @@ def test_a_model_without_it_is_made_to_call_a_tool() -> None:
     assert asked["tools"][0]["function"]["parameters"] == CITY.schema
 
 
-def test_a_model_without_tools_is_told() -> None:
+def test_a_model_without_tools_gets_the_schema_in_the_prompt() -> None:
     first, *rest = CITY.ask(REQUEST, "prompt").messages
     assert str(first.content).startswith("Be brief.\n\nAnswer with one JSON value")
     assert rest == [REQUEST.messages[1]]

@@ -1,4 +1,4 @@
-"""What goes out in a request and what a chunk says, named after what vendors do."""
+"""Encoding of requests and decoding of chunks; the tests name the vendors' deviations."""
 
 import json
 from typing import Any

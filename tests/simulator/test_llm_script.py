@@ -1,4 +1,4 @@
-"""How scripted chat completions are chosen, refused, rated and timed; every clock is a number."""
+"""Choice, refusal, rate and timing of scripted completions; every clock is a number."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Numbers said in samples are heard again, all of them and once."""
+"""Numbers in synthetic audio are recognised, each of them and once."""
 
 import pytest
 

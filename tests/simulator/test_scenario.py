@@ -1,4 +1,4 @@
-"""Reading scenario files."""
+"""Parsing of scenario files."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_a_line_that_cannot_be_meant_is_refused_with_its_number(line: str, messa
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_every_sample_can_be_read_and_answers_somebody(path: Path) -> None:
+def test_every_sample_can_be_parsed_and_has_lines_for_both_servers(path: Path) -> None:
     scenario = parse(path.read_text())
     assert scenario.llm
     assert scenario.connections[0].lines

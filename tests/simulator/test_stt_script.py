@@ -1,4 +1,4 @@
-"""What a scripted speech-to-text connection says, and when; every clock here is a number."""
+"""Messages of a scripted speech-to-text connection and their times; every clock is a number."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def texts(messages: list[Tree], key: str = "transcript") -> list[Any]:
 # --- when ----------------------------------------------------------------------------------
 
 
-def test_begin_is_as_late_as_it_is_told_to_be() -> None:
+def test_begin_is_delayed_as_scripted() -> None:
     late = new_player({"stt": "connection", "begin_ms": 1300})
     assert late.due(1.29) == []
     assert late.deadline == 1.3
@@ -353,7 +353,7 @@ def test_strict_audio_refuses_a_burst() -> None:
     assert sent_messages(player.due(1))[0]["error_code"] == 3007
 
 
-def test_any_message_can_be_said() -> None:
+def test_any_message_can_be_sent() -> None:
     new = {"type": "FromTheFuture", "field": 1}
     actions = new_player(
         {"stt": "message", "message": new}, {"stt": "message", "message": "{"}

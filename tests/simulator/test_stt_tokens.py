@@ -1,4 +1,4 @@
-"""The temporary tokens of the scripted speech-to-text server."""
+"""Temporary tokens of the scripted speech-to-text server."""
 
 import json
 

@@ -59,7 +59,7 @@ async def test_a_function_is_called_with_its_arguments_and_its_key() -> None:
     assert found == {"to": "Oslo", "day": "today", "key": "r1.c1"}
 
 
-async def test_what_a_function_raises_is_told_to_the_model() -> None:
+async def test_what_a_function_raises_is_sent_to_the_model() -> None:
     toolset = Toolset({"reply": Prompt(tools=(f"{__name__}:broken",))}, {}, str)
     assert await toolset.run(run_of("broken", n=3)) == {"error": "broken failed: ValueError: no 3"}
 

@@ -1,4 +1,4 @@
-"""Servers made of raw sockets, which say exactly the bytes that a test wants said."""
+"""Servers on raw sockets that send exactly the bytes of a test."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Requests that leave there and then, over real sockets."""
+"""Requests that are sent at once, without waiting, over real sockets."""
 
 import anyio
 import pytest
@@ -28,7 +28,7 @@ async def test_a_request_with_a_connection_at_hand_leaves_at_once() -> None:
         reply = client.open(REQUEST)
         reply.begin()
         assert reply.sent
-        await server.asked.wait()  # although nobody has entered it
+        await server.asked.wait()  # although it is not entered
         async with reply:
             assert await reply.receive()
 

@@ -1,4 +1,4 @@
-"""What AssemblyAI's LLM Gateway is known to do, played by the scripted server: a row each.
+"""Known behaviours of AssemblyAI's LLM Gateway, scripted by the simulator: one row each.
 
 Each row runs the whole service: a turn is typed, the gateway misbehaves, a subscriber reads.
 Sources: AssemblyAI docs, LLM Gateway (errors, rate limits, fallback, tool calling, structured
@@ -135,7 +135,7 @@ ROWS = {
         [reply(finish_reason="max_tokens")],
         [{"status": "incomplete", "reason": "max_tokens", "text": "a b"}],
     ),
-    "a finish reason that nobody has heard of": Row([reply(finish_reason="tired")], [AB]),
+    "an unknown finish reason": Row([reply(finish_reason="tired")], [AB]),
 }
 
 

@@ -1,4 +1,4 @@
-"""Calls that are called off, at every moment that matters; slots and spare connections."""
+"""Cancellation of calls at every relevant moment; slots and spare connections."""
 
 import asyncio
 import random
@@ -153,7 +153,7 @@ async def test_a_call_cancelled_before_it_begins_sends_nothing() -> None:
         assert len(server.peers[0].requests) == 1
 
 
-async def test_whoever_stops_waiting_for_a_slot_leaves_the_others_in_order() -> None:
+async def test_a_call_that_stops_waiting_for_a_slot_leaves_the_others_in_order() -> None:
     async with talking(saying(CHUNKED), connections=1) as (client, server):
         async with client.open(REQUEST):
             with anyio.move_on_after(0.02) as scope:
@@ -176,7 +176,7 @@ async def test_a_committed_request_takes_the_connection_of_a_speculative_one() -
             await guess.receive()
 
 
-async def test_a_speculative_request_gives_way_while_it_connects() -> None:
+async def test_a_speculative_request_is_preempted_while_it_connects() -> None:
     class Slow(WarmTransport):
         async def open(self, origin: Origin) -> HttpConnection:
             if not asked:

@@ -1,4 +1,4 @@
-"""The gateway's door against real sockets that behave as badly as real servers do."""
+"""The gateway client over real sockets with the faults of real servers."""
 
 import asyncio
 import socket
@@ -35,7 +35,7 @@ from tests.loopback.gateway.raw_server import (
 )
 
 
-async def test_a_reply_is_accepted_then_said_then_finished() -> None:
+async def test_a_reply_is_accepted_then_has_text_then_is_finished() -> None:
     async with talking(saying(WHOLE)) as (client, _):
         first, *middle, last = await ask(client)
         assert isinstance(first, Accepted)
@@ -224,7 +224,7 @@ async def test_a_refusal_is_read_to_its_end(status: bytes, kind: type[GatewayErr
             assert caught.value.retry_after == 3
 
 
-async def test_nobody_listening_is_named() -> None:
+async def test_a_server_that_does_not_listen_is_named() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -314,7 +314,7 @@ async def test_errors_of_another_transport_are_translated() -> None:
     assert client.slots.held == 0
 
 
-async def test_a_speculative_request_over_another_transport_gives_way_too() -> None:
+async def test_a_speculative_request_over_another_transport_is_preempted_too() -> None:
     async def answer(request: httpx.Request) -> httpx.Response:
         if b"guess" in request.content:
             await anyio.sleep_forever()

@@ -1,4 +1,4 @@
-"""Fallbacks that are other models: asked as they understand it, passed over where they cannot."""
+"""Fallbacks to other models: adapted requests, and targets that are skipped."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ BY_WORDS = {"llm": "reply", "text": TEA}
     ids=["response_format", "a forced tool", "words"],
 )
 @pytest.mark.parametrize("how", ["fallback", "sibling"])
-async def test_json_is_asked_of_each_model_as_it_understands_it(
+async def test_json_is_requested_from_each_model_in_a_mode_that_it_supports(
     model: dict[str, Any], reply: dict[str, Any], has: set[str], how: str
 ) -> None:
     script = [knows("scripted", "response_format"), model, FAILS, reply]
@@ -90,7 +90,7 @@ async def test_json_is_asked_of_each_model_as_it_understands_it(
     assert asked_in_words == (not has)
 
 
-async def test_a_model_that_cannot_stream_is_asked_for_its_answer_in_one_piece() -> None:
+async def test_a_model_that_cannot_stream_gets_a_request_without_stream() -> None:
     """And waited for as long as a whole answer takes, with the same events."""
     lines: list[dict[str, Any]] = [
         {"llm": "model", "id": "scripted", "supported_parameters": ["top_p", "stream_options"]},
@@ -117,7 +117,7 @@ async def test_a_fallback_that_cannot_stream_answers_in_one_piece() -> None:
     assert [body.get("stream") for body in bodies] == [True, True, None]
 
 
-async def test_who_would_refuse_is_passed_over_and_told_at_the_start() -> None:
+async def test_a_target_that_would_refuse_is_skipped_and_reported_at_the_start() -> None:
     told: list[str] = []
     script = [
         knows("scripted", "temperature"),

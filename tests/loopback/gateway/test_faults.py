@@ -189,7 +189,7 @@ async def test_a_cut_after_the_first_token_is_incomplete_and_not_answered_twice(
         assert asked(two) == 0
 
 
-async def test_nobody_listening_is_passed_over() -> None:
+async def test_a_server_that_does_not_listen_is_skipped() -> None:
     async with chained(saying(WHOLE), saying(WHOLE)) as (chain, _):
         dead = GatewayClient("http://127.0.0.1:9/v1")
         alone = FallbackGateway([Target(dead, "dead"), *chain.targets], chain.policy)
@@ -215,7 +215,7 @@ GARBAGE = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 async def test_nonsense_within_an_answer_fails_it_and_says_who_sent_what(garbage: bytes) -> None:
-    """F26: what was said before it was said; and nobody else is asked then."""
+    """F26: the text before the fault is kept, and no other target is used."""
     script = saying(CHUNKED + chunk(event("hel")) + chunk(garbage))
     async with chained(script, saying(WHOLE)) as (chain, (one, two)):
         pieces: list[Piece] = []

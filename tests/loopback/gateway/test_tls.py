@@ -1,4 +1,4 @@
-"""The gateway's door over TLS: trust, reuse, and leaving early."""
+"""The gateway client over TLS: trust, reuse, and leaving early."""
 
 import asyncio
 import shutil
@@ -76,7 +76,7 @@ async def test_leaving_closes_a_tls_connection_at_once(certificate: Path) -> Non
         await client.aclose()
 
 
-async def test_a_certificate_that_nobody_signed_is_not_trusted(certificate: Path) -> None:
+async def test_a_self_signed_certificate_is_not_trusted(certificate: Path) -> None:
     async with serving_tls(saying(WHOLE), certificate) as server:
         client = GatewayClient(server.url)
         with pytest.raises(GatewayLost, match=r"certificate of 127\.0\.0\.1:.* is not trusted"):

@@ -38,7 +38,7 @@ async def test_usage_may_come_in_a_last_chunk_without_choices() -> None:
     assert last["usage"] == {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
 
 
-async def test_usage_comes_when_it_is_asked_for() -> None:
+async def test_usage_is_sent_when_requested() -> None:
     async with simulate() as sim:
         raw = await ask(sim.llm_url, stream_options={"include_usage": True})
     assert raw.events[-1]["usage"]["completion_tokens"] == 3

@@ -1,4 +1,4 @@
-"""Tools of MCP servers: real ones, in processes of their own, that may die."""
+"""Tools of real MCP servers in processes of their own, which may die."""
 
 import os
 import signal
@@ -68,7 +68,7 @@ async def test_the_tools_of_a_server_are_offered_and_called() -> None:
         assert "integer" in (await call("order_status", order="x"))["error"]
 
 
-async def test_a_server_that_dies_is_started_again_and_asked_again_where_that_does_no_harm(
+async def test_a_server_that_dies_is_restarted_and_a_call_without_side_effects_is_repeated(
     tmp_path: Path,
 ) -> None:
     async with opened(toolset_with()) as call:
@@ -152,13 +152,15 @@ async def test_a_server_that_is_not_there_is_an_error_at_the_start(
         ),
     ],
 )
-async def test_what_cannot_be_is_said_before_anything_is_asked(toolset: Any, said: str) -> None:
+async def test_invalid_settings_are_refused_before_any_request(toolset: Any, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         async with opened(toolset()):
             pass
 
 
-def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def nothing(name: str) -> None: ...
 
     monkeypatch.setattr(toolset_module, "find_spec", nothing)
@@ -166,7 +168,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
         toolset_with()
 
 
-async def test_a_model_calls_a_tool_of_a_server_and_answers_with_what_it_said() -> None:
+async def test_a_model_calls_a_tool_of_a_server_and_answers_with_its_result() -> None:
     lines = asks_for("order_status", {"order": 5})
     servers = {"orders": McpSettings(command=(*SERVER, "stdio"))}
     async with service(lines, servers=servers, tools=("mcp:orders/order_status",)) as (url, sim, _):

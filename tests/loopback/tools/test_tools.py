@@ -1,4 +1,4 @@
-"""Tools over real sockets: an HTTP endpoint, a Python function, and the client itself."""
+"""Tools over real sockets: an HTTP endpoint, a Python function, and the client."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -72,7 +72,7 @@ async def endpoint(answer: web.Response) -> AsyncGenerator[tuple[str, list[Any]]
             await runner.cleanup()
 
 
-async def test_an_http_endpoint_is_asked_and_the_model_told() -> None:
+async def test_an_http_endpoint_is_called_and_the_model_gets_its_result() -> None:
     async with endpoint(web.json_response({"state": "shipped"})) as (address, asked):
         table = {"lookup": ToolSettings(kind="http", url=address, schema=SCHEMA)}
         lines = asks_for("lookup", {"order": 5})
