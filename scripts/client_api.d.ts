@@ -1,9 +1,9 @@
 // --- the client ------------------------------------------------------------------------------
 
-/** connecting, live, waiting (to try again), paused (nobody reads), closed */
+/** connecting, live, waiting (to reconnect), paused (the reader is behind), closed */
 export type ConnectionState = "connecting" | "live" | "waiting" | "paused" | "closed";
 
-/** Where a reader stands in a session. */
+/** Position of a reader in a session. */
 export interface Place {
   seq: number;
   epoch: number;
@@ -11,106 +11,106 @@ export interface Place {
 
 export interface ConnectionOptions {
   /**
-   * A token, where the server has tokens; or a function that gets one for each connection, as
-   * signed ones ask for. What it throws while coming back is a failed try, unless it is a
-   * PipelineError with a code.
+   * A token, if the server has tokens; or a function that returns one per connection, as signed
+   * tokens require. An exception of it during a reconnect counts as a failed attempt, unless it
+   * is a PipelineError with a code.
    */
   token?: string | (() => string | Promise<string>);
-  /** Seconds of trying to come back; 60 unless set. */
+  /** Seconds of reconnect attempts; 60 unless set. */
   patience?: number;
-  /** Seconds without a word of the server, heartbeats included, until it is taken for lost; 30. */
+  /** Seconds without a message, heartbeats included, until the connection counts as lost; 30. */
   silence?: number;
-  /** Takes the events; without it, iterate. */
+  /** Called with each event; without it, iterate. */
   onEvent?: (event: ServerEvent) => void;
-  /** Is told how the connection fares, and why. */
+  /** Called with each new state of the connection and its cause. */
   onState?: (state: ConnectionState, cause: string) => void;
 }
 
 export interface SubscriptionOptions extends ConnectionOptions {
   /** A session's id, or "*" for all of them, which is the default. */
   session?: string;
-  /** 0 is everything from the start; absent: from now on. */
+  /** 0: all events from the start; absent: future events only. */
   afterSeq?: number | null;
-  /** Globs of event types, such as "turn.*"; empty is everything. */
+  /** Globs of event types, such as "turn.*"; empty: all events. */
   events?: string[];
-  /** Where an earlier subscription to the one session ended: begins behind it. */
+  /** Where an earlier subscription to the session ended: continues after it. */
   place?: Place | null;
 }
 
 export interface SessionOptions extends ConnectionOptions {
-  /** What will be sent; null where turns come as text. 16 kHz 16-bit mono unless set. */
+  /** Format of the audio; null if turns are sent as text. 16 kHz 16-bit mono unless set. */
   audio?: Partial<AudioFormat> | null;
   sessionId?: string;
   /** Names of prompts from the server's settings; absent: all of them. */
   prompts?: string[];
-  /** Globs of the event types wanted; "session.*" always come. Absent: everything. */
+  /** Globs of event types; "session.*" is always included. Absent: all events. */
   events?: string[];
 }
 
-/** Follow one session, or all of them, at `url` (`ws://host:port`). */
+/** Subscribe to one session, or all of them, at `url` (`ws://host:port`). */
 export function connect(url: string | URL, options?: SubscriptionOptions): Subscription;
 
-/** Begin a session of our own at `url`: what is said to it, and its events. */
+/** Start a session at `url`, with this client as its source. */
 export function openSession(url: string | URL, options?: SessionOptions): Session;
 
-/** The events of one session, or of all, in order; ends with the session. */
+/** Events of one session, or of all, in order; ends with the session. */
 export class Subscription implements AsyncIterable<ServerEvent> {
   constructor(url: string | URL, options?: SubscriptionOptions);
   readonly state: ConnectionState;
-  /** The newest place that was received of a session, or null. */
+  /** The newest position received of a session, or null. */
   place(session: string): Place | null;
-  /** Steer a session that is followed; its `session_id` may be left out where it is the only one. */
+  /** Send a command to a subscribed session; `session_id` is optional if it is the only one. */
   send(command: ControlCommand): void;
-  /** Return the result of a tool that was called in `session`. */
+  /** Send the result of a tool call of `session`. */
   toolResult(session: string, callId: string, result: unknown): void;
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<ServerEvent, undefined>;
 }
 
 /**
- * A session that we feed. It lives as long as its connection: should that break, the server
- * hears out what was said, and the rest of the events is followed to the end.
+ * A session that this client feeds. It lasts as long as its connection: if that breaks, the
+ * server finishes the audio it has received, and the remaining events are still delivered.
  */
 export class Session implements AsyncIterable<ServerEvent> {
   constructor(url: string | URL, options?: SessionOptions);
-  /** The session's id, once it has begun. */
+  /** The session's id, once it has started. */
   readonly id: string | null;
-  /** Resolves with the session's id once it has begun; rejects when it was refused. */
+  /** Resolves with the session's id once it has started; rejects when it was refused. */
   readonly started: Promise<string>;
-  /** Resolves once the session is over; rejects when its end could not be heard. */
+  /** Resolves once the session has ended; rejects when its end could not be received. */
   readonly over: Promise<void>;
   /** Bytes of audio that were not sent, because the connection is too slow. */
   readonly dropped: number;
-  /** Send audio in the format that was announced; returns false when it had to be dropped. */
+  /** Send audio in the format of `options.audio`; returns false when it was dropped. */
   audio(data: ArrayBuffer | ArrayBufferView<ArrayBuffer>): boolean;
-  /** Take `text` as a turn; with `final: false` it is still being said. */
+  /** Send `text` as a turn; with `final: false` it is a partial. */
   createTurn(text: string, options?: { speaker?: string; final?: boolean }): void;
   /** End the open turn now. */
   commitTurn(): void;
-  /** Ask a prompt now; every prompt without a name. */
+  /** Start a response of a prompt now; without a name, of every prompt. */
   createResponse(prompt?: string): void;
-  /** Call a response off; every live one without an id. */
+  /** Cancel a response; without an id, every live one. */
   cancelResponse(responseId?: string): void;
-  /** Change speech-to-text parameters or the prompts' variables as the session runs. */
+  /** Change speech-to-text parameters or the prompts' variables of the live session. */
   update(changes: { stt?: Record<string, unknown>; vars?: Record<string, string> }): void;
-  /** Say how much of a response was really heard. */
+  /** Report the played part of a response. */
   reportPlayback(responseId: string, heard: { text?: string; characters?: number }): void;
-  /** Return the result of a tool that was called. */
+  /** Send the result of a tool call. */
   toolResult(callId: string, result: unknown): void;
-  /** No more audio comes: the session is heard out, and ends. */
+  /** End the audio: the session finishes its open turns and ends. */
   end(): void;
-  /** Send a command; one that is sent before the session has begun waits for that. */
+  /** Send a command; it is queued until the session has started. */
   send(command: Exclude<ClientCommand, SubscribeCommand | StartCommand>): void;
-  /** Hang up, and listen no more. */
+  /** Close the connection and stop receiving events. */
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<ServerEvent, undefined>;
 }
 
-/** What went wrong, with a close code or an HTTP status where there is one. */
+/** Error of the client, with a close code or an HTTP status if there is one. */
 export class PipelineError extends Error {
   constructor(message: string, code?: number | string | null);
   readonly code: number | string | null;
 }
 
-/** Whether a client closed with `code` should come back: 40xx yes, 44xx no. */
+/** Whether a client closed with `code` should reconnect: 40xx yes, 44xx no. */
 export function mayReconnect(code: number): boolean;

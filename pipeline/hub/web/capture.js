@@ -1,4 +1,4 @@
-// In the audio thread: collects what a microphone hears into chunks of 16-bit samples.
+// Audio worklet: collects microphone audio into chunks of 16-bit samples.
 
 class Capture extends AudioWorkletProcessor {
   constructor({ processorOptions: { frames } }) {
@@ -18,15 +18,15 @@ class Capture extends AudioWorkletProcessor {
       this.loudest = Math.max(this.loudest, Math.abs(sample));
       this.chunk[this.filled] = Math.round(sample * 32767);
       this.filled += 1;
-      if (this.filled === this.frames) this.pass();
+      if (this.filled === this.frames) this.post();
     }
     return true;
   }
 
-  pass() {
+  post() {
     const { buffer } = this.chunk;
     this.port.postMessage({ audio: buffer, loudest: this.loudest }, [buffer]);
-    this.chunk = new Int16Array(this.frames); // the old one has gone to the page, length and all
+    this.chunk = new Int16Array(this.frames); // the old buffer was transferred to the page
     this.filled = 0;
     this.loudest = 0;
   }

@@ -1,4 +1,4 @@
-// A client of the push protocol without dependencies: browsers, and Node 22.7 or newer.
+// Client of the push protocol without dependencies, for browsers and Node 22.7 or newer.
 //
 //   import { connect, openSession } from "./client.js";
 //
@@ -8,7 +8,7 @@
 //   session.createTurn("What time is it?");
 //   for await (const event of session) …
 //
-// A lost connection is taken up where it broke: no event is missed, none comes twice.
+// A lost connection is resumed where it broke: no event is missed or delivered twice.
 
 import { Session } from "./session.js";
 import { Subscription } from "./subscription.js";
@@ -16,12 +16,12 @@ import { Subscription } from "./subscription.js";
 export { mayReconnect, PipelineError } from "./resume.js";
 export { Session, Subscription };
 
-/** Follow one session, or all of them, at `url` (ws://host:port). */
+/** Subscribe to one session, or all of them, at `url` (ws://host:port). */
 export function connect(url, options = {}) {
   return new Subscription(url, options);
 }
 
-/** Begin a session of our own at `url`: what is said to it, and its events. */
+/** Start a session at `url`, with this client as its source. */
 export function openSession(url, options = {}) {
   return new Session(url, options);
 }

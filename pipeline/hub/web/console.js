@@ -1,4 +1,4 @@
-// The console: which session is shown, how it is followed, and what the buttons do.
+// Console: the shown session, its subscription, and the actions of the buttons.
 
 import { connect, openSession, PipelineError } from "./client.js";
 import { find, make, write } from "./dom.js";
@@ -9,28 +9,28 @@ import { drawSessions } from "./sessionlist.js";
 import { drawFigures, View } from "./view.js";
 import { answered, ending } from "./wording.js";
 
-const POLL = 2_000; // milliseconds between two looks at the list of sessions
+const POLL = 2_000; // milliseconds between two requests for the list of sessions
 const HERE = location.origin;
-const STORED = "pipeline.place"; // in sessionStorage: { session, seq } of what is shown
+const STORED = "pipeline.place"; // in sessionStorage: { session, seq } of the shown session
 const TOKEN = "pipeline.token";
 
 let token = sessionStorage.getItem(TOKEN) ?? "";
 let model = new Model();
-let following = null; // { id, subscription, resumeFrom, unasked }
-let own = null; // { session, microphone } that this page feeds
+let following = null; // { id, subscription, resumeFrom, automatic }
+let own = null; // { session, microphone } of the session that this page feeds
 let picked = null; // the response that is inspected
 let drawing = false;
-let declined = false; // to give a token
+let declined = false; // the user has closed the token dialog
 
 const view = new View((response) => pick(response));
 
-// --- one session, followed ---------------------------------------------------------------------
+// --- the shown session -------------------------------------------------------------------------
 
 /**
- * Show session `id`. `resumeFrom` is the newest event an earlier visit of this page had;
- * `unasked`: nobody chose it, so that a newer one may take its place.
+ * Show session `id`. `resumeFrom` is the newest event that this page had before a reload;
+ * `automatic`: not chosen by the user, so a newer session may replace it.
  */
-function follow(id, { resumeFrom = 0, unasked = false } = {}) {
+function follow(id, { resumeFrom = 0, automatic = false } = {}) {
   if (following?.id === id) return;
   following?.subscription.close();
   model = new Model();
@@ -40,21 +40,21 @@ function follow(id, { resumeFrom = 0, unasked = false } = {}) {
   const subscription = connect(HERE, {
     session: id,
     afterSeq: 0,
-    token: () => ticket("subscribe"),
+    token: () => connectionToken("subscribe"),
     patience: Infinity,
-    onEvent: (event) => following?.id === id && take(event),
+    onEvent: (event) => following?.id === id && onEvent(event),
     onState: (state, cause) => following?.id === id && showState(state, cause),
   });
-  following = { id, subscription, resumeFrom, unasked };
+  following = { id, subscription, resumeFrom, automatic };
   const hash = `#${encodeURIComponent(id)}`;
-  if (unasked) history.replaceState(null, "", hash);
+  if (automatic) history.replaceState(null, "", hash);
   else if (location.hash !== hash) history.pushState(null, "", hash);
   document.title = `${id} · pipeline`;
   redraw();
   listSessions();
 }
 
-function take(event) {
+function onEvent(event) {
   model.apply(event);
   announce(event);
   if (following.resumeFrom && model.seq >= following.resumeFrom) {
@@ -65,14 +65,14 @@ function take(event) {
   redraw();
 }
 
-/** Keep what is shown, for a reload of this page. */
+/** Store the position, for a reload of this page. */
 function remember() {
   if (!following || model.seq === 0) return;
   const seq = Math.max(model.seq, following.resumeFrom);
   sessionStorage.setItem(STORED, JSON.stringify({ session: following.id, seq }));
 }
 
-/** Draw once per frame, however much has happened. */
+/** Draw at most once per frame. */
 function redraw() {
   if (drawing) return;
   drawing = true;
@@ -92,7 +92,7 @@ function redraw() {
 const WORDS = {
   connecting: "connecting…",
   live: "live",
-  waiting: "connection lost, coming back…",
+  waiting: "connection lost, reconnecting…",
   paused: "paused",
   closed: "closed",
 };
@@ -117,7 +117,7 @@ function refused(cause) {
   const isGone = cause.startsWith("there is no session");
   if (isGone) {
     sessionStorage.removeItem(STORED);
-    banner(`${cause}: it has ended, and is no longer kept.`);
+    banner(`${cause}: it has ended and is no longer stored.`);
   } else {
     banner(cause);
     if (cause.includes("token")) askForToken(cause);
@@ -144,7 +144,7 @@ function named(role, engine) {
   return `${role} ${engine.name}${engine.model ? `/${engine.model}` : ""}`;
 }
 
-/** Tell a screen reader what is new and whole. */
+/** Announce new complete texts to screen readers. */
 function announce(event) {
   let said = null;
   if (event.type === "turn.completed") said = `Turn ${event.turn}: ${event.text}`;
@@ -168,14 +168,14 @@ function banner(text) {
 
 async function listSessions() {
   if (document.hidden) return;
-  if (isSigned(token)) return; // it opens what the address names, and nothing else
+  if (isSigned(token)) return; // a signed token opens the session in the address only
   let answer;
   try {
-    answer = await ask("/v1/sessions");
+    answer = await request("/v1/sessions");
   } catch {
     if (!following) {
       find("connection").dataset.state = "waiting";
-      write(find("connection"), "server out of reach");
+      write(find("connection"), "server unreachable");
     }
     return;
   }
@@ -186,10 +186,10 @@ async function listSessions() {
 function showSessions(sessions) {
   const newestFirst = sessions.toReversed();
   drawSessions(newestFirst, following?.id);
-  if (!following || (following.unasked && model.session?.status === "ended")) {
+  if (!following || (following.automatic && model.session?.status === "ended")) {
     const live = newestFirst.find(({ status }) => status === "live");
     const next = live ?? (following ? null : newestFirst[0]);
-    if (next) follow(next.id, { unasked: true });
+    if (next) follow(next.id, { automatic: true });
   }
   if (!following) {
     find("connection").dataset.state = "live";
@@ -226,18 +226,18 @@ function move(step) {
   view.focus(response);
 }
 
-// --- sessions of our own -----------------------------------------------------------------------
+// --- sessions of this page ---------------------------------------------------------------------
 
 const isOwn = () => own !== null && own.session.id === following?.id;
 
-/** What every session of ours has in common; its events come by the subscription. */
-const ownOptions = () => ({ token: () => ticket("ingest,control"), events: ["session.*"], onEvent: tellTrouble });
+/** Options of every session of this page; its events arrive through the subscription. */
+const ownOptions = () => ({ token: () => connectionToken("ingest,control"), events: ["session.*"], onEvent: showError });
 
-function tellTrouble(event) {
+function showError(event) {
   if (event.type === "error") banner(event.error.message);
 }
 
-function adopt(session, microphone = null) {
+function showOwn(session, microphone = null) {
   const mine = (own = { session, microphone });
   follow(session.id);
   drawOwn();
@@ -248,7 +248,7 @@ function adopt(session, microphone = null) {
   });
 }
 
-/** Returns once our session is over, or its connection lost. */
+/** Resolves once the page's session has ended or its connection is lost. */
 async function ended(session) {
   try {
     await session.over;
@@ -257,14 +257,14 @@ async function ended(session) {
   }
 }
 
-function hangUp() {
+function endOwn() {
   own?.microphone?.stop();
   own?.session.end();
 }
 
 async function toggleMicrophone() {
-  if (own?.microphone) return hangUp();
-  hangUp();
+  if (own?.microphone) return endOwn();
+  endOwn();
   const button = find("microphone");
   button.disabled = true;
   banner("");
@@ -272,15 +272,15 @@ async function toggleMicrophone() {
     const meter = button.querySelector(".meter i");
     const onLevel = (level) => (meter.style.width = `${Math.round(100 * Math.sqrt(level))}%`);
     const { session, microphone } = await openMicrophoneSession(HERE, { ...ownOptions(), onLevel });
-    adopt(session, microphone);
+    showOwn(session, microphone);
   } catch (error) {
-    banner(microphoneTrouble(error));
+    banner(microphoneError(error));
   } finally {
     button.disabled = false;
   }
 }
 
-function microphoneTrouble(error) {
+function microphoneError(error) {
   if (error.name === "NotAllowedError") return "The browser did not allow the microphone.";
   if (error.name === "NotFoundError") return "There is no microphone.";
   return error.message;
@@ -292,7 +292,7 @@ async function send(event) {
   const text = field.value.trim();
   if (!text) return;
   const button = find("send");
-  if (button.disabled) return; // the session for the one before is about to begin
+  if (button.disabled) return; // the session for the previous text is about to start
   button.disabled = true;
   field.value = "";
   banner("");
@@ -309,10 +309,10 @@ async function send(event) {
 }
 
 async function beginTextSession() {
-  hangUp();
+  endOwn();
   const session = openSession(HERE, { ...ownOptions(), audio: null });
   await session.started;
-  adopt(session);
+  showOwn(session);
 }
 
 function drawOwn() {
@@ -327,7 +327,7 @@ function drawComposer() {
   const hint = isOwn()
     ? "Goes into this session."
     : following
-      ? "Starts a new session: this one is not fed from here."
+      ? "Starts a new session: this one has another source."
       : "Starts a new session.";
   write(find("composer-hint"), hint);
   const live = [...model.responses.values()].some(({ status }) => status === "in_progress");
@@ -338,20 +338,20 @@ function drawComposer() {
 
 const isSigned = (text) => text.split(".").length === 3;
 
-function ask(path, method = "GET") {
+function request(path, method = "GET") {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   return fetch(path, { method, headers, cache: "no-store" });
 }
 
-/** A token for one connection: a signed one where the server makes them, else ours. */
-async function ticket(scope) {
+/** A token for one connection: a signed one if the server issues them, else the page's own. */
+async function connectionToken(scope) {
   if (!token || isSigned(token)) return token;
-  const answer = await ask(`/v1/tokens?scope=${scope}`, "POST").catch(() => null);
+  const answer = await request(`/v1/tokens?scope=${scope}`, "POST").catch(() => null);
   if (answer?.status === 401) throw new PipelineError((await answer.text()).trim(), 401);
   return answer?.ok ? (await answer.json()).token : token;
 }
 
-/** Ask for a token, though not again and again of who would not give one. */
+/** Show the token dialog, but not again automatically after the user has declined it. */
 function askForToken(why, { again = false } = {}) {
   const dialog = find("token-dialog");
   find("token").hidden = false;

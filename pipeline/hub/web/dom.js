@@ -1,4 +1,4 @@
-// Making elements. Whatever comes from a transcript goes in as text, never as markup.
+// DOM helpers. Text of transcripts is inserted as text, never as markup.
 
 /** Return a new element; `children` are elements, or anything else as text. */
 export function make(tag, attributes = {}, ...children) {
@@ -11,12 +11,12 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Give `element` the text, touching the page only where it differs. */
+/** Set the text of `element` if it differs. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Append what is new of `text` where it goes on: a long answer is not written again each time. */
+/** Append the new part of `text` if it continues the shown text, so long text is not rewritten. */
 export function extend(element, text) {
   const shown = element.firstChild;
   if (shown?.nodeType === Node.TEXT_NODE && text.startsWith(shown.data)) {

@@ -1,12 +1,12 @@
-// Events on their way to whoever reads them.
+// Queue of events between a connection and its reader.
 
-const INBOX = 5_000; // events that wait for their reader; then the connection waits, too
+const MAX_WAITING = 5_000; // events that wait for their reader; then the connection is paused
 
-/** Gives events to a callback, or keeps them until they are iterated over. */
+/** Passes events to a callback, or keeps them until they are iterated over. */
 export class Feed {
   #onEvent;
-  #waiting = []; // events that nobody has asked for yet
-  #asking = []; // readers that wait for an event
+  #waiting = []; // events not read yet
+  #readers = []; // readers that wait for an event
   #isOver = false;
   #error = null;
   #onRoom = () => {};
@@ -16,30 +16,30 @@ export class Feed {
   }
 
   get full() {
-    return this.#waiting.length >= INBOX;
+    return this.#waiting.length >= MAX_WAITING;
   }
 
   get isOver() {
     return this.#isOver;
   }
 
-  give(event) {
+  push(event) {
     if (this.#isOver) return;
     if (this.#onEvent) this.#onEvent(event);
-    else if (this.#asking.length) this.#asking.shift().resolve({ value: event, done: false });
+    else if (this.#readers.length) this.#readers.shift().resolve({ value: event, done: false });
     else this.#waiting.push(event);
   }
 
-  /** Nothing more will come; readers get `error` when they have read the rest. */
+  /** End the feed; readers get `error` after the remaining events. */
   finish(error = null) {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#error = error;
     this.#onRoom();
-    for (const reader of this.#asking.splice(0)) this.#last(reader);
+    for (const reader of this.#readers.splice(0)) this.#settle(reader);
   }
 
-  #last({ resolve, reject }) {
+  #settle({ resolve, reject }) {
     const error = this.#error;
     this.#error = null; // once
     if (error) reject(error);
@@ -50,13 +50,13 @@ export class Feed {
     return new Promise((resolve, reject) => {
       if (this.#waiting.length) {
         resolve({ value: this.#waiting.shift(), done: false });
-        if (this.#waiting.length <= INBOX / 2) this.#onRoom();
-      } else if (this.#isOver) this.#last({ resolve, reject });
-      else this.#asking.push({ resolve, reject });
+        if (this.#waiting.length <= MAX_WAITING / 2) this.#onRoom();
+      } else if (this.#isOver) this.#settle({ resolve, reject });
+      else this.#readers.push({ resolve, reject });
     });
   }
 
-  /** Returns once the reader has caught up a good deal, or wants no more. */
+  /** Resolves once the reader has read half of the waiting events, or has stopped. */
   async room() {
     if (!this.full || this.#isOver) return;
     await new Promise((resolve) => (this.#onRoom = resolve));

@@ -1,10 +1,10 @@
-// One response in every detail.
+// Inspector: all details of one response.
 
 import { find, make, write } from "./dom.js";
 import { isSlow } from "./model.js";
 import { answered, clock, dollars, ending, isFailure, tookOrNone } from "./wording.js";
 
-/** Show `response`, or nothing. `act` has what can be done to it: { cancel } or nothing. */
+/** Show `response`, or nothing. `act` holds the possible actions: { cancel } or nothing. */
 export function inspect(response, act = {}) {
   find("close-inspector").hidden = !response;
   document.body.classList.toggle("inspecting", Boolean(response));
@@ -108,7 +108,7 @@ function tools({ tools: called, status }) {
   return [make("section", {}, make("h3", {}, "Tools"), list)];
 }
 
-/** What stands for the result of a tool that has given none. */
+/** Placeholder for the result of a tool call without one. */
 function pending(status) {
   return status === "in_progress" ? "running" : "no result";
 }

@@ -6,26 +6,26 @@ import type { Session, SessionOptions } from "./client.js";
 export interface Microphone {
   /** hertz */
   readonly sampleRate: number;
-  /** The name of the device, if the browser tells. */
+  /** The name of the device, if the browser reveals it. */
   readonly label: string;
   stop(): void;
 }
 
 export interface MicrophoneOptions {
-  /** Is given 50 ms of 16-bit mono samples, and how loud they are at most, 0 to 1. */
+  /** Called with 50 ms of 16-bit mono samples and their peak level, 0 to 1. */
   onChunk: (audio: ArrayBuffer, loudest: number) => void;
-  /** Is told when the device is gone. */
+  /** Called when the device is disconnected. */
   onEnd?: () => void;
-  /** What else is wanted of the device. */
+  /** Additional constraints on the device. */
   constraints?: MediaTrackConstraints;
 }
 
-/** Record. Asks for permission, and needs https or localhost. */
+/** Start recording. Requests permission; requires https or localhost. */
 export function openMicrophone(options: MicrophoneOptions): Promise<Microphone>;
 
 /**
- * Begin a session that hears the microphone. Resolves once the session has begun; what is said
- * meanwhile is kept, 3 s of it.
+ * Start a session with audio from the microphone. Resolves once the session has started; up to
+ * 3 s of audio before that are buffered.
  */
 export function openMicrophoneSession(
   url: string | URL,

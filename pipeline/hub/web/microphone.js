@@ -1,10 +1,10 @@
-// A browser's microphone as the source of a session. The audio goes out as it is recorded, at
-// the sample rate of the device: the server resamples.
+// Browser microphone as the source of a session. Audio is sent as it is recorded, at the sample
+// rate of the device: the server resamples.
 
 import { openSession } from "./client.js";
 
 const CHUNK = 0.05; // seconds of audio in a message
-const EARLY = 60; // chunks kept until the session has begun: 3 s; the oldest go first
+const MAX_EARLY = 60; // chunks buffered until the session has started: 3 s; oldest dropped first
 const WORKLET = new URL("./capture.js", import.meta.url);
 
 /** A microphone that records. */
@@ -21,7 +21,7 @@ class Microphone {
     return this.#context.sampleRate;
   }
 
-  /** The name of the device, if the browser tells. */
+  /** The name of the device, if the browser reveals it. */
   get label() {
     return this.#stream.getAudioTracks()[0]?.label ?? "";
   }
@@ -33,12 +33,12 @@ class Microphone {
 }
 
 /**
- * Record. `onChunk` is given an ArrayBuffer of 16-bit mono samples every 50 ms, and how loud it
- * is at most (0 to 1); `onEnd` is called when the device is gone. Asks for permission, and needs
- * https or localhost.
+ * Start recording. `onChunk` is called every 50 ms with an ArrayBuffer of 16-bit mono samples and
+ * their peak level (0 to 1); `onEnd` is called when the device is disconnected. Requests
+ * permission; requires https or localhost.
  */
 export async function openMicrophone({ onChunk, onEnd = () => {}, constraints = {} }) {
-  if (!navigator.mediaDevices) throw new Error("a microphone needs https, or localhost");
+  if (!navigator.mediaDevices) throw new Error("a microphone requires https or localhost");
   const audio = {
     channelCount: 1,
     echoCancellation: true,
@@ -68,8 +68,8 @@ export async function openMicrophone({ onChunk, onEnd = () => {}, constraints = 
 }
 
 /**
- * Begin a session that hears the microphone; `options` are those of `openSession`, and
- * `onLevel`. Resolves once the session has begun. What is said meanwhile is kept, 3 s of it.
+ * Start a session with audio from the microphone; `options` are those of `openSession`, and
+ * `onLevel`. Resolves once the session has started; up to 3 s of audio before that are buffered.
  */
 export async function openMicrophoneSession(url, { onLevel = () => {}, ...options } = {}) {
   let session = null;
@@ -77,7 +77,7 @@ export async function openMicrophoneSession(url, { onLevel = () => {}, ...option
   const onChunk = (audio, loudest) => {
     onLevel(loudest);
     if (session?.id) session.audio(audio);
-    else early = [...early.slice(1 - EARLY), audio];
+    else early = [...early.slice(1 - MAX_EARLY), audio];
   };
   const microphone = await openMicrophone({ onChunk, onEnd: () => session?.end() });
   const { sampleRate } = microphone;

@@ -1,22 +1,22 @@
-// What a session's events add up to, for the console. Pure: no document, no socket, no clock.
+// State of a session from its events, for the console. Pure: no document, no socket, no clock.
 
-const SLOW = 1000; // milliseconds end to end, from which on a person waits
-const LONGEST = 10_000; // milliseconds that a waterfall shows at most
+const SLOW = 1000; // milliseconds end to end that count as slow
+const LONGEST = 10_000; // milliseconds, widest waterfall
 const STEPS = [500, 1000, 2000, 3000, 5000, LONGEST]; // milliseconds, of a waterfall's width
 
-/** One session: its turns, their responses, and what else happened, in order. */
+/** One session: its turns, their responses, and notices, in order. */
 export class Model {
   constructor() {
     this.seq = 0; // the newest event
     this.session = null; // { id, source, stt, llm, prompts, status, reason, totals }
-    this.items = []; // turns and notices, in the order in which they came
+    this.items = []; // turns and notices, in order of arrival
     this.turns = new Map(); // by number
     this.responses = new Map(); // by id
     this.newestTurn = null; // the number of the newest ended one
-    this.changed = new Set(); // items, responses and "session": what to draw again
+    this.changed = new Set(); // items, responses and "session" to draw again
   }
 
-  /** Take in `event`, and note in `changed` what it changed. */
+  /** Apply `event`, and record in `changed` what it changed. */
   apply(event) {
     if (event.seq) this.seq = event.seq;
     APPLY[event.type]?.call(this, event);
@@ -51,8 +51,8 @@ export class Model {
     this.changed.add(notice);
   }
 
-  /** The turn that a response stands below: the newest it answers, or the newest there is. */
-  home(turns) {
+  /** The turn under which a response is shown: the newest it answers, or the newest of all. */
+  turnOf(turns) {
     const known = turns.filter((number) => this.turns.has(number));
     const number = known.length ? Math.max(...known) : this.newestTurn;
     return number === null ? this.turn(0, -1) : this.turn(number);
@@ -80,14 +80,14 @@ export class Model {
       counts: new Map(),
       tools: [],
     };
-    response.turn = this.home(response.turns);
+    response.turn = this.turnOf(response.turns);
     response.turn.responses.push(response);
     this.responses.set(response.id, response);
     this.changed.add(response);
     return response;
   }
 
-  /** The response that `event` names; known from now on, if we missed its creation. */
+  /** The response that `event` names; added if its creation was missed. */
   responseOf(event) {
     const response = this.responses.get(event.response_id) ?? this.addResponse(event);
     this.changed.add(response);
@@ -115,7 +115,7 @@ export class Model {
     return figures;
   }
 
-  /** Milliseconds that every waterfall's width stands for. */
+  /** Width of every waterfall in milliseconds. */
   scale() {
     const lengths = [...this.responses.values()].map((one) => stages(one).at(-1)?.to ?? 0);
     const longest = Math.max(0, ...lengths);
@@ -139,8 +139,8 @@ function addFigures(figures, { status, usage, times }) {
   if (isNumber(times?.time_to_first_token)) figures.firstToken.push(times.time_to_first_token);
 }
 
-/** Speech-to-text, and whose where each channel has its own. */
-function hearing(speaker) {
+/** Name of the speech-to-text, with the speaker if each channel has its own. */
+function sttName(speaker) {
   return speaker ? `speech-to-text of ${speaker}` : "speech-to-text";
 }
 
@@ -165,12 +165,12 @@ const APPLY = {
     this.resync(state, reason ?? "", t);
   },
   "stt.interrupted"({ cause, speaker, t }) {
-    const text = `${hearing(speaker)} is out of reach: ${cause}; audio is kept`;
+    const text = `${sttName(speaker)} is unreachable: ${cause}; audio is buffered`;
     this.notice(text, { t, tone: "warn" });
   },
   "stt.resumed"({ replayed, lost_from: from, lost_to: to, speaker, t }) {
     const lost = isNumber(from) && isNumber(to) ? `, ${(to - from).toFixed(1)} s are lost` : "";
-    const text = `${hearing(speaker)} is back: ${replayed.toFixed(1)} s of audio sent again${lost}`;
+    const text = `${sttName(speaker)} is connected again: ${replayed.toFixed(1)} s of audio sent again${lost}`;
     this.notice(text, { t, tone: lost ? "bad" : "plain" });
   },
   "turn.updated"({ turn: number, text, speaker, t }) {
@@ -208,7 +208,7 @@ const APPLY = {
     const { tools } = this.responseOf(event);
     const tool = tools.find((one) => one.id === id);
     if (tool) tool.result = result;
-    else tools.push({ id, name, result }); // it was refused: nothing was called
+    else tools.push({ id, name, result }); // the call was refused: no tool ran
   },
   "response.done"(event) {
     const response = this.responseOf(event);
@@ -224,7 +224,7 @@ const APPLY = {
   },
 };
 
-/** Begin again from a summary: what the events that we missed come to. */
+/** Start again from a snapshot that replaces missed events. */
 Model.prototype.resync = function resync(state, reason, t) {
   const seq = this.seq;
   const session = { ...this.session, status: state.status ?? "live" };
@@ -232,8 +232,8 @@ Model.prototype.resync = function resync(state, reason, t) {
   this.changed.add("session");
   this.changed.add("everything");
   const why =
-    { slow: "this page was too slow", expired: "older events are gone" }[reason] ?? reason;
-  this.notice(`events left out${why ? ` (${why})` : ""}: here is what they come to`, { t });
+    { slow: "this page was too slow", expired: "older events were removed" }[reason] ?? reason;
+  this.notice(`events left out${why ? ` (${why})` : ""}: this is the present state`, { t });
   for (const turn of state.turns ?? []) APPLY["turn.completed"].call(this, turn);
   const open = state.open_turns?.length ? state.open_turns : [state.open_turn];
   for (const turn of open) if (turn) APPLY["turn.updated"].call(this, turn);
@@ -246,14 +246,14 @@ function isNumber(value) {
   return typeof value === "number";
 }
 
-/** Whether a response made a person wait. */
+/** Whether a response was slow. */
 export function isSlow(response) {
   return (response.times?.end_to_end ?? 0) >= SLOW;
 }
 
 /**
  * The stages of a response that is over, left to right: { name, from, to } in milliseconds from
- * the end of speech. What was cancelled lasts from its newest token to the end of its call.
+ * the end of speech. A cancelled response lasts from its first token to the end of its call.
  */
 export function stages({ times, status }) {
   if (!times) return [];

@@ -1,14 +1,14 @@
-// Where a subscriber stands in each session, and what it asks for when it (re)connects. Pure:
-// no socket, no clock.
+// Position of a subscriber in each session, and its commands after a (re)connect. Pure: no
+// socket, no clock.
 
 const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
-/** Whether a client closed with `code` should come back; 1006 is a lost connection. */
+/** Whether a client closed with `code` should reconnect; 1006 is a lost connection. */
 export function mayReconnect(code) {
   return !FINAL.has(code) && !(code >= 4400 && code < 4500);
 }
 
-/** What went wrong, with a close code or an HTTP status where there is one. */
+/** Error of the client, with a close code or an HTTP status if there is one. */
 export class PipelineError extends Error {
   constructor(message, code = null) {
     super(message);
@@ -17,44 +17,44 @@ export class PipelineError extends Error {
   }
 }
 
-/** Something is missing between what we have and what came: come back with `commands()`. */
+/** Missing events before the one received: reconnect and send `commands()`. */
 export class Gap extends Error {}
 
 export class Resume {
   #session;
   #afterSeq;
   #events;
-  #places = new Map(); // session id → { seq, epoch, ended }
-  #met = false;
+  #positions = new Map(); // session id → { seq, epoch, ended }
+  #hasConnected = false;
 
-  /** `session` is an id or "*"; `place`, { seq, epoch }, is where an earlier visit ended. */
+  /** `session` is an id or "*"; `place`, { seq, epoch }, is where an earlier subscription ended. */
   constructor(session, { afterSeq = null, events = [], place = null } = {}) {
     this.#session = session;
     this.#afterSeq = afterSeq;
     this.#events = events;
-    if (place) this.#places.set(session, { ...place, ended: false });
+    if (place) this.#positions.set(session, { ...place, ended: false });
   }
 
-  /** The one session that is followed has ended. */
+  /** Whether the one session subscribed to has ended. */
   get over() {
-    return this.#places.get(this.#session)?.ended ?? false;
+    return this.#positions.get(this.#session)?.ended ?? false;
   }
 
-  /** Whether a session is followed that owes us a heartbeat. */
+  /** Whether heartbeats are expected: a subscribed session is live. */
   get expectsHeartbeats() {
-    return [...this.#places.values()].some((place) => !place.ended);
+    return [...this.#positions.values()].some((place) => !place.ended);
   }
 
   /** The newest `{ seq, epoch }` of a session, or null. */
   place(session) {
-    const place = this.#places.get(session);
+    const place = this.#positions.get(session);
     return place ? { seq: place.seq, epoch: place.epoch } : null;
   }
 
-  /** What to send on a new connection. */
+  /** The commands to send on a new connection. */
   commands() {
     const events = this.#events.length ? { events: this.#events } : {};
-    const commands = [...this.#places].map(([session_id, { seq, epoch }]) => ({
+    const commands = [...this.#positions].map(([session_id, { seq, epoch }]) => ({
       type: "session.subscribe",
       session_id,
       after_seq: seq,
@@ -63,24 +63,24 @@ export class Resume {
     }));
     const everything = this.#session === "*";
     if (everything || commands.length === 0) {
-      // Who was here before knows every session of that time; the others are new.
-      const afterSeq = everything && this.#met ? 0 : this.#afterSeq;
+      // After a first connection every session of that time has a position; others are new.
+      const afterSeq = everything && this.#hasConnected ? 0 : this.#afterSeq;
       const from = afterSeq === null ? {} : { after_seq: afterSeq };
       commands.push({ type: "session.subscribe", session_id: this.#session, ...from, ...events });
     }
-    this.#met = true;
+    this.#hasConnected = true;
     return commands;
   }
 
   /**
-   * Note `event` and return whether it is news. Throws `Gap` when one is missing before it, and
-   * `PipelineError` when the server refuses what was asked.
+   * Record `event` and return whether it is new. Throws `Gap` when an event is missing before it,
+   * and `PipelineError` when the server refuses the subscription.
    */
   accept(event) {
-    if (event.type === "heartbeat") return this.#beat(event);
-    if (event.type === "error" && !event.seq) return this.#told(event);
+    if (event.type === "heartbeat") return this.#acceptHeartbeat(event);
+    if (event.type === "error" && !event.seq) return this.#acceptError(event);
     const { session_id, seq, epoch = 0 } = event;
-    const place = this.#places.get(session_id);
+    const place = this.#positions.get(session_id);
     const isResync = event.type === "session.resync";
     if (place && !isResync) {
       if (seq <= place.seq) return false;
@@ -88,23 +88,23 @@ export class Resume {
       if (first !== place.seq + 1) throw new Gap(`${first} does not follow ${place.seq}`);
     }
     const ended = event.type === "session.ended" || (isResync && event.state.status === "ended");
-    this.#places.set(session_id, { seq: seq ?? 0, epoch, ended });
+    this.#positions.set(session_id, { seq: seq ?? 0, epoch, ended });
     return true;
   }
 
-  #beat({ session_id, head, epoch = 0 }) {
-    const place = this.#places.get(session_id);
+  #acceptHeartbeat({ session_id, head, epoch = 0 }) {
+    const place = this.#positions.get(session_id);
     if (place && head > place.seq && this.#events.length === 0) {
-      throw new Gap(`${head} is out, ${place.seq} was the last here`);
+      throw new Gap(`newest event ${head}, last received ${place.seq}`);
     }
-    this.#places.set(session_id, { seq: head, epoch, ended: place?.ended ?? false });
+    this.#positions.set(session_id, { seq: head, epoch, ended: place?.ended ?? false });
     return false;
   }
 
-  /** Take in an error that has no place in a session. */
-  #told({ session_id, error }) {
-    if (error.type !== "invalid_request") return true; // the session's, not of what was asked
-    this.#places.delete(session_id);
+  /** Handle an error event that has no number in a session. */
+  #acceptError({ session_id, error }) {
+    if (error.type !== "invalid_request") return true; // an error of the session, not of the subscription
+    this.#positions.delete(session_id);
     if (this.#session !== "*") throw new PipelineError(error.message, error.code ?? null);
     return false;
   }

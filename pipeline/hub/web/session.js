@@ -1,17 +1,17 @@
-// A session of our own: what is said to it, and its events.
+// Session with this client as its source: commands and audio out, events in.
 
 import { Feed } from "./feed.js";
 import { Gap, PipelineError, Resume } from "./resume.js";
 import { abandon, address, dial, nextToken, refusal } from "./socket.js";
 import { Subscription } from "./subscription.js";
 
-const MOST_BUFFERED = 1 << 20; // bytes on their way to the server; more audio is dropped
-const ALWAYS = "session.*"; // of its events, what a session of ours cannot do without
+const MAX_BUFFERED = 1 << 20; // bytes in the send buffer; more audio is dropped
+const REQUIRED_EVENTS = "session.*"; // events that a session needs to work
 const DEFAULT_AUDIO = { encoding: "pcm_s16le", sample_rate: 16_000, channels: 1 };
 
 /**
- * A session that we feed. It lives as long as its connection: should that break, the server
- * hears out what was said, and the rest of the events is followed to the end.
+ * A session that this client feeds. It lasts as long as its connection: if that breaks, the
+ * server finishes the audio it has received, and the remaining events are still delivered.
  */
 export class Session {
   #url;
@@ -24,18 +24,18 @@ export class Session {
   #subscription = null;
   #started = Promise.withResolvers();
   #over = Promise.withResolvers();
-  #unsent = []; // said before the server had the session
+  #unsent = []; // commands sent before the session has started
   #refusal = null;
 
   constructor(url, options = {}) {
     const { audio = DEFAULT_AUDIO, sessionId, prompts } = options;
-    this.#events = options.events?.length ? [ALWAYS, ...options.events] : [];
+    this.#events = options.events?.length ? [REQUIRED_EVENTS, ...options.events] : [];
     this.#url = url;
     this.#options = options;
     this.#feed = new Feed(options.onEvent);
-    this.#started.promise.catch(() => {}); // whoever iterates is told as well
+    this.#started.promise.catch(() => {}); // iteration reports the error as well
     this.#over.promise.catch(() => {});
-    /** The session's id, once it has begun. */
+    /** The session's id, once it has started. */
     this.id = null;
     /** Bytes of audio that were not sent, because the connection is too slow. */
     this.dropped = 0;
@@ -45,12 +45,12 @@ export class Session {
     this.#dial(start);
   }
 
-  /** Resolves with the session's id once it has begun; rejects when it was refused. */
+  /** Resolves with the session's id once it has started; rejects when it was refused. */
   get started() {
     return this.#started.promise;
   }
 
-  /** Resolves once the session is over; rejects when its end could not be heard. */
+  /** Resolves once the session has ended; rejects when its end could not be received. */
   get over() {
     return this.#over.promise;
   }
@@ -65,12 +65,12 @@ export class Session {
     };
   }
 
-  // --- what can be said to it ---
+  // --- commands ---
 
-  /** Send audio in the format that was announced; returns false when it had to be dropped. */
+  /** Send audio in the format of `options.audio`; returns false when it was dropped. */
   audio(data) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    if (this.id === null || this.#socket.bufferedAmount > MOST_BUFFERED) {
+    if (this.id === null || this.#socket.bufferedAmount > MAX_BUFFERED) {
       this.dropped += data.byteLength;
       return false;
     }
@@ -78,7 +78,7 @@ export class Session {
     return true;
   }
 
-  /** Take `text` as a turn; with `final: false` it is still being said. */
+  /** Send `text` as a turn; with `final: false` it is a partial. */
   createTurn(text, { speaker, final } = {}) {
     this.send({ type: "turn.create", text, speaker, final });
   }
@@ -88,37 +88,37 @@ export class Session {
     this.send({ type: "turn.commit" });
   }
 
-  /** Ask a prompt now; every prompt without a name. */
+  /** Start a response of a prompt now; without a name, of every prompt. */
   createResponse(prompt) {
     this.send({ type: "response.create", prompt });
   }
 
-  /** Call a response off; every live one without an id. */
+  /** Cancel a response; without an id, every live one. */
   cancelResponse(responseId) {
     this.send({ type: "response.cancel", response_id: responseId });
   }
 
-  /** Change `stt` parameters or the prompts' `vars` as the session runs. */
+  /** Change `stt` parameters or the prompts' `vars` of the live session. */
   update({ stt, vars }) {
     this.send({ type: "session.update", stt, vars });
   }
 
-  /** Say how much of a response was really heard: its `text`, or how many `characters`. */
+  /** Report the played part of a response: its `text`, or the number of `characters`. */
   reportPlayback(responseId, { text, characters }) {
     this.send({ type: "playback.report", response_id: responseId, text, characters });
   }
 
-  /** Return the result of a tool that was called. */
+  /** Send the result of a tool call. */
   toolResult(callId, result) {
     this.send({ type: "tool.result", call_id: callId, result });
   }
 
-  /** No more audio comes: the session is heard out, and ends. */
+  /** End the audio: the session finishes its open turns and ends. */
   end() {
     this.send({ type: "session.end" });
   }
 
-  /** Send a command; one that is sent before the session has begun waits for that. */
+  /** Send a command; it is queued until the session has started. */
   send(command) {
     const text = JSON.stringify(command);
     if (this.id === null) this.#unsent.push(text);
@@ -126,7 +126,7 @@ export class Session {
     else throw new PipelineError(`the connection of session ${this.id} is gone`);
   }
 
-  /** Hang up, and listen no more. */
+  /** Close the connection and stop receiving events. */
   close() {
     this.#closed = true;
     if (this.#socket) abandon(this.#socket);
@@ -153,28 +153,29 @@ export class Session {
       socket.send(JSON.stringify(start));
     };
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
-    socket.onclose = (end) => this.#hungUp(end, opened, token);
+    socket.onclose = (end) => this.#onClosed(end, opened, token);
   }
 
-  // --- what it says ---
+  // --- events ---
 
   #take(event) {
     if (event.type === "error" && !event.seq) {
       if (this.id === null) this.#refusal = event.error;
-      else this.#feed.give(event); // of a command: the session goes on
+      else this.#feed.push(event); // refers to a command: the session continues
       return;
     }
-    if (this.#subscription) return; // which brings them all
+    if (this.#subscription) return; // which delivers all events
     this.#resume ??= new Resume(event.session_id, { events: this.#events });
     try {
       if (!this.#resume.accept(event)) return;
     } catch (error) {
-      if (error instanceof Gap) return this.#followToTheEnd();
+      if (error instanceof Gap) return this.#followUntilEnd();
       throw error;
     }
     if (event.type === "session.created") this.#begin(event.session_id);
-    this.#feed.give(event);
-    if (this.#feed.full) this.#followToTheEnd(); // it waits for its reader; this socket cannot
+    this.#feed.push(event);
+    // A subscription can pause for its reader; this socket cannot.
+    if (this.#feed.full) this.#followUntilEnd();
   }
 
   #begin(id) {
@@ -183,15 +184,15 @@ export class Session {
     for (const text of this.#unsent.splice(0)) this.#socket.send(text);
   }
 
-  async #hungUp({ code, reason }, opened, token) {
+  async #onClosed({ code, reason }, opened, token) {
     if (this.#resume?.over) return this.#finish();
-    if (this.id !== null) return this.#followToTheEnd();
+    if (this.id !== null) return this.#followUntilEnd();
     const refused = opened ? null : await refusal(address(this.#url, "/v1/ingest/raw"), token);
-    const said = this.#refusal?.message ?? (reason || "the connection was lost");
-    this.#finish(refused ?? new PipelineError(said, this.#refusal?.code ?? code));
+    const message = this.#refusal?.message ?? (reason || "the connection was lost");
+    this.#finish(refused ?? new PipelineError(message, this.#refusal?.code ?? code));
   }
 
-  async #followToTheEnd() {
+  async #followUntilEnd() {
     if (this.#subscription) return;
     const { token, patience, silence, onState } = this.#options;
     this.#subscription = new Subscription(this.#url, {
@@ -206,7 +207,7 @@ export class Session {
     try {
       for await (const event of this.#subscription) {
         await this.#feed.room();
-        this.#feed.give(event);
+        this.#feed.push(event);
       }
       this.#finish();
     } catch (error) {

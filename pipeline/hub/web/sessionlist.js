@@ -1,8 +1,8 @@
-// The list of sessions.
+// List of sessions.
 
 import { find, make, write } from "./dom.js";
 
-/** Draw `sessions`, of which `current` is shown. Rows stay, so that the focus does. */
+/** Draw `sessions`, of which `current` is shown. Rows are reused, so that the focus is kept. */
 export function drawSessions(sessions, current) {
   write(find("session-count"), sessions.length ? String(sessions.length) : "");
   find("no-sessions").hidden = sessions.length > 0;

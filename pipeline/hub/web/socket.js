@@ -1,8 +1,8 @@
-// Websockets as browsers and Node have them: opened, let go of, and why one was refused.
+// Websockets of browsers and Node: open, abandon, and the reason for a refusal.
 
 import { PipelineError } from "./resume.js";
 
-const SUBPROTOCOL = "pipeline"; // offered beside the token: browsers cannot set headers
+const SUBPROTOCOL = "pipeline"; // offered together with the token: browsers cannot set headers
 
 export function address(url, path) {
   const base = new URL(path, url);
@@ -10,7 +10,7 @@ export function address(url, path) {
   return base;
 }
 
-/** The token of the next connection: `token` itself, or what it returns, a signed one say. */
+/** The token of the next connection: `token` itself, or the result of the function `token`. */
 export const nextToken = async (token) => (typeof token === "function" ? await token() : token);
 
 export function dial(url, token) {
@@ -18,11 +18,11 @@ export function dial(url, token) {
     return new WebSocket(url, token ? [SUBPROTOCOL, `bearer.${token}`] : []);
   } catch (error) {
     const advice = token ? "; a token is made of letters, digits and !#$%&'*+-.^_`|~" : "";
-    throw new PipelineError(`cannot dial ${url}: ${error.message}${advice}`);
+    throw new PipelineError(`cannot connect to ${url}: ${error.message}${advice}`);
   }
 }
 
-/** Let go of a socket at once: the other side need not agree. */
+/** Close a socket without waiting for the server. */
 export function abandon(socket) {
   socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
   if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
@@ -30,8 +30,8 @@ export function abandon(socket) {
 }
 
 /**
- * Say why the server did not take a websocket, or null where it may yet: a browser does not
- * tell a page the status of a handshake that failed, so it is asked for again without one.
+ * Return why the server refused a websocket, or null if a retry may succeed. Browsers hide the
+ * status of a failed handshake from pages, so a plain request is sent to read it.
  */
 export async function refusal(url, token, { renewable = false } = {}) {
   const plain = new URL(url);
@@ -40,10 +40,10 @@ export async function refusal(url, token, { renewable = false } = {}) {
   try {
     const answer = await fetch(plain, { headers, cache: "no-store" });
     if (![401, 403, 404, 421].includes(answer.status)) return null;
-    if (renewable && answer.status === 401) return null; // this one is used up, or has expired
+    if (renewable && answer.status === 401) return null; // this token is used or expired; the next one may be valid
     return new PipelineError((await answer.text()).trim(), answer.status);
   } catch {
-    return null; // out of reach, or not of this origin
+    return null; // unreachable, or another origin
   }
 }
 

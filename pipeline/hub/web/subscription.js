@@ -1,15 +1,15 @@
-// Following sessions: connected, and connected again where it broke.
+// Subscription to sessions: reconnects and resumes where the connection broke.
 
 import { Feed } from "./feed.js";
 import { Gap, mayReconnect, PipelineError, Resume } from "./resume.js";
 import { abandon, address, dial, nextToken, pause, refusal } from "./socket.js";
 
-const BACKOFF = 250; // milliseconds before the second try, doubled up to BACKOFF_MOST
-const BACKOFF_MOST = 5_000;
-const PATIENCE = 60; // seconds of trying to come back
-const SILENCE = 30; // seconds without even a heartbeat
+const BACKOFF = 250; // milliseconds before the second try, doubled up to MAX_BACKOFF
+const MAX_BACKOFF = 5_000;
+const PATIENCE = 60; // seconds of reconnect attempts
+const SILENCE = 30; // seconds without any message, heartbeats included
 
-/** The events of one session, or of all, in order; ends with the session. */
+/** Events of one session, or of all, in order; ends with the session. */
 export class Subscription {
   #url;
   #token;
@@ -20,15 +20,15 @@ export class Subscription {
   #onState;
   #state = "connecting";
   #socket = null;
-  #welcome; // has been let in, so what fails now may pass
-  #leaving = new AbortController();
+  #wasConnected; // once connected, later failures are retried
+  #closing = new AbortController();
 
   constructor(url, options = {}) {
     const { session = "*", afterSeq, events, place, token = "", patience = PATIENCE } = options;
     this.#url = address(url, "/v1/events");
     this.#token = token;
     this.#patience = patience * 1000;
-    this.#welcome = place !== undefined;
+    this.#wasConnected = place !== undefined;
     this.#silence = (options.silence ?? SILENCE) * 1000;
     this.#resume = new Resume(session, { afterSeq, events, place });
     this.#feed = new Feed(options.onEvent);
@@ -36,7 +36,7 @@ export class Subscription {
     queueMicrotask(() => this.#run());
   }
 
-  /** connecting, live, waiting (to try again), paused (nobody reads), closed. */
+  /** connecting, live, waiting (to reconnect), paused (the reader is behind), closed. */
   get state() {
     return this.#state;
   }
@@ -46,13 +46,13 @@ export class Subscription {
     return this.#resume.place(session);
   }
 
-  /** Steer a session that is followed; its `session_id` may be left out where it is the only one. */
+  /** Send a command to a subscribed session; `session_id` is optional if it is the only one. */
   send(command) {
     if (this.#socket?.readyState !== WebSocket.OPEN) throw new PipelineError("not connected");
     this.#socket.send(JSON.stringify(command));
   }
 
-  /** Return the result of a tool that was called in `session`. */
+  /** Send the result of a tool call of `session`. */
   toolResult(session, callId, result) {
     this.send({ type: "tool.result", session_id: session, call_id: callId, result });
   }
@@ -71,7 +71,7 @@ export class Subscription {
     };
   }
 
-  #say(state, cause = "") {
+  #setState(state, cause = "") {
     this.#state = state;
     this.#onState(state, cause);
   }
@@ -79,102 +79,102 @@ export class Subscription {
   #finish(error = null) {
     if (this.#feed.isOver) return;
     this.#feed.finish(error);
-    this.#leaving.abort();
+    this.#closing.abort();
     if (this.#socket) abandon(this.#socket);
-    this.#say("closed", error?.message ?? "");
+    this.#setState("closed", error?.message ?? "");
   }
 
   async #run() {
     try {
-      await this.#comeBackAgainAndAgain();
+      await this.#reconnectLoop();
       this.#finish();
     } catch (error) {
       this.#finish(error);
     }
   }
 
-  async #comeBackAgainAndAgain() {
-    let most = BACKOFF;
-    let since = Date.now(); // when the server was last there
+  async #reconnectLoop() {
+    let backoff = BACKOFF;
+    let lastContact = Date.now(); // time of the last message
     while (!this.#feed.isOver && !this.#resume.over) {
-      const end = await this.#visit();
+      const end = await this.#connectOnce();
       if (this.#feed.isOver || this.#resume.over) return;
-      if (end.heard) [most, since] = [BACKOFF, Date.now()];
-      await this.#check(end, since);
+      if (end.received) [backoff, lastContact] = [BACKOFF, Date.now()];
+      await this.#check(end, lastContact);
       if (this.#feed.full) {
-        this.#say("paused");
+        this.#setState("paused");
         await this.#feed.room();
       } else {
-        this.#say("waiting", end.cause);
-        await pause(Math.random() * most, this.#leaving.signal);
-        most = Math.min(2 * most, BACKOFF_MOST);
+        this.#setState("waiting", end.cause);
+        await pause(Math.random() * backoff, this.#closing.signal);
+        backoff = Math.min(2 * backoff, MAX_BACKOFF);
       }
     }
   }
 
-  /** Throw when there is no use in coming back. */
-  async #check({ code, cause, opened, token }, since) {
+  /** Throw when reconnecting cannot succeed. */
+  async #check({ code, cause, opened, token }, lastContact) {
     if (!mayReconnect(code)) throw new PipelineError(`closed with ${code}: ${cause}`, code);
     const renewable = typeof this.#token === "function";
     const refused = opened ? null : await refusal(this.#url, token, { renewable });
     if (refused) throw refused;
-    if (Date.now() - since > this.#patience) {
-      throw new PipelineError(`${this.#url.host} is out of reach: ${cause}`, code);
+    if (Date.now() - lastContact > this.#patience) {
+      throw new PipelineError(`${this.#url.host} is unreachable: ${cause}`, code);
     }
   }
 
-  /** Be connected once; resolves with how it ended. */
-  async #visit() {
-    this.#say("connecting");
+  /** Connect once; resolves with the reason why the connection ended. */
+  async #connectOnce() {
+    this.#setState("connecting");
     let token;
     try {
       token = await nextToken(this.#token);
     } catch (error) {
-      const isFinal = error instanceof PipelineError && error.code; // as who makes tokens says
-      if (!this.#welcome || isFinal) throw error;
-      return { code: 1006, cause: `no token: ${error.message}`, opened: true, heard: false };
+      const isFinal = error instanceof PipelineError && error.code; // set by the token function
+      if (!this.#wasConnected || isFinal) throw error;
+      return { code: 1006, cause: `no token: ${error.message}`, opened: true, received: false };
     }
     return new Promise((resolve, reject) => {
       if (this.#feed.isOver) return resolve({}); // closed meanwhile
       const socket = (this.#socket = dial(this.#url, token));
-      const end = { code: 1006, cause: "the connection was lost", opened: false, heard: false, token };
+      const end = { code: 1006, cause: "the connection was lost", opened: false, received: false, token };
       let last = Date.now();
-      const leave = (changes, done = () => resolve(end)) => {
+      const finish = (changes, done = () => resolve(end)) => {
         clearInterval(watchdog);
-        this.#leaving.signal.removeEventListener("abort", left);
+        this.#closing.signal.removeEventListener("abort", abort);
         abandon(socket);
         this.#socket = null;
         Object.assign(end, changes);
         done();
       };
-      const left = () => leave({});
-      this.#leaving.signal.addEventListener("abort", left);
+      const abort = () => finish({});
+      this.#closing.signal.addEventListener("abort", abort);
       const watchdog = setInterval(() => {
-        const owed = !end.opened || this.#resume.expectsHeartbeats;
-        if (owed && Date.now() - last > this.#silence) leave({ cause: "nothing was heard" });
+        const expected = !end.opened || this.#resume.expectsHeartbeats;
+        if (expected && Date.now() - last > this.#silence) finish({ cause: "no message received" });
       }, this.#silence / 6);
       socket.onopen = () => {
-        end.opened = this.#welcome = true;
+        end.opened = this.#wasConnected = true;
         for (const command of this.#resume.commands()) socket.send(JSON.stringify(command));
-        this.#say("live");
+        this.#setState("live");
       };
-      socket.onclose = ({ code, reason }) => leave({ code, cause: reason || end.cause });
+      socket.onclose = ({ code, reason }) => finish({ code, cause: reason || end.cause });
       socket.onmessage = ({ data }) => {
         last = Date.now();
-        end.heard = true;
+        end.received = true;
         try {
           this.#take(JSON.parse(data));
         } catch (error) {
-          if (error instanceof Gap) leave({ cause: error.message });
-          else leave({}, () => reject(error));
+          if (error instanceof Gap) finish({ cause: error.message });
+          else finish({}, () => reject(error));
           return;
         }
-        if (this.#resume.over || this.#feed.full) leave({});
+        if (this.#resume.over || this.#feed.full) finish({});
       };
     });
   }
 
   #take(event) {
-    if (this.#resume.accept(event)) this.#feed.give(event);
+    if (this.#resume.accept(event)) this.#feed.push(event);
   }
 }

@@ -1,4 +1,4 @@
-// Light or dark: as the system is, until somebody says otherwise.
+// Light or dark theme: the system's, until the user chooses one.
 
 const THEME = "pipeline.theme"; // in localStorage: light or dark
 const root = document.documentElement;

@@ -1,4 +1,4 @@
-// The conversation as elements: turns, their responses, and the waterfall of each.
+// View of the conversation: turns, their responses, and the waterfall of each.
 
 import { extend, find, make, write } from "./dom.js";
 import { isSlow, stages } from "./model.js";
@@ -23,14 +23,14 @@ const NAMES = {
   cancelled: "cancelled",
   failed: "failed",
 };
-const NEAR = 80; // pixels from the end, within which the page follows what comes
+const NEAR = 80; // pixels from the end, within which the page scrolls with new content
 
 export class View {
   #elements = new Map(); // item or response → its parts
   #scale = 0;
   #onPick;
   #picked = null;
-  #follows = true; // what comes, until somebody scrolls up
+  #follows = true; // scrolls with new content, until the user scrolls up
   #scrolled = 0; // pixels
 
   constructor(onPick) {
@@ -50,7 +50,7 @@ export class View {
     this.list.replaceChildren();
   }
 
-  /** Draw what has changed in `model` since the last time. */
+  /** Draw the changes in `model` since the last time. */
   draw(model) {
     if (model.changed.has("everything")) this.clear();
     const all = model.changed.has("everything")
@@ -218,7 +218,7 @@ export class View {
     );
   }
 
-  /** Give all waterfalls one scale, so that their lengths can be compared. */
+  /** Set one scale for all waterfalls, so that their lengths can be compared. */
   #rescale(model) {
     const scale = model.scale();
     if (scale === this.#scale) return;
@@ -230,7 +230,7 @@ export class View {
     }
   }
 
-  /** Mark `response` as the one that is inspected. */
+  /** Mark `response` as the inspected one. */
   mark(response) {
     for (const [one, isPicked] of [
       [this.#picked, false],
@@ -272,7 +272,7 @@ export class View {
   }
 }
 
-/** The numbers at the foot of the page. */
+/** Totals at the bottom of the page. */
 export function drawFigures(model) {
   const figures = model.figures();
   const about = figures.estimated ? "~" : "";

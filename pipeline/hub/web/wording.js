@@ -1,6 +1,6 @@
-// How moments, durations and endings are put in words: the same as on the command line. Pure.
+// Times, durations and outcomes as text, the same as on the command line. Pure.
 
-/** A moment of the session's audio: 64200 is 1:04.2. */
+/** Time on the session's audio clock: 64200 is 1:04.2. */
 export function clock(milliseconds) {
   if (!(milliseconds >= 0)) return "–";
   const tenths = Math.floor(milliseconds / 100);
@@ -20,7 +20,7 @@ export function tookOrNone(milliseconds) {
   return milliseconds === null || milliseconds === undefined ? "–" : took(milliseconds);
 }
 
-/** How a response ended that was not completed; empty for one that was, or goes on. */
+/** Outcome of a response that was not completed; empty if completed or in progress. */
 export function ending(response) {
   const total = response.times?.total ?? null;
   const after = total === null ? "" : ` after ${took(total)}`;
@@ -54,22 +54,22 @@ export function tokens(count, isEstimated) {
   return `${isEstimated ? "~" : ""}${count} ${count === 1 ? "token" : "tokens"}`;
 }
 
-/** USD with three digits that mean something: $0.00042, $1.23. */
+/** USD with three significant digits: $0.00042, $1.23. */
 export function dollars(amount) {
   const digits = amount >= 1 || amount <= 0 ? 2 : 2 - Math.floor(Math.log10(amount));
   return `$${amount.toFixed(digits)}`;
 }
 
-const LONGEST_VALUE = 80; // characters of what a tool is given or says; the inspector has the rest
+const LONGEST_VALUE = 80; // characters of a tool's arguments or result; the inspector shows all
 
-/** A call of a tool in one line; without arguments it was refused, without a result it runs. */
+/** A tool call in one line; without arguments it was refused, without a result it is running. */
 export function toolUse({ name, arguments: given, result }) {
   const call = given === undefined ? name : `${name}(${shortened(given)})`;
   if (result === undefined) return call;
   return `${call} ${isFailure(result) ? "failed" : "said"}: ${shortened(result)}`;
 }
 
-/** Whether a model was given an error in place of a tool's result. */
+/** Whether the model received an error in place of a tool's result. */
 export function isFailure(result) {
   return typeof result?.error === "string";
 }
@@ -81,7 +81,7 @@ function shortened(value) {
   return `${characters.slice(0, LONGEST_VALUE - 1).join("")}…`;
 }
 
-/** Which turns a response answers: "turn 2", "turns 2–3", or "" for none of its own. */
+/** The turns that a response answers: "turn 2", "turns 2–3", or "" without turns. */
 export function answered(turns) {
   if (!turns.length) return "";
   if (turns.length === 1) return `turn ${turns[0]}`;

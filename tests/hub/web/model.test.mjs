@@ -203,7 +203,7 @@ test("after a resync stands what it says, and it goes on from there", () => {
   model.apply({ ...delta("r2", "e"), seq: 91 });
   assert.deepEqual(
     model.items.map((item) => item.text),
-    ["events left out (this page was too slow): here is what they come to", "a", "b", "and"],
+    ["events left out (this page was too slow): this is the present state", "a", "b", "and"],
   );
   assert.deepEqual(
     [...model.responses.values()].map(({ text }) => text),
@@ -226,8 +226,8 @@ test("what happens to speech-to-text stands between the turns", () => {
   assert.deepEqual(
     model.items.slice(1).map(({ text, tone }) => [text, tone]),
     [
-      ["speech-to-text is out of reach: reset; audio is kept", "warn"],
-      ["speech-to-text of Ada is back: 1.2 s of audio sent again, 1.5 s are lost", "bad"],
+      ["speech-to-text is unreachable: reset; audio is buffered", "warn"],
+      ["speech-to-text of Ada is connected again: 1.2 s of audio sent again, 1.5 s are lost", "bad"],
     ],
   );
 });
