@@ -97,11 +97,13 @@ class _Words:
     async def relay(self, process: Process) -> None:
         assert process.stderr is not None
         rest = ""
-        async for text in TextReceiveStream(process.stderr, errors="replace"):
-            *lines, rest = (rest + text).split("\n")
-            for line in lines:
-                self._say(line)
-            rest = rest[-_LONGEST_LINE:]
+        # on a busy machine ``_end`` may close the pipe before its end was read
+        with suppress(anyio.ClosedResourceError):
+            async for text in TextReceiveStream(process.stderr, errors="replace"):
+                *lines, rest = (rest + text).split("\n")
+                for line in lines:
+                    self._say(line)
+                rest = rest[-_LONGEST_LINE:]
         self._say(rest)
 
     def _say(self, line: str) -> None:
