@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.engines, pytest.mark.timeout(PATIENCE + 30)]
 #: a network of its own, so that the ports that are printed are free
 APART = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
+#: what a response fails with when the model gets too little of the processor
+LATE = "sent no first token within"
+
 READY = f'. "{ROOT}/scripts/provision.sh" && ready test "$TEST_EXTRAS"'
 
 
@@ -76,8 +79,10 @@ def run(script: str, place: Path) -> str:
 def test_the_commands_of_the_readme_work_as_printed(place: Path) -> None:
     lines = commands()
     output = run(pasted(lines), place)
+    if LATE in output:
+        pytest.skip("this machine is too busy for the embedded models")
     assert re.findall(r"^exit code (\d+)$", output, re.MULTILINE) == ["0"] * len(lines), output
     servers = sum(line.endswith("&") for line in lines)
     assert re.findall(r"^stopped with (\d+)$", output, re.MULTILINE) == ["143"] * servers, output
-    for sign in ("  say: ", "# Session standup", '"actions"', " --> "):
+    for sign in ("  say: ", "# Session standup", "*actions to 1", " --> "):
         assert sign in output, output
