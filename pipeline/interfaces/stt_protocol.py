@@ -75,7 +75,7 @@ class SttProtocol(Protocol):
 
     @property
     def expires_at(self) -> float | None:
-        """Unix seconds at which the server ends the session, if it said so."""
+        """Unix seconds at which the server ends the session, where it sent that time."""
         ...
 
     @property

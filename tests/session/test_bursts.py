@@ -90,7 +90,7 @@ async def test_a_source_that_stalls_for_long_is_heard_on_without_a_gap() -> None
         await play(session, audio[cut:], dice, 1.0)
         await session.finish()
     assert words(scene.said("turn.completed")) == NUMBERS[:40]
-    assert "ForceEndpoint" in server.newest.said
+    assert "ForceEndpoint" in server.newest.controls
 
 
 async def test_a_turn_that_nobody_sees_open_is_ended_too_when_its_source_stalls() -> None:
@@ -100,4 +100,4 @@ async def test_a_turn_that_nobody_sees_open_is_ended_too_when_its_source_stalls(
         await play(session, spoken([1, 2], words_per_turn=9), random.Random(5), 0.1)
         await anyio.sleep(10)
         assert words(scene.said("turn.completed")) == [1, 2]
-        assert server.newest.said == ["ForceEndpoint"]
+        assert server.newest.controls == ["ForceEndpoint"]

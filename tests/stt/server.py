@@ -1,4 +1,4 @@
-"""A Streaming v3 server in memory, on the test's own clock, that hears numbers without error."""
+"""Streaming v3 server in memory, on the test's own clock, that recognises spoken numbers."""
 
 import math
 from collections import deque
@@ -23,7 +23,7 @@ class MemorySocket:
 
     def __init__(self, play: SttPlayer) -> None:
         self.opened = anyio.current_time()
-        self.said: list[str] = []  #: types of the control messages
+        self.controls: list[str] = []  #: types of the control messages
         self.audio = 0  #: bytes
         self.mute = False  #: messages are held back, as by a dead network
         self.closed: Closed | None = None
@@ -44,7 +44,7 @@ class MemorySocket:
             self._play.recognise(message, now)
         else:
             value = msgspec.json.decode(message)
-            self.said.append(value["type"])
+            self.controls.append(value["type"])
             self._play.control(value, now)
         self._wake.set()
 
@@ -101,8 +101,8 @@ class MemoryServer:
     def __init__(self, **connection: Any) -> None:
         self.play(**connection)
         self.sockets: list[MemorySocket] = []
-        self.down: Callable[[], bool] = lambda: False  #: nobody can connect
-        self.refusal: SttError = SttLost("out of reach")  #: what they are told
+        self.down: Callable[[], bool] = lambda: False  #: whether connecting fails
+        self.refusal: SttError = SttLost("out of reach")  #: the error when it does
         self.dialled: list[float] = []  #: when
         self.asked: list[dict[str, str]] = []  #: the query strings
 

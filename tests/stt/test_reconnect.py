@@ -69,7 +69,7 @@ async def test_no_word_is_lost_and_none_doubled(
     assert not [lost for lost in one.of(StreamLost) if "3007" in lost.cause]
 
 
-async def test_an_interruption_is_told_with_how_much_is_sent_again() -> None:
+async def test_an_interruption_is_reported_with_the_amount_of_the_resend() -> None:
     server = MemoryServer()
     async with session(server) as one:
         await one.say(spoken([1, 2, 3, 4, 5, 6])[: 32 * 2500])  # into the second turn
@@ -117,7 +117,7 @@ async def test_word_times_go_on_across_connections() -> None:
     assert ends == pytest.approx([1.1, 1.9 + 1.1])
 
 
-async def test_what_does_not_fit_the_buffer_is_lost_and_said_exactly() -> None:
+async def test_audio_that_exceeds_the_buffer_is_lost_and_reported_exactly() -> None:
     """F13: an outage longer than the buffer."""
     # 4 turns of 1.9 s are over, then 90 s without a server, of which 60 s are kept.
     server = MemoryServer()
@@ -164,7 +164,7 @@ async def test_attempts_start_at_once_and_slow_down_to_5_s() -> None:
     assert len(gaps) < 20
 
 
-async def test_a_full_server_is_asked_seldom_and_at_no_fixed_times() -> None:
+async def test_a_full_server_gets_few_attempts_at_random_times() -> None:
     """F17: for 50 s there is no session left for us."""
     server = MemoryServer()
     server.refusal = SttBusy("too many concurrent sessions")
@@ -182,7 +182,7 @@ async def test_a_full_server_is_asked_seldom_and_at_no_fixed_times() -> None:
     assert one.words == numbers
 
 
-async def test_a_silent_server_is_found_out_by_its_missing_heartbeats() -> None:
+async def test_missing_heartbeats_show_a_dead_connection() -> None:
     """F15: no messages, although TCP is fine."""
     server = MemoryServer(heartbeat_ms=5000)
     numbers = list(range(120))
@@ -191,13 +191,13 @@ async def test_a_silent_server_is_found_out_by_its_missing_heartbeats() -> None:
         await anyio.sleep(21)
         server.newest.mute = True
         await anyio.sleep(12)
-        assert len(one.of(StreamLost)) == 1  # found out in time
+        assert len(one.of(StreamLost)) == 1  # detected in time
     (lost,) = one.of(StreamLost)
     assert "no Heartbeat" in lost.cause
     assert one.words == numbers
 
 
-async def test_without_heartbeats_it_is_found_out_by_speech_that_nobody_answers() -> None:
+async def test_without_heartbeats_unanswered_speech_shows_a_dead_connection() -> None:
     server = MemoryServer()
     numbers = list(range(120))
     async with session(server) as one, anyio.create_task_group() as tasks:
@@ -205,7 +205,7 @@ async def test_without_heartbeats_it_is_found_out_by_speech_that_nobody_answers(
         await anyio.sleep(20)
         server.newest.mute = True
         await anyio.sleep(12)
-        assert len(one.of(StreamLost)) == 1  # found out in time
+        assert len(one.of(StreamLost)) == 1  # detected in time
     (lost,) = one.of(StreamLost)
     assert "of speech without an answer" in lost.cause
     assert one.words == numbers
@@ -227,9 +227,9 @@ async def test_a_session_moves_on_in_a_pause_before_its_time_is_over() -> None:
         await one.say(spoken(numbers))
     assert one.words == numbers
     assert len(server.sockets) >= 7
-    assert not one.of(StreamLost)  # nobody was interrupted
+    assert not one.of(StreamLost)  # no interruption
     assert len(one.of(StreamClosed)) == 1
-    assert all(socket.said == ["Terminate"] for socket in server.sockets)
+    assert all(socket.controls == ["Terminate"] for socket in server.sockets)
 
 
 async def test_without_a_pause_the_session_moves_on_all_the_same() -> None:
@@ -260,7 +260,7 @@ async def test_a_source_that_stops_does_not_leave_its_turn_open() -> None:
         await one.say(spoken([1, 2], words_per_turn=9))  # no silence at the end
         await anyio.sleep(10)
         assert one.words == [1, 2]
-        assert server.newest.said == ["ForceEndpoint"]
+        assert server.newest.controls == ["ForceEndpoint"]
 
 
 async def test_a_loss_while_finishing_costs_no_word() -> None:
@@ -286,7 +286,7 @@ async def test_changes_hold_for_the_connections_that_follow() -> None:
             await one.client.update({"sample_rate": 8000})
         server.newest.lose()
         await anyio.sleep(1)
-    assert server.sockets[0].said == ["UpdateConfiguration"]
+    assert server.sockets[0].controls == ["UpdateConfiguration"]
     assert "keyterms_prompt" not in server.asked[0]
     assert server.asked[1]["keyterms_prompt"] == '["Zephyr"]'
 
@@ -297,7 +297,7 @@ async def test_a_change_is_refused_where_the_vendor_has_none() -> None:
     async with session(server) as one:
         with pytest.raises(SettingsError, match="cannot change parameters"):
             await one.client.update({"anything": 1})
-    assert server.sockets[0].said == ["Terminate"]
+    assert server.sockets[0].controls == ["Terminate"]
 
 
 @ONLY_SECOND
@@ -307,5 +307,5 @@ async def test_no_turn_is_ended_by_force_where_the_vendor_cannot() -> None:
         await one.say(spoken([1, 2], words_per_turn=9))
         await one.client.force_endpoint()
         await anyio.sleep(10)
-    assert server.newest.said == ["Terminate"]
+    assert server.newest.controls == ["Terminate"]
     assert one.words == [1, 2]

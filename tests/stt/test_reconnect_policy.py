@@ -1,4 +1,4 @@
-"""When a lost connection is tried again, and how fast audio may go then."""
+"""Delays of reconnecting, and the pace of audio."""
 
 import math
 
@@ -12,7 +12,7 @@ LONGEST_SESSION = 10_800.0  #: seconds
 LOST, BUSY = SttLost("gone"), SttBusy("later")
 
 
-def course(*, opened: float | None = 0.0) -> ReconnectPolicy:
+def policy(*, opened: float | None = 0.0) -> ReconnectPolicy:
     made = ReconnectPolicy(first=10, patience=60, now=0)
     if opened is not None:
         made.opened(opened)
@@ -20,8 +20,8 @@ def course(*, opened: float | None = 0.0) -> ReconnectPolicy:
 
 
 def delays(error: SttError, jitter: float, times: int) -> list[float]:
-    it = course()
-    return [round(it.after(error, 1.0, jitter), 3) for _ in range(times)]
+    reconnect = policy()
+    return [round(reconnect.after(error, 1.0, jitter), 3) for _ in range(times)]
 
 
 def test_a_loss_is_tried_again_at_once_and_then_up_to_every_5_s() -> None:
@@ -36,41 +36,45 @@ def test_a_busy_server_is_spared_with_full_jitter() -> None:
 
 def test_a_refusal_is_the_end() -> None:
     with pytest.raises(SttRefused):
-        course().after(SttRefused("no"), 1.0, 0.5)
+        policy().after(SttRefused("no"), 1.0, 0.5)
 
 
 def test_only_a_session_that_lived_for_5_s_resets_the_delays() -> None:
-    it = course()
-    assert [it.after(LOST, 1, 1), it.after(LOST, 1, 1), it.after(LOST, 2, 1)] == [0, 0.25, 0.5]
-    it.opened(3)
-    assert it.after(LOST, 4, 1) == 1.0
-    it.opened(5)
-    assert it.after(LOST, 11, 1) == 0
+    reconnect = policy()
+    assert [
+        reconnect.after(LOST, 1, 1),
+        reconnect.after(LOST, 1, 1),
+        reconnect.after(LOST, 2, 1),
+    ] == [0, 0.25, 0.5]
+    reconnect.opened(3)
+    assert reconnect.after(LOST, 4, 1) == 1.0
+    reconnect.opened(5)
+    assert reconnect.after(LOST, 11, 1) == 0
 
 
 def test_without_any_session_patience_is_short() -> None:
-    it = course(opened=None)
-    assert it.after(LOST, 5, 1) == 0
+    reconnect = policy(opened=None)
+    assert reconnect.after(LOST, 5, 1) == 0
     with pytest.raises(SttLost, match=r"gone \(tried 2 times in 10 s\)"):
-        it.after(LOST, 10, 1)
+        reconnect.after(LOST, 10, 1)
 
 
 def test_patience_counts_from_the_loss() -> None:
-    it = course()
-    it.after(LOST, 1000, 1)
-    it.after(LOST, 1050, 1)
+    reconnect = policy()
+    reconnect.after(LOST, 1000, 1)
+    reconnect.after(LOST, 1050, 1)
     with pytest.raises(SttLost, match="tried 3 times"):
-        it.after(LOST, 1061, 1)
+        reconnect.after(LOST, 1061, 1)
 
 
 def test_sessions_that_all_die_at_once_are_given_up_in_the_end() -> None:
-    it = course()
+    reconnect = policy()
     for second in range(0, 300, 10):
-        it.opened(second)
-        it.after(LOST, second + 1, 1)
-    it.opened(300)
+        reconnect.opened(second)
+        reconnect.after(LOST, second + 1, 1)
+    reconnect.opened(300)
     with pytest.raises(SttLost):
-        it.after(LOST, 301, 1)
+        reconnect.after(LOST, 301, 1)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,9 @@ def test_sessions_that_all_die_at_once_are_given_up_in_the_end() -> None:
         (2_000_000, LONGEST_SESSION),
     ],
 )
-def test_a_session_lives_as_long_as_begin_said(expires_at: float | None, left: float) -> None:
+def test_a_session_lives_as_long_as_the_server_allows(
+    expires_at: float | None, left: float
+) -> None:
     assert lifetime(expires_at, 1_000_000, LONGEST_SESSION) == left
 
 

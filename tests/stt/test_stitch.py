@@ -29,7 +29,7 @@ def test_a_turn_that_was_told_is_not_told_again() -> None:
     assert it.accept(turn(("three", 1.8)), 100) is not None
 
 
-def test_only_the_new_words_of_a_turn_are_told() -> None:
+def test_only_the_new_words_of_a_turn_are_delivered() -> None:
     it = stitch(FIRST)
     it.opened()
     heard = it.accept(turn(("two", 1.45), ("three", 2.0), text="Two, three."), 100)

@@ -1,4 +1,4 @@
-"""What is refused before connecting, and what goes into the query string."""
+"""Settings that are refused before connecting, and the query string."""
 
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit

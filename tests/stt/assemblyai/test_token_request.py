@@ -1,4 +1,4 @@
-"""What a temporary token may be asked for."""
+"""Requests for temporary tokens."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from pipeline.errors import InputError, SttBusy, SttLost, SttRefused
 from pipeline.stt.assemblyai.token_request import TokenRequest, parse_token_request, refusal
 
 
-def test_a_token_is_good_for_a_minute_unless_it_is_said() -> None:
+def test_a_token_is_valid_for_a_minute_by_default() -> None:
     assert parse_token_request({}) == TokenRequest(60, None)
     asked = {"expires_in_seconds": "600", "max_session_duration_seconds": "10800"}
     assert parse_token_request(asked) == TokenRequest(600, 10_800)
@@ -35,7 +35,7 @@ def test_a_field_that_there_is_not_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "kind", "text"),
     [
         (401, b'{"error":"Invalid API key"}', SttRefused, "Invalid API key; check the key"),
         (422, b'{"detail":[{"msg":"too big"}]}', SttRefused, "too big"),
@@ -43,9 +43,9 @@ def test_a_field_that_there_is_not_is_refused_with_the_nearest() -> None:
         (503, b"<html>\n oh", SttLost, "HTTP 503: <html> oh"),
     ],
 )
-def test_a_refusal_says_what_the_server_said(
-    status: int, body: bytes, kind: type[Exception], said: str
+def test_a_refusal_quotes_the_server(
+    status: int, body: bytes, kind: type[Exception], text: str
 ) -> None:
     error = refusal(status, body, "host")
     assert type(error) is kind
-    assert said in str(error)
+    assert text in str(error)

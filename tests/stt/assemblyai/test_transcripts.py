@@ -87,14 +87,14 @@ def test_the_text_is_all_that_was_said_so_far(message: wire.Turn, text: str) -> 
             turn("a", "a", end_of_turn_confidence=0.9), US, True, False, id="US partials carry any"
         ),
         pytest.param(turn("A", "A~"), "universal-3", False, False, id="U3 early or periodic"),
-        pytest.param(turn("A", "A~"), "universal-3", True, True, id="U3 nobody is speaking"),
+        pytest.param(turn("A", "A~"), "universal-3", True, True, id="U3 silence"),
         pytest.param(
             turn("A", "A~", end_of_turn_confidence=0.6), "universal-3", False, True, id="U3 held"
         ),
         pytest.param(
             turn("A.", "A.", utterance="A.", end_of_turn=True), "universal-3", True, False, id="end"
         ),
-        pytest.param(turn(""), "universal-3", True, False, id="nothing was said"),
+        pytest.param(turn(""), "universal-3", True, False, id="no text"),
     ],
 )
 def test_a_pause_is_told_from_other_partials(
@@ -112,7 +112,7 @@ def test_word_times_are_on_the_clock_of_the_session() -> None:
 
 
 @pytest.mark.parametrize("label", ["UNKNOWN", "PENDING", None])
-def test_a_label_that_names_nobody_is_no_speaker(label: str | None) -> None:
+def test_a_label_without_a_speaker_is_no_speaker(label: str | None) -> None:
     assert read(turn("a", "a", speaker_label=label)).speaker is None
     assert read(turn("a", "a", speaker_label="B")).speaker == "B"
 
