@@ -31,7 +31,7 @@ class Sink(Protocol):
 class LiveLog(EventLog, Protocol):
     """Log that calls a function for each frame that becomes visible."""
 
-    def listen(self, show: Callable[[Frame], object]) -> None: ...
+    def listen(self, on_visible: Callable[[Frame], object]) -> None: ...
 
 
 class Subscription:
