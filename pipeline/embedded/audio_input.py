@@ -1,4 +1,4 @@
-"""Audio as it comes to 16 kHz samples in whole chunks of 32 ms."""
+"""Conversion of received audio to 16 kHz samples in whole chunks of 32 ms."""
 
 from typing import cast
 
@@ -13,7 +13,7 @@ Pcm = NDArray[np.int16]
 
 
 class AudioInput:
-    """One stream's audio: bytes in, samples out. Blocking: resampling takes a millisecond."""
+    """Decoder and resampler of one stream. Blocking: resampling takes a millisecond."""
 
     def __init__(self, sample_rate: int, *, mulaw: bool) -> None:
         self._mulaw = mulaw
@@ -22,17 +22,17 @@ class AudioInput:
         self._resampler = (
             None
             if sample_rate == RATE
-            # not int16: it would add dither, which depends on how the audio was cut into frames,
-            # and a recogniser that is unsure writes other words for it
+            # not int16: it would add dither that depends on the frame boundaries, and an unsure
+            # recogniser then outputs other words
             else soxr.ResampleStream(sample_rate, RATE, 1, dtype="float32", quality="HQ")
         )
 
     def chunks(self, frame: bytes) -> Pcm:
-        """The whole chunks that are complete with this frame."""
+        """Return the chunks completed by this frame."""
         return self._cut(self._at_rate(self._samples(frame), last=False))
 
     def flush(self) -> Pcm:
-        """The end of the audio, filled up with silence to a whole chunk."""
+        """Return the end of the audio, padded with silence to a whole chunk."""
         tail = self._at_rate(np.zeros(0, np.int16), last=True)
         missing = -(tail.size + self._rest.size) % VAD_SAMPLES
         return self._cut(np.concatenate((tail, np.zeros(missing, np.int16))))
@@ -60,7 +60,7 @@ class AudioInput:
 
 
 class AudioBuffer:
-    """The audio that may still be asked for, addressed by chunk."""
+    """Buffer of the audio that may still be decoded, addressed by chunk."""
 
     def __init__(self) -> None:
         self._samples: Pcm = np.zeros(0, np.int16)
@@ -69,8 +69,8 @@ class AudioBuffer:
     def append(self, samples: Pcm) -> None:
         self._samples = np.concatenate((self._samples, samples))
 
-    def forget(self, before: int) -> None:
-        """Audio before this chunk is not needed any more; dropped by the second, not the chunk."""
+    def drop_before(self, before: int) -> None:
+        """Drop the audio before this chunk; done once per second of audio, not per chunk."""
         gone = before - self._first
         if gone * VAD_SAMPLES >= RATE:
             self._samples = self._samples[gone * VAD_SAMPLES :].copy()

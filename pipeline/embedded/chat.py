@@ -1,7 +1,7 @@
-"""Chat completions as a server speaks them: a request's body checked, answers shaped. Pure.
+"""Chat completions, server side: validation of requests, encoding of replies. Pure.
 
-OpenAI's API as its SDKs read it, with AssemblyAI's LLM Gateway's additions (docs, 2026-03 and
-mid-2026): both namings of usage, ``request_id``, its error object and its catalog items.
+OpenAI's API as its SDKs parse it, with the additions of AssemblyAI's LLM Gateway (docs, 2026-03
+and mid-2026): both namings of usage, ``request_id``, its error object and its catalog items.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.embedded import tool_calls
-from pipeline.embedded.tool_calls import Tool
+from pipeline.embedded.tool_calls import FunctionTool
 
-DEFAULT_MAX_TOKENS = 1000  #: the gateway's
+DEFAULT_MAX_TOKENS = 1000  #: the same as the gateway's
 
-# what the engine takes besides messages; everything else is left out of what it is asked
+# parameters that the engine accepts besides messages; all others are dropped
 SAMPLING = (
     "temperature",
     "top_p",
@@ -34,8 +34,8 @@ _REFUSED = ("functions", "function_call")
 _ROLES = ("system", "user", "assistant", "developer", "tool")
 
 
-class Refused(Exception):
-    """The request cannot be served; ``status`` is HTTP's."""
+class RefusedRequest(Exception):
+    """Refusal of a request, with an HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -43,43 +43,43 @@ class Refused(Exception):
 
 
 class ChatRequest(Struct, frozen=True):
-    """A request, checked: what the engine is asked, and how the answer is to look."""
+    """Validated request: the engine's parameters and the format of the reply."""
 
     body: dict[str, Any]
     stream: bool = False
     include_usage: bool = False
-    tools: tuple[Tool, ...] = ()  #: of which one may be called; the one, once it is settled
-    may_decline: bool = False  #: the answer may be in words all the same
+    tools: tuple[FunctionTool, ...] = ()  #: candidates for a call; one at most once settled
+    may_decline: bool = False  #: a text reply is allowed too
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known what the answer will be: words, or a call of which tool."""
+        """Whether the kind of reply is known: text, or a call of a certain tool."""
         return len(self.tools) + (self.may_decline and bool(self.tools)) <= 1
 
     def question(self) -> dict[str, Any]:
-        """What to ask the engine in order to settle it."""
+        """Return the engine request that selects a tool."""
         said = self.body["messages"][-1]["content"]
         return tool_calls.question(self.tools, self.may_decline, said)
 
     def settled(self, text: str) -> "ChatRequest":
-        """Return what is asked once ``question`` was answered with ``text``."""
+        """Return the request after the reply ``text`` to ``question``."""
         instead = () if self.may_decline else self.tools[:1]
         tools = tool_calls.picked(text, self.tools) or instead
         return replace(self, tools=tools, may_decline=False)
 
     def engine_body(self) -> dict[str, Any]:
-        """What the engine is asked, when all is settled."""
+        """Return the engine request of a settled request."""
         return tool_calls.forced(self.body, self.tools[0]) if self.tools else self.body
 
 
 def parse(raw: bytes, model: str) -> ChatRequest:
-    """Check a request for this model."""
+    """Decode and validate a request for this model."""
     try:
         decoded: object = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
-        raise Refused(400, f"the body is not JSON: {error}") from None
+        raise RefusedRequest(400, f"the body is not JSON: {error}") from None
     if not isinstance(decoded, dict):
-        raise Refused(400, "the body is not an object")
+        raise RefusedRequest(400, "the body is not an object")
     fields = cast("dict[str, Any]", decoded)
     _check(fields, model)
     body: dict[str, Any] = {name: fields[name] for name in SAMPLING if fields.get(name) is not None}
@@ -93,22 +93,24 @@ def parse(raw: bytes, model: str) -> ChatRequest:
     try:
         tools, may_decline = tool_calls.offered(fields)
     except ValueError as error:
-        raise Refused(400, str(error)) from None
+        raise RefusedRequest(400, str(error)) from None
     return ChatRequest(body, fields.get("stream") is True, wanted, tools, may_decline)
 
 
 def _check(fields: dict[str, Any], model: str) -> None:
     asked = fields.get("model", model)
     if asked not in (model, "", "default"):
-        raise Refused(400, f"model {asked} is not supported: this engine serves {model}")
+        raise RefusedRequest(400, f"model {asked} is not supported: this engine serves {model}")
     for name in _REFUSED:
         if fields.get(name):
-            raise Refused(400, f"model {model} does not support {name}")
+            raise RefusedRequest(400, f"model {model} does not support {name}")
     if fields.get("n", 1) not in (1, None):
-        raise Refused(400, f"n: {fields['n']} answers at once are not supported")
+        raise RefusedRequest(400, f"n: {fields['n']} choices are not supported")
     form = fields.get("response_format")
     if form is not None and not _is_format(form):
-        raise Refused(400, "response_format is invalid: expected text, json_object or json_schema")
+        raise RefusedRequest(
+            400, "response_format is invalid: expected text, json_object or json_schema"
+        )
 
 
 def _is_format(form: object) -> bool:
@@ -126,28 +128,30 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, str]]:
     if given is None and isinstance(fields.get("prompt"), str):
         return [{"role": "user", "content": fields["prompt"]}]
     if not isinstance(given, list) or not given:
-        raise Refused(400, "one of messages or prompt required")
+        raise RefusedRequest(400, "one of messages or prompt required")
     names = tool_calls.called(cast("object", given))
     listed = enumerate(cast("list[object]", given))
     messages = [_message(place, message, names) for place, message in listed]
     spoken = [m for m in messages if m["content"] or m["role"] != "assistant"]
     if not spoken:
-        raise Refused(400, "messages: nobody says anything")
+        raise RefusedRequest(400, "messages: all of them are empty")
     return spoken
 
 
 def _message(place: int, message: object, names: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(message, dict):
-        raise Refused(400, f"messages[{place}] is not an object")
+        raise RefusedRequest(400, f"messages[{place}] is not an object")
     fields = cast("dict[str, Any]", message)
     role = fields.get("role")
     if role not in _ROLES:
-        raise Refused(400, f"messages[{place}].role: {role!r} is not one of {', '.join(_ROLES)}")
+        raise RefusedRequest(
+            400, f"messages[{place}].role: {role!r} is not one of {', '.join(_ROLES)}"
+        )
     text = _text(fields.get("content"))
     if text is None and role == "assistant" and fields.get("tool_calls"):
-        text = ""  # it only called; what came of it is told with the result
+        text = ""  # a tool call only; the result message names the tool
     if text is None:
-        raise Refused(400, f"messages[{place}].content is not text")
+        raise RefusedRequest(400, f"messages[{place}].content is not text")
     if role == "tool":
         return {
             "role": "user",
@@ -157,7 +161,7 @@ def _message(place: int, message: object, names: Mapping[str, str]) -> dict[str,
 
 
 def _text(content: object) -> str | None:
-    """A string, or the joined texts of a list of text parts."""
+    """Return a string, or the joined texts of a list of text parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -176,15 +180,15 @@ def _max_tokens(fields: dict[str, Any]) -> int:
     if given is None:
         return DEFAULT_MAX_TOKENS
     if not isinstance(given, int) or given < 1:
-        raise Refused(400, f"max_tokens: {given!r} is not a whole number from 1")
+        raise RefusedRequest(400, f"max_tokens: {given!r} is not a whole number from 1")
     return given
 
 
-# --- answers -------------------------------------------------------------------------------
+# --- replies -------------------------------------------------------------------------------
 
 
-class Shape:
-    """How one answer is written: as text, or as the call of a tool."""
+class ReplyEncoder:
+    """Encoder of one reply: as text, or as a tool call."""
 
     def __init__(self, ask: ChatRequest, request_id: str) -> None:
         self._tool = ask.tools[0] if ask.tools else None
@@ -208,7 +212,7 @@ class Shape:
 
 
 def completion(answer: dict[str, Any], request_id: str, seconds: float) -> bytes:
-    """A whole answer, from the engine's."""
+    """Encode a whole reply."""
     return msgspec.json.encode(
         {
             "id": answer["id"],
@@ -225,7 +229,7 @@ def completion(answer: dict[str, Any], request_id: str, seconds: float) -> bytes
 
 
 def chunk(piece: dict[str, Any]) -> bytes:
-    """One server-sent event, from a piece of the engine's answer."""
+    """Encode one piece of a reply as a server-sent event."""
     event: dict[str, Any] = {
         "id": piece["id"],
         "object": "chat.completion.chunk",
@@ -242,12 +246,12 @@ LAST_CHUNK = b"data: [DONE]\n\n"
 
 
 def is_progress(piece: dict[str, Any]) -> bool:
-    """The engine read some more of the prompt; nothing for the client."""
+    """Return whether a piece only reports prompt processing, which is not sent to clients."""
     return "prompt_progress" in piece
 
 
 def is_usage(piece: dict[str, Any]) -> bool:
-    """The piece behind the last, for those who asked what it cost."""
+    """Return whether a piece carries the usage, sent after the last one on request."""
     return not piece["choices"]
 
 
@@ -256,7 +260,7 @@ def is_last(piece: dict[str, Any]) -> bool:
 
 
 def joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
-    """The whole answer that a stream of pieces makes."""
+    """Return the whole reply of a stream of pieces."""
     texts: list[str] = []
     answer: dict[str, Any] = {}
     reason: str | None = None
@@ -279,13 +283,13 @@ def _usage(given: dict[str, Any] | None) -> dict[str, Any]:
     usage["input_tokens"] = usage.get("prompt_tokens", 0)
     usage["output_tokens"] = usage.get("completion_tokens", 0)
     details: dict[str, Any] | None = usage.get("prompt_tokens_details")
-    if details is not None:  # the vendor's own client wants both counts
+    if details is not None:  # the vendor's own client requires both counts
         usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0, **details}
     return usage
 
 
 def failure(status: int, message: str, request_id: str) -> bytes:
-    """The gateway's error object, with OpenAI's inside."""
+    """Encode the gateway's error object, which contains OpenAI's."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return msgspec.json.encode(
         {
@@ -299,7 +303,7 @@ def failure(status: int, message: str, request_id: str) -> bytes:
 
 
 def catalog(model: str, context: int) -> bytes:
-    """The one model, as an item of OpenAI's list and of the gateway's catalog."""
+    """Encode the model as an item of OpenAI's list and of the gateway's catalog."""
     free = {"prompt": 0, "completions": 0}
     item: dict[str, Any] = {
         "id": model,

@@ -1,4 +1,4 @@
-"""llama.cpp through xllamacpp, in this process: the door to the language model."""
+"""llama.cpp in this process, by xllamacpp."""
 
 import secrets
 from collections.abc import Callable
@@ -9,16 +9,16 @@ import xllamacpp
 
 Piece = dict[str, Any]
 
-#: tokens of prompt read in one go: between two goes a call can be stopped
+#: prompt tokens per batch: a call can be stopped between batches
 _BATCH = 128
 
 
 class EngineRefused(Exception):
-    """The engine says the request is wrong; its words."""
+    """Refusal by the engine, with its message."""
 
 
 class Llama:
-    """Blocking and thread-safe; at most ``slots`` calls at once, or one waits for another."""
+    """The language model. Blocking and thread-safe; ``slots`` concurrent calls, others wait."""
 
     def __init__(self, gguf: Path, *, threads: int, slots: int, context: int) -> None:
         packaged = gguf.name.startswith("SmolLM2-135M-Instruct")
@@ -31,16 +31,16 @@ class Llama:
         params.n_parallel = slots
         params.n_ctx = context * slots
         params.n_batch = params.n_ubatch = _BATCH
-        # One thread writes, all of them read: on busy cores the threads of one token wait for
-        # each other, and the recogniser is always at work meanwhile.
+        # One thread generates, all of them process prompts: on busy cores the threads of one
+        # token wait for each other, and the recogniser always runs at the same time.
         params.cpuparams.n_threads = 1
         params.cpuparams_batch.n_threads = threads
         params.cpuparams.poll = params.cpuparams_batch.poll = 0  # sleep, do not spin
-        params.warmup = False  # the prefill of the system prompt does it
+        params.warmup = False  # the prefill of the system prompt warms it up
         params.fit_params = False
         params.cache_ram_mib = 0
         params.verbosity = 0
-        # It always listens by itself. Nobody is told where, and nobody has this key.
+        # It always listens on a port of its own, which stays unpublished, with a random key.
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         params.api_keys = [secrets.token_urlsafe(32)]
@@ -49,21 +49,21 @@ class Llama:
         self._engine = cast("Any", xllamacpp).Server(params)
 
     def prefill(self, beginning: list[dict[str, str]]) -> None:
-        """Read how conversations begin into every slot: the first request finds it there."""
+        """Process the beginning of conversations in every slot, so that it is cached."""
         messages = [*beginning, {"role": "user", "content": "Hello."}]
         for slot in range(self.slots):
             self.complete({"messages": messages, "max_tokens": 1, "id_slot": slot})
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The whole answer."""
+        """Return the whole reply."""
         answer: object = self._call({**body, "cache_prompt": True}, None)
         if not isinstance(answer, dict):
-            raise EngineRefused("the engine gave no answer")
+            raise EngineRefused("the engine returned no reply")
         return _checked(cast("dict[str, Any]", answer))
 
     def stream(self, body: dict[str, Any], on_piece: Callable[[Piece], bool]) -> None:
-        """Call ``on_piece`` with each piece, of reading the prompt too, until it returns True."""
-        refused: list[EngineRefused] = []  # the engine swallows what is raised in its callback
+        """Call ``on_piece`` with each piece, prompt progress included, until it returns True."""
+        refused: list[EngineRefused] = []  # the engine ignores exceptions in its callback
 
         def each(piece: object) -> bool:
             try:
@@ -85,7 +85,7 @@ class Llama:
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, unless it is one about an error."""
+    """Return the reply. Raises ``EngineRefused`` if it is an error."""
     error: Any = answer.get("error")
     if error is None:
         return answer

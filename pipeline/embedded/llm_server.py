@@ -1,4 +1,4 @@
-"""A chat-completions server on the embedded language model: the door of local answers."""
+"""Chat completions server of the embedded language model."""
 
 import threading
 import uuid
@@ -16,15 +16,15 @@ from pipeline.embedded.llama import EngineRefused, Llama, Piece
 from pipeline.errors import ServeError
 
 _LARGEST_BODY = 4_000_000  #: bytes
-_GOODBYE_SECONDS = 0.5
+_CLOSE_SECONDS = 0.5
 _WRITE_SECONDS = 5.0
-_MOST_WAITING = 64  # calls in line for a slot
+_MOST_WAITING = 64  # calls that wait for a slot
 
 Log = Callable[[str], None]
 
 
 class ChatServer:
-    """One model behind `/v1/chat/completions` and `/v1/models`. An empty key lets everyone in."""
+    """Server of `/v1/chat/completions` and `/v1/models`. An empty key accepts every client."""
 
     def __init__(self, model: Llama, key: str, log: Log) -> None:
         self._model = model
@@ -34,13 +34,13 @@ class ChatServer:
 
     @asynccontextmanager
     async def listen(self, host: str, port: int) -> AsyncGenerator[int]:
-        """Serve while the context is open; gives the port."""
+        """Serve while the context is open; yield the port."""
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._guarded])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
-        # handler_cancellation: a client that leaves cancels what was being done for it
+        # handler_cancellation: a disconnect cancels the client's request
         runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE_SECONDS
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS
         )
         await runner.setup()
         try:
@@ -50,7 +50,7 @@ class ChatServer:
                 raise ServeError(f"cannot listen on {host}:{port}: {error.strerror}") from error
             yield runner.addresses[0][1]
         finally:
-            with anyio.move_on_after(2 * _GOODBYE_SECONDS, shield=True):
+            with anyio.move_on_after(2 * _CLOSE_SECONDS, shield=True):
                 await runner.cleanup()
 
     @web.middleware
@@ -62,12 +62,12 @@ class ChatServer:
         try:
             self._admit(request)
             return await handler(request)
-        except chat.Refused as refused:
+        except chat.RefusedRequest as refused:
             status, text = refused.status, str(refused)
         except EngineRefused as refused:
             status, text = 400, str(refused)
-        except ExceptionGroup as group:  # what goes through a task group comes wrapped
-            matched, rest = group.split((chat.Refused, EngineRefused))
+        except ExceptionGroup as group:  # errors from a task group are wrapped
+            matched, rest = group.split((chat.RefusedRequest, EngineRefused))
             if matched is None or rest is not None:
                 raise
             status, text = 400, str(matched.exceptions[0])
@@ -78,36 +78,36 @@ class ChatServer:
     def _admit(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self._key and not compare_digest(given.encode(), self._key.encode()):
-            raise chat.Refused(401, "Authentication error: the token is not this engine's")
+            raise chat.RefusedRequest(401, "Authentication error: invalid token")
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         return _json(chat.catalog(self._model.name, self._model.context), request["id"])
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        ask = chat.parse(await request.read(), self._model.name)
+        parsed = chat.parse(await request.read(), self._model.name)
         if self._slots.statistics().tasks_waiting >= _MOST_WAITING:
-            raise chat.Refused(429, "too many requests for this action")
+            raise chat.RefusedRequest(429, "too many requests for this action")
         begun = anyio.current_time()
         async with self._slots:
-            if not ask.is_settled:
-                ask = ask.settled(await self._text(ask.question()))
-            shape = chat.Shape(ask, request["id"])
-            async with self._generation(ask.engine_body()) as generation:
-                if ask.stream:
-                    return await _stream(request, generation, ask, shape)
+            if not parsed.is_settled:
+                parsed = parsed.settled(await self._text(parsed.question()))
+            encoder = chat.ReplyEncoder(parsed, request["id"])
+            async with self._generation(parsed.engine_body()) as generation:
+                if parsed.stream:
+                    return await _stream(request, generation, parsed, encoder)
                 answer = chat.joined([piece async for piece in generation.pieces()])
         seconds = anyio.current_time() - begun
-        return _json(chat.completion(shape.whole(answer), request["id"], seconds), request["id"])
+        return _json(chat.completion(encoder.whole(answer), request["id"], seconds), request["id"])
 
     async def _text(self, body: dict[str, Any]) -> str:
-        """A short answer that the client never sees."""
+        """Return a short reply that is not sent to the client."""
         async with self._generation(body) as generation:
             answer = chat.joined([piece async for piece in generation.pieces()])
         return str(answer["choices"][0]["message"]["content"])
 
     @asynccontextmanager
     async def _generation(self, body: dict[str, Any]) -> AsyncGenerator["_Generation"]:
-        """The engine at work while the context is open; leaving early stops it for certain."""
+        """Run the engine while the context is open; leaving early stops it."""
         generation = _Generation(self._model, body)
         try:
             async with anyio.create_task_group() as tasks:
@@ -122,17 +122,17 @@ class ChatServer:
 
 
 class _Generation:
-    """One answer being made: in a thread of its own, handed over piece by piece."""
+    """One reply in generation, in its own thread, passed on piece by piece."""
 
     def __init__(self, model: Llama, body: dict[str, Any]) -> None:
         self._model, self._body = model, body
         self._stopped = threading.Event()
-        # holds a whole answer: the engine never waits for a client
+        # holds a whole reply: the engine never waits for a client
         size = model.context + 16
         self._send, self._receive = anyio.create_memory_object_stream[Piece](size)
         self._refused: EngineRefused | None = None
-        self.tokens = 0  #: made so far
-        self.is_over = False  #: the engine came to the end
+        self.tokens = 0  #: generated so far
+        self.is_over = False  #: the engine has finished
 
     async def run(self) -> None:
         with self._send:
@@ -147,10 +147,10 @@ class _Generation:
         self._receive.close()
 
     async def first(self) -> Piece:
-        """The first piece for the client; raises EngineRefused, as do the others."""
+        """Return the first piece for the client. Raises ``EngineRefused``, as the others do."""
         async for piece in self.pieces():
             return piece
-        raise EngineRefused("the engine gave no answer")
+        raise EngineRefused("the engine returned no reply")
 
     async def pieces(self) -> AsyncIterator[Piece]:
         async for piece in self._receive:
@@ -159,7 +159,7 @@ class _Generation:
             raise self._refused
 
     def _on_piece(self, piece: Piece) -> bool:
-        """In the engine's thread; True stops it."""
+        """Pass a piece on, in the engine's thread; return True to stop it."""
         if self._stopped.is_set():
             return True
         if not chat.is_progress(piece):
@@ -173,9 +173,12 @@ class _Generation:
 
 
 async def _stream(
-    request: web.Request, generation: _Generation, ask: chat.ChatRequest, shape: chat.Shape
+    request: web.Request,
+    generation: _Generation,
+    parsed: chat.ChatRequest,
+    encoder: chat.ReplyEncoder,
 ) -> web.StreamResponse:
-    """Nothing is sent before the first piece: until then a refusal can have its own status."""
+    """Send a streamed reply; headers follow the first piece, so that a refusal has its status."""
     first = await generation.first()
     response = web.StreamResponse(
         headers={
@@ -185,17 +188,17 @@ async def _stream(
         }
     )
     await response.prepare(request)
-    await _write(response, chat.chunk(shape.piece(first)))
+    await _write(response, chat.chunk(encoder.piece(first)))
     async for piece in generation.pieces():
-        if ask.include_usage or not chat.is_usage(piece):
-            await _write(response, chat.chunk(shape.piece(piece)))
+        if parsed.include_usage or not chat.is_usage(piece):
+            await _write(response, chat.chunk(encoder.piece(piece)))
     await _write(response, chat.LAST_CHUNK)
     await response.write_eof()
     return response
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """A client that does not read is as good as gone."""
+    """Write to the client; one that does not read counts as disconnected."""
     with anyio.move_on_after(_WRITE_SECONDS) as waited:
         await response.write(data)
     if waited.cancelled_caught:

@@ -1,4 +1,4 @@
-"""The log-mel spectrogram Whisper was trained on, in numpy. Pure."""
+"""Log-mel spectrogram of Whisper, in numpy. Pure."""
 
 import functools
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 RATE = 16_000  #: samples per second
 HOP = 160  #: samples between frames: 10 ms
 WINDOW = 400  #: samples per frame: 25 ms
-LONGEST = 30 * RATE  #: samples; the model's positions end there
+LONGEST = 30 * RATE  #: samples; the limit of the model's positions
 
 Samples = NDArray[np.float32]
 
@@ -19,10 +19,10 @@ _LOG_STEP = np.log(6.4) / 27
 
 
 def log_mel(samples: Samples, bands: int, shortest: float) -> Samples:
-    """Features of shape (1, bands, frames), of at least ``shortest`` and at most 30 seconds.
+    """Return features of shape (1, bands, frames), of ``shortest`` to 30 seconds.
 
-    There is always a second of silence at the end: without it a model that hears the audio stop
-    in the middle of something says its last words again.
+    They always end with a second of silence: without it the model repeats the last words of
+    audio that ends abruptly.
     """
     length = min(max(samples.size + RATE, round(shortest * RATE)), LONGEST)
     padded = np.zeros(length, np.float32)
@@ -41,7 +41,7 @@ def _window() -> Samples:
 
 @functools.cache
 def _bank(bands: int) -> Samples:
-    """Triangular filters of equal area, one column per band."""
+    """Return triangular filters of equal area, one column per band."""
     bins = np.linspace(0.0, RATE / 2, WINDOW // 2 + 1)
     edges = _hz(np.linspace(0.0, _mel(RATE / 2), bands + 2))
     widths = np.diff(edges)

@@ -1,4 +1,4 @@
-"""The embedded engines as one child process: started, waited for, ended. Never a model in here."""
+"""Child process of the embedded engines: start, readiness, end. Loads no model itself."""
 
 import os
 import sys
@@ -17,19 +17,19 @@ from msgspec import Struct
 from pipeline.config.settings import LocalSettings
 from pipeline.errors import EngineError
 
-_GOODBYE_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 _LONGEST_READY_LINE = 65_536  #: bytes
-_LONGEST_LINE = 2_000  #: characters of what the child says that are passed on
+_LONGEST_LINE = 2_000  #: characters of a line of the child's stderr that are passed on
 
 OnProgress = Callable[[str], None]
 
 
 class Engines(Struct, frozen=True):
-    """Where the engines answer; the ready line of ``pipeline local --json``."""
+    """Addresses of the running engines; the ready line of ``pipeline local --json``."""
 
     stt_url: str
     llm_url: str
-    llm_key: str  #: empty: any will do
+    llm_key: str  #: empty: any key is accepted
     stt_model: str
     llm_model: str
     pid: int
@@ -42,8 +42,8 @@ class EngineMessage(Struct, frozen=True):
     content: str
 
 
-class Orders(Struct, frozen=True):
-    """The first line on the child's stdin; it lives until its stdin ends."""
+class ChildConfig(Struct, frozen=True):
+    """Configuration of the child, the first line on its stdin; it runs until stdin ends."""
 
     settings: LocalSettings
     llm_key: str = ""
@@ -60,23 +60,23 @@ async def start_engines(
 ) -> AsyncGenerator[Engines]:
     """Run the engines while the context is open.
 
-    ``on_progress`` gets what they say: while they load, and a line when a generation is stopped.
-    ``prefill`` is how conversations will begin: read into the model's memory before they do.
-    Raises EngineError, with the child's last words, when they do not start; if they die later,
-    their sockets close.
+    ``on_progress`` receives their messages: while they load, and when a generation is stopped.
+    ``prefill`` is the beginning of conversations, processed by the model in advance. Raises
+    EngineError, with the child's last message, if they do not start; if they fail later, their
+    sockets close.
     """
-    orders = msgspec.json.encode(Orders(settings, llm_key, prefill)) + b"\n"
+    config = msgspec.json.encode(ChildConfig(settings, llm_key, prefill)) + b"\n"
     command = [sys.executable, "-m", "pipeline", "local", "--json", "--child"]
-    # a session of its own: Ctrl-C is for us, and we still want the last turn's words
+    # its own process session: Ctrl-C must not end it before the last turn is transcribed
     process = await anyio.open_process(
         command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=os.name == "posix"
     )
-    words = _Words(on_progress)
+    words = _ChildLog(on_progress)
     engines: Engines | None = None
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(words.relay, process)
-            engines = await _ready(process, orders)
+            engines = await _ready(process, config)
             if engines is not None:
                 yield engines
                 await _end(process)
@@ -87,12 +87,12 @@ async def start_engines(
         raise EngineError(f"the embedded engines did not start: {words.last}")
 
 
-class _Words:
-    """What the child says on stderr, passed on line by line."""
+class _ChildLog:
+    """The child's stderr, passed on line by line."""
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
-        self.last = "they said nothing"
+        self.last = "no message on stderr"
 
     async def relay(self, process: Process) -> None:
         assert process.stderr is not None
@@ -102,22 +102,22 @@ class _Words:
             async for text in TextReceiveStream(process.stderr, errors="replace"):
                 *lines, rest = (rest + text).split("\n")
                 for line in lines:
-                    self._say(line)
+                    self._pass_on(line)
                 rest = rest[-_LONGEST_LINE:]
-        self._say(rest)
+        self._pass_on(rest)
 
-    def _say(self, line: str) -> None:
+    def _pass_on(self, line: str) -> None:
         if line := line.strip()[:_LONGEST_LINE]:
             self.last = line.removeprefix("error: ")
             self._on_progress(line)
 
 
-async def _ready(process: Process, orders: bytes) -> Engines | None:
-    """The child's ready line; None when it ended before it had one."""
+async def _ready(process: Process, config: bytes) -> Engines | None:
+    """Return the child's ready line; None if it ended without one."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        await process.stdin.send(orders)
+        await process.stdin.send(config)
         lines = BufferedByteReceiveStream(process.stdout)
         line = await lines.receive_until(b"\n", _LONGEST_READY_LINE)
         return msgspec.json.decode(line, type=Engines)
@@ -128,11 +128,11 @@ async def _ready(process: Process, orders: bytes) -> Engines | None:
 
 
 async def _end(process: Process) -> None:
-    """Close its stdin, which ends it; wait; insist; and leave nothing behind.
+    """End the child: close its stdin, wait, kill it if needed, and release its pipes.
 
-    No SIGTERM: it would do the same, and asyncio 3.11 loses the exit code if it comes too late.
+    No SIGTERM: it has the same effect, and asyncio 3.11 loses the exit code if it is late.
     """
-    with anyio.move_on_after(_GOODBYE_SECONDS, shield=True):
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
         assert process.stdin is not None
         await process.stdin.aclose()
         await process.wait()

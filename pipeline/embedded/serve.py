@@ -1,4 +1,4 @@
-"""Both embedded engines in this process: load the models, serve them, say where."""
+"""Both embedded engines in one process: loads the models, serves them, reports addresses."""
 
 import os
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from pipeline.embedded.recogniser import Recogniser
 from pipeline.embedded.stt_server import PATH, SpeechServer
 from pipeline.embedded.turn_detection import Tuning
 
-_SLOTS = 2  # a next turn does not wait behind a cancelled one
-_CONTEXT = 2048  #: tokens per slot: what SmolLM2 was trained on
+_SLOTS = 2  # so that the next turn does not wait for a cancelled one
+_CONTEXT = 2048  #: tokens per slot: the training context of SmolLM2
 
 
-async def serve_local(  # noqa: PLR0913 - what the command takes, and two callbacks
+async def serve_local(  # noqa: PLR0913 - the command's flags and two callbacks
     settings: LocalSettings,
     *,
     host: str = "127.0.0.1",
@@ -31,7 +31,7 @@ async def serve_local(  # noqa: PLR0913 - what the command takes, and two callba
     on_progress: Callable[[str], None],
     on_ready: Callable[[Engines], None],
 ) -> None:
-    """Serve until cancelled. Port 0 is any free one; an empty key lets everyone in."""
+    """Serve until cancelled. Port 0 is any free one; an empty key accepts every client."""
     recognisers: list[Recogniser] = []
     llamas: list[Llama] = []
     begun = anyio.current_time()

@@ -1,4 +1,4 @@
-"""A Streaming v3 websocket server on the embedded recogniser: the door of local speech."""
+"""Streaming v3 websocket server of the embedded recogniser."""
 
 import uuid
 from collections.abc import AsyncGenerator, Callable
@@ -22,9 +22,9 @@ from pipeline.embedded.mel import Samples
 from pipeline.embedded.recogniser import VAD_SAMPLES, Recogniser, VoiceDetector
 from pipeline.embedded.turn_detection import (
     CHUNK,
+    DetectorEvent,
     Job,
-    Partial,
-    Said,
+    PartialTurn,
     Tuning,
     TurnBegan,
     TurnDetector,
@@ -36,17 +36,17 @@ from pipeline.interfaces.stt import Word
 PATH = "/v3/ws"
 
 _MOST_SESSIONS = 16
-_MOST_WAITING = 2  # closed segments without words before we stop reading audio
+_MOST_WAITING = 2  # closed segments without words before reading of audio pauses
 _SEND_SECONDS = 2.0
-_GOODBYE_SECONDS = 2.0
-_PAUSED_CONFIDENCE = 0.5  # rises between the silences, as newer U3 models send it
+_CLOSE_SECONDS = 2.0
+_PAUSED_CONFIDENCE = 0.5  # rises between the silences, as in newer U3 models
 _REASON = "See Error message for details"
 
 Log = Callable[[str], None]
 
 
 class SpeechServer:
-    """What all sessions share: the model, its workers and the defaults."""
+    """Server with the state shared by its sessions: model, workers and defaults."""
 
     def __init__(self, model: Recogniser, tuning: Tuning, workers: int, log: Log) -> None:
         self.model = model
@@ -57,7 +57,7 @@ class SpeechServer:
 
     @asynccontextmanager
     async def listen(self, host: str, port: int) -> AsyncGenerator[int]:
-        """Serve while the context is open; gives the port."""
+        """Serve while the context is open; yield the port."""
         try:
             server = await serve(
                 self._handle,
@@ -78,36 +78,36 @@ class SpeechServer:
         self._sessions += 1
         try:
             if self._sessions > _MOST_SESSIONS:
-                raise wire.Refused(wire.TOO_MANY, "Too many concurrent sessions")
+                raise wire.RefusedClient(wire.TOO_MANY, "Too many concurrent sessions")
             request = socket.request
             query = dict(parse_qsl(urlsplit(request.path if request else "").query))
             with anyio.move_on_after(wire.SESSION_SECONDS) as lifetime:
-                await _Session(self, socket, wire.parameters(query)).run()
+                await _SpeechSession(self, socket, wire.parameters(query)).run()
             if lifetime.cancelled_caught:
-                raise wire.Refused(wire.EXPIRED, "Maximum session duration exceeded")
-        except wire.Refused as refused:
+                raise wire.RefusedClient(wire.EXPIRED, "Maximum session duration exceeded")
+        except wire.RefusedClient as refused:
             await _refuse(socket, refused)
         except ConnectionClosed:
             pass
-        except Exception as error:  # noqa: BLE001 - the door's outermost: one session, not all
+        except Exception as error:  # noqa: BLE001 - outermost handler: ends one session, not all
             self.log(f"a speech session failed: {type(error).__name__}: {error}")
-            await _refuse(socket, wire.Refused(wire.SERVER_FAULT, "Session cancelled"))
+            await _refuse(socket, wire.RefusedClient(wire.SERVER_FAULT, "Session cancelled"))
         finally:
             self._sessions -= 1
 
 
-class _Session:
-    """One websocket: audio to the hearing, its jobs to the model, what was said to the client."""
+class _SpeechSession:
+    """One websocket: audio to the turn detector, its jobs to the model, results to the client."""
 
     def __init__(
         self, server: SpeechServer, socket: ServerConnection, asked: wire.Parameters
     ) -> None:
-        self._server, self._socket, self._asked = server, socket, asked
+        self._server, self._socket, self._parameters = server, socket, asked
         self._tunable = asked.tunable
-        self._hearing = TurnDetector(_tuned(server.tuning, asked.tunable))
-        self._intake = AudioInput(asked.sample_rate, mulaw=asked.encoding == "pcm_mulaw")
+        self._turns = TurnDetector(_tuning_for(server.tuning, asked.tunable))
+        self._input = AudioInput(asked.sample_rate, mulaw=asked.encoding == "pcm_mulaw")
         self._detector = VoiceDetector()
-        self._tape = AudioBuffer()
+        self._buffer = AudioBuffer()
         self._begun = anyio.current_time()
         self._received = 0
         self._short_frames = 0
@@ -118,18 +118,18 @@ class _Session:
     async def run(self) -> None:
         expires = int(datetime.now(UTC).timestamp()) + wire.SESSION_SECONDS
         await self._send(wire.begin(str(uuid.uuid4()), expires, self._server.model.name))
-        failure: wire.Refused | None = None
+        failure: wire.RefusedClient | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._decode)
-                tasks.start_soon(self._beat)
+                tasks.start_soon(self._send_heartbeats)
                 try:
                     await self._listen()
-                except wire.Refused as refused:
+                except wire.RefusedClient as refused:
                     failure = refused  # raised outside: a task group would wrap it
                 tasks.cancel_scope.cancel()
         except* ConnectionClosed:
-            pass  # the client is gone, whichever task noticed it first
+            pass  # the client has disconnected; any task may notice it first
         if failure is not None:
             raise failure
 
@@ -139,59 +139,59 @@ class _Session:
         while True:
             match await self._receive():
                 case bytes() as frame:
-                    await self._hear(frame)
+                    await self._receive_audio(frame)
                 case str() as text:
                     message = wire.control(text)
                     if message.type == "Terminate":
                         return await self._terminate()
-                    self._obey(message)
+                    self._control(message)
             await self._flush()
 
     async def _receive(self) -> bytes | str:
-        timeout = self._asked.inactivity_timeout
+        timeout = self._parameters.inactivity_timeout
         with anyio.move_on_after(timeout):
             return await self._socket.recv()
-        raise wire.Refused(
+        raise wire.RefusedClient(
             wire.BAD_REQUEST, f"Session terminated due to inactivity: {timeout} s without a message"
         )
 
-    async def _hear(self, frame: bytes) -> None:
+    async def _receive_audio(self, frame: bytes) -> None:
         self._received += len(frame)
-        self._short_frames = wire.check_frame(len(frame), self._asked, self._short_frames)
-        await self._feed(partial(self._intake.chunks, frame))
-        while self._hearing.waiting >= _MOST_WAITING:
+        self._short_frames = wire.check_frame(len(frame), self._parameters, self._short_frames)
+        await self._feed(partial(self._input.chunks, frame))
+        while self._turns.waiting >= _MOST_WAITING:
             await self._flush()
             await self._changed.wait()
 
     async def _feed(self, make: Callable[[], Pcm]) -> None:
         samples, levels = await to_thread.run_sync(self._detect, make)
-        self._tape.append(samples)
+        self._buffer.append(samples)
         for level in levels:
             self._loudest = max(self._loudest, level)
-            self._hearing.chunk(level)
-        self._tape.forget(self._hearing.keep_from)
+            self._turns.chunk(level)
+        self._buffer.drop_before(self._turns.keep_from)
         self._wake()
 
     def _detect(self, make: Callable[[], Pcm]) -> tuple[Pcm, list[float]]:
         samples = make()
         return samples, self._detector.levels(samples.tobytes())
 
-    def _obey(self, message: wire.Control) -> None:
+    def _control(self, message: wire.Control) -> None:
         match message.type:
             case "ForceEndpoint":
-                self._hearing.end_turn()
+                self._turns.end_turn()
                 self._wake()
             case "UpdateConfiguration":
                 self._tunable = wire.merged(self._tunable, message.tunable)
-                self._hearing.tuning = _tuned(self._server.tuning, self._tunable)
+                self._turns.tuning = _tuning_for(self._server.tuning, self._tunable)
             case "KeepAlive" | "Terminate":
                 pass
 
     async def _terminate(self) -> None:
-        await self._feed(self._intake.flush)
-        self._hearing.end_turn()
+        await self._feed(self._input.flush)
+        self._turns.end_turn()
         self._wake()
-        while self._hearing.waiting:
+        while self._turns.waiting:
             await self._changed.wait()
         await self._flush()
         lasted = anyio.current_time() - self._begun
@@ -204,14 +204,14 @@ class _Session:
         workers = self._server.workers
         while True:
             changed = self._changed
-            job = self._hearing.next_job(partials=workers.available_tokens > 0)
+            job = self._turns.next_job(partials=workers.available_tokens > 0)
             if job is None:
                 await changed.wait()
                 continue
             started = anyio.current_time()
-            audio = self._tape.between(job.start, job.end)
+            audio = self._buffer.between(job.start, job.end)
             words = await to_thread.run_sync(self._words, job, audio, limiter=workers)
-            self._hearing.decoded(job, words, anyio.current_time() - started)
+            self._turns.decoded(job, words, anyio.current_time() - started)
             self._wake()
             await self._flush()
 
@@ -223,7 +223,7 @@ class _Session:
 
     # --- to the client ---------------------------------------------------------------------
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await anyio.sleep(wire.HEARTBEAT_SECONDS)
             if self._tunable.session_heartbeat:
@@ -232,18 +232,18 @@ class _Session:
                 self._loudest = 0.0
 
     async def _flush(self) -> None:
-        """Send what was said, in its order whoever calls."""
+        """Send the pending messages in order, for concurrent callers."""
         async with self._sending:
-            for said in self._hearing.take():
+            for said in self._turns.take():
                 if frame := self._frame(said):
                     await self._send(frame)
 
-    def _frame(self, said: Said) -> bytes | None:
+    def _frame(self, said: DetectorEvent) -> bytes | None:
         match said:
             case TurnBegan(at):
                 return wire.speech_started(at)
-            case Partial(order, words, paused):
-                if not self._asked.include_partial_turns:
+            case PartialTurn(order, words, paused):
+                if not self._parameters.include_partial_turns:
                     return None
                 confidence = _PAUSED_CONFIDENCE if paused else 0.0
                 return wire.turn(order, words, ended=False, confidence=confidence)
@@ -254,14 +254,14 @@ class _Session:
         await _send(self._socket, frame)
 
     def _seconds(self) -> float:
-        return self._received / self._asked.bytes_per_second
+        return self._received / self._parameters.bytes_per_second
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
 
-def _tuned(default: Tuning, asked: wire.Tunable) -> Tuning:
+def _tuning_for(default: Tuning, asked: wire.Tunable) -> Tuning:
     tuning = default
     if asked.min_turn_silence is not None:
         tuning = replace(tuning, pause=asked.min_turn_silence / 1000)
@@ -273,7 +273,7 @@ def _tuned(default: Tuning, asked: wire.Tunable) -> Tuning:
 
 
 def _answer_plain_requests(socket: ServerConnection, request: Request) -> Response | None:
-    """The health probe, and 404 for what is not the stream; None lets the upgrade go on."""
+    """Answer the health probe, and 404 for other paths; None continues the upgrade."""
     match urlsplit(request.path).path:
         case "/v3/ws":
             return None
@@ -284,7 +284,7 @@ def _answer_plain_requests(socket: ServerConnection, request: Request) -> Respon
 
 
 async def _send(socket: ServerConnection, frame: bytes) -> None:
-    """The one way out: a client that stops reading is cut off, not waited for."""
+    """Send a frame; a client that stops reading is disconnected."""
     with anyio.move_on_after(_SEND_SECONDS) as waited:
         await socket.send(frame, text=True)
     if waited.cancelled_caught:
@@ -292,8 +292,8 @@ async def _send(socket: ServerConnection, frame: bytes) -> None:
         await socket.wait_closed()
 
 
-async def _refuse(socket: ServerConnection, refused: wire.Refused) -> None:
-    """The text goes in the frame; the close carries the code and no more."""
+async def _refuse(socket: ServerConnection, refused: wire.RefusedClient) -> None:
+    """Send the error text in a frame, then close with the code only."""
     try:
         await _send(socket, wire.error(refused.code, str(refused)))
     except ConnectionClosed:
@@ -302,13 +302,13 @@ async def _refuse(socket: ServerConnection, refused: wire.Refused) -> None:
 
 
 async def _close(socket: ServerConnection, code: int, reason: str) -> None:
-    with anyio.move_on_after(_GOODBYE_SECONDS, shield=True) as waited:
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as waited:
         await socket.close(code, reason)
     if waited.cancelled_caught:
         socket.transport.abort()
 
 
 async def _stop(server: Server) -> None:
-    with anyio.move_on_after(_GOODBYE_SECONDS, shield=True):
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
         server.close()
         await server.wait_closed()

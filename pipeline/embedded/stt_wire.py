@@ -1,4 +1,4 @@
-"""Streaming v3 as a server speaks it: parameters and client messages in, frames out. Pure.
+"""Streaming v3, server side: parameters and client messages in, frames out. Pure.
 
 AssemblyAI docs: streaming API reference and Universal-3 Pro message sequence, 2026.
 """
@@ -12,13 +12,13 @@ from msgspec import Struct
 from pipeline.interfaces.stt import Word
 
 BAD_REQUEST = 3006  #: bad parameter, message type or JSON; inactivity
-BAD_AUDIO = 3007  #: an audio frame's length
+BAD_AUDIO = 3007  #: invalid length of an audio frame
 EXPIRED = 3008
 TOO_MANY = 3009
 SERVER_FAULT = 3005
 
 SHORTEST_FRAME, LONGEST_FRAME = 0.050, 1.000  #: seconds
-SHORT_FRAMES_TOLERATED = 49  #: in a row: what the service let pass (observed 2026-09)
+SHORT_FRAMES_TOLERATED = 49  #: in a row, as the service does (observed 2026-09)
 LARGEST_MESSAGE = 128 * 1024  #: bytes; more is closed with 1009
 SESSION_SECONDS = 3 * 3600
 HEARTBEAT_SECONDS = 5.0
@@ -30,8 +30,8 @@ _SHORTEST_SILENCE_MS, _LONGEST_SILENCE_MS = 50, 10_000
 Encoding = Literal["pcm_s16le", "pcm_mulaw"]
 
 
-class Refused(Exception):
-    """A verdict on the client, sent to it as an Error frame; ``code`` closes the connection."""
+class RefusedClient(Exception):
+    """Refusal of a client, sent as an Error frame; ``code`` closes the connection."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class Tunable(Struct, frozen=True, kw_only=True):
-    """What a client may also change while it streams."""
+    """Parameters that a client can also change while it streams."""
 
     min_turn_silence: int | None = None  #: ms
     max_turn_silence: int | None = None  #: ms
@@ -48,7 +48,7 @@ class Tunable(Struct, frozen=True, kw_only=True):
 
 
 class Parameters(Struct, frozen=True, kw_only=True):
-    """What a client asks for when it connects."""
+    """Connection parameters of a client."""
 
     sample_rate: int = 16_000
     encoding: Encoding = "pcm_s16le"
@@ -62,14 +62,14 @@ class Parameters(Struct, frozen=True, kw_only=True):
 
 
 class Control(Struct, frozen=True):
-    """A client's text message: ``type`` and, for an update, what is to change."""
+    """Text message of a client: ``type`` and, for an update, the changed parameters."""
 
     type: Literal["Terminate", "ForceEndpoint", "KeepAlive", "UpdateConfiguration"]
     tunable: Tunable = Tunable()
 
 
 def parameters(query: Mapping[str, str]) -> Parameters:
-    """Unknown names are ignored, as the service does; known ones with a bad value are refused."""
+    """Decode the query; ignore unknown names, as the service does; refuse invalid values."""
     timeout = _number(query, "inactivity_timeout", 5, 3600)
     rate = _number(query, "sample_rate", 8000, 96_000)
     partial = _flag(query, "include_partial_turns")
@@ -86,9 +86,9 @@ def control(text: str) -> Control:
     try:
         message: object = msgspec.json.decode(text)
     except msgspec.DecodeError:
-        raise Refused(BAD_REQUEST, "Invalid JSON") from None
+        raise RefusedClient(BAD_REQUEST, "Invalid JSON") from None
     if not isinstance(message, dict):
-        raise Refused(BAD_REQUEST, "Invalid JSON: not an object")
+        raise RefusedClient(BAD_REQUEST, "Invalid JSON: not an object")
     fields = cast("dict[str, Any]", message)
     match fields.get("type"):
         case "Terminate" | "ForceEndpoint" | "KeepAlive" as kind:
@@ -97,17 +97,17 @@ def control(text: str) -> Control:
             _check_texts(fields)
             return Control(kind, _tunable(fields))
         case other:
-            raise Refused(BAD_REQUEST, f"Invalid Message Type: {other}")
+            raise RefusedClient(BAD_REQUEST, f"Invalid Message Type: {other}")
 
 
 def check_frame(size: int, asked: Parameters, short_in_a_row: int) -> int:
-    """Refuses a frame of the wrong length; returns how many short ones there were in a row."""
+    """Refuse a frame of invalid length; return the number of short ones in a row."""
     seconds = size / asked.bytes_per_second
     if SHORTEST_FRAME <= seconds <= LONGEST_FRAME:
         return 0
     if seconds > LONGEST_FRAME or short_in_a_row >= SHORT_FRAMES_TOLERATED:
         heard = f"{seconds * 1000:.0f} ms, expected between 50 and 1000 ms"
-        raise Refused(BAD_AUDIO, f"Input duration violation: {heard}")
+        raise RefusedClient(BAD_AUDIO, f"Input duration violation: {heard}")
     return short_in_a_row + 1
 
 
@@ -118,7 +118,7 @@ def merged(old: Tunable, new: Tunable) -> Tunable:
     return msgspec.structs.replace(old, **changes)
 
 
-# --- what we send --------------------------------------------------------------------------
+# --- server messages -----------------------------------------------------------------------
 
 
 def begin(session_id: str, expires_at: int, model: str) -> bytes:
@@ -140,7 +140,7 @@ def speech_started(at: float) -> bytes:
 
 
 def turn(order: int, words: tuple[Word, ...], *, ended: bool, confidence: float) -> bytes:
-    """As the U3 family sends it: the whole turn so far, replacing what was sent before."""
+    """Encode the whole turn so far, which replaces the previous one, as in the U3 family."""
     text = " ".join(word.text for word in words)
     return _frame(
         "Turn",
@@ -200,7 +200,7 @@ def _ms(seconds: float) -> int:
 def _tunable(fields: Mapping[str, Any]) -> Tunable:
     least = _silence(fields, "min_turn_silence")
     if least is None:
-        least = _silence(fields, "min_end_of_turn_silence_when_confident")  # its old name
+        least = _silence(fields, "min_end_of_turn_silence_when_confident")  # the old name
     return Tunable(
         min_turn_silence=least,
         max_turn_silence=_silence(fields, "max_turn_silence"),
@@ -214,7 +214,7 @@ def _encoding(query: Mapping[str, str]) -> Encoding:
         case "pcm_s16le" | "pcm_mulaw" as known:
             return known
         case other:
-            raise Refused(BAD_REQUEST, f"encoding: {other} is not pcm_s16le or pcm_mulaw")
+            raise RefusedClient(BAD_REQUEST, f"encoding: {other} is not pcm_s16le or pcm_mulaw")
 
 
 def _silence(fields: Mapping[str, Any], name: str) -> int | None:
@@ -231,9 +231,9 @@ def _number(fields: Mapping[str, Any], name: str, least: float, most: float) -> 
     try:
         value = float(raw)
     except (TypeError, ValueError):
-        raise Refused(BAD_REQUEST, f"{name}: {raw!r} is not a number") from None
+        raise RefusedClient(BAD_REQUEST, f"{name}: {raw!r} is not a number") from None
     if not least <= value <= most:
-        raise Refused(BAD_REQUEST, f"{name}: {raw} is not between {least} and {most}")
+        raise RefusedClient(BAD_REQUEST, f"{name}: {raw} is not between {least} and {most}")
     return value
 
 
@@ -247,14 +247,18 @@ def _flag(fields: Mapping[str, Any], name: str) -> bool | None:
         case "false":
             return False
         case _:
-            raise Refused(BAD_REQUEST, f"{name}: {raw!r} is not true or false")
+            raise RefusedClient(BAD_REQUEST, f"{name}: {raw!r} is not true or false")
 
 
 def _check_texts(fields: Mapping[str, Any]) -> None:
     for name in ("prompt", "agent_context"):
         text = fields.get(name)
         if text is not None and (not isinstance(text, str) or len(text) > _LONGEST_TEXT):
-            raise Refused(BAD_REQUEST, f"{name}: not a text of at most {_LONGEST_TEXT} characters")
+            raise RefusedClient(
+                BAD_REQUEST, f"{name}: not a text of at most {_LONGEST_TEXT} characters"
+            )
     terms = fields.get("keyterms_prompt")
     if terms is not None and (not isinstance(terms, list) or len(terms) > _MOST_KEYTERMS):  # pyright: ignore[reportUnknownArgumentType]
-        raise Refused(BAD_REQUEST, f"keyterms_prompt: not a list of at most {_MOST_KEYTERMS} terms")
+        raise RefusedClient(
+            BAD_REQUEST, f"keyterms_prompt: not a list of at most {_MOST_KEYTERMS} terms"
+        )

@@ -1,8 +1,8 @@
-"""Tools for a model that was never taught any: a call is an answer made to fit a schema. Pure.
+"""FunctionTool calls for a model without tool training, as replies constrained to a schema. Pure.
 
-The shapes are OpenAI's. Which tool is called the model says by an answer that can only be one
-of the names; its arguments by one that fits the tool's schema. So every call is well formed,
-whatever the model, and one answer makes one call at most.
+The formats are OpenAI's. A first reply, constrained to the names, selects the tool; a second one,
+constrained to the tool's schema, gives its arguments. So every call is well formed with any
+model, and a reply contains one call at most.
 """
 
 import json
@@ -15,8 +15,8 @@ NONE = "none"
 _PICK_TOKENS = 40  #: longer than any name
 
 
-class Tool(Struct, frozen=True):
-    """One function that is offered."""
+class FunctionTool(Struct, frozen=True):
+    """One offered function."""
 
     name: str
     description: str
@@ -26,18 +26,18 @@ class Tool(Struct, frozen=True):
 Table = Mapping[str, Any]
 
 
-def offered(fields: Table) -> tuple[tuple[Tool, ...], bool]:
-    """Return the tools that may be called, and whether none of them need be.
+def offered(fields: Table) -> tuple[tuple[FunctionTool, ...], bool]:
+    """Return the tools that may be called, and whether a text reply is allowed too.
 
-    Behind a tool's result ``auto`` means an answer in words: a small model would call it again
-    and again. Raises ValueError for what is no tool, or no choice among them.
+    After a tool's result ``auto`` means a text reply: a small model would repeat the call for
+    ever. Raises ValueError for an invalid tool or choice.
     """
     tools = _tools(fields.get("tools"))
     choice: object = fields.get("tool_choice") or ("auto" if tools else NONE)
     if choice == NONE:
         return (), True
     if not tools:
-        raise ValueError("tool_choice is given, but no tools")
+        raise ValueError("tool_choice is given without tools")
     if choice == "required":
         return tools, False
     if choice == "auto":
@@ -53,7 +53,7 @@ def offered(fields: Table) -> tuple[tuple[Tool, ...], bool]:
     return chosen, False
 
 
-def _tools(given: object) -> tuple[Tool, ...]:
+def _tools(given: object) -> tuple[FunctionTool, ...]:
     if given is None:
         return ()
     if not isinstance(given, list):
@@ -61,7 +61,7 @@ def _tools(given: object) -> tuple[Tool, ...]:
     return tuple(_tool(place, tool) for place, tool in enumerate(cast("list[object]", given)))
 
 
-def _tool(place: int, given: object) -> Tool:
+def _tool(place: int, given: object) -> FunctionTool:
     function = _table(_table(given).get("function"))
     name: object = function.get("name")
     if not isinstance(name, str) or not name:
@@ -73,17 +73,17 @@ def _tool(place: int, given: object) -> Tool:
     nothing: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
     # without properties the model would invent some
     schema = schema if schema.get("properties") else nothing
-    return Tool(name, str(function.get("description") or ""), schema)
+    return FunctionTool(name, str(function.get("description") or ""), schema)
 
 
-# --- what the engine is asked --------------------------------------------------------------
+# --- engine requests -----------------------------------------------------------------------
 
 
-def question(tools: Sequence[Tool], may_decline: bool, text: str) -> dict[str, Any]:
-    """Return the body that asks which tool ``text`` needs.
+def question(tools: Sequence[FunctionTool], may_decline: bool, text: str) -> dict[str, Any]:
+    """Return the request that selects the tool for ``text``.
 
-    A model of 135 million parameters learns it from examples: with a "none" behind each tool's
-    own description it was right on 18 of 19 questions, with one before and behind all on 12.
+    A model of 135 million parameters needs examples: with a "none" after each tool's own
+    description it was right on 18 of 19 questions, with one before and after all on 12.
     """
     listed = [f"{tool.name}: {tool.description}" for tool in tools]
     shown = [(tool.description, tool.name) for tool in tools if tool.description]
@@ -105,8 +105,8 @@ def question(tools: Sequence[Tool], may_decline: bool, text: str) -> dict[str, A
     }
 
 
-def picked(text: str, tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """Return the tool that the answer to ``question`` names, if it names one."""
+def picked(text: str, tools: Sequence[FunctionTool]) -> tuple[FunctionTool, ...]:
+    """Return the tool named in the reply to ``question``, if any."""
     try:
         name: object = json.loads(text)
     except ValueError:
@@ -114,8 +114,8 @@ def picked(text: str, tools: Sequence[Tool]) -> tuple[Tool, ...]:
     return tuple(tool for tool in tools if tool.name == name)
 
 
-def forced(body: Table, tool: Tool) -> dict[str, Any]:
-    """Return ``body``, so that its answer is the arguments of ``tool``."""
+def forced(body: Table, tool: FunctionTool) -> dict[str, Any]:
+    """Return ``body``, changed so that the reply is the arguments of ``tool``."""
     messages = [dict(message) for message in body["messages"]]
     what = f" ({tool.description})" if tool.description else ""
     note = f"Write the arguments of {tool.name}{what} as JSON."
@@ -131,19 +131,19 @@ def _format(name: str, schema: Table) -> dict[str, Any]:
 
 
 def result_text(message: Table, names: Mapping[str, str]) -> str:
-    """Return what the message of a tool says, in words; ``names`` are the tools by call id."""
+    """Return a tool message as text; ``names`` are the tools by call id."""
     name = names.get(str(message.get("tool_call_id"))) or message.get("name") or "the tool"
     return f"{name} says: {message.get('content') or ''}"
 
 
 def called(messages: object) -> dict[str, str]:
-    """Return the names of the tools that ``messages`` call, by the id of the call."""
+    """Return the names of the tools called in ``messages``, by call id."""
     calls = [call for said in _tables(messages) for call in _tables(_table(said).get("tool_calls"))]
     return {str(call.get("id")): str(_table(call.get("function")).get("name")) for call in calls}
 
 
 def joined(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Return ``messages`` with neighbours of one role made one: many templates insist."""
+    """Return ``messages`` with adjacent ones of one role joined: many templates require it."""
     result: list[dict[str, str]] = []
     for message in messages:
         if result and result[-1]["role"] == message["role"]:
@@ -154,11 +154,11 @@ def joined(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return result
 
 
-# --- what the client is told ---------------------------------------------------------------
+# --- client messages -----------------------------------------------------------------------
 
 
-def delta(choice: Table, tool: Tool, call_id: str, *, is_first: bool) -> dict[str, Any]:
-    """Return a choice of a streamed chunk: what was text is a piece of the arguments."""
+def delta(choice: Table, tool: FunctionTool, call_id: str, *, is_first: bool) -> dict[str, Any]:
+    """Return a choice of a streamed chunk, with its text as a piece of the arguments."""
     text = choice["delta"].get("content")
     said: dict[str, Any] = {}
     if is_first:
@@ -172,14 +172,14 @@ def delta(choice: Table, tool: Tool, call_id: str, *, is_first: bool) -> dict[st
     return {**choice, "delta": said, "finish_reason": _reason(choice)}
 
 
-def message(choice: Table, tool: Tool, call_id: str) -> dict[str, Any]:
-    """Return the choice of a whole answer: what was its text are the arguments."""
+def message(choice: Table, tool: FunctionTool, call_id: str) -> dict[str, Any]:
+    """Return the choice of a whole reply, with its text as the arguments."""
     call = _call(tool, call_id, choice["message"]["content"])
     said: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [call]}
     return {**choice, "message": said, "finish_reason": _reason(choice)}
 
 
-def _call(tool: Tool, call_id: str, text: str, index: int | None = None) -> dict[str, Any]:
+def _call(tool: FunctionTool, call_id: str, text: str, index: int | None = None) -> dict[str, Any]:
     call = {
         "id": call_id,
         "type": "function",

@@ -1,13 +1,13 @@
-"""One stream's hearing: voice probabilities in, decodes to do and turns out. Pure.
+"""Turn detector of one stream: voice probabilities in, decode jobs and turns out. Pure.
 
-    chunks of 32 ms:   silence ─ onset ─> segment open ─ pause ─> decode it already
+    chunks of 32 ms:   silence ─ onset ─> segment open ─ pause ─> decode early
                                              │  ^                      │
                                              │  └──── voice again ─────┘
                                              └─ end silence ─> segment closed, turn ended
 
-A turn is one segment, or several when somebody speaks on for long. Decodes run one at a time:
-those of closed segments first, then that of a pause (which becomes the final one if nobody speaks
-on), then partials.
+A turn is one segment, or several for long speech. Decodes run one at a time: those of closed
+segments first, then that of a pause (which becomes the final one if no speech follows), then
+partials.
 """
 
 from collections import deque
@@ -20,15 +20,15 @@ from msgspec import Struct
 from pipeline.embedded.words import agreed
 from pipeline.interfaces.stt import Word
 
-CHUNK = 0.032  #: seconds; what the voice detector wants
+CHUNK = 0.032  #: seconds; the input size of the voice detector
 
 _MIN_VOICED = 3  #: chunks; less is a click
 _ONSET = 2  #: chunks above the threshold in a row open a segment
 _LEFT_PAD = 12  #: chunks of audio kept before the onset
-_TAIL = 6  #: chunks of audio decoded behind the last voice
-_DIP = 3  #: chunks of silence that do not hold a partial back
+_TAIL = 6  #: chunks of audio decoded after the last voice
+_DIP = 3  #: chunks of silence that do not delay a partial
 _LONG = ceil(20.0 / CHUNK)  #: chunks; a longer segment is cut at its next pause
-_LONGEST = ceil(28.0 / CHUNK)  #: chunks; the model hears 30 s at most
+_LONGEST = ceil(28.0 / CHUNK)  #: chunks; the model accepts 30 s at most
 _CUT_WITHIN = ceil(2.0 / CHUNK)  #: chunks searched for the quietest place to cut
 _HYSTERESIS = 0.15  #: below the threshold by this much is silence
 
@@ -36,7 +36,7 @@ Kind = Literal["final", "pause", "partial"]
 
 
 class Tuning(Struct, frozen=True, kw_only=True):
-    """When to open, to decode and to end."""
+    """Thresholds for the start, the decodes and the end of a turn."""
 
     threshold: float = 0.5  #: probability of voice that opens a segment
     pause: float = 0.192  #: seconds of silence until a decode that may become the final one
@@ -47,7 +47,7 @@ class Tuning(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True):
-    """Please decode these chunks of audio."""
+    """Decode job: a range of chunks."""
 
     kind: Kind
     start: int
@@ -56,13 +56,13 @@ class Job(Struct, frozen=True):
 
 
 class TurnBegan(Struct, frozen=True):
-    """A turn's first words are known; it began ``at`` seconds."""
+    """Start of a turn, at ``at`` seconds, reported with its first words."""
 
     at: float
 
 
-class Partial(Struct, frozen=True):
-    """An open turn so far; each replaces the last."""
+class PartialTurn(Struct, frozen=True):
+    """Text of an open turn so far; each replaces the last."""
 
     order: int
     words: tuple[Word, ...]
@@ -70,21 +70,21 @@ class Partial(Struct, frozen=True):
 
 
 class TurnOver(Struct, frozen=True):
-    """A turn is over, and reads so."""
+    """End of a turn, with its final words."""
 
     order: int
     words: tuple[Word, ...]
 
 
-Said = TurnBegan | Partial | TurnOver
+DetectorEvent = TurnBegan | PartialTurn | TurnOver
 
 
 class _Segment:
-    """What is being spoken now."""
+    """The open segment of speech."""
 
     def __init__(self, start: int, now: int) -> None:
         self.start = start
-        self.onset = now  # where speech was noticed: partials count from here
+        self.onset = now  # where speech was detected: partials count from here
         self.voice_end = now
         self.voiced = 0
         self.levels: list[float] = []
@@ -95,21 +95,21 @@ class _Segment:
 
 
 class _Span(Struct, frozen=True):
-    """A closed segment that waits for its words."""
+    """A closed segment whose decode is pending."""
 
     start: int
     end: int
     voice_end: int
-    last: bool  #: the turn ends with it
+    last: bool  #: whether the turn ends with it
     empty: bool = False
 
 
 class TurnDetector:
-    """Feed ``chunk``; do what ``next_job`` asks, tell ``decoded``; send what ``take`` gives."""
+    """Detects turns: feed ``chunk``, run ``next_job``, report ``decoded``, send ``take``."""
 
     def __init__(self, tuning: Tuning) -> None:
         self.tuning = tuning
-        self.now = 0  #: chunks heard
+        self.now = 0  #: chunks received
         self._run = 0
         self._heard_until = 0  # chunks that belong to a closed segment
         self._open: _Segment | None = None
@@ -123,16 +123,16 @@ class TurnDetector:
         self._parts: tuple[Word, ...] = ()
         self._shown: tuple[Word, ...] = ()
         self._before: tuple[Word, ...] = ()
-        self._out: list[Said] = []
+        self._out: list[DetectorEvent] = []
 
     @property
     def waiting(self) -> int:
-        """How many closed segments have no words yet."""
+        """The number of closed segments without words."""
         return len(self._closed)
 
     @property
     def keep_from(self) -> int:
-        """Audio before this chunk will not be asked for again."""
+        """The first chunk of audio that may still be decoded."""
         starts = [self.now - _LEFT_PAD - _ONSET]
         if self._job is not None:
             starts.append(self._job.start)
@@ -143,7 +143,7 @@ class TurnDetector:
         return max(0, min(starts))
 
     def chunk(self, voice: float) -> None:
-        """The next 32 ms have this probability of being voice."""
+        """Add the voice probability of the next 32 ms."""
         self.now += 1
         if self._open is None:
             self._listen(voice)
@@ -152,13 +152,13 @@ class TurnDetector:
         self._settle()
 
     def end_turn(self) -> None:
-        """Close the open turn now: asked for, or the stream is over. Nothing open, nothing done."""
+        """Close the open turn, if any, on request or at the end of the stream."""
         if self._open is not None:
             self._close(self._open, last=True, end=self.now)
             self._settle()
 
     def next_job(self, *, partials: bool = True) -> Job | None:
-        """What to decode now, if anything; it counts as begun. One at a time."""
+        """Return the next decode job, if any, and mark it as running. One at a time."""
         if self._job is not None:
             return None
         self._job = self._final_job() or self._pause_job() or self._partial_job(partials)
@@ -167,7 +167,7 @@ class TurnDetector:
         return self._job
 
     def decoded(self, job: Job, words: tuple[Word, ...], took: float) -> None:
-        """The words of a job, timed in seconds of the stream, after ``took`` seconds of work."""
+        """Add the words of a job, timed in stream seconds; it ran for ``took`` seconds."""
         self._job = None
         self._took = took
         if job.kind == "final":
@@ -179,8 +179,8 @@ class TurnDetector:
                 self._show(job, words)
         self._settle()
 
-    def take(self) -> list[Said]:
-        """What happened since the last call, in order."""
+    def take(self) -> list[DetectorEvent]:
+        """Return the results since the last call, in order."""
         said, self._out = self._out, []
         return said
 
@@ -217,7 +217,7 @@ class TurnDetector:
         return self.now - segment.start
 
     def _cut(self, segment: _Segment, at: int) -> None:
-        """Somebody speaks on for long: close what there is, the turn goes on behind it."""
+        """Close a long segment; the turn continues in the next one."""
         end = min(at, segment.voice_end + _TAIL)
         self._close(segment, last=False, end=end)
         self._run = _MIN_VOICED
@@ -267,7 +267,7 @@ class TurnDetector:
         return (head.start, head.voice_end) == (job.start, job.voice_end)
 
     def _settle(self) -> None:
-        """Finish closed segments whose words are known already."""
+        """Finish closed segments whose words are already known."""
         while self._closed and self._job is None:
             if self._closed[0].empty:
                 self._finish(self._closed.popleft(), ())
@@ -285,7 +285,7 @@ class TurnDetector:
         paused = job.kind == "pause" and segment is not None and not self._closed
         paused = paused and segment is not None and segment.voice_end == job.voice_end
         unsure = tuple(
-            # how many of the last two decodes said it, for want of a probability
+            # the share of the last two decodes with this word, instead of a probability
             msgspec.structs.replace(word, confidence=1.0 if place < sure else 0.5, final=False)
             for place, word in enumerate(words)
         )
@@ -293,14 +293,14 @@ class TurnDetector:
         if unsure and (paused or _texts(text) != _texts(self._shown)):
             self._begin(text)
             self._shown = text
-            self._out.append(Partial(self._order, text, paused))
+            self._out.append(PartialTurn(self._order, text, paused))
 
     def _finish(self, span: _Span, words: tuple[Word, ...]) -> None:
         self._ready = None
         self._parts += words
         if not span.last:
             return
-        # a decode that comes out empty must not take back what was shown
+        # an empty decode must not remove words already sent
         said = self._parts or self._shown
         if said:
             self._begin(said)

@@ -1,4 +1,4 @@
-"""The models' files: where they are, whether they are the ones we mean, how to get them."""
+"""Model files: location, verification against pinned hashes, installation."""
 
 import hashlib
 import importlib.util
@@ -31,8 +31,8 @@ _SMOLLM_FILES = {
 _LARGEST_CACHE = 1_000_000  #: bytes
 
 
-class _Verdict(Struct, frozen=True):
-    """A file was read and had this hash when it looked like this."""
+class _KnownHash(Struct, frozen=True):
+    """Cached hash of a file, valid while its size and modification time are the same."""
 
     size: int
     mtime_ns: int
@@ -40,14 +40,14 @@ class _Verdict(Struct, frozen=True):
 
 
 def installed() -> bool:
-    """Whether both packaged models are there; their contents are not looked at."""
+    """Return whether both packaged models exist, without checking their contents."""
     files = [_in_package(_WHISPER, name) for name in _WHISPER_FILES]
     files += [_in_package(_SMOLLM, name) for name in _SMOLLM_FILES]
     return all(file is not None and file.is_file() for file in files)
 
 
 def whisper_folder(named: str = "") -> Path:
-    """The speech model's folder: the one named, else the packaged one, verified."""
+    """Return the speech model's folder: the named one, else the packaged one, verified."""
     if named:
         folder = Path(named).expanduser()
         if not (folder / "model.bin").is_file():
@@ -57,7 +57,7 @@ def whisper_folder(named: str = "") -> Path:
 
 
 def gguf_file(named: str = "") -> Path:
-    """The language model's file: the one named, else the packaged one, verified."""
+    """Return the language model's file: the named one, else the packaged one, verified."""
     if named:
         file = Path(named).expanduser()
         if not file.is_file():
@@ -67,28 +67,28 @@ def gguf_file(named: str = "") -> Path:
 
 
 def fingerprint(file: Path) -> str:
-    """The file's SHA-256; remembered while its size and time of change stay the same."""
-    verdicts = _read_verdicts()
+    """Return the file's SHA-256; cached while its size and modification time are the same."""
+    known_hashes = _read_hashes()
     stat = file.stat()
-    known = verdicts.get(str(file))
+    known = known_hashes.get(str(file))
     if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
         return known.sha256
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    verdicts[str(file)] = _Verdict(stat.st_size, stat.st_mtime_ns, digest)
-    _write_verdicts(verdicts)
+    known_hashes[str(file)] = _KnownHash(stat.st_size, stat.st_mtime_ns, digest)
+    _write_hashes(known_hashes)
     return digest
 
 
 def install() -> None:
-    """Put the pinned packages into the running interpreter's environment, by uv or pip.
+    """Install the pinned packages into the interpreter's environment, by uv or pip.
 
-    What the installer prints goes to our stderr. Raises EngineError if it fails.
+    The installer's output goes to stderr. Raises EngineError if it fails.
     """
     command = [*_installer(), "--no-deps", "--require-hashes", "-r", str(PINNED)]
     done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode != 0:
-        raise EngineError(f"the models could not be installed: {' '.join(command)} failed")
+        raise EngineError(f"cannot install the models: {' '.join(command)} failed")
     importlib.invalidate_caches()
 
 
@@ -97,11 +97,11 @@ def _installer() -> list[str]:
         return [sys.executable, "-m", "pip", "install"]
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--python", sys.executable]
-    raise EngineError("the models cannot be installed: neither pip nor uv is here")
+    raise EngineError("cannot install the models: neither pip nor uv was found")
 
 
 def _in_package(package: str, name: str) -> Path | None:
-    """A file in an installed package, which is looked up but never imported."""
+    """Return a file in an installed package, which is never imported."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -116,7 +116,7 @@ def _verified(package: str, files: dict[str, str], what: str) -> list[Path]:
             raise EngineError(f"the {what} model is not installed; {HOW_TO_GET}")
         if fingerprint(file) != expected:
             raise EngineError(
-                f"{file} is not the {what} model that was pinned (its SHA-256 differs): "
+                f"{file} is not the pinned {what} model (its SHA-256 differs): "
                 f"uninstall {package.replace('_', '-')}, then {HOW_TO_GET}"
             )
         found.append(file)
@@ -128,21 +128,21 @@ def _cache_file() -> Path:
     return Path(base) / "pipeline" / "weights.json"
 
 
-def _read_verdicts() -> dict[str, _Verdict]:
+def _read_hashes() -> dict[str, _KnownHash]:
     try:
         with _cache_file().open("rb") as opened:
-            return msgspec.json.decode(opened.read(_LARGEST_CACHE), type=dict[str, _Verdict])
+            return msgspec.json.decode(opened.read(_LARGEST_CACHE), type=dict[str, _KnownHash])
     except (OSError, msgspec.DecodeError):
         return {}
 
 
-def _write_verdicts(verdicts: dict[str, _Verdict]) -> None:
-    """Best effort: without a cache the next start reads the files again."""
+def _write_hashes(known_hashes: dict[str, _KnownHash]) -> None:
+    """Write the cache, best effort: without it the next start reads the files again."""
     file = _cache_file()
     fresh = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(msgspec.json.encode(verdicts))
+        fresh.write_bytes(msgspec.json.encode(known_hashes))
         fresh.replace(file)
     except OSError:
         fresh.unlink(missing_ok=True)

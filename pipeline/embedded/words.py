@@ -1,4 +1,4 @@
-"""From a recogniser's tokens to words with times. Pure."""
+"""Conversion of a recogniser's tokens to words with times. Pure."""
 
 import functools
 import unicodedata
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pipeline.interfaces.stt import Word
 
 FRAMES_PER_SECOND = 50  #: of the alignment: one per encoder position
-NO_SPEECH = 0.6  #: above this the model heard noise, and what it wrote is made up
+NO_SPEECH = 0.6  #: probability of no speech above which the output is discarded as noise
 
 
 def spoken(tokens: Sequence[str]) -> list[list[str]]:
-    """Groups of tokens, one group per word; the model's control tokens are left out."""
+    """Return groups of tokens, one per word, without the model's control tokens."""
     groups: list[list[str]] = []
     for token in tokens:
         if token.startswith("<|"):
@@ -23,14 +23,14 @@ def spoken(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def text_of(tokens: Sequence[str]) -> str:
-    """The characters that byte-level tokens stand for."""
+    """Return the text of byte-level tokens."""
     table = _bytes_by_letter()
     raw = bytes(table[letter] for token in tokens for letter in token if letter in table)
     return raw.decode("utf-8", errors="ignore").strip()
 
 
 def spread(tokens: Sequence[str], start: float, end: float) -> tuple[Word, ...]:
-    """Words with guessed times: the span (seconds) shared out by length."""
+    """Return words with estimated times: the span (seconds) divided by length."""
     texts = [text for text in map(text_of, spoken(tokens)) if text]
     letters = sum(len(text) + 1 for text in texts)
     words: list[Word] = []
@@ -48,9 +48,9 @@ def aligned(
     probabilities: Sequence[float],
     end: float,
 ) -> tuple[Word, ...]:
-    """Words timed by the model's attention: ``path`` pairs a token with an alignment frame.
+    """Return words timed by the model's attention; ``path`` pairs tokens and alignment frames.
 
-    Times are seconds from the start of the segment, cut at ``end``, where the voice stopped.
+    Times are seconds from the start of the segment, limited to ``end``, the end of the voice.
     """
     first: dict[int, int] = {}
     for token, frame in path:
@@ -69,7 +69,7 @@ def aligned(
 
 
 def agreed(before: Sequence[Word], now: Sequence[Word]) -> int:
-    """How many words from the start two decodes of one segment have in common."""
+    """Return the number of equal words at the start of two decodes of one segment."""
     count = 0
     for old, new in zip(before, now, strict=False):
         if _bare(old.text) != _bare(new.text):
@@ -85,7 +85,7 @@ def _bare(text: str) -> str:
 
 @functools.cache
 def _bytes_by_letter() -> dict[str, int]:
-    """The alphabet of byte-level tokens: printable bytes as they are, others from 256 on."""
+    """Return the alphabet of byte-level tokens: printable bytes unchanged, others from 256 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     table = {chr(byte): byte for byte in printable}
     others = (byte for byte in range(256) if byte not in set(printable))

@@ -1,4 +1,4 @@
-"""Files: what is decoded, and what is said of those that cannot be."""
+"""Decoding of audio files, and the messages for files that cannot be decoded."""
 
 import wave
 from pathlib import Path
@@ -26,7 +26,7 @@ def everything(file: AudioFile) -> bytes:
     return sound
 
 
-def test_a_plain_wav_comes_out_as_it_is(tmp_path: Path) -> None:
+def test_a_plain_wav_is_unchanged(tmp_path: Path) -> None:
     sound = bytes(range(256)) * 250
     file = open_audio(written(tmp_path / "a.wav", sound))
     assert file.duration == 2.0
@@ -39,14 +39,14 @@ def test_stereo_at_another_rate_becomes_16_khz_mono(tmp_path: Path) -> None:
     assert len(everything(file)) == pytest.approx(32_000, abs=100)
 
 
-def test_channels_are_kept_apart_on_request(tmp_path: Path) -> None:
+def test_channels_are_kept_separate_on_request(tmp_path: Path) -> None:
     pair = (1000).to_bytes(2, "little") + (-1000).to_bytes(2, "little", signed=True)
     file = open_audio(written(tmp_path / "a.wav", pair * 16_000, channels=2), separate=True)
     assert file.channels == 2
     assert everything(file) == pair * 16_000
 
 
-def test_one_channel_is_not_to_be_kept_apart(tmp_path: Path) -> None:
+def test_one_channel_stays_one_channel(tmp_path: Path) -> None:
     file = open_audio(written(tmp_path / "a.wav", bytes(3200)), separate=True)
     assert file.channels == 1
 
@@ -80,7 +80,7 @@ def bad(tmp_path: Path, kind: str) -> Path:
         ("header only", "contains no audio"),
     ],
 )
-def test_what_is_no_recording_is_refused_with_its_name(
+def test_a_file_that_is_not_a_recording_is_refused_with_its_name(
     tmp_path: Path, kind: str, says: str
 ) -> None:
     path = bad(tmp_path, kind)

@@ -66,7 +66,7 @@ def pitch(sound: bytes) -> float:
 
 
 @pytest.mark.parametrize(("name", "codec", "rate", "layout", "sample_format"), FORMATS)
-def test_a_tone_is_heard_at_its_pitch_and_length(
+def test_a_tone_keeps_its_pitch_and_length(
     tmp_path: Path, name: str, codec: str, rate: int, layout: str, sample_format: str
 ) -> None:
     record(tmp_path / name, codec, rate, layout, sample_format)

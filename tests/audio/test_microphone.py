@@ -1,4 +1,4 @@
-"""A microphone whose library is a fake: blocks come when the test says so."""
+"""Microphone with a fake library: the test delivers the blocks."""
 
 import sys
 from types import SimpleNamespace
@@ -69,14 +69,14 @@ async def test_blocks_come_out_in_order(library: Library) -> None:
     await microphone.aclose()
 
 
-async def test_a_device_that_cannot_do_16_khz_is_heard_at_its_own_rate(library: Library) -> None:
+async def test_a_device_without_16_khz_records_at_its_own_rate(library: Library) -> None:
     library.takes_16_khz = False
     microphone = await Microphone.open("Mic", separate=True)
     assert microphone.format.sample_rate == 48_000
     assert (library.streams[0].blocksize, library.streams[0].channels) == (2400, 2)
 
 
-async def test_what_nobody_reads_is_bounded_and_counted(library: Library) -> None:
+async def test_unread_blocks_are_bounded_and_counted(library: Library) -> None:
     microphone = await Microphone.open()
     for _ in range(BLOCKS + 20):
         library.say()
@@ -86,7 +86,7 @@ async def test_what_nobody_reads_is_bounded_and_counted(library: Library) -> Non
     assert microphone.overflows == 1
 
 
-async def test_a_device_that_is_pulled_out_is_an_error(library: Library) -> None:
+async def test_a_disconnected_device_is_an_error(library: Library) -> None:
     microphone = await Microphone.open()
     with pytest.raises(InputError, match="is it plugged in"):
         await microphone.read()
@@ -94,7 +94,7 @@ async def test_a_device_that_is_pulled_out_is_an_error(library: Library) -> None
     assert len(library.streams) == 1
 
 
-async def test_a_device_that_is_not_there_is_told_with_those_that_are(library: Library) -> None:
+async def test_a_missing_device_is_reported_with_the_available_ones(library: Library) -> None:
     with pytest.raises(InputError, match=r"microphone 'Cam' cannot be used(.|\n)*0  Mic"):
         await Microphone.open("Cam")
     library.devices.clear()
@@ -107,7 +107,9 @@ def test_only_devices_that_record_are_listed(library: Library) -> None:
     assert len(library.devices) == 2
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(InputError, match="pip install"):
         sounddevice()

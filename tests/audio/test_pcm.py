@@ -24,7 +24,7 @@ def test_a_frame_is_never_shorter_than_50_ms(rate: int) -> None:
     assert 0.05 <= audio.seconds(audio.frame_bytes) < 0.051
 
 
-def test_mulaw_survives_the_way_there_and_back() -> None:
+def test_mulaw_survives_a_round_trip() -> None:
     codes = bytes(code for code in range(256) if code != 0x7F)  # a second zero
     assert pcm_to_mulaw(mulaw_to_pcm(codes)) == codes
 
@@ -35,7 +35,7 @@ def test_silence_is_silent_in_both_encodings() -> None:
     assert mulaw_to_pcm(telephone.silence(0.05)) == bytes(800)
 
 
-def test_the_clock_says_when_a_position_was_heard() -> None:
+def test_the_clock_returns_when_a_position_arrived() -> None:
     clock = AudioClock()
     for frame in range(20):
         clock.advance(0.05, now=100 + 0.05 * (frame + 1))
@@ -44,14 +44,14 @@ def test_the_clock_says_when_a_position_was_heard() -> None:
     assert clock.heard_at(9.0) == pytest.approx(101.0)
 
 
-def test_a_position_is_not_heard_before_the_frame_ahead_of_it() -> None:
+def test_a_position_does_not_arrive_before_the_previous_frame() -> None:
     clock = AudioClock()
     clock.advance(1.0, now=10.0)
     clock.advance(1.0, now=10.1)  # a burst
     assert clock.heard_at(1.1) == 10.0
 
 
-def test_the_clock_forgets_what_is_long_past() -> None:
+def test_the_clock_drops_old_marks() -> None:
     clock = AudioClock(marks=10)
     for frame in range(1000):
         clock.advance(0.05, now=0.05 * (frame + 1))

@@ -1,4 +1,4 @@
-"""Live audio brought to 16 kHz, frame by frame."""
+"""Resampling of live audio to 16 kHz, frame by frame."""
 
 import math
 from array import array
@@ -23,7 +23,7 @@ def pitch(sound: bytes, rate: int) -> float:
 
 
 @pytest.mark.parametrize("rate", [22_050, 24_000, 32_000, 44_100, 48_000, 96_000])
-def test_every_frame_comes_out_at_once_and_whole(rate: int) -> None:
+def test_every_frame_is_resampled_at_once_and_whole(rate: int) -> None:
     resampler, size = Resampler(rate), 2 * -(-rate // 20)
     sound = tone(rate, 2.2)[: 40 * size]
     out = [resampler.feed(sound[at : at + size]) for at in range(0, len(sound), size)]
@@ -43,7 +43,7 @@ def test_two_channels_become_their_mean(rate: int) -> None:
     assert pitch(out, resampler.sample_rate) == pytest.approx(TONE, rel=0.02)
 
 
-def test_pieces_of_any_length_come_to_the_same() -> None:
+def test_chunks_of_any_length_give_the_same_output() -> None:
     sound, whole, pieces = tone(48_000, 1), Resampler(48_000), Resampler(48_000)
     cut = b"".join(pieces.feed(sound[at : at + 1001]) for at in range(0, len(sound), 1001))
     assert cut == whole.feed(sound)[: len(cut)]

@@ -1,4 +1,4 @@
-"""The pace of playing, on virtual time."""
+"""Real-time playing of sources, on virtual time."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ FRAME = bytes(1600)
 
 
 class Batches:
-    """A source that gives what it was told to."""
+    """A source with given batches."""
 
     name = "batches"
     format = Format()
@@ -47,7 +47,7 @@ async def times(source: Batches, *, speed: float = 1.0, slow: float = 0.0) -> li
     return [round(at - start, 3) for at in sent]
 
 
-async def test_a_frame_goes_when_it_would_have_been_filled() -> None:
+async def test_a_frame_is_sent_when_a_microphone_would_have_filled_it() -> None:
     assert await times(Batches([FRAME] * 2, [FRAME])) == [0.05, 0.1, 0.15]
 
 
@@ -55,18 +55,18 @@ async def test_a_slow_sink_does_not_make_the_schedule_drift() -> None:
     assert (await times(Batches([FRAME] * 100), slow=0.03))[-1] == 5.0
 
 
-async def test_speed_scales_the_schedule_and_0_lifts_it() -> None:
+async def test_speed_scales_the_schedule_and_0_disables_it() -> None:
     assert await times(Batches([FRAME] * 4), speed=2) == [0.025, 0.05, 0.075, 0.1]
     assert await times(Batches([FRAME] * 4), speed=0) == [0.0] * 4
 
 
-async def test_a_short_delay_is_made_up_for() -> None:
+async def test_a_short_delay_is_caught_up() -> None:
     sent = await times(Batches([FRAME] * 2, [FRAME] * 20, stall=0.5))
     assert sent[2] == 0.6
     assert sent[-1] == 1.1
 
 
-async def test_after_a_long_stall_nobody_is_flooded() -> None:
+async def test_after_a_long_stall_there_is_no_burst() -> None:
     # 0.1 s played, then nothing for 5 s, then 20 frames at once.
     sent = await times(Batches([FRAME] * 2, [FRAME] * 20, stall=5.0))
     assert sent[2] == pytest.approx(5.1)

@@ -1,4 +1,4 @@
-"""Audio of any accepted rate and encoding becomes 16 kHz in whole chunks."""
+"""Conversion of received audio to 16 kHz in whole chunks."""
 
 import numpy as np
 import pytest
@@ -56,11 +56,11 @@ def test_a_sample_split_over_two_frames_is_not_lost() -> None:
     assert intake.chunks(audio[333:]).tolist() == list(range(512))
 
 
-def test_the_tape_forgets_without_moving_what_it_keeps() -> None:
+def test_the_buffer_drops_old_audio_without_moving_the_rest() -> None:
     tape = AudioBuffer()
     for chunk in range(100):
         tape.append(np.full(512, chunk, np.int16))
-        tape.forget(chunk - 10)
+        tape.drop_before(chunk - 10)
 
     kept = tape.between(95, 97) * 32768
     assert kept[[0, 511, 512]].tolist() == [95, 95, 96]

@@ -1,4 +1,4 @@
-"""Chat-completion requests are checked, and answers have the fields both kinds of client read."""
+"""Validation of chat completion requests, and the fields of replies."""
 
 import json
 from typing import Any
@@ -26,12 +26,12 @@ def parse(**fields: Any) -> chat.ChatRequest:
         ({"messages": [{"role": "narrator", "content": "x"}]}, r"messages\[0\].role"),
         (
             {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]},
-            "nobody says anything",
+            "all of them are empty",
         ),
         ({"functions": [{"name": "f"}]}, "does not support functions"),
         ({"tools": "f", "tool_choice": "auto"}, "tools is not a list"),
         ({"tools": [{"type": "function"}]}, r"tools\[0\].function.name is missing"),
-        ({"tool_choice": "auto"}, "tool_choice is given, but no tools"),
+        ({"tool_choice": "auto"}, "tool_choice is given without tools"),
         ({"tools": [{"function": {"name": "f"}}], "tool_choice": "g"}, "tool_choice is invalid"),
         ({"n": 2}, "n: 2"),
         ({"max_tokens": 0}, "max_tokens: 0"),
@@ -39,19 +39,19 @@ def parse(**fields: Any) -> chat.ChatRequest:
         ({"response_format": "json"}, "response_format is invalid"),
     ],
 )
-def test_what_cannot_be_served_is_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(chat.Refused, match=said) as refused:
+def test_an_unsupported_request_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(chat.RefusedRequest, match=said) as refused:
         parse(**fields)
     assert refused.value.status == 400
 
 
-def test_a_body_that_is_no_object_is_refused() -> None:
+def test_a_body_that_is_not_an_object_is_refused() -> None:
     for raw in (b"{", b"[]", b""):
-        with pytest.raises(chat.Refused, match="the body is not"):
+        with pytest.raises(chat.RefusedRequest, match="the body is not"):
             chat.parse(raw, MODEL)
 
 
-def test_only_what_the_engine_knows_reaches_it() -> None:
+def test_only_known_parameters_reach_the_engine() -> None:
     ask = parse(repeat_penalty=1.2, response_format=SCHEMA, id_slot=0, user="me", stream=True)
 
     assert ask.stream
@@ -61,7 +61,7 @@ def test_only_what_the_engine_knows_reaches_it() -> None:
     assert "user" not in ask.body
 
 
-def test_the_gateways_prompt_and_lists_of_texts_are_understood() -> None:
+def test_the_gateways_prompt_and_lists_of_texts_are_accepted() -> None:
     prompt = chat.parse(b'{"prompt":"hello"}', MODEL)
     parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
 
@@ -79,7 +79,7 @@ def piece(content: str | None, reason: str | None = None) -> dict[str, Any]:
     return {"id": "c", "created": 1, "model": MODEL, "choices": [choice]}
 
 
-def test_pieces_make_a_whole_answer() -> None:
+def test_pieces_are_joined_to_a_whole_reply() -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     last: dict[str, Any] = {**piece(None), "choices": [], "usage": usage}
     pieces = [piece(None), piece("Hel"), piece("lo"), piece(None, "stop"), last]
@@ -98,14 +98,14 @@ def test_pieces_make_a_whole_answer() -> None:
     assert answer["response_time"] == 500_000_000
 
 
-def test_an_error_reads_as_the_gateways_and_as_openais() -> None:
+def test_an_error_has_the_fields_of_the_gateway_and_of_openai() -> None:
     error = json.loads(chat.failure(400, "no", "r-1"))
 
     assert (error["code"], error["message"], error["request_id"]) == (400, "no", "r-1")
     assert error["error"]["message"] == "no"
 
 
-def test_the_catalog_tells_what_may_be_sent() -> None:
+def test_the_catalog_lists_the_supported_parameters() -> None:
     (item,) = json.loads(chat.catalog(MODEL, 2048))["data"]
 
     assert item["id"] == MODEL

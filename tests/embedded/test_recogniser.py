@@ -24,14 +24,14 @@ def beginning(seconds: float) -> Samples:
     return (pcm / np.float32(32_768)).astype(np.float32)
 
 
-def test_an_unlikely_decode_is_tried_again_and_its_times_stay_true(
+def test_an_unlikely_decode_is_repeated_and_its_times_stay_correct(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = recogniser.Recogniser(whisper_folder(), 1)
     audio = beginning(2.4)
     once = model.decode(audio, audio.size, fine=True)
     heard: list[int] = []
-    listen = recogniser.Recogniser._listen  # pyright: ignore[reportPrivateUsage]  # its seam
+    listen = recogniser.Recogniser._listen  # pyright: ignore[reportPrivateUsage]  # replaced in this test
 
     def doubtful(self: recogniser.Recogniser, samples: Samples, seconds: float) -> Any:
         encoded, result = listen(self, samples, seconds)
@@ -53,5 +53,5 @@ def test_an_unlikely_decode_is_tried_again_and_its_times_stay_true(
 
 
 def spoken(said: Sequence[Word]) -> str:
-    """Return the last word: those before it may read differently from another start."""
+    """Return the last word: the earlier ones can differ with another offset."""
     return said[-1].text.lower().strip(",.")

@@ -1,4 +1,4 @@
-"""What a Streaming v3 client may ask, and what it is refused for."""
+"""Streaming v3, server side: accepted and refused client messages."""
 
 import json
 
@@ -22,7 +22,7 @@ from pipeline.embedded import stt_wire as wire
     ],
 )
 def test_a_bad_value_is_refused(query: dict[str, str]) -> None:
-    with pytest.raises(wire.Refused, match=next(iter(query))) as refused:
+    with pytest.raises(wire.RefusedClient, match=next(iter(query))) as refused:
         wire.parameters(query)
     assert refused.value.code == 3006
 
@@ -31,7 +31,7 @@ def test_unknown_names_are_ignored() -> None:
     assert wire.parameters({"sample_rat": "1", "token": "x"}) == wire.Parameters()
 
 
-def test_both_spellings_of_truth_are_understood() -> None:
+def test_both_spellings_of_booleans_are_accepted() -> None:
     assert not wire.parameters({"include_partial_turns": "False"}).include_partial_turns
     assert wire.parameters({"session_heartbeat": "true"}).tunable.session_heartbeat
 
@@ -58,7 +58,7 @@ def test_silences_are_clamped_and_the_old_name_is_known() -> None:
     ],
 )
 def test_a_bad_message_is_refused(text: str, said: str) -> None:
-    with pytest.raises(wire.Refused, match=said) as refused:
+    with pytest.raises(wire.RefusedClient, match=said) as refused:
         wire.control(text)
     assert refused.value.code == 3006
 
@@ -76,16 +76,16 @@ def test_a_frame_that_is_too_long_is_refused_at_once() -> None:
     asked = wire.Parameters(sample_rate=8000, encoding="pcm_mulaw")
     assert wire.check_frame(8000, asked, 0) == 0
 
-    with pytest.raises(wire.Refused, match="Input duration violation: 1001 ms") as refused:
+    with pytest.raises(wire.RefusedClient, match="Input duration violation: 1001 ms") as refused:
         wire.check_frame(8008, asked, 0)
     assert refused.value.code == 3007
 
 
-def test_short_frames_are_let_pass_for_a_second() -> None:
+def test_short_frames_are_tolerated_for_a_second() -> None:
     asked, short = wire.Parameters(), 0
     for _ in range(wire.SHORT_FRAMES_TOLERATED):
         short = wire.check_frame(640, asked, short)
     assert wire.check_frame(1600, asked, short) == 0
 
-    with pytest.raises(wire.Refused, match="Input duration violation: 20 ms"):
+    with pytest.raises(wire.RefusedClient, match="Input duration violation: 20 ms"):
         wire.check_frame(640, asked, short)

@@ -1,4 +1,4 @@
-"""Tools, for a model that knows none: what the engine is asked, and what the client is told."""
+"""Tool calls of a model without tool training: engine requests and client messages."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.embedded import chat
-from pipeline.embedded.chat import ChatRequest, Shape
+from pipeline.embedded.chat import ChatRequest, ReplyEncoder
 
 MODEL = "small"
 NUMBER: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -30,7 +30,7 @@ def form(body: dict[str, Any]) -> Any:
     return body["response_format"]["json_schema"]["schema"]
 
 
-def test_a_named_tool_makes_the_answer_its_arguments() -> None:
+def test_a_named_tool_makes_the_reply_its_arguments() -> None:
     ask = parse(tool_choice={"type": "function", "function": {"name": "look_up"}})
 
     assert ask.is_settled
@@ -50,7 +50,7 @@ def test_a_tool_without_parameters_takes_none() -> None:
     }
 
 
-def test_a_choice_among_tools_is_asked_for_first() -> None:
+def test_a_choice_among_tools_is_requested_first() -> None:
     required = parse(tool_choice="required")
     auto = parse()
 
@@ -64,7 +64,7 @@ def test_a_choice_among_tools_is_asked_for_first() -> None:
 
 
 @pytest.mark.parametrize("said", ['"none"', "nonsense", ""])
-def test_an_answer_that_names_no_tool_is_one_in_words_unless_one_is_required(said: str) -> None:
+def test_a_reply_that_names_no_tool_leads_to_text_unless_a_call_is_required(said: str) -> None:
     assert "response_format" not in parse().settled(said).engine_body()
     assert form(parse(tool_choice="required").settled(said).engine_body()) == NUMBER
 
@@ -73,10 +73,10 @@ def test_tools_that_may_not_be_called_change_nothing() -> None:
     assert parse(tool_choice="none").engine_body() == parse(tools=None).engine_body()
 
 
-def test_calls_and_results_in_the_history_are_told_in_words() -> None:
+def test_calls_and_results_in_the_history_become_text() -> None:
     ask = parse(ASKS, CALLS, RESULT)
 
-    assert ask.is_settled  # behind a result the answer is one in words
+    assert ask.is_settled  # after a result the reply is text
     assert ask.engine_body()["messages"] == [
         {"role": "user", "content": "Where is order 5?\n\nlook_up says: on its way"}
     ]
@@ -86,8 +86,8 @@ def choice(reason: str | None = None, **said: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, **said, "finish_reason": reason}]}
 
 
-def test_a_streamed_answer_becomes_a_call_in_pieces() -> None:
-    shape = Shape(parse(tool_choice="required").settled('"look_up"'), "1-2-3")
+def test_a_streamed_reply_becomes_a_call_in_pieces() -> None:
+    shape = ReplyEncoder(parse(tool_choice="required").settled('"look_up"'), "1-2-3")
     pieces = [choice(delta={"content": text}) for text in (None, '{"n"', ":5}")]
     told = [shape.piece(piece) for piece in [*pieces, choice("stop", delta={})]]
 
@@ -101,8 +101,8 @@ def test_a_streamed_answer_becomes_a_call_in_pieces() -> None:
     assert shape.piece(usage) == usage
 
 
-def test_arguments_cut_at_the_limit_are_said_to_be() -> None:
-    shape = Shape(parse(tools=[STOP], tool_choice="required"), "1")
+def test_arguments_cut_at_the_limit_have_that_finish_reason() -> None:
+    shape = ReplyEncoder(parse(tools=[STOP], tool_choice="required"), "1")
     whole = shape.whole(choice("length", message={"role": "assistant", "content": "{"}))
 
     (told,) = whole["choices"]

@@ -1,13 +1,13 @@
-"""When a stream's speech is decoded, shown and ended: voice probabilities and words in."""
+"""Turn detector: when speech is decoded, sent and ended."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.embedded.turn_detection import (
     CHUNK,
+    DetectorEvent,
     Job,
-    Partial,
-    Said,
+    PartialTurn,
     Tuning,
     TurnBegan,
     TurnDetector,
@@ -17,12 +17,12 @@ from pipeline.interfaces.stt import Word
 
 
 class Listener:
-    """A hearing whose decodes take no time unless they are held back."""
+    """A turn detector whose decodes take no time unless they are delayed."""
 
     def __init__(self, tuning: Tuning | None = None, *, text: str = "some words") -> None:
         self.hearing = TurnDetector(tuning or Tuning())
         self.text = text
-        self.said: list[Said] = []
+        self.said: list[DetectorEvent] = []
         self.jobs: list[Job] = []
         self.holding = False
 
@@ -48,15 +48,15 @@ class Listener:
         return [said for said in self.said if isinstance(said, TurnOver)]
 
     @property
-    def partials(self) -> list[Partial]:
-        return [said for said in self.said if isinstance(said, Partial)]
+    def partials(self) -> list[PartialTurn]:
+        return [said for said in self.said if isinstance(said, PartialTurn)]
 
 
 def words(text: str, job: Job) -> tuple[Word, ...]:
     return tuple(Word(word, job.start * CHUNK, job.voice_end * CHUNK) for word in text.split())
 
 
-def text_of(said: Partial | TurnOver) -> str:
+def text_of(said: PartialTurn | TurnOver) -> str:
     return " ".join(word.text for word in said.words)
 
 
@@ -68,7 +68,7 @@ def test_silence_is_never_decoded() -> None:
     assert listener.said == []
 
 
-def test_a_click_is_no_speech() -> None:
+def test_a_click_is_not_speech() -> None:
     listener = Listener()
     listener.speak(2 * CHUNK)
     listener.silence(1.0)
@@ -76,7 +76,7 @@ def test_a_click_is_no_speech() -> None:
     assert listener.said == []
 
 
-def test_a_turn_begins_is_shown_pauses_and_ends_once() -> None:
+def test_a_turn_starts_is_sent_pauses_and_ends_once() -> None:
     listener = Listener()
     listener.silence(1.0)
     listener.speak(1.0)
@@ -88,7 +88,7 @@ def test_a_turn_begins_is_shown_pauses_and_ends_once() -> None:
     assert all(word.final for word in listener.ended[0].words)
 
 
-def test_the_pause_decode_is_the_final_one_when_nobody_speaks_on() -> None:
+def test_the_pause_decode_is_the_final_one_when_no_speech_follows() -> None:
     listener = Listener()
     listener.speak(1.0)
     listener.silence(0.3)
@@ -100,7 +100,7 @@ def test_the_pause_decode_is_the_final_one_when_nobody_speaks_on() -> None:
     assert listener.jobs[-1].kind == "pause"
 
 
-def test_speech_after_a_pause_goes_on_with_the_turn() -> None:
+def test_speech_after_a_pause_continues_the_turn() -> None:
     listener = Listener()
     listener.speak(1.0)
     listener.silence(0.3)
@@ -128,7 +128,7 @@ def test_a_partial_comes_only_once_the_last_is_decoded() -> None:
     assert listener.hearing.next_job() is not None
 
 
-def test_a_slow_decode_thins_the_partials_out() -> None:
+def test_a_slow_decode_reduces_the_number_of_partials() -> None:
     def jobs_of(took: float) -> int:
         hearing, count = TurnDetector(Tuning()), 0
         for _ in range(round(6.0 / CHUNK)):
@@ -141,7 +141,7 @@ def test_a_slow_decode_thins_the_partials_out() -> None:
     assert jobs_of(0.1) > 2 * jobs_of(1.0)
 
 
-def test_a_closed_segment_is_decoded_before_the_next_one_is_shown() -> None:
+def test_a_closed_segment_is_decoded_before_the_next_one_is_sent() -> None:
     listener = Listener()
     listener.speak(0.2)
     listener.holding = True
@@ -151,10 +151,10 @@ def test_a_closed_segment_is_decoded_before_the_next_one_is_shown() -> None:
     listener.speak(0.5)
 
     assert [job.kind for job in listener.jobs] == ["final", "partial"]
-    assert [type(said) for said in listener.said] == [TurnBegan, TurnOver, TurnBegan, Partial]
+    assert [type(said) for said in listener.said] == [TurnBegan, TurnOver, TurnBegan, PartialTurn]
 
 
-def test_an_endpoint_asked_for_ends_the_turn_and_speech_after_it_is_the_next() -> None:
+def test_a_forced_endpoint_ends_the_turn_and_speech_after_it_is_the_next() -> None:
     listener = Listener()
     listener.speak(1.0)
     listener.hearing.end_turn()
@@ -166,7 +166,7 @@ def test_an_endpoint_asked_for_ends_the_turn_and_speech_after_it_is_the_next() -
     assert [end.order for end in listener.ended] == [0, 1]
 
 
-def test_an_endpoint_asked_for_in_silence_does_nothing() -> None:
+def test_a_forced_endpoint_in_silence_does_nothing() -> None:
     listener = Listener()
     listener.silence(1.0)
     listener.hearing.end_turn()
@@ -175,7 +175,7 @@ def test_an_endpoint_asked_for_in_silence_does_nothing() -> None:
     assert listener.said == []
 
 
-def test_noise_without_words_is_no_turn_and_takes_no_number() -> None:
+def test_noise_without_words_is_not_a_turn_and_takes_no_number() -> None:
     listener = Listener(text="")
     listener.speak(1.0)
     listener.silence(1.0)
@@ -187,7 +187,7 @@ def test_noise_without_words_is_no_turn_and_takes_no_number() -> None:
     assert [end.order for end in listener.ended] == [0]
 
 
-def test_what_was_shown_is_not_taken_back_by_an_empty_final() -> None:
+def test_words_already_sent_are_not_removed_by_an_empty_final() -> None:
     listener = Listener()
     listener.speak(1.0)
     listener.text = ""
@@ -196,7 +196,7 @@ def test_what_was_shown_is_not_taken_back_by_an_empty_final() -> None:
     assert [text_of(end) for end in listener.ended] == ["some words"]
 
 
-def test_words_that_two_decodes_agree_on_are_surer() -> None:
+def test_words_that_two_decodes_agree_on_have_higher_confidence() -> None:
     listener = Listener(text="and so am I")
     listener.speak(0.5)
     listener.text = "and so my fellow"
@@ -230,7 +230,7 @@ def test_speech_without_a_pause_is_cut_where_it_is_quietest() -> None:
     assert len(listener.ended) == 1
 
 
-def test_other_silences_can_be_asked_for() -> None:
+def test_the_silences_can_be_changed() -> None:
     listener = Listener(Tuning(pause=0.4, end=1.0))
     listener.speak(1.0)
     listener.silence(0.35)
@@ -248,7 +248,7 @@ spells = st.lists(
 
 
 @given(spells, st.sampled_from(["", "a", "a b"]))
-def test_whatever_is_heard_every_turn_shown_ends_exactly_once(
+def test_every_turn_sent_ends_exactly_once(
     heard: list[tuple[float, float, bool]], text: str
 ) -> None:
     listener = Listener(text=text)

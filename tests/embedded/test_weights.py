@@ -16,14 +16,14 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only place packages are found in; nothing is remembered from before."""
+    """The only package directory, with an empty hash cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     importlib.invalidate_caches()
     return tmp_path
 
 
-def test_a_missing_model_says_how_to_get_it(site: Path) -> None:
+def test_a_missing_model_is_reported_with_the_install_command(site: Path) -> None:
     with pytest.raises(EngineError, match=r"is not installed; run: pipeline local --install"):
         weights.gguf_file()
 
@@ -35,7 +35,7 @@ def test_a_model_with_another_hash_is_refused_and_its_package_never_run(site: Pa
     (package / GGUF).write_bytes(b"GGUF but not ours")
     importlib.invalidate_caches()
 
-    with pytest.raises(EngineError, match="is not the language model that was pinned"):
+    with pytest.raises(EngineError, match="is not the pinned language model"):
         weights.gguf_file()
 
 
@@ -59,7 +59,7 @@ def test_an_unchanged_file_is_not_read_again(site: Path) -> None:
     assert weights.fingerprint(file) == before
 
 
-def test_a_broken_memory_only_costs_time(site: Path) -> None:
+def test_a_broken_hash_cache_only_costs_time(site: Path) -> None:
     file = site / "model.bin"
     file.write_bytes(b"one")
     before = weights.fingerprint(file)
@@ -68,7 +68,7 @@ def test_a_broken_memory_only_costs_time(site: Path) -> None:
     assert weights.fingerprint(file) == before
 
 
-def test_a_named_model_that_is_not_there_is_a_setting_that_cannot_be(tmp_path: Path) -> None:
+def test_a_missing_named_model_is_an_invalid_setting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"local\.gguf: no such file"):
         weights.gguf_file(str(tmp_path / "none.gguf"))
     with pytest.raises(SettingsError, match=r"local\.whisper: no CTranslate2 model"):

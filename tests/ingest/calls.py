@@ -1,4 +1,4 @@
-"""Recorded-shape messages of telephone services and meeting bots, and events to answer."""
+"""Messages of telephone services and meeting bots, in their documented formats."""
 
 import json
 from base64 import b64encode

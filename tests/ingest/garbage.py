@@ -1,4 +1,4 @@
-"""Messages no service sends, and what an adapter may make of them."""
+"""Invalid messages, and the check that an adapter refuses them."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ garbage: st.SearchStrategy[bytes | str] = st.one_of(
 
 
 def complaint(adapter: Adapter, message: bytes | str) -> str | None:
-    """Feed ``message``; return what was said against it, if anything."""
+    """Feed ``message``; return the error message, if any."""
     try:
         adapter.receive(message)
     except InputError as error:

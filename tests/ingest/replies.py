@@ -1,4 +1,4 @@
-"""Events of a session, as its log shows them to an adapter."""
+"""Events of a session, as an adapter receives them."""
 
 from pipeline.protocol.events import (
     Engine,

@@ -1,4 +1,4 @@
-"""Meeting bots and track egress, by messages of the shapes they send."""
+"""Adapters of meeting bots and track egress."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def start(rate: int, session_id: str | None) -> StartCommand:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 24000])
-def test_the_first_audio_of_an_attendee_bot_begins_the_session(rate: int) -> None:
+def test_the_first_audio_of_an_attendee_bot_starts_the_session(rate: int) -> None:
     adapter = AttendeeAdapter()
     begun = adapter.receive(text(attendee(b"abcd", rate)))
     assert begun == (start(rate, "bot_3hfP0PXEsNinIZmh"), b"abcd")
@@ -47,7 +47,7 @@ def test_attendee_may_not_change_the_rate() -> None:
 # --- Recall.ai ---
 
 
-def test_the_first_audio_of_a_recall_bot_begins_the_session() -> None:
+def test_the_first_audio_of_a_recall_bot_starts_the_session() -> None:
     adapter = RecallAdapter({"session_id": "meeting-1", "prompts": "notes"})
     assert adapter.receive('{"event":"participant_events.join","data":{"x":[1]}}') == ()
     begun, audio = adapter.receive(text(recall(b"abcd")))
@@ -59,14 +59,14 @@ def test_the_first_audio_of_a_recall_bot_begins_the_session() -> None:
     assert adapter.receive('{"event":"transcript.data","data":null}') == ()
 
 
-def test_without_a_wish_the_session_is_called_like_the_bot() -> None:
+def test_without_a_session_id_the_session_has_the_id_of_the_bot() -> None:
     assert RecallAdapter().receive(text(recall(b"")))[0] == start(16000, "b0b")
 
 
 # --- LiveKit ---
 
 
-def test_a_track_is_mixed_down_from_what_the_egress_service_sends() -> None:
+def test_a_track_from_the_egress_service_is_mixed_to_mono() -> None:
     adapter = LiveKitAdapter()
     assert adapter.receive('{"muted":true}') == ()
     sound = array("h", [100, 300, -100, 100]).tobytes()
@@ -75,7 +75,7 @@ def test_a_track_is_mixed_down_from_what_the_egress_service_sends() -> None:
     assert adapter.receive(sound[3:]) == (array("h", [200, 0]).tobytes(),)
 
 
-def test_the_address_says_what_a_track_is() -> None:
+def test_the_address_describes_the_format_of_a_track() -> None:
     adapter = LiveKitAdapter({"sample_rate": "24000", "channels": "1", "session_id": "anna"})
     assert adapter.receive(b"abcd") == (start(24000, "anna"), b"abcd")
 
@@ -91,12 +91,12 @@ def test_the_address_says_what_a_track_is() -> None:
         ({"session_id": ""}, "session_id: 1 to 64"),
     ],
 )
-def test_an_address_that_makes_no_sense_is_refused(address: dict[str, str], words: str) -> None:
+def test_an_invalid_address_is_refused(address: dict[str, str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         LiveKitAdapter(address).receive(b"abcd")
 
 
-def test_a_text_frame_that_is_no_event_is_refused() -> None:
+def test_a_text_frame_that_is_not_an_event_is_refused() -> None:
     for message in ("mute", "[]", '{"muted":"maybe"}'):
         with pytest.raises(InputError, match="not a message"):
             LiveKitAdapter().receive(message)
@@ -111,7 +111,7 @@ BASE64: Sequence[tuple[Make, dict[str, Any], tuple[str, ...]]] = (
 
 
 @pytest.mark.parametrize(("make", "message", "path"), BASE64)
-def test_audio_that_cannot_be_is_refused(
+def test_invalid_audio_is_refused(
     make: Make, message: dict[str, Any], path: tuple[str, ...]
 ) -> None:
     name = r"\.".join(path)
@@ -136,7 +136,7 @@ def test_known_messages_without_their_audio_are_refused(
 
 
 @pytest.mark.parametrize("make", [AttendeeAdapter, RecallAdapter, LiveKitAdapter])
-def test_they_are_told_nothing(make: Make) -> None:
+def test_nothing_is_sent_to_them(make: Make) -> None:
     adapter = make()
     for frame in (session(), created("r1"), done("r1", "cancelled", "One")):
         assert adapter.answer(frame) == ()
@@ -144,7 +144,7 @@ def test_they_are_told_nothing(make: Make) -> None:
 
 @pytest.mark.parametrize("make", [AttendeeAdapter, RecallAdapter, LiveKitAdapter])
 @given(st.lists(garbage, max_size=5))
-def test_garbage_is_refused_in_words(make: Make, messages: list[bytes | str]) -> None:
+def test_garbage_is_refused_with_a_message(make: Make, messages: list[bytes | str]) -> None:
     adapter = make()
     for message in messages:
         said = complaint(adapter, message)

@@ -1,4 +1,4 @@
-"""The plain format: any sample rate, any number of channels, and what is refused."""
+"""The raw format: sample rates, channels, refusals."""
 
 from array import array
 
@@ -25,7 +25,7 @@ def stereo(*frames: tuple[int, int]) -> bytes:
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
-def test_any_sample_rate_goes_on_as_it_is(rate: int) -> None:
+def test_any_valid_sample_rate_is_kept(rate: int) -> None:
     adapter, start = started(f'{{"sample_rate":{rate}}}')
     assert start.audio == AudioFormat("pcm_s16le", rate, 1)
     assert adapter.receive(b"abcd") == (b"abcd",)
@@ -58,9 +58,7 @@ def test_stereo_mulaw_is_expanded_before_it_is_mixed() -> None:
 
 
 @given(st.binary(max_size=200), st.integers(1, 8), st.lists(st.integers(1, 50), max_size=20))
-def test_it_does_not_matter_where_messages_are_cut(
-    data: bytes, channels: int, cuts: list[int]
-) -> None:
+def test_message_boundaries_do_not_matter(data: bytes, channels: int, cuts: list[int]) -> None:
     mixer, pieces, at = Mixer(channels), list[bytes](), 0
     for cut in cuts:
         pieces.append(mixer.feed(data[at : at + cut]))
@@ -77,20 +75,20 @@ def test_g711_expands_to_its_table() -> None:
     assert list(alaw) == [-32256, 32256, -8, 8, -5504, 5504]
 
 
-def test_a_session_without_audio_takes_none() -> None:
+def test_a_session_without_audio_refuses_audio() -> None:
     adapter, start = started("null")
     assert start.audio is None
     with pytest.raises(InputError, match="audio: null"):
         adapter.receive(b"\0\0")
 
 
-def test_nothing_comes_before_the_start() -> None:
+def test_nothing_is_accepted_before_the_start() -> None:
     for message in (b"\0\0", '{"type":"session.end"}', '{"type":"turn.commit"}'):
         with pytest.raises(InputError, match=r"session\.start"):
             RawAdapter().receive(message)
 
 
-def test_it_starts_once_and_takes_nothing_after_its_end() -> None:
+def test_a_session_starts_once_and_ignores_audio_after_its_end() -> None:
     adapter, _ = started("{}")
     with pytest.raises(InputError, match="twice"):
         adapter.receive('{"type":"session.start"}')
@@ -99,7 +97,7 @@ def test_it_starts_once_and_takes_nothing_after_its_end() -> None:
 
 
 @given(garbage)
-def test_garbage_is_refused_in_words(message: bytes | str) -> None:
+def test_garbage_is_refused_with_a_message(message: bytes | str) -> None:
     adapter, _ = started('{"channels":2}')
     said = complaint(adapter, message)
     assert said is None or len(said) > 10

@@ -1,4 +1,4 @@
-"""Twilio ConversationRelay: turns in, tokens out, interruptions, and who may call."""
+"""Twilio ConversationRelay: turns in, tokens out, interruptions, signatures."""
 
 import json
 
@@ -42,7 +42,7 @@ def spoken(adapter: RelayAdapter, *frames: Frame) -> list[tuple[str, bool]]:
     return [(text["token"], text["last"]) for text in said]
 
 
-def test_setup_begins_a_session_without_audio() -> None:
+def test_setup_starts_a_session_without_audio() -> None:
     start = StartCommand(audio=None, session_id="VX00000000000000000000000000000000")
     assert RelayAdapter().receive(SETUP) == (start,)
 
@@ -60,12 +60,12 @@ def test_a_pressed_key_is_a_turn() -> None:
     assert relay().receive('{"type":"dtmf","digit":"7"}') == (TurnCreateCommand(text="7"),)
 
 
-def test_tokens_go_out_as_they_come() -> None:
+def test_tokens_are_sent_as_they_arrive() -> None:
     frames = (session(), created("r1"), delta("r1", "Hel"), delta("r1", "lo."), done("r1"))
     assert spoken(relay(), *frames) == [("Hel", False), ("lo.", False), ("", True)]
 
 
-def test_only_the_first_prompt_is_spoken_or_the_one_that_is_named() -> None:
+def test_only_the_first_or_the_named_prompt_is_spoken() -> None:
     frames = (session("reply", "notes"), created("n1", "notes"), delta("n1", "Note."), done("n1"))
     assert spoken(relay(), *frames) == []
     adapter = RelayAdapter({"voice": "notes"})
@@ -73,7 +73,7 @@ def test_only_the_first_prompt_is_spoken_or_the_one_that_is_named() -> None:
     assert spoken(adapter, *frames) == [("Note.", False), ("", True)]
 
 
-def test_responses_beside_one_another_are_spoken_one_after_the_other() -> None:
+def test_concurrent_responses_are_spoken_one_after_the_other() -> None:
     frames = (
         session(), created("r1"), created("r2"), delta("r2", "C"), delta("r1", "A"),
         delta("r2", "D"), done("r2"), delta("r1", "B"), done("r1"),
@@ -82,7 +82,7 @@ def test_responses_beside_one_another_are_spoken_one_after_the_other() -> None:
     assert spoken(relay(), *frames) == expected
 
 
-def test_a_superseded_answer_is_ended_before_the_next_begins() -> None:
+def test_a_superseded_response_is_ended_before_the_next_starts() -> None:
     frames = (
         session(), created("r1"), delta("r1", "One"), done("r1", "cancelled", "One"),
         created("r2"), delta("r2", "Two"),
@@ -90,11 +90,11 @@ def test_a_superseded_answer_is_ended_before_the_next_begins() -> None:
     assert spoken(relay(), *frames) == [("One", False), ("", True), ("Two", False)]
 
 
-def test_an_answer_of_nothing_is_not_ended() -> None:
+def test_an_empty_response_is_not_ended() -> None:
     assert spoken(relay(), session(), created("r1"), done("r1", "failed", "")) == []
 
 
-def test_an_interruption_keeps_what_was_heard_and_calls_the_rest_off() -> None:
+def test_an_interruption_reports_the_played_text_and_cancels_the_response() -> None:
     adapter = relay()
     spoken(adapter, session(), created("r1"), delta("r1", "Life is a complex set of cells"))
     assert adapter.receive(INTERRUPT) == (
@@ -105,7 +105,7 @@ def test_an_interruption_keeps_what_was_heard_and_calls_the_rest_off() -> None:
     assert spoken(adapter, *late) == [("Sorry.", False)]
 
 
-def test_an_answer_that_is_over_can_still_be_interrupted_in_the_callers_ear() -> None:
+def test_an_ended_response_can_still_be_interrupted_while_it_plays() -> None:
     adapter = relay()
     spoken(adapter, session(), created("r1"), delta("r1", "Life is a"), done("r1"))
     report, _ = adapter.receive(INTERRUPT)
@@ -114,7 +114,7 @@ def test_an_answer_that_is_over_can_still_be_interrupted_in_the_callers_ear() ->
     assert adapter.receive(INTERRUPT) == ()
 
 
-def test_an_interruption_of_a_greeting_concerns_no_response() -> None:
+def test_an_interruption_of_a_greeting_affects_no_response() -> None:
     assert relay().receive(INTERRUPT) == ()
 
 
@@ -122,7 +122,7 @@ def test_the_end_of_the_session_ends_the_call() -> None:
     assert relay().answer(ended()) == (b'{"type":"end"}',)
 
 
-def test_what_twilio_complains_of_is_passed_on() -> None:
+def test_an_error_of_twilio_is_reported() -> None:
     with pytest.raises(InputError, match="Twilio reported: Invalid message"):
         relay().receive('{"type":"error","description":"Invalid message received: {}"}')
 
@@ -134,13 +134,13 @@ def test_setup_comes_first_and_once() -> None:
         relay().receive(SETUP)
 
 
-def test_a_prompt_without_end_is_refused() -> None:
+def test_an_overlong_prompt_is_refused() -> None:
     with pytest.raises(InputError, match="5000 characters; at most 4000"):
         relay().receive('{"type":"prompt","voicePrompt":"%s"}' % ("a" * 5000))
 
 
 @given(st.lists(garbage, max_size=5), st.booleans())
-def test_garbage_is_refused_in_words(messages: list[bytes | str], begun: bool) -> None:
+def test_garbage_is_refused_with_a_message(messages: list[bytes | str], begun: bool) -> None:
     adapter = relay() if begun else RelayAdapter()
     for message in messages:
         said = complaint(adapter, message)
@@ -159,7 +159,7 @@ def test_a_signature_is_that_of_twilios_documentation() -> None:
     assert sign(url, TOKEN) == "zYQTYrRWXE7LtzbG4PfP7/bkkGo="
 
 
-def test_a_signed_handshake_is_let_in() -> None:
+def test_a_signed_handshake_is_accepted() -> None:
     signature = sign("wss://voice.example.com/v1/relay/twilio?a=1", TOKEN)
     headers = {HEADER: signature, "Host": "127.0.0.1:8780"}
     guard = TwilioGuard(TOKEN, "wss://voice.example.com/")
@@ -177,7 +177,7 @@ def test_without_a_public_address_the_host_header_names_it() -> None:
 
 
 @pytest.mark.parametrize("given_signature", ["", "x", "häh", "A" * 28])
-def test_a_forged_signature_is_not(given_signature: str) -> None:
+def test_a_forged_signature_is_refused(given_signature: str) -> None:
     headers = {HEADER: given_signature, "Host": "voice.example.com"}
     assert not TwilioGuard(TOKEN)("/v1/relay/twilio", headers)
     assert not TwilioGuard(TOKEN)("/v1/relay/twilio", {"Host": "voice.example.com"})

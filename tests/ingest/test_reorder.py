@@ -1,4 +1,4 @@
-"""Chunks out of order."""
+"""Reorder buffer."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,23 +12,23 @@ def fed(numbers: list[int]) -> list[int]:
     return [int(chunk) for chunk in given_out + order.flush()]
 
 
-def test_chunks_in_order_never_wait() -> None:
+def test_chunks_in_order_are_returned_at_once() -> None:
     order = Reorder[bytes]()
     assert [order.feed(n, b"%d" % n) for n in (1, 2, 3)] == [[b"1"], [b"2"], [b"3"]]
 
 
-def test_a_chunk_that_overtook_waits_for_the_other() -> None:
+def test_an_early_chunk_waits_for_the_missing_one() -> None:
     order = Reorder[bytes]()
     assert order.feed(1, b"1") == [b"1"]
     assert order.feed(3, b"3") == []
     assert order.feed(2, b"2") == [b"2", b"3"]
 
 
-def test_even_the_first_chunk_may_be_overtaken() -> None:
+def test_even_the_first_chunk_may_be_late() -> None:
     assert fed([2, 1, 3]) == [1, 2, 3]
 
 
-def test_a_lost_chunk_is_waited_for_only_so_long() -> None:
+def test_a_lost_chunk_is_skipped_after_the_window() -> None:
     order = Reorder[bytes]()
     order.feed(1, b"1")
     for number in range(3, 3 + WINDOW):
@@ -37,17 +37,17 @@ def test_a_lost_chunk_is_waited_for_only_so_long() -> None:
     assert order.feed(2, b"2") == []  # too late
 
 
-def test_a_number_is_heard_once() -> None:
+def test_a_number_is_returned_once() -> None:
     assert fed([1, 1, 2, 2, 4, 4, 3]) == [1, 2, 3, 4]
 
 
-def test_a_stream_may_begin_anywhere() -> None:
+def test_a_stream_may_start_at_any_number() -> None:
     assert fed([0, 1, 2]) == [0, 1, 2]
     assert fed([500, 501]) == [500, 501]
 
 
 @given(st.lists(st.integers(-(10**9), 10**12), max_size=60))
-def test_whatever_the_numbers_nothing_is_doubled_and_little_is_held(numbers: list[int]) -> None:
+def test_for_any_numbers_no_chunk_is_doubled_and_the_buffer_is_bounded(numbers: list[int]) -> None:
     order, out = Reorder[bytes](), list[bytes]()
     for fed_so_far, number in enumerate(numbers, 1):
         out += order.feed(number, b"%d" % number)
@@ -59,7 +59,7 @@ def test_whatever_the_numbers_nothing_is_doubled_and_little_is_held(numbers: lis
 
 
 @given(st.data())
-def test_what_is_shuffled_a_little_comes_out_whole(data: st.DataObject) -> None:
+def test_slightly_shuffled_chunks_are_returned_completely(data: st.DataObject) -> None:
     numbers = list(range(1, 31))
     for at in range(0, 30, WINDOW):
         numbers[at : at + WINDOW] = data.draw(st.permutations(numbers[at : at + WINDOW]))

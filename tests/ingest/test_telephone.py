@@ -1,4 +1,4 @@
-"""Twilio's and Telnyx's media streams, by messages of the shapes they send."""
+"""Adapters of Twilio's and Telnyx's media streams."""
 
 import json
 from array import array
@@ -67,7 +67,7 @@ def test_a_twilio_call_is_a_start_its_audio_and_an_end() -> None:
     assert orders == [start, b"one", b"two", SessionEndCommand()]
 
 
-def test_twilio_messages_out_of_order_are_put_back() -> None:
+def test_twilio_messages_out_of_order_are_reordered() -> None:
     adapter = twilio()
     orders = heard(
         adapter, twilio_media(3, b"b"), twilio_media(2, b"a"), twilio_media(5, b"d"), twilio_stop(6)
@@ -75,7 +75,7 @@ def test_twilio_messages_out_of_order_are_put_back() -> None:
     assert orders == [b"a", b"b", b"d", SessionEndCommand()]
 
 
-def test_only_the_callers_side_is_heard() -> None:
+def test_only_the_callers_side_is_used() -> None:
     start = altered(TWILIO_START, ("start", "tracks"), ["inbound", "outbound"])
     adapter = TwilioAdapter()
     adapter.receive(start)
@@ -84,13 +84,13 @@ def test_only_the_callers_side_is_heard() -> None:
     ]
 
 
-def test_of_an_outbound_stream_the_outbound_side_is_heard() -> None:
+def test_of_an_outbound_stream_the_outbound_side_is_used() -> None:
     adapter = TwilioAdapter()
     adapter.receive(altered(TWILIO_START, ("start", "tracks"), ["outbound"]))
     assert heard(adapter, twilio_media(2, b"us", "outbound")) == [b"us"]
 
 
-def test_a_stream_without_numbers_is_taken_as_it_comes() -> None:
+def test_a_stream_without_numbers_keeps_its_order() -> None:
     adapter = twilio()
     message = {"event": "media", "media": {"payload": "AAAA"}}
     assert heard(adapter, message, message) == [b"\0\0\0", b"\0\0\0"]
@@ -114,14 +114,14 @@ def test_custom_parameters_name_the_session_and_its_prompts() -> None:
         (("start",), 5, r"not a message: .*\$\.start"),
     ],
 )
-def test_a_twilio_start_that_cannot_be_is_refused(
+def test_an_invalid_twilio_start_is_refused(
     path: tuple[str, ...], value: object, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
         TwilioAdapter().receive(altered(TWILIO_START, path, value))
 
 
-def test_a_cut_response_is_cleared_from_the_callers_ear() -> None:
+def test_a_cut_response_is_cleared_from_playback() -> None:
     adapter = twilio()
     for frame in (session(), created("r1"), delta("r1", "One two")):
         assert adapter.answer(frame) == ()
@@ -129,7 +129,7 @@ def test_a_cut_response_is_cleared_from_the_callers_ear() -> None:
     assert json.loads(clear) == {"event": "clear", "streamSid": STREAM}
 
 
-def test_nothing_is_cleared_when_nothing_was_heard_or_all_was_said() -> None:
+def test_nothing_is_cleared_without_text_or_after_completion() -> None:
     adapter = twilio()
     for frame in (session(), created("r1"), done("r1", "cancelled", ""), created("r2"), done("r2")):
         assert adapter.answer(frame) == ()
@@ -145,7 +145,7 @@ def test_a_prompt_that_is_not_spoken_clears_nothing() -> None:
     assert adapter.answer(done("n1", "cancelled"))
 
 
-def test_a_stream_of_one_direction_is_sent_nothing() -> None:
+def test_nothing_is_sent_to_a_unidirectional_stream() -> None:
     silent = TwilioAdapter()
     silent.receive(altered(TWILIO_START, ("start", "tracks"), ["inbound", "outbound"]))
     for adapter in (silent, twilio(clear="no")):
@@ -181,19 +181,19 @@ def test_a_law_is_expanded() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["OPUS", "G722", "AMR-WB", "L16"])
-def test_a_codec_we_do_not_decode_is_refused_with_advice(encoding: str) -> None:
+def test_an_unsupported_codec_is_refused_with_a_remedy(encoding: str) -> None:
     with pytest.raises(InputError, match=f'{encoding}.*"stream_codec": "PCMU"'):
         telnyx(encoding)
 
 
-def test_telnyx_is_told_to_clear_a_cut_response() -> None:
+def test_telnyx_receives_clear_for_a_cut_response() -> None:
     adapter = telnyx()
     for frame in (session(), created("r1"), delta("r1", "One")):
         assert adapter.answer(frame) == ()
     assert adapter.answer(done("r1", "cancelled")) == (b'{"event":"clear"}',)
 
 
-def test_what_telnyx_complains_of_is_passed_on() -> None:
+def test_an_error_of_telnyx_is_reported() -> None:
     payload = {"code": 100003, "title": "malformed_frame", "detail": "bad"}
     with pytest.raises(InputError, match="Telnyx reported: 100003 malformed_frame bad"):
         heard(telnyx(), {"event": "error", "payload": payload})
@@ -203,7 +203,7 @@ def test_what_telnyx_complains_of_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("make", [TwilioAdapter, TelnyxAdapter])
-def test_nothing_is_heard_before_the_start_and_it_comes_once(make: Make) -> None:
+def test_nothing_is_accepted_before_the_start_and_it_comes_once(make: Make) -> None:
     start = text(TWILIO_START if make is TwilioAdapter else TELNYX_START)
     for message in (twilio_media(2, b"x"), twilio_stop(2)):
         with pytest.raises(InputError, match="before start"):
@@ -221,7 +221,7 @@ def test_nothing_is_heard_before_the_start_and_it_comes_once(make: Make) -> None
         (telnyx, telnyx_stop(), telnyx_media(1, b"late")),
     ],
 )
-def test_nothing_is_heard_behind_the_stop(
+def test_nothing_is_accepted_after_the_stop(
     make: Make, stop: dict[str, Any], late: dict[str, Any]
 ) -> None:
     adapter = make()
@@ -243,7 +243,7 @@ def test_a_chunk_of_a_minute_is_refused(make: Make) -> None:
 
 @pytest.mark.parametrize("make", [TwilioAdapter, TelnyxAdapter, twilio, telnyx])
 @given(st.lists(garbage, max_size=5))
-def test_garbage_is_refused_in_words(make: Make, messages: list[bytes | str]) -> None:
+def test_garbage_is_refused_with_a_message(make: Make, messages: list[bytes | str]) -> None:
     adapter = make()
     for message in messages:
         said = complaint(adapter, message)
@@ -251,7 +251,7 @@ def test_garbage_is_refused_in_words(make: Make, messages: list[bytes | str]) ->
 
 
 @pytest.mark.parametrize("make", [TwilioAdapter, TelnyxAdapter])
-def test_a_message_of_brackets_is_refused(make: Make) -> None:
+def test_a_deeply_nested_message_is_refused(make: Make) -> None:
     deep = "[" * 30_000
     for message in (deep, '{"event":"x","more":' + deep, '{"event":"x","more":' * 9_000):
         assert "not a message" in (complaint(make(), message) or "")

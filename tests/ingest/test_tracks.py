@@ -1,4 +1,4 @@
-"""Both sides of a call, side by side."""
+"""Two sides of a call, interleaved."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ def test_a_side_that_is_quiet_is_not_waited_for() -> None:
     tracks = Tracks(8000)
     out = b"".join(tracks.feed("inbound", 20 * n, b"a" * CHUNK) for n in range(50))
     inbound, outbound = sides(out)
-    assert len(inbound) == 8000 - 1600  # 0.2 s are held
+    assert len(inbound) == 8000 - 1600  # 0.2 s are buffered
     assert (set(inbound), set(outbound)) == ({ord("a")}, {0xFF})
 
 
-def test_a_chunk_goes_where_its_timestamp_says() -> None:
+def test_a_chunk_is_placed_by_its_timestamp() -> None:
     tracks, out = Tracks(8000), b""
     for at, sound in ((0, b"a"), (40, b"c"), (20, b"b")):  # one comes late
         out += tracks.feed("inbound", at, sound * CHUNK)
@@ -44,7 +44,7 @@ def test_a_chunk_goes_where_its_timestamp_says() -> None:
     assert outbound == b"\xff" * CHUNK + b"x" * CHUNK + b"\xff" * CHUNK
 
 
-def test_what_comes_after_its_place_was_given_out_is_dropped() -> None:
+def test_audio_for_a_position_already_returned_is_dropped() -> None:
     tracks = Tracks(8000)
     for n in range(50):
         tracks.feed("inbound", 20 * n, b"a" * CHUNK)
@@ -89,7 +89,7 @@ def telnyx(encoding: str = "PCMU", **wishes: str) -> tuple[TelnyxAdapter, StartC
 
 
 def spoken(adapter: TelnyxAdapter, *messages: dict[str, Any]) -> tuple[bytes, bytes]:
-    """Return what both sides say in ``messages``, to the end of the call."""
+    """Return both sides of ``messages``, to the end of the call."""
     orders = [one for message in messages for one in adapter.receive(calls.text(message))]
     orders += adapter.receive(calls.text(calls.telnyx_stop()))
     assert isinstance(orders.pop(), SessionEndCommand)
@@ -111,7 +111,7 @@ def test_a_telnyx_call_with_both_tracks_is_a_session_with_two_speakers() -> None
     assert outbound == b"x" * CHUNK + b"y" * CHUNK + b"\xff" * CHUNK
 
 
-def test_timestamps_that_jump_about_tear_no_hole_into_a_side() -> None:
+def test_timestamp_jitter_makes_no_gap_in_a_side() -> None:
     adapter, _ = telnyx()
     messages = [calls.telnyx_media(n, b"%d" % (n % 10) * CHUNK) for n in range(1, 10)]
     for n, message in enumerate(messages):
@@ -120,7 +120,7 @@ def test_timestamps_that_jump_about_tear_no_hole_into_a_side() -> None:
     assert inbound == b"".join(b"%d" % n * CHUNK for n in range(1, 10))
 
 
-def test_a_side_that_begins_later_is_put_where_it_belongs() -> None:
+def test_a_side_that_starts_later_is_placed_by_its_timestamp() -> None:
     adapter, _ = telnyx()
     first = [calls.telnyx_media(n, b"a" * CHUNK) for n in range(1, 9)]
     late = calls.telnyx_media(1, b"x" * CHUNK, "outbound")
@@ -142,7 +142,7 @@ def test_a_law_of_both_sides_becomes_mu_law() -> None:
         assert abs(was - became) <= max(16, abs(was) / 30)  # half a step of mu-law
 
 
-def test_a_track_that_there_is_not_is_refused() -> None:
+def test_an_unknown_track_is_refused() -> None:
     with pytest.raises(InputError, match="track is 'left'; it must be inbound, outbound or both"):
         telnyx(track="left")
     adapter, _ = telnyx()
