@@ -1,4 +1,4 @@
-"""A thousand subscribers on one session, of which a tenth stops reading: do the others notice?
+"""Benchmark of fan-out: a thousand subscribers on one session, of which a tenth stops reading.
 
 The real ``pipeline serve``; a source says a kilobyte every 30 ms, every event is pushed to all.
 Runs with and without those that stop take turns, with the same number of readers; what is

@@ -1,4 +1,4 @@
-"""What broken connections cost in words: real speech, the embedded recogniser, TCP resets.
+"""Benchmark of words lost to broken connections: real speech, the embedded recogniser, TCP resets.
 
 Streams every recording twice through the client that reconnects: once undisturbed, once with
 the connection reset at random moments, and compares both with what was said.

@@ -1,4 +1,4 @@
-"""Kill -9 under load, again and again: is anything lost, doubled or changed that was shown?
+"""Repeated kill -9 under load: counts published events that are lost, doubled or changed.
 
 The real ``pipeline serve`` with a journal in a file, four sessions with two prompts each, nine
 subscribers. It is killed at a random moment and started again; then everybody comes back, and

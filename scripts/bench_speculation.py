@@ -1,4 +1,4 @@
-"""What does answering before the end of a turn save, and what does it waste?
+"""Benchmark of speculation: time saved and tokens wasted by starting before the end of a turn.
 
 Plays turns with hesitant endings to the service, once with speculation and once without, and
 then three talkers at once against a gateway that allows 30 requests a minute. Prints a table

@@ -1,4 +1,4 @@
-"""After ten thousand cancels: is a slot stuck, and how soon does the server see the close?
+"""Benchmark of ten thousand cancels: stuck slots, and time until the server sees the close.
 
 More callers than slots ask a server of another process, which answers nothing, or stalls, or
 streams without end; each call is called off at a random moment. Then every probe must succeed.
@@ -27,7 +27,7 @@ from pipeline.interfaces.llm import CompletionRequest, Finished, Message, Reply
 CANCELS = 10_000
 CALLERS = 100
 SLOTS = 50
-PATIENCE = 0.04  #: seconds until a call is called off, at most
+PATIENCE = 0.04  #: seconds until a call is cancelled, at most
 PROBES = 60
 KINDS = ("silent", "stalled", "streaming", "probe")
 

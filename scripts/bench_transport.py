@@ -1,4 +1,4 @@
-"""How long from open() to the request at the server, and from a token to us, per HTTP transport?
+"""Benchmark of HTTP transports: open() to request at the server, and token at the server to us.
 
 The server is a process of its own; both read the same monotonic clock. The candidates take
 turns, so that their ratios hold although the machine is shared. One JSON line comes out.

@@ -1,4 +1,4 @@
-"""How well, and how soon, the embedded recogniser writes down real speech.
+"""Benchmark of the embedded recogniser on real speech: word error rate and delays.
 
 Streams every recording with a transcript in real time to the embedded speech server, over its
 websocket, and compares. Delays are from the end of the last word, as the server tells it, to

@@ -1,4 +1,4 @@
-"""An hour of 50 conversations in minutes: does memory grow, is anything left over or lost?
+"""Soak test: an hour of 50 conversations in minutes; checks memory growth, leaks and losses.
 
 The real ``pipeline serve`` with a journal in a file, between scripted engines, all over real
 sockets. Each of the sessions at once has a turn every 10 s of the hour and lasts five minutes;
