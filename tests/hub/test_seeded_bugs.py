@@ -121,7 +121,7 @@ def merging_mixes_responses(patch: Patch) -> None:
         return ResponseDelta(response_id="same", delta=piece.delta)
 
     patch.setattr(
-        cursor_module, "_delta", type("D", (), {"decode": staticmethod(everything_is_one)})
+        cursor_module, "_delta_text", type("D", (), {"decode": staticmethod(everything_is_one)})
     )
 
 

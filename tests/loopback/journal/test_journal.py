@@ -171,4 +171,4 @@ async def test_the_file_is_listed_and_exported_while_the_service_writes_it(journ
 async def test_without_a_file_there_is_nothing_to_list() -> None:
     ran = await pipeline("sessions")
     assert ran.code == 2
-    assert "name a file with --journal" in ran.err
+    assert "name one with --journal" in ran.err
