@@ -150,7 +150,7 @@ async def test_a_stored_recording_is_asked_about_like_a_session() -> None:
     assert isinstance(done, ResponseDone)
     assert done.text == "Ann sends the offer."
     assert isinstance(ended, SessionEnded)
-    assert ran.err.splitlines()[-1].endswith("to ask it again: --transcript-id t1")
+    assert ran.err.splitlines()[-1].endswith("to use it again: --transcript-id t1")
 
 
 async def test_a_kept_transcript_is_asked_again_with_another_question() -> None:
@@ -201,15 +201,15 @@ def odd_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({}, "a file is needed, or --transcript-id"),
-        ({"stored": True}, "--stored: a file is needed, to be uploaded"),
-        ({"file": "-", "stored": True}, "--stored: a file is needed, to be uploaded"),
-        ({"file": "a", "stored": True, "transcript_id": "t"}, "--stored makes a transcript of"),
+        ({}, "a file or --transcript-id is required"),
+        ({"stored": True}, "--stored: a file to upload is required"),
+        ({"file": "-", "stored": True}, "--stored: a file to upload is required"),
+        ({"file": "a", "stored": True, "transcript_id": "t"}, "--stored transcribes the file"),
         ({"transcript_id": "a/../b"}, "--transcript-id: expected letters, digits, - and _; got"),
         ({"transcript_id": ""}, "--transcript-id: expected letters, digits, - and _; got ''"),
         ({"file": "gone.wav", "stored": True}, "no such file: gone.wav"),
         ({"file": "text.wav", "stored": True}, "text.wav is not a readable audio file"),
-        ({"transcript_id": "t", "config": "turn.toml"}, "prompts.p: {{turn}} is what is said live"),
+        ({"transcript_id": "t", "config": "turn.toml"}, "prompts.p: {{turn}} needs live turns"),
         ({"transcript_id": "t", "config": "tag.toml"}, "prompts.p: transcript_id is set, but"),
         ({"file": "a", "stored": True, "config": "tag.toml"}, "prompts.p: transcript_id is set,"),
         ({"transcript_id": "t", "config": "twice.toml"}, "prompts.p: {{ transcript }} stands in"),
