@@ -68,7 +68,7 @@ async def compare(
     prompt
         Name of a prompt in the settings, or a text with spaces as a new prompt. Repeatable.
     policy
-        Effect of a later turn on a running response: supersede, queue, parallel or conflate.
+        Effect of a later turn on a running response.
     model
         Name of the language model on its server.
     speed
