@@ -1,4 +1,4 @@
-"""Rules of the house that the import checker cannot hold by itself."""
+"""House rules that import contracts cannot express: purity, names, wording, secrets, layout."""
 
 import ast
 import re
@@ -49,6 +49,41 @@ def test_a_pure_module_touches_nothing_of_the_world(module: str) -> None:
 
 def test_every_module_says_what_it_is() -> None:
     assert [name for name in MODULES if not introduction(name)] == []
+
+
+QUESTION = re.compile(r"(What|Whether|Who|How|Which|Where)\b")
+PERSON = re.compile(r"\b(somebody|nobody|whoever)\b", re.IGNORECASE)
+TEXTS = {".py", ".js", ".ts", ".html", ".css", ".toml", ".txt"}
+
+
+def test_a_modules_first_sentence_names_what_it_is() -> None:
+    """A noun phrase with the field's standard term, not a question that the module answers."""
+    assert [name for name in MODULES if QUESTION.match(introduction(name))] == []
+
+
+def test_texts_name_a_client_subscriber_source_or_caller_and_no_person() -> None:
+    files = (path for path in (ROOT / "pipeline").rglob("*") if path.suffix in TEXTS)
+    assert [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if PERSON.search(line)
+    ] == []
+
+
+#: the vendor's own names of its messages; the modules beside it write ``wire.Word``
+WIRE = "pipeline.stt.assemblyai.wire"
+WIRE_NAMES = {"Heartbeat", "Message", "Reply", "SpeechStarted", "Word"}
+
+
+def test_a_class_name_is_defined_once() -> None:
+    defined: dict[str, list[str]] = {}
+    for name, module in MODULES.items():
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef) and (name != WIRE or node.name not in WIRE_NAMES):
+                defined.setdefault(node.name, []).append(name)
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+    assert WIRE_NAMES - defined.keys() == set(), "defined once: take it off the list"
 
 
 TESTS = ROOT / "tests"

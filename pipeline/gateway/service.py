@@ -39,7 +39,7 @@ class Router(Protocol):
         ...
 
 
-class Transcripts(Protocol):
+class TranscriptLookup(Protocol):
     """Texts for ``{{ transcript }}``. Both return None where there is none for this caller."""
 
     async def of_session(self, caller: Caller, session_id: str) -> str | None:
@@ -55,7 +55,7 @@ class GatewayService:
     """Satisfies ``interfaces.completions.Completions``."""
 
     def __init__(
-        self, router: Router, provider_state: ProviderState, transcripts: Transcripts
+        self, router: Router, provider_state: ProviderState, transcripts: TranscriptLookup
     ) -> None:
         self._router = router
         self._provider_state = provider_state

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class CompletionLimits(Struct, frozen=True, kw_only=True):
-    """What one server allows, whoever asks."""
+    """Limits of one server, over all callers."""
 
     first_token: float = 60.0  #: seconds
     total: float = 600.0  #: seconds

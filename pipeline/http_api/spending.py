@@ -43,7 +43,7 @@ class _Window:
         return self.seconds - now % self.seconds
 
 
-class Remaining(Struct, frozen=True):
+class RemainingAllowance(Struct, frozen=True):
     """What a limit still allows: the narrowest of a unit."""
 
     unit: Unit
@@ -80,14 +80,14 @@ class Spending:
             window.tokens += tokens
             window.usd += usd
 
-    def remaining(self, caller: Caller, now: float) -> list[Remaining]:
+    def remaining(self, caller: Caller, now: float) -> list[RemainingAllowance]:
         """Return the narrowest limit of requests and of tokens, where there are any."""
         windows = self._of(caller, now)
-        found: dict[str, Remaining] = {}
+        found: dict[str, RemainingAllowance] = {}
         for unit, _, limit, window in _limits(caller.limits, windows):
             left = max(0.0, limit - getattr(window, unit))
             if unit not in found or left < found[unit].left:
-                found[unit] = Remaining(unit, limit, left, window.rest(now))
+                found[unit] = RemainingAllowance(unit, limit, left, window.rest(now))
         return list(found.values())
 
     def _of(self, caller: Caller, now: float) -> tuple[_Window, _Window]:
@@ -113,7 +113,7 @@ def _limits(
     return (row for row in rows if row[2])
 
 
-def rate_headers(remaining: list[Remaining]) -> dict[str, str]:
+def rate_headers(remaining: list[RemainingAllowance]) -> dict[str, str]:
     """Return ``x-ratelimit-*`` in OpenAI's names; of requests also in AssemblyAI's."""
     headers: dict[str, str] = {}
     for one in remaining:

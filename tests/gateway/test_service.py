@@ -33,7 +33,7 @@ class OneProvider:
 
 
 class Texts:
-    """Satisfies ``Transcripts``."""
+    """Satisfies ``TranscriptLookup``."""
 
     async def of_session(self, caller: Caller, session_id: str) -> str | None:
         return "ours" if (caller.name, session_id) == ("reader", "s1") else None
