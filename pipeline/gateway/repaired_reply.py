@@ -4,29 +4,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
-import json_repair
 import msgspec
 
 from pipeline.errors import GatewayLost
 from pipeline.interfaces.llm import Accepted, Finished, Piece, Reply, TextDelta, ToolCallDelta
-from pipeline.runtime.json_values import encodable
+from pipeline.runtime import broken_json
 
 MAX_TEXT = 1 << 20  #: characters that are held back and repaired
 
 
 def repaired(text: str) -> str:
-    """Return ``text`` as valid JSON; raises ValueError where nothing of it is JSON."""
+    """Return ``text`` as valid JSON, or unchanged where it ends inside a value.
+
+    Raises ValueError when nothing of it is JSON.
+    """
     with suppress(ValueError, RecursionError):
         msgspec.json.decode(text)
         return text
-    start = min((at for at in map(text.find, "{[") if at >= 0), default=-1)
-    if start < 0:
-        raise ValueError("there is no JSON in the answer")
     try:
-        value = encodable(json_repair.loads(text[start:]))
-    except RecursionError:
-        raise ValueError("the JSON in the answer is nested too deeply") from None
-    return msgspec.json.encode(value).decode()
+        return msgspec.json.encode(broken_json.repaired(text)).decode()
+    except broken_json.CutOff:
+        return text
 
 
 class RepairedReply:

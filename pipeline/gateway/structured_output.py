@@ -1,11 +1,11 @@
 """Structured output: requests JSON by schema, validates and repairs replies, retries. Pure."""
 
+import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-import json_repair
 import jsonschema_rs
 import msgspec
 from msgspec import Struct
@@ -15,9 +15,15 @@ from pipeline.errors import SettingsError
 from pipeline.gateway.partial_json import MAX_TEXT, PartialJson, overlaid
 from pipeline.gateway.strict_schema import closed
 from pipeline.interfaces.llm import CompletionRequest, JsonMode, JsonReader, Message, Verdict
+from pipeline.runtime import broken_json
 from pipeline.runtime.json_values import encodable
 
+#: first characters of a value, by the schema's type
+OPENINGS = {"object": "{", "array": "["}
+
 TOOL = "answer"  #: the forced tool of a model without response_format
+
+_raw = json.JSONDecoder(strict=False)  # models write raw line breaks
 
 
 class Valid(Struct, frozen=True):
@@ -42,6 +48,7 @@ class Structured:
         self.schema = schema
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer"
         self.reasks = reasks
+        self._openings = OPENINGS.get(str(schema.get("type")), "{[")
         # the strict form, which exists for objects only
         self._closed: Any = closed(schema) if schema.get("type") == "object" else None
         try:
@@ -52,8 +59,7 @@ class Structured:
 
     def reader(self) -> PartialJson:
         """Return a reader for the reply while it streams."""
-        kind = self.schema.get("type")
-        return PartialJson({"object": "{", "array": "["}.get(cast("str", kind), "{["))
+        return PartialJson(self._openings)
 
     def ask(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
         """Return ``request`` with the schema added in the way that ``mode`` names."""
@@ -90,15 +96,17 @@ class Structured:
         """Validate a complete reply. Values that ``reader`` has published do not change."""
         if len(text) > MAX_TEXT:
             return Invalid(f"the reply is longer than {MAX_TEXT} characters", text[:MAX_TEXT])
-        found = self._candidates(text)
-        error = "there is no JSON in the reply"
-        for value, repaired in found:
-            settled = reader.settled() if reader is not None else None
-            whole = value if settled is None else overlaid(value, settled)
-            wrong = next(self._validator.iter_errors(whole), None)
-            if wrong is None:
-                return Valid(whole, repaired)
-            error = _error_text(wrong)
+        error = ""
+        settled = reader.settled() if reader is not None else None
+        try:
+            for value, repaired in self._candidates(text):
+                whole = value if settled is None else overlaid(value, settled)
+                wrong = next(self._validator.iter_errors(whole), None)
+                if wrong is None:
+                    return Valid(whole, repaired)
+                error = _error_text(wrong)
+        except ValueError as cause:
+            error = error or str(cause)
         return Invalid(error, text)
 
     def reask(
@@ -115,21 +123,16 @@ class Structured:
         return msgspec.structs.replace(request, messages=request.messages + more)
 
     def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
-        """Yield the text as JSON; then the first value inside it; then the repaired text."""
+        """Yield the text as JSON; then the first value inside it; then that value repaired.
+
+        Raises ValueError when there is none, or when it is incomplete.
+        """
         with suppress(ValueError, RecursionError):
             yield encodable(msgspec.json.decode(text)), False
-        reader = self.reader()
-        reader.feed(text)
-        if reader.done:
-            yield reader.value(), False
-        start = min((at for at in map(text.find, "{[") if at >= 0), default=-1)
-        if start < 0:
-            return
-        try:
-            repaired = encodable(json_repair.loads(text[start:]))
-        except (ValueError, RecursionError):
-            return
-        yield repaired, True
+        start = min((at for at in map(text.find, self._openings) if at >= 0), default=len(text))
+        with suppress(ValueError, RecursionError):
+            yield encodable(_raw.raw_decode(text, start)[0]), False
+        yield broken_json.repaired(text, self._openings), True
 
 
 def best_mode(supported: Iterable[str]) -> JsonMode:

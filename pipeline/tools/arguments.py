@@ -2,15 +2,17 @@
 
 from typing import Any, NoReturn, cast
 
-import json_repair
 import jsonschema_rs
 import msgspec
 
 from pipeline.errors import SettingsError
 from pipeline.interfaces.tools import Arguments
+from pipeline.runtime import broken_json
 from pipeline.runtime.json_values import encodable
 
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+CUT_OFF = "the arguments end inside a value; send the call again with complete arguments"
 
 
 class ArgumentReader:
@@ -26,8 +28,11 @@ class ArgumentReader:
 
     def read(self, text: str) -> Arguments:
         """Return the validated arguments, or the error; an empty text means no arguments."""
-        value = _parsed(text.strip() or "{}")
-        if value is None:
+        try:
+            value = _parsed(text.strip() or "{}")
+        except broken_json.CutOff:
+            return Arguments(error=CUT_OFF)
+        except (ValueError, RecursionError):
             return Arguments(error="the arguments are not a JSON object")
         wrong = next(self._validator.iter_errors(value), None)
         if wrong is None:
@@ -39,28 +44,28 @@ class ArgumentReader:
         )
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the object in ``text``; raises ValueError, and CutOff when it is incomplete."""
     try:
         found: Any = msgspec.json.decode(text)
-        if isinstance(found, str):  # JSON encoded twice
-            found = msgspec.json.decode(found)
-    except (ValueError, RecursionError):
-        found = _repaired(text)
-    try:
-        found = encodable(found)
     except ValueError:
-        return None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+        found = broken_json.repaired(text, "{", alone=True)
+    if isinstance(found, str):  # JSON encoded twice
+        return _parsed_once(found)
+    return _object(found)
 
 
-def _repaired(text: str) -> Any:
-    start = text.find("{")
-    if start < 0:
-        return None
+def _parsed_once(text: str) -> dict[str, Any]:
     try:
-        return json_repair.loads(text[start:])
-    except (ValueError, RecursionError):
-        return None
+        return _object(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return _object(broken_json.repaired(text, "{", alone=True))
+
+
+def _object(found: object) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the received text is wrong
+    return cast("dict[str, Any]", encodable(found))
 
 
 def _refuse_retrieval(uri: str) -> NoReturn:

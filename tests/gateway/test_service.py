@@ -97,7 +97,7 @@ async def test_a_failing_server_gets_one_retry() -> None:
 
 async def test_a_broken_answer_is_repaired() -> None:
     steps = [{"type": "json-repair"}]
-    answer, (asked,) = await ask(says("{'a': 1"), post_processing_steps=steps)
+    answer, (asked,) = await ask(says("{'a': 1}"), post_processing_steps=steps)
     assert (answer, asked.extra) == ('{"a":1}', {})
 
 

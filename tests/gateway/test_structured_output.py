@@ -13,7 +13,7 @@ from pipeline.errors import SettingsError
 from pipeline.gateway.partial_json import PartialJson
 from pipeline.gateway.structured_output import Invalid, Structured, Valid, best_mode
 from pipeline.interfaces.llm import CompletionRequest, Message
-from tests.gateway.broken_json import CORPUS
+from tests.gateway.broken_json import CORPUS, CUT_OFF
 
 ANYTHING = Structured({"type": "object"})
 CITY = Structured(
@@ -60,6 +60,11 @@ def test_broken_json_is_understood_however_it_is_cut(text: str, meant: Any, seed
     assert isinstance(verdict, Valid)
     assert verdict.value == meant
     assert shown is None or holds(shown, verdict.value)
+
+
+@pytest.mark.parametrize("text", CUT_OFF)
+def test_a_text_that_ends_inside_a_value_has_no_value(text: str) -> None:
+    assert isinstance(ANYTHING.judge(text), Invalid)
 
 
 def test_the_corpus_is_large_enough() -> None:
@@ -157,7 +162,7 @@ def test_anything_at_all_is_read_without_a_crash(text: str) -> None:
 
 def test_a_value_that_fits_is_valid_and_a_repair_is_marked() -> None:
     assert CITY.judge('{"city": "Oslo"}') == Valid({"city": "Oslo"})
-    assert CITY.judge('{"city": "Oslo",') == Valid({"city": "Oslo"}, repaired=True)
+    assert CITY.judge('{"city": "Oslo",}') == Valid({"city": "Oslo"}, repaired=True)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +195,8 @@ def test_a_number_beyond_all_numbers_is_none() -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("It is in Norway.", "there is no JSON in the reply"),
-        ("", "there is no JSON in the reply"),
+        ("It is in Norway.", "there is no JSON"),
+        ("", "there is no JSON"),
         ('{"hour": 1}', '"city" is a required property'),
         ('{"city": 5}', """5 is not of type "string" (at ['city'])"""),
         ('["Oslo"]', 'is not of type "object"'),

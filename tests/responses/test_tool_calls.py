@@ -145,7 +145,7 @@ def test_a_call_that_cannot_be_is_refused_and_the_model_told(
 def test_arguments_that_are_nearly_json_are_repaired() -> None:
     talk = Caller()
     talk.ends(1, "hello")
-    talk.brings("r1", call(0, "look", "{'n': 7,"), STOP)
+    talk.brings("r1", call(0, "look", "{'n': 7,}"), STOP)
 
     assert talk.runs[0].arguments == {"n": 7}
 
