@@ -18,7 +18,8 @@ from pipeline.responses.prompt import FinishedTurn, uses_turn_tag
 from pipeline.responses.request_builder import RequestBuilder
 from pipeline.responses.response import Response
 from pipeline.responses.steps import Step
-from pipeline.responses.text_match import contains_phrase, count_words, same_words
+from pipeline.responses.text_match import same_words
+from pipeline.responses.words import contains_phrase, count_words
 
 MOST_PENDING = 5000  #: turns collected for one request (a three-hour meeting has some 3,000)
 MOST_WAITING = 64  #: batches; past it the newest are merged

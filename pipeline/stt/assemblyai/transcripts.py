@@ -54,7 +54,7 @@ def _paused(turn: wire.Turn, family: Family, quiet: bool) -> bool:
 
 
 def text_of(turn: wire.Turn) -> str:
-    """Return the best cumulative text of a turn.
+    """Return the best cumulative text of a turn: each word once.
 
     Universal-Streaming puts finalised words only into ``transcript``, so it lags ``words`` by
     the word being spoken and ``utterance``, which covers the text since the last pause, by its
@@ -65,20 +65,37 @@ def text_of(turn: wire.Turn) -> str:
     spoken = turn.utterance or ""
     if spoken and spoken != final and (more := _beyond(final, spoken)):
         return f"{final} {more}" if final else more
-    pending = _pending(turn.words or (), whole=bool(final))
+    pending = _pending(final, turn.words or ())
     return " ".join([final, *pending] if final else pending)
 
 
-def _pending(spoken: tuple[wire.Word, ...], *, whole: bool) -> list[str]:
-    """Return the words after the last final one; none where all are of one kind."""
-    pending: list[str] = []
-    for word in reversed(spoken):
-        if word.word_is_final:
-            break
-        pending.append(word.text)
-    if whole and len(pending) == len(spoken):
+def _pending(final: str, spoken: tuple[wire.Word, ...]) -> list[str]:
+    """Return the words that are not final yet and missing in the transcript.
+
+    None where all are of one kind. A word may stand in the transcript before it is final.
+    """
+    texts = [word.text for word in spoken]
+    finals = next((at for at in range(len(spoken), 0, -1) if spoken[at - 1].word_is_final), 0)
+    if final and finals == 0:
         return []
-    return pending[::-1]
+    return texts[max(finals, _covered(final, texts)) :]
+
+
+def _covered(final: str, texts: list[str]) -> int:
+    """Return how many of the words the end of the transcript covers; 0 if it reads otherwise."""
+    tokens = _keys(final)
+    have, starts, at = "".join(tokens), {0}, 0
+    for token in tokens:
+        at += len(token)
+        starts.add(at)
+    covered, joined = 0, ""
+    for count, text in enumerate(texts, 1):
+        joined += _key(text)
+        if have.endswith(joined) and len(have) - len(joined) in starts:
+            covered = count
+    if not covered and len(tokens) >= len(texts):
+        return len(texts)  # written otherwise, but not shorter
+    return covered
 
 
 def _beyond(final: str, spoken: str) -> str:

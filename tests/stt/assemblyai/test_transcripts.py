@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.interfaces.stt import Transcript
 from pipeline.stt.assemblyai import wire
@@ -62,6 +64,27 @@ US: Family = "universal-streaming"
             "hi there i",
             id="US: a word begins while the utterance ends",
         ),
+        pytest.param(
+            turn("book it for tomorrow", "book", "it", "for", "tomorrow~"),
+            "book it for tomorrow",
+            id="US: a word that is not final stands in the transcript already",
+        ),
+        pytest.param(
+            turn("Book it for tomorrow.", "book", "it", "for~", "tomorrow~"),
+            "Book it for tomorrow.",
+            id="US: two of them, in a formatted transcript",
+        ),
+        pytest.param(
+            turn("no", "no", "no~"), "no no", id="US: a word said twice, the second not final"
+        ),
+        pytest.param(turn("no no", "no", "no~"), "no no", id="US: and then in the transcript"),
+        pytest.param(turn("ego", "ego", "go~"), "ego go", id="US: the end of a word is no word"),
+        pytest.param(
+            turn("one two three four", "three", "four~"),
+            "one two three four",
+            id="US: words of the last utterance only",
+        ),
+        pytest.param(turn("你好吗", "你", "好", "吗~"), "你好吗", id="US: written without spaces"),
         pytest.param(turn("hi there", "hi", "there"), "hi there", id="US: the end"),
         pytest.param(turn("Hi there.", "Hi", "there."), "Hi there.", id="US: the formatted copy"),
         pytest.param(turn("Hi, my", "Hi,~", "my~"), "Hi, my", id="U3: no word is final"),
@@ -77,6 +100,17 @@ US: Family = "universal-streaming"
 )
 def test_the_text_is_all_that_was_said_so_far(message: wire.Turn, text: str) -> None:
     assert text_of(message) == text
+
+
+@given(
+    said=st.lists(st.sampled_from(["go", "no", "tomorrow", "at", "5"]), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_each_word_is_read_once_wherever_it_stands(said: list[str], data: st.DataObject) -> None:
+    finals = data.draw(st.integers(1, len(said)))
+    written = data.draw(st.integers(finals, len(said)))
+    marked = [word + "~" * (at >= finals) for at, word in enumerate(said)]
+    assert text_of(turn(" ".join(said[:written]), *marked)) == " ".join(said)
 
 
 @pytest.mark.parametrize(
