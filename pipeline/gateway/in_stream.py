@@ -194,5 +194,5 @@ class _SlotReply:
         body = await self._replies.wait(self._turn, self._slot)
         self._is_over = True
         reader = ReplyReader(HOST, {})
-        pieces = [*reader.feed(body), *reader.end(framed=True)]
+        pieces = [*reader.feed(body), *reader.end()]
         return [Accepted(host=HOST), *pieces]

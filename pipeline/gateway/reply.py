@@ -28,8 +28,6 @@ class HttpExchange(Protocol):
     def status(self) -> int: ...
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
-    @property
-    def framed(self) -> bool: ...
     async def head(self) -> None: ...
     async def read(self, deadline: float | None = None) -> bytes: ...
     def close(self, *, is_over: bool = False) -> None: ...
@@ -161,21 +159,28 @@ class GatewayReply:
             raise reader.failure
         loop = asyncio.get_running_loop()
         while True:
-            entered = loop.time()
-            try:
-                data = await exchange.read(self._deadline(reader, entered))
-            except TimeoutError:
-                pieces = self._stalled(reader)
-            except GatewayLost as lost:
-                pieces = _truncated(reader, lost)
-            else:
-                pieces = reader.feed(data) if data else reader.end(framed=exchange.framed)
+            entered, has_reason = loop.time(), reader.reason is not None
+            pieces = await self._read(exchange, reader, entered)
             if pieces:
                 self._idle_time = 0.0
                 if type(pieces[-1]) is Finished:
                     await self._close(is_over=True)
                 return pieces
-            self._idle_time += loop.time() - entered
+            if has_reason or reader.reason is None:
+                self._idle_time += loop.time() - entered
+            else:
+                self._idle_time = 0.0  # the clock of the end marker begins
+
+    async def _read(
+        self, exchange: HttpExchange, reader: ReplyReader, now: float
+    ) -> Sequence[Piece]:
+        try:
+            data = await exchange.read(self._deadline(reader, now))
+        except TimeoutError:
+            return self._stalled(reader)
+        except GatewayLost as lost:
+            return _truncated(reader, lost)
+        return reader.feed(data) if data else reader.end()
 
     def _deadline(self, reader: ReplyReader, now: float) -> float | None:
         """Return when content is overdue; None before the first: the caller's deadline holds."""

@@ -5,97 +5,20 @@ from typing import Any, cast
 
 import msgspec
 
-from pipeline.errors import GatewayError, GatewayLost
+from pipeline.errors import GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway import error_responses, wire
 from pipeline.gateway.chunk_template import ChunkTemplate
+from pipeline.gateway.event_stream import BOM, ErrorData, EventStream
+from pipeline.gateway.finish_reasons import ending_of
 from pipeline.gateway.wire import ChunkChoice, CompletionChunk, ToolCallChunk
 from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta
 
-MAX_EVENT = 1024 * 1024  #: bytes of one event of a stream
 MAX_BODY = 16 * 1024 * 1024  #: bytes of a body that is not streamed
 MAX_STREAM = 64 * 1024 * 1024  #: bytes of a stream; 128,000 tokens, one per chunk, need half
 MAX_CALLS = 256  #: tool calls in one reply
 
+
 DONE = b"[DONE]"
-_BOM = b"\xef\xbb\xbf"
-
-
-class EventStream:
-    """Decoder of server-sent events: bytes in, ``data`` of complete events out.
-
-    Fields other than ``data`` are skipped.
-    """
-
-    def __init__(self, host: str = "the server", limit: int = MAX_EVENT) -> None:
-        self._host, self._limit = host, limit
-        self._rest: list[bytes] = []  # parts of an incomplete line
-        self._buffered = 0  # bytes in _rest and _data
-        self._data: list[bytes] = []  # data lines of an incomplete event
-        self._after_cr = False
-        self._started = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no incomplete event is buffered."""
-        return not (self._rest or self._data or self._after_cr)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that ``data`` completes; raises GatewayLost above the limit."""
-        if not self._started:
-            self._started = True
-            data = data.removeprefix(_BOM)
-        if self._after_cr or b"\r" in data:
-            data = self._only_newlines(data)
-        if b"\n" not in data:
-            self._buffer(data)
-            return []
-        lines = data.split(b"\n")
-        if self._rest:
-            self._rest.append(lines[0])
-            lines[0] = b"".join(self._rest)
-            self._rest = []
-        last = lines.pop()
-        events = self._lines(lines)
-        self._buffered = sum(map(len, self._data)) if self._data else 0
-        if last or self._buffered:
-            self._buffer(last)
-        return events
-
-    def end(self) -> list[bytes]:
-        """Return the last event of a body that ends without a blank line."""
-        events = self._lines([b"".join(self._rest), b""])
-        self._rest, self._buffered = [], 0
-        return events
-
-    def _lines(self, lines: list[bytes]) -> list[bytes]:
-        events: list[bytes] = []
-        for line in lines:
-            if not line:
-                if self._data:
-                    events.append(b"\n".join(self._data))
-                    self._data = []
-            elif line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif line == b"data":
-                self._data.append(b"")
-        return events
-
-    def _only_newlines(self, data: bytes) -> bytes:
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        elif not data:
-            return data
-        self._after_cr = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-    def _buffer(self, part: bytes) -> None:
-        if part:
-            self._rest.append(part)
-            self._buffered += len(part)
-        if self._buffered > self._limit:
-            raise GatewayLost(
-                f"{self._host} sent a stream event that is longer than {self._limit} bytes"
-            )
 
 
 class ReplyReader:
@@ -149,11 +72,10 @@ class ReplyReader:
                 self._template.learn(data, only.text)
         return pieces
 
-    def end(self, *, framed: bool) -> list[Piece]:
+    def end(self) -> list[Piece]:
         """Return the last pieces at the end of the body.
 
-        ``framed``: the body has a length or is chunked. A body that ends with its connection
-        may be truncated, so it is complete only after ``[DONE]``.
+        A reply with its finish reason is complete, with or without ``[DONE]``.
         Raises GatewayLost for a stream without content.
         """
         if self.failure is not None:
@@ -166,31 +88,47 @@ class ReplyReader:
         if self._is_ended():
             return pieces
         if not self.has_content and self.reason is None and not pieces:
-            raise GatewayLost(f"{self._host} ended the stream before the first token")
-        pieces.append(self._finished(complete=framed and self.reason is not None))
-        return pieces
+            raise GatewayLost(
+                f"{self._host} ended the stream before the first token{self._stray(self._events)}"
+            )
+        return self._with_ending(pieces)
 
     def truncated(self) -> list[Piece]:
-        """Return an incomplete Finished for a lost connection; nothing before any content."""
-        if self.is_finished or not self.has_content:
+        """Return the Finished of a lost connection: complete after the finish reason.
+
+        Nothing before any content and finish reason.
+        """
+        if self.is_finished or not (self.has_content or self.reason):
             return []
-        return [self._finished(complete=False)]
+        return self._with_ending([])
 
     def stalled(self) -> list[Piece]:
-        """Return an incomplete Finished for a stream that stalled after its finish reason.
-
-        Nothing before the finish reason. The reply may be complete, but its end marker is missing.
-        """
+        """Return the Finished of a stream without end marker; nothing before its finish reason."""
         if self.is_finished or self.reason is None:
             return []
-        return [self._finished(complete=False)]
+        return self._with_ending([])
+
+    def _with_ending(self, pieces: list[Piece]) -> list[Piece]:
+        """Append the Finished to ``pieces``, or keep the error that ends the reply for later."""
+        try:
+            pieces.append(self._finished())
+        except GatewayError as failure:
+            if not pieces:
+                raise
+            self.failure = failure
+        return pieces
+
+    def _stray(self, events: EventStream) -> str:
+        """Return what a body said that is no stream of events, for an error message."""
+        text = error_responses.server_reason(events.stray.decode("utf-8", "replace"))
+        return f"; it sent: {error_responses.redacted(self._key, text)}" if text else ""
 
     def _is_ended(self) -> bool:
         return self.is_finished or self.failure is not None
 
     def _detect_kind(self, data: bytes) -> bool:
         """Detect whether the body is a stream; False while only white space was received."""
-        start = data.removeprefix(_BOM).lstrip(b" \t\r\n")[:1]
+        start = data.removeprefix(BOM).lstrip(b" \t\r\n")[:1]
         if start and start not in b"{[<":
             self._events = EventStream(self._host)
         return bool(start)
@@ -198,7 +136,7 @@ class ReplyReader:
     def _whole_body(self, body: bytes) -> list[Piece]:
         kind = self._headers.get("content-type", "no content type")
         try:
-            chunk = wire.decode_chunk(body.removeprefix(_BOM))
+            chunk = wire.decode_chunk(body.removeprefix(BOM))
         except ValueError as cause:
             raise GatewayLost(
                 f"{self._host} answered with {kind} that is not a completion; check base_url"
@@ -214,7 +152,8 @@ class ReplyReader:
             raise GatewayLost(
                 f"{self._host} answered without choices", status=200, request_id=chunk.request_id
             )
-        return [*pieces, self._finished(complete=self.reason is not None)]
+        self._raise_choice_error(chunk, pieces)
+        return pieces if self.failure is not None else self._with_ending(pieces)
 
     def _pieces(self, events: Sequence[bytes], *, last: bool = False) -> list[Piece]:
         pieces: list[Piece] = []
@@ -228,13 +167,17 @@ class ReplyReader:
         return merged(pieces) if len(pieces) > 1 else pieces
 
     def _event(self, event: bytes, pieces: list[Piece], *, last: bool) -> None:
-        if self.is_finished or not event or event.isspace():
+        if self._is_ended() or not event or event.isspace():
             return
         if event.strip() == DONE:
-            pieces.append(self._finished(complete=self.reason is not None))
+            pieces.append(self._finished())
             return
+        if type(event) is ErrorData:
+            raise self._refusal(event)
         for chunk in self._decode(event, last=last):
             pieces += self._chunk(chunk)
+            if chunk.choices:
+                self._raise_choice_error(chunk, pieces)
 
     def _decode(self, event: bytes, *, last: bool) -> list[CompletionChunk]:
         try:
@@ -245,8 +188,10 @@ class ReplyReader:
                 return [chunk for line in lines for chunk in self._decode(line, last=last)]
             if last:
                 return []  # truncated inside its last line
+            text = error_responses.server_reason(event.decode("utf-8", "replace"))
             raise GatewayLost(
-                f"{self._host} sent a chunk that is not a JSON object: {cause}"
+                f"{self._host} sent a chunk that is not a JSON object:"
+                f" {error_responses.redacted(self._key, text)}"
             ) from cause
 
     def _chunk(self, chunk: CompletionChunk) -> list[Piece]:
@@ -278,14 +223,38 @@ class ReplyReader:
         text = msgspec.json.encode({"error": chunk.error} if len(bytes(chunk.error)) else {})
         if chunk.message:
             text = msgspec.json.encode({"message": chunk.message, "request_id": chunk.request_id})
-        status = _status(chunk)
+        return self._refusal(text, _status(chunk))
+
+    def _refusal(self, text: bytes, status: int = 500) -> GatewayError:
         return error_responses.refusal(status, self._headers, text, host=self._host, key=self._key)
 
-    def _finished(self, *, complete: bool) -> Finished:
+    def _raise_choice_error(self, chunk: CompletionChunk, pieces: list[Piece]) -> None:
+        """Raise the error inside a choice, after the pieces before it."""
+        for choice in chunk.choices or ():
+            if bytes(choice.error) not in wire.NO_ERROR:
+                failed = CompletionChunk(error=choice.error, request_id=chunk.request_id)
+                self.failure = self._error(failed)
+        if self.failure is not None and not pieces:
+            raise self.failure
+
+    def _finished(self) -> Finished:
+        """Return the end of the reply. Raises a GatewayError for one that failed.
+
+        So does a reply that the server's filter left empty: another server may answer.
+        """
         self.is_finished = True
+        ending = ending_of(self.reason)
+        if ending == "failed" or (ending == "filtered" and not self.has_content):
+            kind = GatewayLost if ending == "failed" else GatewayRefused
+            raise kind(
+                f"{self._host} ended the reply with the finish reason {str(self.reason)[:100]!r}",
+                status=200,
+                request_id=self._id or self._chunk_id,
+            )
         return Finished(
             reason=self.reason,
-            complete=complete,
+            complete=self.reason is not None,
+            ending=ending,
             usage=self._counts.usage() if self._counts else None,
             model=self._model,
             request_id=self._id or self._chunk_id,

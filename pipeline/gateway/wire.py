@@ -15,6 +15,9 @@ from pipeline.runtime.json_values import encodable
 #: body fields that ``CompletionRequest`` sets itself, so ``extra`` may not repeat them
 RESERVED = ("model", "messages", "stream")
 
+#: values of an ``error`` field that report none
+NO_ERROR = frozenset({b"", b"null", b"false", b'""', b"{}", b"[]", b"0"})
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -107,6 +110,7 @@ class ChunkChoice(Struct):
     tool_calls: list[ToolCallChunk] | None = (
         None  #: AssemblyAI API spec of 2026-03; later versions put them into the message
     )
+    error: Raw = Raw()  #: OpenRouter: the provider failed in the middle of the reply
 
     @property
     def text(self) -> str:
@@ -161,7 +165,8 @@ class CompletionChunk(Struct):
 
     @property
     def is_error(self) -> bool:
-        if bytes(self.error) not in (b"", b"null"):
+        error = bytes(self.error)
+        if error not in NO_ERROR or (error not in (b"", b"null") and not self.choices):
             return True
         return not self.choices and self.usage is None and self.message is not None
 
@@ -218,7 +223,8 @@ def _lenient_choice(found: Mapping[str, Any]) -> ChunkChoice:
         index=_number(found.get("index")),
         delta=_lenient_message(found.get("delta")),
         message=_lenient_message(found.get("message")),
-        finish_reason=_text(found.get("finish_reason")),
+        finish_reason=_finish_reason(found.get("finish_reason")),
+        error=Raw(_encode(found["error"])) if found.get("error") else Raw(),
         tool_calls=[_lenient_call(call) for call in _objects(found.get("tool_calls"))],
     )
 
@@ -280,6 +286,13 @@ def _content(found: Any) -> str | None:
     if isinstance(found, list):
         parts = [_text(part.get("text")) for part in _objects(found)]
         return "".join(part for part in parts if part)
+    return _text(found)
+
+
+def _finish_reason(found: Any) -> str | None:
+    """Return a string, or the ``type`` of an object, as SGLang's own API has it."""
+    if isinstance(found, dict):
+        found = cast("dict[str, Any]", found).get("type")
     return _text(found)
 
 

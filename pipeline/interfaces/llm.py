@@ -137,6 +137,11 @@ class ToolCallDelta(Struct, frozen=True):
     arguments: str = ""
 
 
+#: how a reply ended, by its finish reason: as the model wanted, at a limit of tokens, cut by a
+#: content filter, or by an error of the server
+Ending = Literal["whole", "limit", "filtered", "failed"]
+
+
 class Finished(Struct, frozen=True):
     """End of the reply: always the last piece of a complete reply."""
 
@@ -146,6 +151,7 @@ class Finished(Struct, frozen=True):
     model: str | None = None  #: the model that answered, if the reply names it
     request_id: str | None = None
     prices: Prices | None = None  #: of the model that answered, if known
+    ending: Ending = "whole"  #: what ``reason`` means
 
 
 Piece = Accepted | TextDelta | ToolCallDelta | Finished
@@ -250,6 +256,7 @@ class Gateway(Protocol):
 __all__ = [
     "Accepted",
     "CompletionRequest",
+    "Ending",
     "Finished",
     "Form",
     "FunctionCall",

@@ -16,7 +16,7 @@ done                  anything                                  nothing: no even
 ====================  ========================================  ==============================
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ from pipeline.config.settings import Prompt
 from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.interfaces.llm import (
     Accepted,
+    Ending,
     Finished,
     Form,
     Piece,
@@ -52,8 +53,8 @@ from pipeline.responses.steps import CancelCall, Publish, Report, StartCall, Ste
 from pipeline.responses.tool_calls import ToolCallAssembler
 from pipeline.responses.tool_loop import ToolLoop
 
-#: finish reasons that mean the answer ran into ``max_tokens`` (Claude's and OpenAI's words)
-AT_LIMIT = frozenset({"length", "max_tokens"})
+#: reasons of an incomplete response, by how its reply ended
+INCOMPLETE: Mapping[Ending, str] = {"limit": "max_tokens", "filtered": "content_filter"}
 
 
 class ResponseOutcome(Struct, frozen=True):
@@ -312,8 +313,9 @@ class ResponseLifecycle:
     def _finish(self, response: Response, finished: Finished, now: float) -> list[Step]:
         if not finished.complete:
             return self.end(response, ResponseOutcome("incomplete", "cut"), now)
-        if finished.reason in AT_LIMIT:
-            return self.end(response, ResponseOutcome("incomplete", "max_tokens"), now)
+        if finished.ending in INCOMPLETE:
+            outcome = ResponseOutcome("incomplete", INCOMPLETE[finished.ending])
+            return self.end(response, outcome, now)
         if self.tools is not None and response.gathered is not None:
             return self._call_tools(response, self.tools, now)
         if self._form is not None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import GatewayError
 from pipeline.gateway.chunk_template import MAX_LEARNS, ChunkTemplate
-from pipeline.gateway.stream import EventStream, ReplyReader, merged
+from pipeline.gateway.event_stream import EventStream
+from pipeline.gateway.stream import ReplyReader, merged
 from pipeline.interfaces.llm import Piece, TextDelta
 
 
@@ -80,7 +81,7 @@ def outcome(reader: ReplyReader, parts: list[bytes]) -> tuple[list[Piece], str |
     try:
         for part in parts:
             pieces += reader.feed(part)
-        pieces += reader.end(framed=True)
+        pieces += reader.end()
     except GatewayError as error:
         return merged(pieces), error.kind
     return merged(pieces), None

@@ -1,7 +1,7 @@
 """Stream decoder: framing deviations, truncation, and input split at any byte."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
-from pipeline.gateway.stream import MAX_EVENT, MAX_STREAM, EventStream, ReplyReader, merged
+from pipeline.gateway.event_stream import MAX_EVENT, EventStream
+from pipeline.gateway.stream import MAX_STREAM, ReplyReader, merged
 from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta, Usage
 
 
@@ -24,10 +25,10 @@ def sse(*chunks: Any, done: bool = True) -> bytes:
     return "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
 
 
-def read(*parts: bytes, framed: bool = True) -> list[Piece]:
+def read(*parts: bytes) -> list[Piece]:
     reader = ReplyReader("h", {})
     pieces = [piece for part in parts for piece in reader.feed(part)]
-    return merged([*pieces, *reader.end(framed=framed)])
+    return merged([*pieces, *reader.end()])
 
 
 def feed(reader: EventStream | ReplyReader, parts: Iterable[bytes]) -> None:
@@ -79,16 +80,19 @@ def test_a_server_that_leaves_out_blank_lines_is_understood() -> None:
     assert read(HELLO.replace(b"\n\n", b"\n")) == read(HELLO)
 
 
-def test_without_the_end_marker_a_framed_end_is_an_end() -> None:
+def test_a_finish_reason_completes_a_reply_without_the_end_marker() -> None:
     # Whether Claude and Gemini streams send [DONE] is not documented.
     (*_, last) = read(sse(delta("a", finish="end_turn"), done=False))
     assert last == Finished("end_turn", complete=True, request_id="c1")
 
 
-def test_a_body_that_ends_with_its_connection_may_have_been_cut() -> None:
-    stream = sse(delta("a", finish="stop"), done=False)
-    assert read(stream, framed=False)[-1] == Finished("stop", complete=False, request_id="c1")
-    assert read(HELLO, framed=False)[-1] == Finished("stop", complete=True, request_id="c1")
+@pytest.mark.parametrize("how", [ReplyReader.end, ReplyReader.truncated, ReplyReader.stalled])
+def test_a_reply_with_its_finish_reason_is_complete_however_its_connection_ends(
+    how: Callable[[ReplyReader], list[Piece]],
+) -> None:
+    reader = ReplyReader("h", {})
+    reader.feed(sse(delta("a", finish="stop"), done=False))
+    assert how(reader) == [Finished("stop", complete=True, request_id="c1")]
 
 
 def test_an_end_marker_without_a_finish_reason_is_no_completion() -> None:
@@ -96,7 +100,7 @@ def test_an_end_marker_without_a_finish_reason_is_no_completion() -> None:
 
 
 def test_a_stream_truncated_inside_a_line_keeps_its_text() -> None:
-    assert read(sse(delta("a"), done=False) + b'data: {"choi', framed=False) == [
+    assert read(sse(delta("a"), done=False) + b'data: {"choi') == [
         TextDelta("a"),
         Finished(None, complete=False, request_id="c1"),
     ]
@@ -203,14 +207,14 @@ def test_text_before_an_error_is_handed_out_first() -> None:
     reader = ReplyReader("h", {})
     assert reader.feed(sse(delta("a"), {"error": "broken"})) == [TextDelta("a")]
     with pytest.raises(GatewayLost, match="broken"):
-        reader.end(framed=True)
+        reader.end()
 
 
 def test_a_web_page_is_no_completion() -> None:
     reader = ReplyReader("h", {"content-type": "text/html"})
     reader.feed(b"<!doctype html>")
     with pytest.raises(GatewayLost, match="text/html"):
-        reader.end(framed=True)
+        reader.end()
 
 
 def test_an_event_beyond_the_limit_is_refused() -> None:
@@ -227,7 +231,7 @@ def test_nothing_follows_the_ending() -> None:
     reader = ReplyReader("h", {})
     reader.feed(HELLO)
     assert reader.feed(HELLO) == []
-    assert reader.end(framed=True) == []
+    assert reader.end() == []
 
 
 def cut_at(data: bytes, places: list[int]) -> list[bytes]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.config.settings import Prompt
 from pipeline.errors import GatewayError, GatewayLost
-from pipeline.interfaces.llm import CompletionRequest, Finished, TextDelta
+from pipeline.interfaces.llm import CompletionRequest, Ending, Finished, TextDelta
 from pipeline.interfaces.turns import SpeechStarted, TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from pipeline.protocol.events import ResponseDone
 from pipeline.responses.conversation import ConversationState
@@ -51,9 +51,11 @@ class Talk:
         pieces = [TextDelta(word) for word in words]
         return self.do(self.scheduler.received(key, pieces, self.now))
 
-    def over(self, key: str, text: str = "", reason: str | None = "stop") -> list[str]:
+    def over(
+        self, key: str, text: str = "", reason: str | None = "stop", ending: Ending = "whole"
+    ) -> list[str]:
         said = [TextDelta(text)] if text else []
-        finished = Finished(reason, reason is not None)
+        finished = Finished(reason, reason is not None, ending=ending)
         return self.do(self.scheduler.received(key, [*said, finished], self.now))
 
     def fails(self, key: str, error: GatewayError | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.config.settings import Prompt
+from pipeline.interfaces.llm import Ending
 from pipeline.interfaces.turns import TurnRevised, TurnStarted
 from tests.responses.talk import Talk
 
@@ -344,19 +345,26 @@ def test_a_revised_turn_is_told_so_in_the_transcript() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "ending"),
+    ("reason", "ending", "shown"),
     [
-        ("stop", "r1 completed"),
-        ("end_turn", "r1 completed"),
-        ("length", "r1 incomplete (max_tokens)"),
-        ("max_tokens", "r1 incomplete (max_tokens)"),
-        (None, "r1 incomplete (cut)"),
+        ("end_turn", "whole", "r1 completed"),
+        ("max_tokens", "limit", "r1 incomplete (max_tokens)"),
+        ("SAFETY", "filtered", "r1 incomplete (content_filter)"),
+        (None, "whole", "r1 incomplete (cut)"),
     ],
 )
-def test_how_a_reply_ends(reason: str | None, ending: str) -> None:
+def test_how_a_reply_ends(reason: str | None, ending: Ending, shown: str) -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "a")
-    assert talk.over("r1", "A", reason) == ["r1: A", ending]
+    assert talk.over("r1", "A", reason, ending) == ["r1: A", shown]
+
+
+def test_half_a_sentence_that_a_filter_cut_is_marked_in_the_next_request() -> None:
+    talk = Talk(reply=Prompt())
+    talk.ends(1, "a")
+    talk.over("r1", "Half a", "content_filter", "filtered")
+    talk.ends(2, "b")
+    assert talk.asked("r2") == ["user: a", "assistant: Half a [interrupted]", "user: b"]
 
 
 def test_whatever_comes_after_the_end_is_nothing() -> None:

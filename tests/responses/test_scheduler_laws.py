@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from pipeline.config.settings import Prompt
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
-from pipeline.interfaces.llm import Accepted, Finished, Piece, TextDelta, Usage
+from pipeline.interfaces.llm import Accepted, Ending, Finished, Piece, TextDelta, Usage
 from pipeline.interfaces.turns import (
     SpeechStarted,
     TurnChanged,
@@ -244,7 +244,8 @@ class Conversation(RuleBasedStateMachine):
     ) -> None:
         usage = Usage(7, 3) if counted else None
         pieces: list[Piece] = [*map(TextDelta, deltas)]
-        pieces.append(Finished(reason, reason is not None, usage))
+        ending: Ending = "limit" if reason == "length" else "whole"
+        pieces.append(Finished(reason, reason is not None, usage, ending=ending))
         key = self.some_call(pick)
         self.receive(key, [*pieces, *pieces[-1:]] if more else pieces)
 

@@ -38,10 +38,6 @@ class HttpxExchange:
             return []
         return [(name.lower(), value) for name, value in self._response.headers.raw]
 
-    @property
-    def framed(self) -> bool:
-        return any(n in (b"content-length", b"transfer-encoding") for n, _ in self.headers)
-
     async def head(self) -> None:
         self._response = await self._bounded(self._transport.handle_async_request(self._request))
         stream = self._response.stream

@@ -57,11 +57,6 @@ class Exchange:
         """The response headers, with lower-case names."""
         return self._connection.headers
 
-    @property
-    def framed(self) -> bool:
-        """Whether the body has a length or is chunked; otherwise the connection's end ends it."""
-        return self._connection.framed
-
     async def written(self) -> None:
         """Wait until the request is written; ``head`` raises a failure."""
         while not self._connection.is_written:

@@ -273,12 +273,12 @@ async def test_a_trickle_of_comments_does_not_hold_off_the_deadline() -> None:
         assert 0.15 < anyio.current_time() - began < 2
 
 
-async def test_without_the_end_marker_a_finish_reason_does_not_make_a_reply_complete(
+async def test_a_finish_reason_completes_a_reply_whose_end_marker_never_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reply_module, "TRAILER_TIMEOUT", 0.05)
     async with talking(saying(CHUNKED + chunk(event("hello", "stop")))) as (client, _):
-        assert (await ask(client))[-1] == Finished("stop", complete=False)
+        assert (await ask(client))[-1] == Finished("stop", complete=True)
 
 
 async def test_a_server_that_never_accepts_runs_into_the_connect_timeout() -> None:
