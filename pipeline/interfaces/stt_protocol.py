@@ -37,6 +37,7 @@ class Progress(Struct):
     sent_at_heartbeat: float = 0.0  #: seconds of audio
     message: float | None = None  #: when the last message came, on the event loop's clock
     sent_at_message: float = 0.0  #: seconds of audio
+    skipped: int = 0  #: messages that could not be read
 
     @property
     def behind(self) -> float:
@@ -48,7 +49,8 @@ class Progress(Struct):
         self.message, self.sent_at_message = now, self.sent
 
     def note_heartbeat(self, received: float, now: float) -> None:
-        """Record that the server confirmed ``received`` seconds of audio."""
+        """Record that ``received`` seconds of audio are confirmed; more than was sent is not."""
+        received = min(received, self.sent)
         self.received, self.heartbeat, self.sent_at_heartbeat = received, now, self.sent
 
 
@@ -102,7 +104,10 @@ class SttProtocol(Protocol):
         ...
 
     def receive(self, data: bytes, now: float) -> Sequence[Heard]:
-        """Return the values in one message. Raises ``SttRefused`` when it cannot be decoded."""
+        """Return the values in one message; one that cannot be read is counted and skipped.
+
+        Raises ``SttRefused`` when the first message is not of this protocol.
+        """
         ...
 
     def force_endpoint(self) -> str:

@@ -157,10 +157,19 @@ class SttConnection:
             return self.protocol.close(1006)
         if start is not None:
             self._start_at(start())
+        skipped = self.protocol.progress.skipped
         values = self.protocol.receive(data, anyio.current_time())
         if self.protocol.note:
-            log.debug("speech-to-text at %s: %s", self._endpoint.host, self.protocol.note)
+            self._log(self.protocol.note, before=skipped)
         return values
+
+    def _log(self, note: str, *, before: int) -> None:
+        """Log a note; of the skipped messages the first, second, fourth, eighth ... as warnings."""
+        skipped = self.protocol.progress.skipped
+        warns = skipped > before and skipped.bit_count() == 1
+        level = logging.WARNING if warns else logging.DEBUG
+        count = f" ({skipped} so far)" if skipped > before else ""
+        log.log(level, "speech-to-text at %s: %s%s", self._endpoint.host, note, count)
 
     async def _last(self) -> bytes:
         with anyio.fail_after(CLOSE_AFTER_ERROR):

@@ -203,7 +203,7 @@ def translated(message: wire.ServerMessage) -> Struct | None:
             return Ready(message.expires_at)
         case wire.Turn():
             words = message.words or ()
-            tokens = [Token(w.text, (w.start / 1000, w.end / 1000)) for w in words]
+            tokens = [Token(w.text, ((w.start or 0) / 1000, (w.end or 0) / 1000)) for w in words]
             return Tokens(tokens, message.end_of_turn)
         case wire.Heartbeat():
             return Stored(message.total_audio_received_ms / 1000)

@@ -4,10 +4,12 @@
 state     event                  then
 ========  =====================  ===========================================================
 opening   Begin                  open: ``StreamOpened``
-opening   anything else, close   ``error``: refused, busy or lost
+opening   no v3 message first    ``error``: refused
+opening   Error, close           ``error``: refused, busy or lost
 open      Turn and its like      transcripts
 open      terminate()            ending
 open      Error, close           ``error``
+open      unreadable message     none: counted and skipped
 ending    Turn and its like      transcripts: the last turn is still due
 ending    Termination            over: ``StreamClosed``
 ending    close 1000             over: ``StreamClosed``
@@ -18,8 +20,6 @@ ending    Error, other close     ``error``: the last turn may be missing
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from pipeline.errors import SttError, SttLost, SttRefused
 from pipeline.interfaces.stt import (
@@ -52,6 +52,7 @@ class StreamProtocol:
         self._family: Family = family_of(endpoint.model)
         self._bytes_per_second = endpoint.bytes_per_second
         self._ending: CloseReason | None = None
+        self._unread = ""  # the last message, if it was skipped: it may say why a close follows
         self._frames: deque[bytes] = deque(maxlen=RECENT)
 
     def __repr__(self) -> str:
@@ -86,19 +87,35 @@ class StreamProtocol:
     # --- server to client ------------------------------------------------------------------
 
     def receive(self, data: bytes | str, now: float) -> Sequence[Heard]:
-        """Return the values in one message. Raises ``SttRefused`` when it cannot be decoded."""
+        """Return the values in one message.
+
+        Raises ``SttRefused`` when it is the first and not of this protocol.
+        """
+        first = self.state == "opening" and self.progress.message is None
         self.progress.note_message(now)
-        self.note = ""
-        try:
-            message = wire.decode(data)
-        except msgspec.MsgspecError as error:
-            raise SttRefused(
-                f"speech-to-text at {self._endpoint.host} sent a message that cannot be read"
-                f" ({error}); is this an AssemblyAI Streaming v3 server?"
-            ) from error
+        self.note, self._unread = "", ""
+        message = wire.decode(data)
         if isinstance(message, wire.Turn):
             return (self._turn(message),)
+        if isinstance(message, wire.Unreadable | wire.Unknown):
+            self._skip(message, first=first)
+            return ()
         return self._other(message, now)
+
+    def _skip(self, message: wire.Unreadable | wire.Unknown, *, first: bool) -> None:
+        if isinstance(message, wire.Unreadable):
+            self._unread = message.text
+            self.progress.skipped += 1
+            self.note = f"skipped a message that cannot be read: {message.why}"
+        elif message.type:
+            self.note = f"skipped a message of type {message.type!r}"
+            return
+        if first:
+            shown = f" {self._unread!r}" if self._unread else ""
+            raise SttRefused(
+                f"speech-to-text at {self._endpoint.host} began with a message that cannot be"
+                f" read{shown}; is this an AssemblyAI Streaming v3 server?"
+            )
 
     def _turn(self, turn: wire.Turn) -> Heard:
         doubtful = self._family == "universal-3" and not (turn.end_of_turn or turn.utterance)
@@ -180,7 +197,7 @@ class StreamProtocol:
         # The reason of the close only points at the Error message before it.
         error = self._ending
         ending = (
-            CloseReason(code, reason)
+            CloseReason(code, reason or self._unread)
             if error is None
             else CloseReason(error.code or code, error.text)
         )

@@ -13,8 +13,6 @@ from pipeline.stt.assemblyai.parameters import Family
 #: end_of_turn_confidence of a held turn's partials rises from 0 towards 1 (universal-3-5 and
 #: later); other partials of that family carry 0
 HELD = 0.25
-#: labels without a speaker: under about 1 s of audio
-_NO_SPEAKER = frozenset(("UNKNOWN", "PENDING", ""))
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
@@ -26,7 +24,7 @@ def transcript(
     ``origin`` is the start of the connection's audio, in seconds; ``quiet`` is whether the latest
     audio holds no speech.
     """
-    text = text_of(turn)
+    text = text_of(turn).strip()
     return stt.Transcript(
         order=int(turn.turn_order),
         text=text,
@@ -120,24 +118,32 @@ def _key(part: str) -> str:
 
 
 def words(spoken: tuple[wire.Word, ...] | None, origin: float) -> tuple[stt.Word, ...]:
-    """Convert words to the session's clock."""
+    """Convert words to the session's clock; none of them when one has no time at all."""
     if not spoken:
         return ()
-    return tuple(
-        [
+    converted: list[stt.Word] = []
+    for word in spoken:
+        start = word.end if word.start is None else word.start
+        if start is None:
+            return ()
+        end = start if word.end is None or word.end < start else word.end
+        converted.append(
             stt.Word(
                 word.text,
-                origin + word.start / 1000,
-                origin + word.end / 1000,
+                origin + start / 1000,
+                origin + end / 1000,
                 1.0 if word.confidence is None else word.confidence,
                 word.word_is_final,
                 speaker(word.speaker),
             )
-            for word in spoken
-        ]
-    )
+        )
+    return tuple(converted)
 
 
 def speaker(label: str | None) -> str | None:
-    """Return the speaker's label, or None while it is not known."""
-    return None if label is None or label in _NO_SPEAKER else label
+    """Return the speaker's label, or None while it is not known.
+
+    Speakers are letters; under about 1 s of audio the label is a word: PENDING, before 2026-06
+    UNKNOWN.
+    """
+    return label if label is not None and len(label) <= 2 and label.isalpha() else None

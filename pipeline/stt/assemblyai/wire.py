@@ -2,14 +2,23 @@
 
 Shapes: AssemblyAI streaming API reference, mid-2026. Unknown fields are skipped, unknown types
 become ``Unknown``; fields that may be missing or null have a default; numbers may be written with
-or without a fraction, so all are read as floats. Times are milliseconds of this connection's
-audio.
+or without a fraction, so all are read as floats. A message of a known type with other fields is
+read by ``tolerant``; data that is no message at all becomes ``Unreadable``. Times are milliseconds
+of this connection's audio.
 """
 
-from typing import Any
+from typing import Annotated, Any, Union
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from pipeline.stt.assemblyai import tolerant
+
+#: bytes; three hours of words fit, and decoding it does not hold up other sessions
+LONGEST = 4 * 2**20
+
+Order = Annotated[float, Meta(ge=0, le=2**53)]
+Milliseconds = Annotated[float, Meta(ge=-1e9, le=1e9)]  #: of audio; others are no times
 
 
 class Message(Struct, frozen=True, tag_field="type", tag=True, gc=False):
@@ -27,7 +36,7 @@ class Begin(Message, frozen=True, tag=True):
 class SpeechStarted(Message, frozen=True, tag=True):
     """The onset of speech; only Universal-3 sends it."""
 
-    timestamp: float = 0.0
+    timestamp: Milliseconds = 0.0
     confidence: float | None = None
 
 
@@ -35,8 +44,8 @@ class Word(Struct, frozen=True, gc=False):
     """One word."""
 
     text: str
-    start: float = 0.0
-    end: float = 0.0
+    start: Milliseconds | None = None
+    end: Milliseconds | None = None
     confidence: float | None = None
     word_is_final: bool = False
     speaker: str | None = None
@@ -45,7 +54,7 @@ class Word(Struct, frozen=True, gc=False):
 class Turn(Message, frozen=True, tag=True):
     """One turn so far."""
 
-    turn_order: float
+    turn_order: Order
     end_of_turn: bool = False
     turn_is_formatted: bool = False
     transcript: str | None = None
@@ -60,7 +69,7 @@ class Turn(Message, frozen=True, tag=True):
 class Revision(Struct, frozen=True):
     """Revision of one ended turn."""
 
-    turn_order: float
+    turn_order: Order
     speaker_label: str | None = None
     words: tuple[Word, ...] | None = None
 
@@ -74,7 +83,7 @@ class SpeakerRevision(Message, frozen=True, tag=True):
 class Reply(Struct, frozen=True):
     """``LLMGatewayResponse``; the letter case of its type differs between documents."""
 
-    turn_order: float
+    turn_order: Order
     transcript: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -86,7 +95,7 @@ class LLMGatewayResponse(Reply, Message, frozen=True, tag=True):
 class Heartbeat(Message, frozen=True, tag=True):
     """Amount of audio received; only when requested."""
 
-    total_audio_received_ms: float = 0.0
+    total_audio_received_ms: Milliseconds = 0.0
     total_duration_ms: float = 0.0
     realtime_factor: float | None = None
     max_speech_probability: float | None = None
@@ -95,8 +104,8 @@ class Heartbeat(Message, frozen=True, tag=True):
 class Silence(Message, frozen=True, tag=True):
     """A range without a transcript; only when requested."""
 
-    start_ms: float = 0.0
-    end_ms: float = 0.0
+    start_ms: Milliseconds = 0.0
+    end_ms: Milliseconds = 0.0
 
 
 class Warning(Message, frozen=True, tag=True):  # noqa: A001 (the vendor's word)
@@ -126,6 +135,13 @@ class Unknown(Struct, frozen=True):
     type: str
 
 
+class Unreadable(Struct, frozen=True):
+    """Data that is no message, or one without its required fields."""
+
+    why: str
+    text: str = ""  #: its beginning, unless it is an object: that may hold what was said
+
+
 ServerMessage = (
     Begin
     | SpeechStarted
@@ -138,57 +154,58 @@ ServerMessage = (
     | Error
     | Termination
     | Unknown
+    | Unreadable
 )
 
 
-class _Loose(Struct):
-    """Common fields of a message of any other type."""
-
-    type: str | None = None
-    error: str | None = None
-    error_code: float | None = None
-
-
+KINDS = (
+    Begin,
+    SpeechStarted,
+    Turn,
+    SpeakerRevision,
+    LLMGatewayResponse,
+    Heartbeat,
+    Silence,
+    Warning,
+    Error,
+    Termination,
+)
 _usual: msgspec.json.Decoder[ServerMessage] = msgspec.json.Decoder(
-    Begin
-    | SpeechStarted
-    | Turn
-    | SpeakerRevision
-    | LLMGatewayResponse
-    | Heartbeat
-    | Silence
-    | Warning
-    | Error
-    | Termination
+    Union[KINDS]  # noqa: UP007 - of a tuple
 )
-_loose = msgspec.json.Decoder(_Loose)
-_reply = msgspec.json.Decoder(Reply)
-_KNOWN = frozenset(
-    ("Begin", "SpeechStarted", "Turn", "SpeakerRevision", "LLMGatewayResponse", "Heartbeat")
-) | {"Silence", "Warning", "Error", "Termination"}
+_BY_NAME: dict[str, type[ServerMessage]] = {
+    kind.__name__.lower(): kind for kind in KINDS if kind is not Error
+}
 
 
 def decode(data: bytes | str) -> ServerMessage:
-    """Decode one server message.
-
-    Raises ``msgspec.MsgspecError`` when it is no JSON object, or an invalid one of a known type.
-    """
+    """Decode one server message, whatever it is; never raises."""
+    if len(data) > LONGEST:
+        return Unreadable(f"it has {len(data)} bytes, more than {LONGEST}")
     try:
-        return _usual.decode(data)
-    except msgspec.ValidationError:
-        return _decode_unusual(data)
+        message = _usual.decode(data)
+    except (ValueError, RecursionError) as error:  # MsgspecError is a ValueError
+        return _decode_unusual(data, str(error))
+    if isinstance(message, Error) and not message.error:
+        return _decode_unusual(data, "")
+    return message
 
 
-def _decode_unusual(data: bytes | str) -> ServerMessage:
-    loose = _loose.decode(data)
-    if loose.type in _KNOWN:
-        _usual.decode(data)  # raises the error of the field
-    if loose.error is not None:
-        return Error(loose.error_code, loose.error)
-    kind = loose.type or ""
-    if kind.lower() == "llmgatewayresponse":
-        return _reply.decode(data)
-    return Unknown(kind)
+def _decode_unusual(data: bytes | str, why: str) -> ServerMessage:
+    try:
+        table = tolerant.table(data)
+        kind = table.get("type")
+        known = _BY_NAME.get(kind.lower()) if isinstance(kind, str) else None
+        if known is not None:
+            return tolerant.read(known, table)
+    except (ValueError, RecursionError):
+        return Unreadable(why, tolerant.beginning(data))
+    error = tolerant.error_text(table)
+    if error is not None:
+        return Error(tolerant.error_code(table), error)
+    if kind is None or isinstance(kind, str):
+        return Unknown(kind or "")
+    return Unreadable(why, tolerant.beginning(data))
 
 
 # --- client → server -----------------------------------------------------------------------

@@ -149,6 +149,22 @@ async def test_a_server_that_does_not_begin(script: Script, kind: Any, says: str
         await ear.client.finish()
 
 
+async def test_a_message_that_cannot_be_read_costs_itself_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    odd = ["<html>", "[]", {"type": "Turn", "turn_order": "one"}, {"type": "Warning", "warning": 7}]
+    script = [
+        {"stt": "end", "at_ms": 50, "text": "Hello."},
+        *({"stt": "message", "at_ms": 60, "message": message} for message in odd),
+        {"stt": "end", "at_ms": 100, "text": "Still here."},
+    ]
+    async with listening(*script) as (ear, _):
+        await spoken(ear, frames=3)
+    assert ear.texts == ["Hello.", "Still here."]
+    warnings = [record for record in caplog.records if "cannot be read" in record.message]
+    assert len(warnings) == 2  # of three: the first and the second
+
+
 ENDINGS: list[tuple[Script, type[SttError], str]] = [
     ({"stt": "error", "error_code": 3005, "error": "Server error"}, SttLost, "Server error"),
     ({"stt": "error", "error_code": 3005, "error": "Oh", "typed": False}, SttLost, "Oh"),
@@ -158,7 +174,6 @@ ENDINGS: list[tuple[Script, type[SttError], str]] = [
     ({"stt": "close", "code": 1000}, SttLost, "client did not request it"),
     ({"stt": "drop", "by": "rst"}, SttLost, "broke off"),
     ({"stt": "drop", "by": "fin"}, SttLost, "broke off"),
-    ({"stt": "message", "message": "<html>"}, SttRefused, "cannot be read"),
 ]
 
 

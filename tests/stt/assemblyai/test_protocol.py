@@ -1,9 +1,12 @@
 """States of one connection, and the error message for each kind of end."""
 
+import json
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.config.settings import SttSettings
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
@@ -15,6 +18,7 @@ from pipeline.interfaces.stt import (
     StreamOpened,
     Transcript,
 )
+from pipeline.stt.assemblyai import wire
 from pipeline.stt.assemblyai.endpoint import endpoint_for
 from pipeline.stt.assemblyai.protocol import StreamProtocol
 
@@ -61,8 +65,17 @@ def test_each_kind_of_message_becomes_a_value() -> None:
 
 def test_a_heartbeat_says_how_much_has_arrived() -> None:
     here = opened()
+    for _ in range(400):
+        here.send(STILL)
     assert here.receive(message(type="Heartbeat", total_audio_received_ms=15_000), 7.0) == ()
     assert (here.progress.received, here.progress.heartbeat) == (15.0, 7.0)
+
+
+def test_a_heartbeat_confirms_no_more_than_was_sent() -> None:
+    here = opened()
+    here.send(STILL)
+    here.receive(message(type="Heartbeat", total_audio_received_ms=9e8), 7.0)
+    assert here.progress.received == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(("tail", "paused"), [(STILL, True), (LOUD, False)])
@@ -151,7 +164,100 @@ def test_an_error_after_terminate_is_no_clean_end() -> None:
         here.close(1000)
 
 
-@pytest.mark.parametrize("data", [b"<html>", b'{"type":"Turn","turn_order":"one"}'])
-def test_an_unreadable_message_is_from_no_v3_server(data: bytes) -> None:
+UNREADABLE = {
+    "no JSON": b"<html>garbage{",
+    "nothing": b"",
+    "binary": bytes(range(256)),
+    "no object": b"[]",
+    "a number": b"7",
+    "an order in words": b'{"type":"Turn","turn_order":"one","transcript":"x"}',
+    "an order below zero": b'{"type":"Turn","turn_order":-1,"transcript":"x"}',
+    "an order without end": b'{"type":"Turn","turn_order":1e999,"transcript":"x"}',
+    "no order": b'{"type":"Turn","transcript":"x"}',
+    "deep": b'{"type":"Turn","words":' + b"[" * 3000 + b"]" * 3000 + b"}",
+    "deeper": b'{"x":' * 100_000 + b"1" + b"}" * 100_000,
+    "a number of 5000 digits": b'{"type":"Turn","turn_order":' + b"9" * 5000 + b"}",
+    "a type that is no text": b'{"type":7}',
+    "huge": b'{"type":"Turn","turn_order":0,"transcript":"' + b"x" * wire.LONGEST + b'"}',
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=list(UNREADABLE))
+def test_an_unreadable_message_is_counted_and_skipped(data: bytes) -> None:
+    here = opened()
+    assert here.receive(data, 0.0) == ()
+    assert here.progress.skipped == 1
+    assert "skipped a message" in here.note
+    assert len(here.note) < 300
+    assert [type(h) for h in here.receive(message(type="Turn", turn_order=0), 0.0)] == [Transcript]
+
+
+@pytest.mark.parametrize("data", [*UNREADABLE.values(), b"{}"], ids=[*UNREADABLE, "no type"])
+def test_a_first_message_of_another_protocol_refuses(data: bytes) -> None:
     with pytest.raises(SttRefused, match="Streaming v3 server"):
-        opened().receive(data, 0.0)
+        opened(begun=False).receive(data, 0.0)
+
+
+def test_only_the_first_message_decides_on_the_protocol() -> None:
+    here = opened(begun=False)
+    here.receive(message(type="Warning", warning="w"), 0.0)
+    assert here.receive(b"garbage{", 0.0) == ()
+    assert len(here.receive(message(type="Begin", id="x"), 0.0)) == 1
+
+
+def test_the_words_of_a_skipped_message_explain_the_close_that_follows() -> None:
+    here = opened()
+    here.receive(b"internal: worker out of memory", 0.0)
+    with pytest.raises(SttLost, match="worker out of memory"):
+        here.close(1011)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"type": "Error", "error_code": "BUSY", "error": "Too many concurrent sessions"}, 3009),
+        ({"type": "error", "error": {"message": "Too many concurrent sessions", "code": 3009}}, 1),
+        ({"error": ["Too many concurrent sessions"]}, 3009),
+        ({"errors": [{"detail": "Too many concurrent sessions"}]}, 3009),
+        ({"type": "Error", "message": "Too many concurrent sessions", "code": "3009"}, 1),
+        ({"type": "Failure", "error": "Too many concurrent sessions"}, 3009),
+        ({"type": "Error", "error_code": 10**30, "error": "Too many concurrent sessions"}, 3009),
+    ],
+)
+def test_an_error_of_any_shape_tells_its_words(data: dict[str, Any], code: int) -> None:
+    here = opened()
+    here.receive(msgspec.json.encode(data, enc_hook=str), 0.0)
+    assert here.failed
+    with pytest.raises(SttBusy, match="Too many concurrent sessions"):
+        here.close(code, "See Error message for details")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["\ud83d", "1", "-1e999", "nan"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = sorted({field for kind in wire.KINDS for field in kind.__struct_fields__})
+
+
+@given(
+    st.sampled_from([kind.__name__ for kind in wire.KINDS] + ["turn", "New"]),
+    st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6),
+)
+def test_no_message_ends_a_session(kind: str, fields: dict[str, Any]) -> None:
+    here = opened()
+    for heard in here.receive(json.dumps({"type": kind, **fields}).encode(), 0.0):
+        msgspec.json.encode(heard)  # can be published
+        if isinstance(heard, Transcript):
+            assert heard.order >= 0
+            assert all(word.end >= word.start and abs(word.end) < 1e7 for word in heard.words)
+
+
+@given(st.binary(max_size=300))
+def test_no_data_ends_a_session(data: bytes) -> None:
+    opened().receive(data, 0.0)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from pipeline.stt.assemblyai import wire
@@ -42,9 +41,41 @@ def test_an_in_stream_reply_is_known_in_either_letter_case(kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"[1]", b'{"type":"Turn"}', b'{"type":7}'])
-def test_what_is_no_message_is_an_error(data: bytes) -> None:
-    with pytest.raises(msgspec.MsgspecError):
-        wire.decode(data)
+def test_what_is_no_message_is_unreadable(data: bytes) -> None:
+    assert isinstance(wire.decode(data), wire.Unreadable)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            b'{"type":"Turn","turn_order":"1","end_of_turn":"yes","transcript":7}',
+            wire.Turn(1, transcript="7"),
+        ),
+        (
+            b'{"type":"Turn","turn_order":1,"words":[{},7,{"text":"a","start":"900","end":null}]}',
+            wire.Turn(1, words=(wire.Word("a", 900),)),
+        ),
+        (
+            rb'{"type":"Turn","turn_order":1,"transcript":"hi \ud83d"}',
+            wire.Turn(1, transcript="hi ?"),
+        ),
+        (b'{"type":"Turn","turn_order":1,"transcript":"\xfc"}', wire.Turn(1, transcript="\ufffd")),
+        (
+            b'{"type":"Turn","turn_order":1,"words":[{"text":"a","start":1e300,"end":5}]}',
+            wire.Turn(1, words=(wire.Word("a", None, 5),)),
+        ),
+        (b'{"type":"Warning","warning_code":"X","warning":{"text":"w"}}', wire.Warning(None, "w")),
+        (b'{"type":"begin","id":5,"expires_at":"soon"}', wire.Begin("5")),
+        (
+            b'{"type":"SpeakerRevision","revisions":[{"turn_order":0,"speaker_label":1},{}]}',
+            wire.SpeakerRevision((wire.Revision(0, "1"),)),
+        ),
+        (b'{"type":"Error","message":"e"}', wire.Error(None, "e")),
+    ],
+)
+def test_an_odd_field_costs_that_field_alone(data: bytes, message: wire.ServerMessage) -> None:
+    assert wire.decode(data) == message
 
 
 def test_a_change_is_written_flat() -> None:
