@@ -51,6 +51,8 @@ class Microphone:
     """Recording device, with a bounded queue of blocks between its thread and the event loop."""
 
     duration = None
+    failure = None
+    remarks: Sequence[str] = ()  #: what was lost is counted in ``lost`` and ``overflows``
 
     def __init__(self, name: str, format: Format) -> None:  # noqa: A002 (as the field)
         self.name = name

@@ -24,6 +24,7 @@ from pipeline.cli.source import AudioSelection, open_source
 from pipeline.cli.stored import PENDING_TRANSCRIPT, plan_over_transcript, run_over_transcript
 from pipeline.cli.views.output import Item, printer, printing, progress
 from pipeline.cli.views.timeline import Discarded
+from pipeline.cli.views.wording import duration
 from pipeline.config.default_prompts import STORED_PROMPTS
 from pipeline.config.loading import load
 from pipeline.config.settings import Policy, Prompt, Settings
@@ -70,7 +71,8 @@ async def run(
     Parameters
     ----------
     file
-        The recording, in any common format; - reads raw PCM from standard input.
+        The recording, in any common format, or a pipe; - reads one from standard input, or raw
+        PCM.
     stt
         Speech-to-text: auto, assemblyai, local, or a ws:// or wss:// address.
     llm
@@ -200,7 +202,17 @@ async def _session(app: App, source: Source, speed: float) -> int:
             await _record(session, source)
         else:
             await feed(session, source, speed=speed)
-    return 1 if session.failed_responses else 0
+    for remark in _remarks(session, source):
+        progress(f"{source.name}: {remark}")
+    return 1 if session.failed_responses or source.failure else 0
+
+
+def _remarks(session: Session, source: Source) -> list[str]:
+    """Return what the events do not show about the audio that was played."""
+    remarks = [*source.remarks, *([source.failure] if source.failure else [])]
+    if not session.turns:
+        remarks.append(f"no speech was recognised in {duration(session.heard * 1000)} of audio")
+    return remarks
 
 
 async def _record(session: Session, source: Microphone) -> None:

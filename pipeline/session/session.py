@@ -105,6 +105,16 @@ class Session:
         return self._dispatch.in_flight
 
     @property
+    def turns(self) -> int:
+        """Number of ended turns."""
+        return self._scheduler.totals(0.0).turns
+
+    @property
+    def heard(self) -> float:
+        """Seconds of audio so far."""
+        return self._clock.position
+
+    @property
     def failed_responses(self) -> int:
         return self.publisher.failed_responses
 
