@@ -209,6 +209,9 @@ class ResponseSentence(Event, frozen=True, kw_only=True, tag="response.output_te
     response_id: str
     index: int
     text: str
+    #: of its first character in the response's text, in code points; -1: older versions
+    start: int = -1
+    end: int = -1  #: one past its last character
 
 
 class ResponseJsonPartial(Event, frozen=True, kw_only=True, tag="response.output_json.partial"):

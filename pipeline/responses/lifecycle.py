@@ -49,6 +49,7 @@ from pipeline.protocol.events import (
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
 from pipeline.responses.response import Response
+from pipeline.responses.sentences import Sentence
 from pipeline.responses.steps import CancelCall, Publish, Report, StartCall, Step
 from pipeline.responses.tool_calls import ToolCallAssembler
 from pipeline.responses.tool_loop import ToolLoop
@@ -296,7 +297,7 @@ class ResponseLifecycle:
             return [delta]
         return [delta, *self._sentences(response, response.splitter.feed(text), now)]
 
-    def _sentences(self, response: Response, whole: list[str], now: float) -> list[Step]:
+    def _sentences(self, response: Response, whole: list[Sentence], now: float) -> list[Step]:
         if not whole:
             return []
         if response.sentence_at is None:
@@ -306,8 +307,16 @@ class ResponseLifecycle:
         first = response.sentences
         response.sentences += len(whole)
         return [
-            Publish(ResponseSentence(response_id=response.id, index=first + at, text=sentence))
-            for at, sentence in enumerate(whole)
+            Publish(
+                ResponseSentence(
+                    response_id=response.id,
+                    index=index,
+                    text=sentence.text,
+                    start=sentence.start,
+                    end=sentence.end,
+                )
+            )
+            for index, sentence in enumerate(whole, first)
         ]
 
     def _finish(self, response: Response, finished: Finished, now: float) -> list[Step]:

@@ -155,6 +155,7 @@ class Oracle:
             case ResponseSentence(response_id=key, index=index):
                 told = self._open(key)
                 assert index == told.sentences
+                assert event.text == told.text[event.start : event.end] != ""
                 told.sentences += 1
             case ResponseDone():
                 self._done(event)

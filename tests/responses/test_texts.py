@@ -1,14 +1,11 @@
-"""Templates, sentences, and when two texts say the same words."""
+"""Templates, and when two texts say the same words."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.config.settings import Example, Prompt
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
 from pipeline.responses.prompt import FinishedTurn, TemplateContext, check, fill, messages
-from pipeline.responses.sentences import LONGEST, SentenceSplitter
 from pipeline.responses.text_match import same_words
 
 
@@ -165,34 +162,3 @@ def test_a_good_template_passes(user: str) -> None:
 )
 def test_the_same_words(one: str, other: str, same: bool) -> None:
     assert same_words(one, other) == same_words(other, one) == same
-
-
-# --- sentences -----------------------------------------------------------------------------------
-
-
-def test_a_sentence_is_whole_when_the_next_one_begins() -> None:
-    splitter = SentenceSplitter()
-    assert splitter.feed("It is booked.") == []
-    assert splitter.feed(" Track") == ["It is booked."]
-    assert splitter.feed(" nine.") == []
-    assert splitter.finish() == ["Track nine."]
-
-
-def test_an_abbreviation_ends_no_sentence() -> None:
-    splitter = SentenceSplitter()
-    assert splitter.feed("Dr. Smith is in. He") == ["Dr. Smith is in."]
-
-
-def test_a_run_without_end_counts_as_a_sentence() -> None:
-    splitter = SentenceSplitter()
-    assert splitter.feed("a" * (LONGEST + 1)) == ["a" * (LONGEST + 1)]
-    assert splitter.finish() == []
-
-
-@given(st.lists(st.sampled_from(["Yes", ". ", "It is 1.", "5", "? ", "\n", "Dr.", " No", "!"])))
-def test_sentences_hold_all_of_the_text_in_order(deltas: list[str]) -> None:
-    splitter = SentenceSplitter()
-    told = [sentence for delta in deltas for sentence in splitter.feed(delta)]
-    told += splitter.finish()
-    assert "".join("".join(told).split()) == "".join("".join(deltas).split())
-    assert all(sentence.strip() for sentence in told)

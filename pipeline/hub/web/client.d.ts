@@ -165,6 +165,9 @@ export interface ResponseSentence extends Envelope {
   response_id: string;
   index: number;
   text: string;
+  start?: number;
+  /** one past its last character */
+  end?: number;
 }
 
 /** JSON object of a response so far. */
