@@ -248,6 +248,8 @@ class Subscriber:
         event_filter = Filter(events)
         self.unsubscribe(topic)
         if len(self._subscriptions) >= self._most:
+            self._unsubscribe_ended()
+        if len(self._subscriptions) >= self._most:
             raise Disconnect(f"at most {self._most} sessions on a socket", code=CloseCode.LIMIT)
         cursor = Cursor(
             topic.log,
@@ -267,6 +269,12 @@ class Subscriber:
         if subscription is not None:
             topic.detach(subscription)
             self._behind.pop(subscription, None)
+
+    def _unsubscribe_ended(self) -> None:
+        """Drop ended sessions whose last event was sent: they take no room from live ones."""
+        for subscription in tuple(self._subscriptions.values()):
+            if subscription.topic.ended.is_set() and subscription not in self._behind:
+                self.unsubscribe(subscription.topic)
 
     def follows(self, topic: Topic) -> bool:
         return topic.id in self._subscriptions

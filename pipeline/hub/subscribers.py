@@ -6,7 +6,7 @@ import anyio
 import msgspec
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.hub.auth.grants import EVERY, UNRESTRICTED, Grant
+from pipeline.hub.auth.grants import UNRESTRICTED, Grant
 from pipeline.hub.fanout import Subscriber, Topic, Topics
 from pipeline.hub.frames import INVALID, REFUSED
 from pipeline.hub.peers import ErrorReplies, HubState, Peer, first_message, send_replies
@@ -24,14 +24,14 @@ class SubscriptionSet:
         self._grant = grant
         self._topics = topics
         self._events: tuple[str, ...] = ()
-        self._requested: set[str] = set()  # session ids in subscriptions, or *
+        self._only: str | None = None  # the session id of the subscription, if there is just one
+        self._count = 0  # of subscriptions to different sessions; 2 stands for several
 
     def add_subscription(self, command: SubscribeCommand) -> None:
         """Execute ``command``. Raises ``Disconnect`` when it is refused."""
         if command.after_seq is not None and command.after_seq < 0:
             raise Disconnect("after_seq is negative", code=CloseCode.BAD_REQUEST)
         self._grant.check(command.session_id)
-        self._requested.add(command.session_id)
         if command.session_id == "*":
             self._follow_all(command)
             return
@@ -42,12 +42,14 @@ class SubscriptionSet:
         self._subscriber.subscribe(
             topic, after_seq=command.after_seq, epoch=command.epoch, events=command.events
         )
+        if self._only != topic.id:
+            self._only, self._count = topic.id, min(self._count + 1, 2)
 
     def session_of(self, command: ControlCommand) -> str:
         """Return the session id of ``command``. Raises a ``PipelineError``."""
         session_id = command.session_id
-        if session_id is None and len(self._requested) == 1 and EVERY not in self._requested:
-            (session_id,) = self._requested
+        if session_id is None and self._count == 1:
+            session_id = self._only
         if session_id is None:
             raise InputError(
                 f"{type_of(command)}: session_id is required without exactly one subscription"
@@ -71,6 +73,7 @@ class SubscriptionSet:
                 self._subscriber.subscribe(
                     topic, after_seq=command.after_seq, events=command.events
                 )
+        self._count = 2  # later sessions are followed, too
         self._events = command.events
         self._topics.watch(self._follow_new)
 

@@ -227,3 +227,29 @@ def test_watchers_hear_of_new_sessions_before_their_first_event() -> None:
     topics.open(SessionLog("s2"))
     assert heard == [("s1", 0)]
     assert [topic.id for topic in topics] == ["s1", "s2"]
+
+
+async def test_ended_sessions_take_no_room_from_new_ones() -> None:
+    topics, sink = Topics(), FakeSink()
+    subscriber = Subscriber(sink, most=3)
+    for number in range(10):
+        log = SessionLog(f"s{number}")
+        subscriber.subscribe(topics.open(log), after_seq=0)
+        log.append(SessionEnded(reason="client", totals=Totals()), t=0, ts="")
+    assert len(sink.events) == 10
+    live = [topics.open(SessionLog(f"live{number}")) for number in range(4)]
+    for topic in live[:3]:
+        subscriber.subscribe(topic, after_seq=0)
+    with pytest.raises(Disconnect, match="at most 3 sessions"):
+        subscriber.subscribe(live[3], after_seq=0)
+
+
+async def test_an_ended_session_that_is_still_being_sent_keeps_its_place() -> None:
+    topics, sink = Topics(), FakeSink()
+    subscriber = Subscriber(sink, most=1)
+    log = SessionLog("s1")
+    subscriber.subscribe(topics.open(log), after_seq=0)
+    sink.block()
+    log.append(SessionEnded(reason="client", totals=Totals()), t=0, ts="")
+    with pytest.raises(Disconnect, match="at most 1 sessions"):
+        subscriber.subscribe(topics.open(SessionLog("s2")), after_seq=0)
