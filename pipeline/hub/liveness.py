@@ -21,7 +21,7 @@ LivenessAction = Literal["well", "ping", "cut"]
 class ConnectionSample(NamedTuple):
     """Observed state of a connection; all counts except ``waiting`` are cumulative."""
 
-    sent: int  #: bytes, without control frames
+    sent: int  #: bytes, without our own pings
     waiting: int  #: bytes sent but not acknowledged
     pongs: int
     full: bool  #: no more can be written, or the connection should have closed

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -27,14 +28,38 @@ MAX_UNSENT = 1 << 18  #: bytes of pongs and events in the write buffer, then rea
 PING = b"\x89\x00"  #: a complete frame (RFC 6455 section 5.5.2)
 
 
+class ReadingGate:
+    """Pauses reading from a transport while at least one of several owners has a reason.
+
+    The library pauses it while its queue of messages is full, this module while the write buffer
+    is. Each would resume what the other has paused, and memory would grow without a bound.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._reasons: set[str] = set()
+
+    def pause(self, reason: str) -> None:
+        if not self._reasons:
+            self._transport.pause_reading()
+        self._reasons.add(reason)
+
+    def resume(self, reason: str) -> None:
+        if reason in self._reasons:
+            self._reasons.remove(reason)
+            if not self._reasons:
+                self._transport.resume_reading()
+
+
 class WatchedConnection(ServerConnection):
     """Websocket that counts pongs and flushes, and pauses reading while the peer does not read."""
 
     paused: bool
+    reading: ReadingGate  #: set when the connection is made
     flushes = 0  #: number of times that the full write buffer was emptied
     pongs = 0
+    sent = 0  #: bytes: events, replies, pongs, the handshake; not our own pings
     grant = UNRESTRICTED
-    _reading_paused = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,6 +76,12 @@ class WatchedConnection(ServerConnection):
     def peer(self) -> str:
         """Address of the client."""
         return str((self.transport.get_extra_info("peername") or ("",))[0])
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.reading = ReadingGate(self.transport)
+        self.recv_messages.pause = partial(self.reading.pause, "full queue")
+        self.recv_messages.resume = partial(self.reading.resume, "full queue")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_gone = True
@@ -71,9 +102,7 @@ class WatchedConnection(ServerConnection):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flushes += 1
-        if self._reading_paused:
-            self._reading_paused = False
-            self.transport.resume_reading()
+        self.reading.resume("full write buffer")
 
     def acknowledge_pings(self, data: bytes) -> None:
         super().acknowledge_pings(data)
@@ -82,8 +111,12 @@ class WatchedConnection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.paused and self.transport.get_write_buffer_size() > MAX_UNSENT:
-            self._reading_paused = True  # each ping of a flood would add a pong to the buffer
-            self.transport.pause_reading()
+            # each ping of a flood would add a pong to the buffer
+            self.reading.pause("full write buffer")
+
+    def send_data(self) -> None:
+        self.sent += sum(map(len, self.protocol.writes))
+        super().send_data()
 
 
 def connection_class(
@@ -134,7 +167,6 @@ class Socket:
         self.is_source = False
         self.disconnect = Disconnect("", code=CloseCode.ENDED)
         self._liveness = Liveness(anyio.current_time())
-        self._sent = 0  # bytes
         self._deadline = math.inf
 
     @property
@@ -156,7 +188,7 @@ class Socket:
         ):
             return False
         connection.transport.write(wire)
-        self._sent += len(wire)
+        connection.sent += len(wire)
         return True
 
     @property
@@ -236,7 +268,9 @@ class Socket:
         connection = self.connection
         full = connection.paused or connection.protocol.state is not State.OPEN
         waiting = connection.transport.get_write_buffer_size() + _unacknowledged(connection)
-        signs = ConnectionSample(self._sent, waiting, connection.pongs, full, connection.flushes)
+        signs = ConnectionSample(
+            connection.sent, waiting, connection.pongs, full, connection.flushes
+        )
         match self._liveness.check(now, signs):
             case "ping":
                 connection.transport.write(PING)

@@ -97,10 +97,17 @@ def test_pongs_that_pile_up_here_are_no_sign_of_life() -> None:
     peer = Peer()
     peer.pass_time(20)
     for _ in range(20):
-        peer.delivered -= 1_000_000  # not counted as sent, but waiting
+        peer.sent += 1_000_000  # and none of it is acknowledged
         if peer.pass_time(0.25, taken=0) and peer.look() == "cut":
             break
     assert peer.now <= 123
+
+
+def test_pongs_that_arrive_are_a_sign_of_life_although_some_are_always_under_way() -> None:
+    peer = Peer()
+    for _ in range(240):
+        peer.sent += 50_000
+        assert peer.pass_time(TICK, taken=(peer.sent - peer.delivered - 100) * 4) == TICK
 
 
 def test_a_full_buffer_that_empties_now_and_then_is_left_alone() -> None:

@@ -176,6 +176,40 @@ async def test_a_flood_of_commands_ends_the_connection(path: str) -> None:
     assert sum(session.turns for session in fake.opened) <= 80  # four seconds' worth, and some
 
 
+@pytest.mark.parametrize("busy_with", ["pings", "refusals"])
+async def test_a_subscriber_that_reads_its_replies_stays_connected(busy_with: str) -> None:
+    """A part of the replies is always under way: that is no sign that it does not read."""
+    fake = FakeService()
+    fake.session("s1")
+    async with serving(fake) as hub, dial(hub) as connection:
+        with anyio.move_on_after(3.5):  # longer than a stalled peer stays connected
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read_all, connection)
+                while True:
+                    if busy_with == "pings":
+                        await connection.ping()
+                    else:
+                        await connection.send('{"type":"session.subscribe","session_id":"none"}')
+                    await anyio.sleep(0.025)  # a steady load in real time
+        assert connection.close_code is None
+
+
+async def read_all(connection: ClientConnection) -> None:
+    async for _ in connection:
+        pass
+
+
+async def test_requests_for_unknown_sessions_leave_nothing_behind() -> None:
+    fake = FakeService()
+    async with serving(fake, commands_per_second=100_000) as hub, dial(hub) as connection:
+        before = resident_bytes()
+        for number in range(3000):
+            name = f"{number}-".ljust(4000, "x")
+            await connection.send(f'{{"type":"session.subscribe","session_id":"{name}"}}')
+            assert json.loads(await connection.recv())["error"]["code"] == 4404
+        assert resident_bytes() - before < 6 << 20
+
+
 class LiveAudio(FakeSession):
     """Takes audio as speech-to-text lets it in: a second at once, then 1.25 times real time."""
 
