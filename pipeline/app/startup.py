@@ -12,6 +12,7 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from pipeline.app.app import App
+from pipeline.app.guarded_trace import guarded_trace
 from pipeline.app.llm_clients import LanguageModel, forms
 from pipeline.app.plan import Plan
 from pipeline.app.stt_clients import speech_to_text
@@ -29,6 +30,7 @@ from pipeline.journal.request_log import CallsInMemory, RequestLog
 from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, encode
 from pipeline.responses.prompt import TemplateContext, messages
 from pipeline.responses.rate_limit import Budget
+from pipeline.runtime.observers import guarded
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session.dependencies import Observe, OnEvent, SessionDependencies
 from pipeline.session.recording import recorder_of
@@ -75,7 +77,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
         if journal.outbox is not None:
             client = await stack.enter_async_context(Client(webhooks, wall_clock))
             worker = DeliveryWorker(
-                webhooks, subscriptions, journal.outbox, client, wall_clock, on_attempt
+                webhooks, subscriptions, journal.outbox, client, wall_clock, guarded(on_attempt)
             )
             await stack.enter_async_context(delivering(worker))
         engines: Engines | None = None
@@ -86,8 +88,9 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             )
         calls = CallsInMemory()
         logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
-        sinks = (*(each.add for each in logs), *on_call)
-        log = CallLog(sinks, text=settings.journal.request_text, trace=trace)
+        sinks = tuple(guarded(sink) for sink in (*(each.add for each in logs), *on_call))
+        spans = None if trace is None else guarded_trace(trace)
+        log = CallLog(sinks, text=settings.journal.request_text, trace=spans)
         llm = LanguageModel(settings, planned, engines, log, tell)
         stack.push_async_callback(llm.aclose)
         offered_tools: Mapping[str, OfferedTools] = {}
@@ -106,8 +109,8 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             forms=await forms(planned, llm),
             offered_tools=offered_tools,
             runner=planned.tools,
-            observe=(partial(_settle, logs), *observe),
-            on_event=on_event,
+            observe=(guarded(partial(_settle, logs)), *map(guarded, observe)),
+            on_event=tuple(map(guarded, on_event)),
             clock=time.monotonic,
         )
         await stack.enter_async_context(plain_errors())
