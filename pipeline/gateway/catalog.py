@@ -11,6 +11,8 @@ from pipeline.errors import GatewayLost
 from pipeline.interfaces.llm import CompletionRequest, Prices
 
 MILLION = 1_000_000
+MAX_PRICE = 1e6  #: USD per million tokens; the dearest model cost 600 in 2025
+MAX_COUNT = 1e12  #: tokens, or seconds since 1970
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -162,16 +164,17 @@ def _prices(found: Mapping[str, Any]) -> Prices | None:
     return Prices(prompt, completions, _amount(found.get("input_cache_read")))
 
 
-def _amount(found: object) -> float | None:
+def _amount(found: object, limit: float = MAX_PRICE) -> float | None:
+    """Return a number from 0 to ``limit``, also from a text; None for anything else."""
     try:
         amount = float(cast("str", found))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return amount if 0 <= amount < float("inf") else None
+    return amount if 0 <= amount <= limit else None
 
 
 def _count(found: object) -> int | None:
-    amount = _amount(found)
+    amount = _amount(found, MAX_COUNT)
     return None if amount is None else int(amount)
 
 

@@ -166,8 +166,8 @@ class GatewayClient:
             more = b"".join(b"%b: %b\r\n" % _line(pair) for pair in request.headers.items())
         return self._head + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
-    def reader(self, headers: Mapping[str, str]) -> ReplyReader:
-        return ReplyReader(self.host, headers, self._key)
+    def reader(self, headers: Mapping[str, str], request: CompletionRequest) -> ReplyReader:
+        return ReplyReader(self.host, headers, self._key, request)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         return error_responses.refusal(status, headers, body, host=self.host, key=self._key)

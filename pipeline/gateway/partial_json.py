@@ -35,6 +35,7 @@ class PartialJson:
         self._keys: list[str] = []  # of each open dict: the key of the current value
         self._read = self._seek
         self._token: list[str] = []  # characters of a string, number or literal
+        self._shown = 0  # of them visible in a growing string
         self._is_key = False
         self._growing = False  # the last value of the innermost container is a growing string
         self._changed = False
@@ -174,7 +175,7 @@ class PartialJson:
         self.done = not self._stack
 
     def _begin_string(self, *, is_key: bool) -> None:
-        self._token, self._is_key = [], is_key
+        self._token, self._shown, self._is_key = [], 0, is_key
         self._read = self._string
         if not is_key:
             self._put("")
@@ -188,22 +189,21 @@ class PartialJson:
             top.append(value)
 
     def _show(self) -> None:
-        """Store the growing string in its container, without an incomplete escape at its end."""
-        text = self._text()
-        cut = 0
-        while text is None and cut < min(
-            12, len(self._token)
-        ):  # a surrogate pair has 12 characters
-            cut += 1
-            text = self._text(cut)
-        top = self._stack[-1]
-        place: Any = self._keys[-1] if isinstance(top, dict) else -1
-        if text is not None and text != top[place]:
-            top[place] = text
-            self._changed = True
+        """Add to the growing string in its container, without an incomplete escape at its end."""
+        size = len(self._token)
+        for end in range(size, max(self._shown, size - 12) - 1, -1):  # a surrogate pair has 12
+            text = self._text(self._shown, end)
+            if text is not None:
+                break
+        else:
+            return
+        if text:
+            top = self._stack[-1]
+            top[self._keys[-1] if isinstance(top, dict) else -1] += text
+            self._shown, self._changed = end, True
 
-    def _text(self, cut: int = 0) -> str | None:
-        token = "".join(self._token[: len(self._token) - cut])
+    def _text(self, start: int = 0, end: int | None = None) -> str | None:
+        token = "".join(self._token[start:end])
         try:
             return msgspec.json.decode(f'"{token}"', type=str)
         except (msgspec.DecodeError, UnicodeEncodeError):

@@ -11,11 +11,21 @@ from pipeline.gateway.chunk_template import ChunkTemplate
 from pipeline.gateway.event_stream import BOM, ErrorData, EventStream
 from pipeline.gateway.finish_reasons import ending_of
 from pipeline.gateway.wire import ChunkChoice, CompletionChunk, ToolCallChunk
-from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta
+from pipeline.interfaces.llm import (
+    CompletionRequest,
+    Finished,
+    Piece,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 
 MAX_BODY = 16 * 1024 * 1024  #: bytes of a body that is not streamed
 MAX_STREAM = 64 * 1024 * 1024  #: bytes of a stream; 128,000 tokens, one per chunk, need half
 MAX_CALLS = 256  #: tool calls in one reply
+MAX_TEXT = 1_000_000  #: characters of one reply
+#: characters per token of ``max_tokens`` after which a reply is ended, and some for short ones
+LONGEST_TOKEN, SLACK = 32, 4096
 
 
 DONE = b"[DONE]"
@@ -28,8 +38,16 @@ class ReplyReader:
     with one JSON body, and some servers send the wrong content type.
     """
 
-    def __init__(self, host: str, headers: Mapping[str, str], key: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        headers: Mapping[str, str],
+        key: str = "",
+        request: CompletionRequest | None = None,
+    ) -> None:
         self._host, self._headers, self._key = host, headers, key
+        self._request = request
+        self._text_left = _text_limit(request)  # characters
         self._events: EventStream | None = None
         self._template = ChunkTemplate()
         self._body: list[bytes] = []  # of a reply that is not streamed
@@ -63,7 +81,7 @@ class ReplyReader:
         is_single = events.is_idle and not self.is_finished
         text = self._template.read(data) if is_single else None
         if text is not None:
-            return [TextDelta(text)] if text else []
+            return self._text(text)
         whole = events.feed(data)
         pieces = self._pieces(whole)
         if is_single and len(whole) == len(pieces) == 1 and events.is_idle:
@@ -71,6 +89,16 @@ class ReplyReader:
             if isinstance(only, TextDelta):
                 self._template.learn(data, only.text)
         return pieces
+
+    def _text(self, text: str) -> list[Piece]:
+        """Return the piece of ``text``, and the end of a reply that is far too long."""
+        self._text_left -= len(text)
+        if self._text_left >= 0:
+            return [TextDelta(text)] if text else []
+        self.reason = "length"
+        kept = text[: self._text_left]
+        end = self._finished()
+        return [TextDelta(kept), end] if kept else [end]
 
     def end(self) -> list[Piece]:
         """Return the last pieces at the end of the body.
@@ -153,7 +181,7 @@ class ReplyReader:
                 f"{self._host} answered without choices", status=200, request_id=chunk.request_id
             )
         self._raise_choice_error(chunk, pieces)
-        return pieces if self.failure is not None else self._with_ending(pieces)
+        return pieces if self._is_ended() else self._with_ending(pieces)
 
     def _pieces(self, events: Sequence[bytes], *, last: bool = False) -> list[Piece]:
         pieces: list[Piece] = []
@@ -203,6 +231,8 @@ class ReplyReader:
         self._chunk_id = chunk.id or self._chunk_id
         pieces: list[Piece] = []
         for position, choice in enumerate(chunk.choices or ()):
+            if self.is_finished:
+                break
             pieces += self._choice(choice, position, chunk.id or "")
         return pieces
 
@@ -212,7 +242,9 @@ class ReplyReader:
         pieces: list[Piece] = []
         text = choice.text
         if text and number == 0:
-            pieces.append(TextDelta(text))
+            pieces += self._text(text)
+        if self.is_finished:
+            return pieces
         for nth, call in enumerate(choice.calls):
             pieces.append(self._calls.delta(call, number, nth, chunk_id))
         self.has_content = self.has_content or bool(pieces)
@@ -255,10 +287,15 @@ class ReplyReader:
             reason=self.reason,
             complete=self.reason is not None,
             ending=ending,
-            usage=self._counts.usage() if self._counts else None,
+            usage=self._usage(),
             model=self._model,
             request_id=self._id or self._chunk_id,
         )
+
+    def _usage(self) -> Usage | None:
+        if self._counts is None:
+            return None
+        return self._counts.usage(sent=_sent_bytes(self._request), received=self._size)
 
 
 class _CallNumbers:
@@ -296,6 +333,22 @@ class _CallNumbers:
         if call.name is None and known:
             return max(known)
         return max(known, default=-1) + 1 if known else nth
+
+
+def _text_limit(request: CompletionRequest | None) -> int:
+    """Return after how many characters a reply to ``request`` is ended."""
+    if request is None or request.max_tokens is None:
+        return MAX_TEXT
+    return min(MAX_TEXT, request.max_tokens * LONGEST_TOKEN + SLACK)
+
+
+def _sent_bytes(request: CompletionRequest | None) -> int:
+    """Return the bytes of ``request`` that can become tokens, roughly."""
+    if request is None:
+        return 0
+    if request.forwarded or "transcript_id" in request.extra:
+        return MAX_STREAM  # images and stored transcripts have tokens, but no bytes here
+    return sum(len((message.content or "").encode()) for message in request.messages)
 
 
 def merged(pieces: Sequence[Piece]) -> list[Piece]:

@@ -12,6 +12,10 @@ from pipeline.errors import GatewayRefused
 from pipeline.interfaces.llm import CompletionRequest, Usage
 from pipeline.runtime.json_values import encodable
 
+#: tokens that a server may count without a byte in the request or the reply: OpenAI's longest
+#: hidden reasoning has 128,000
+MAX_UNSEEN_TOKENS = 200_000
+
 #: body fields that ``CompletionRequest`` sets itself, so ``extra`` may not repeat them
 RESERVED = ("model", "messages", "stream")
 
@@ -142,13 +146,21 @@ class UsageCounts(Struct):
     prompt_tokens_details: UsageDetails | None = None
     input_tokens_details: UsageDetails | None = None
 
-    def usage(self) -> Usage:
+    def usage(self, *, sent: int, received: int) -> Usage | None:
+        """Return the counts; None when they cannot be true: they are then estimated.
+
+        ``sent`` and ``received``: bytes of request and reply. A token has one byte at least, but
+        hidden reasoning, images and stored transcripts have none in either.
+        """
         details = self.prompt_tokens_details or self.input_tokens_details
-        return Usage(
-            input_tokens=_first(self.input_tokens, self.prompt_tokens),
-            output_tokens=_first(self.output_tokens, self.completion_tokens),
-            cached_tokens=_first(details.cached_tokens if details else None),
-        )
+        asked = _first(self.input_tokens, self.prompt_tokens)
+        said = _first(self.output_tokens, self.completion_tokens)
+        if asked is None or not 0 <= asked <= max(sent, MAX_UNSEEN_TOKENS):
+            return None
+        if said is None or not 0 <= said <= max(received, MAX_UNSEEN_TOKENS):
+            return None
+        cached = (details.cached_tokens if details else None) or 0
+        return Usage(asked, said, cached_tokens=min(max(cached, 0), asked))
 
 
 class CompletionChunk(Struct):
@@ -182,7 +194,10 @@ def decode_chunk(payload: bytes) -> CompletionChunk:
     """
     try:
         try:
-            return _decode(payload)
+            chunk = _decode(payload)
+            if not chunk.is_error:
+                return chunk
+            found = _lenient_json(payload)  # its text is shown, and may be no UTF-8
         except (msgspec.DecodeError, UnicodeDecodeError):
             found = _lenient_json(payload)
     except RecursionError as cause:
@@ -192,8 +207,8 @@ def decode_chunk(payload: bytes) -> CompletionChunk:
     return _lenient_chunk(cast("dict[str, Any]", found))
 
 
-def _first(*numbers: int | None) -> int:
-    return next((number for number in numbers if number is not None), 0)
+def _first(*numbers: int | None) -> int | None:
+    return next((number for number in numbers if number is not None), None)
 
 
 # --- lenient decoding: a value of an unexpected type counts as absent -------------------------
@@ -301,4 +316,8 @@ def _text(found: Any) -> str | None:
 
 
 def _number(found: Any) -> int | None:
-    return int(found) if isinstance(found, int | float) and math.isfinite(found) else None
+    if isinstance(found, float):
+        return int(found) if math.isfinite(found) else None
+    if isinstance(found, str) and found.isdecimal() and len(found) < 16:
+        return int(found)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None

@@ -356,7 +356,8 @@ class ResponseLifecycle:
             return []
         if response.reader is None:
             response.reader = self._form.reader()
-        if not response.reader.feed(text):
+        changed = response.reader.feed(text)
+        if not response.partials.is_due(len(response.text), now, changed=changed):
             return []
         if response.published_at is None:
             response.published_at = now

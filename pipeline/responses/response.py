@@ -2,6 +2,7 @@
 
 from pipeline.interfaces.llm import CompletionRequest, Finished, JsonReader, Prices, Usage, estimate
 from pipeline.protocol.events import RequestInfo, Times, TokenUsage
+from pipeline.responses.partials import PartialPacer
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.sentences import SentenceSplitter
 from pipeline.responses.tool_calls import ToolCallAssembler, ToolRound
@@ -19,6 +20,7 @@ class Response:
         "id",
         "model",
         "over",
+        "partials",
         "prices",
         "published_at",
         "reader",
@@ -68,6 +70,7 @@ class Response:
         self.splitter = SentenceSplitter(turns[-1].language or "en" if turns else "en")
         self.sentences = 0
         self.reader: JsonReader | None = None  # of a reply that must be JSON
+        self.partials = PartialPacer()
         self.replies = 0  # whole ones received
         self.spent: TokenUsage | None = None  # on the replies before this one
         self.gathered: ToolCallAssembler | None = None  # tool calls of the reply that is coming

@@ -38,17 +38,18 @@ class SentenceSplitter:
         before = len(self._rest)
         self._rest += delta
         # The sign itself may have come with the delta before, its space with this one.
+        whole: list[str] = []
         if self._may_end(self._rest[max(0, before - 2) :]):
-            found = [self._take(part) for part in self._parts()[:-1]]
-        else:
-            found = []
+            *whole, self._rest = self._parts()
         if len(self._rest) > LONGEST:
-            found.append(self._take(self._rest))
+            whole.append(self._rest)
+            self._rest = ""
+        found = [self._next(part) for part in whole]
         return [sentence for sentence in found if sentence.text]
 
     def finish(self) -> list[Sentence]:
         """Return the rest: the last sentence, whole or not."""
-        rest = self._take(self._rest)
+        rest, self._rest = self._next(self._rest), ""
         return [rest] if rest.text else []
 
     def _may_end(self, recent: str) -> bool:
@@ -64,9 +65,8 @@ class SentenceSplitter:
             return parts
         return [piece for part in parts for piece in _split(part)]
 
-    def _take(self, part: str) -> Sentence:
-        """Remove ``part`` from the front of the rest."""
-        self._rest = self._rest[len(part) :]
+    def _next(self, part: str) -> Sentence:
+        """Return the sentence of ``part``, which follows the last one."""
         start = self._at + len(part) - len(part.lstrip())
         self._at += len(part)
         text = part.strip()

@@ -183,3 +183,13 @@ def test_a_new_catalog_brings_a_new_verdict() -> None:
     assert gate(asking(str(QWEN["id"]))) is not None
     seen.append(parse(json.dumps({"data": [QWEN]}).encode(), read_at=600.0))
     assert gate(asking(str(QWEN["id"]))) is None
+
+
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 400, "-1", "1e305", '"NaN"', '"Infinity"', '"dear"', "[]", "null"]
+)
+def test_a_number_that_cannot_be_true_counts_as_unknown(number: str) -> None:
+    text = f"""{{"data": [{{"id": "m", "context_length": {number}, "retirement_date": {number},
+        "pricing": {{"prompt": {number}, "completion": 1e-6}}}}]}}"""
+    model = parse(text.encode()).models["m"]
+    assert (model.context_length, model.retires, model.prices) == (None, 0, {})

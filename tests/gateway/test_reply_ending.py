@@ -40,7 +40,7 @@ class ScriptedServer:
     def send_now(self, request: CompletionRequest) -> "ScriptedServer":
         return self
 
-    def reader(self, headers: Mapping[str, str]) -> ReplyReader:
+    def reader(self, headers: Mapping[str, str], request: CompletionRequest) -> ReplyReader:
         return ReplyReader(self.host, headers)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:

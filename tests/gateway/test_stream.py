@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway.event_stream import MAX_EVENT, EventStream
 from pipeline.gateway.stream import MAX_STREAM, ReplyReader, merged
-from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta, Usage
+from pipeline.interfaces.llm import (
+    CompletionRequest,
+    Finished,
+    Message,
+    Piece,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
 
 
 def delta(text: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
@@ -51,6 +59,19 @@ def test_a_stream_becomes_text_and_an_ending() -> None:
 def test_deltas_of_one_read_come_as_one() -> None:
     reader = ReplyReader("h", {})
     assert len(reader.feed(HELLO)) == 2
+
+
+def test_a_reply_far_past_its_max_tokens_is_ended_at_its_limit() -> None:
+    request = CompletionRequest(model="m", messages=(Message("user", "hi"),), max_tokens=100)
+    pieces: list[Piece] = []
+    reader = ReplyReader("h", {}, request=request)
+    for _ in range(1000):
+        if not reader.is_finished:
+            pieces += reader.feed(sse(delta("word " * 100), done=False))
+    assert 100 * 32 < sum(len(piece.text) for piece in pieces if type(piece) is TextDelta) < 10_000
+    assert isinstance(pieces[-1], Finished)
+    assert (pieces[-1].reason, pieces[-1].complete) == ("length", True)
+    assert sum(type(piece) is Finished for piece in pieces) == 1
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
@@ -120,10 +141,13 @@ def test_usage_comes_in_a_last_chunk_without_choices() -> None:
 
 
 def test_usage_on_every_chunk_counts_once() -> None:
-    chunks = [delta(c) | {"usage": {"output_tokens": n}} for n, c in enumerate("abc", 1)]
+    chunks = [
+        delta(c) | {"usage": {"input_tokens": 7, "output_tokens": n}}
+        for n, c in enumerate("abc", 1)
+    ]
     last = read(sse(*chunks))[-1]
     assert isinstance(last, Finished)
-    assert last.usage == Usage(output_tokens=3)
+    assert last.usage == Usage(input_tokens=7, output_tokens=3)
 
 
 def test_one_json_body_although_a_stream_was_asked_for() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import GatewayRefused
-from pipeline.gateway.wire import decode_chunk, encode_request
+from pipeline.gateway.wire import UsageCounts, decode_chunk, encode_request
 from pipeline.interfaces.llm import CompletionRequest, FunctionCall, Message, ToolCall, Usage
 
 
@@ -86,7 +86,37 @@ def test_usage_under_either_naming(counts: dict[str, Any]) -> None:
     counts = counts | {"prompt_tokens_details": {"cached_tokens": 8}}
     usage = decode_chunk(json.dumps({"usage": counts}).encode()).usage
     assert usage is not None
-    assert usage.usage() == Usage(input_tokens=88, output_tokens=9, cached_tokens=8)
+    found = usage.usage(sent=400, received=40)
+    assert found == Usage(input_tokens=88, output_tokens=9, cached_tokens=8)
+
+
+@pytest.mark.parametrize("number", ["-1", "1e12", "1" + "0" * 400, "1e999", '"nine"', "true", "[]"])
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_counts_that_cannot_be_true_are_not_believed(name: str, number: str) -> None:
+    text = f'{{"usage":{{"prompt_tokens":5,"completion_tokens":5,"{name}":{number}}}}}'
+    usage = decode_chunk(text.encode()).usage
+    assert usage is not None
+    assert usage.usage(sent=400, received=40) is None
+
+
+def test_a_count_as_text_is_read() -> None:
+    chunk = decode_chunk(b'{"usage":{"prompt_tokens":"5","completion_tokens":"9"}}')
+    assert chunk.usage is not None
+    assert chunk.usage.usage(sent=400, received=40) == Usage(5, 9)
+
+
+def test_more_tokens_than_bytes_are_believed_up_to_what_may_be_hidden() -> None:
+    counts = UsageCounts(prompt_tokens=900, completion_tokens=128_000)
+    assert counts.usage(sent=100, received=100) == Usage(900, 128_000)
+    counts = UsageCounts(prompt_tokens=900, completion_tokens=300_000)
+    assert counts.usage(sent=100, received=100) is None
+    assert counts.usage(sent=100, received=400_000) == Usage(900, 300_000)
+
+
+def test_an_error_with_invalid_text_is_an_error_with_readable_text() -> None:
+    chunk = decode_chunk(b'{"error": {"message": "Dienst \xfcberlastet", "code": 503}}')
+    assert chunk.is_error
+    assert "Dienst �berlastet" in bytes(chunk.error).decode()
 
 
 @pytest.mark.parametrize(

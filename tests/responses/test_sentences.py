@@ -84,6 +84,12 @@ def test_work_per_delta_stays_bounded_whatever_the_text_is(
     assert max(lengths, default=0) <= LONGEST + len(delta)
 
 
+@pytest.mark.parametrize("text", ["a.b", "e.g. ", '"Hi, e.g. this, ', "1.2.3"])
+def test_a_text_whose_sentences_never_end_is_split_all_the_same(text: str) -> None:
+    found = texts(*[text] * (20_000 // len(text)))
+    assert max(map(len, found)) <= LONGEST + len(text)
+
+
 @given(
     st.lists(
         st.sampled_from(

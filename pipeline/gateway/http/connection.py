@@ -12,7 +12,7 @@ import httptools
 
 from pipeline.errors import GatewayLost
 
-MAX_HEAD = 64 * 1024  #: bytes of status line and headers
+MAX_HEAD = 64 * 1024  #: bytes of status line and headers; also of chunk headers and trailers
 HIGH_WATER = 256 * 1024  #: bytes of unread body above which reading stops
 LOW_WATER = 64 * 1024  #: bytes of unread body below which reading resumes
 
@@ -52,7 +52,7 @@ class HttpConnection(asyncio.Protocol):
         self.received = 0  #: bytes of this response
         self.keep_alive = False
         self.failure: Exception | None = None
-        self._head_bytes = 0
+        self._head_bytes = 0  # received since the last part of the body
         self._body: deque[bytes] = deque()
         self._unread = 0
 
@@ -157,14 +157,14 @@ class HttpConnection(asyncio.Protocol):
             self.abort()  # data without a request
             return
         self.received += len(data)
-        if not self.has_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as failure:
             self._fail(GatewayLost(f"the response is not HTTP/1.1: {failure}"))
-        if not self.has_head and self._head_bytes > MAX_HEAD:
-            self._fail(GatewayLost(f"the head of the response is longer than {MAX_HEAD} bytes"))
+        if self._head_bytes > MAX_HEAD and self.is_busy:
+            part = "chunk header or trailer" if self.has_head else "head"
+            self._fail(GatewayLost(f"a {part} of the response is longer than {MAX_HEAD} bytes"))
         if self._unread > HIGH_WATER and not self._paused and not self.is_broken:
             self._paused = True
             self.transport.pause_reading()
@@ -199,7 +199,8 @@ class HttpConnection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if not self.has_head:  # else a trailer
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -211,6 +212,7 @@ class HttpConnection(asyncio.Protocol):
         self.framed = b"content-length" in names or b"transfer-encoding" in names
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         self._body.append(body)
         self._unread += len(body)
 

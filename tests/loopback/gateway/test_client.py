@@ -181,6 +181,18 @@ async def test_a_head_without_end_is_not_waited_for() -> None:
             await ask(client)
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [b"0\r\n" + b"x: y\r\n" * 100_000, b"0\r\nx: " + b"y" * 600_000, b"1;x=" + b"y" * 600_000],
+    ids=["trailers", "a trailer", "a chunk extension"],
+)
+async def test_trailers_and_chunk_headers_without_end_are_not_kept(flood: bytes) -> None:
+    async with talking(saying(CHUNKED + chunk(event("hel")) + flood)) as (client, _):
+        pieces = await ask(client)
+        assert text(pieces) == "hel"
+        assert pieces[-1] == Finished(None, complete=False)
+
+
 async def test_a_body_without_length_is_complete_by_its_end_marker() -> None:
     body = event("hello", "stop") + b"data: [DONE]\n\n"
     async with talking(ending(SSE + b"\r\n" + body)) as (client, _):
