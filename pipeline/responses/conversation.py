@@ -7,6 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from pipeline.interfaces.request_log import CallReport
 from pipeline.protocol.events import Totals
+from pipeline.responses.fencing import transcript_lines
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.rate_limit import Budget
 
@@ -102,9 +103,7 @@ class ConversationState:
         if speculated is not None:
             turns = [*(each for each in turns if each.turn != speculated.turn), speculated]
             turns.sort(key=lambda each: each.turn)
-        return "\n".join(
-            f"{each.speaker}: {each.text}" if each.speaker else each.text for each in turns
-        )
+        return transcript_lines(turns)
 
     def last_turn(self) -> FinishedTurn | None:
         """Return the turn that ended last."""

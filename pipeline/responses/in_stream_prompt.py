@@ -16,6 +16,7 @@ from pipeline.config.engine_choice import EngineChoice
 from pipeline.config.settings import Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
+from pipeline.responses.fencing import without_tag_braces
 from pipeline.responses.policies import IN_STREAM_POLICY, POLICIES
 from pipeline.responses.prompt import TAG, TemplateContext, fill
 
@@ -116,7 +117,7 @@ def parameter(prompt: Prompt, model: str) -> dict[str, Any]:
 
 def _filled(template: str, prompt: Prompt) -> str:
     """Fill in the variables; the service fills in its own turn tag."""
-    values = {name: value.replace(TURN, "") for name, value in prompt.vars.items()}
+    values = {name: without_tag_braces(value) for name, value in prompt.vars.items()}
     parts = re.split(r"(\{\{\s*turn\s*\}\})", template)
     alone = [part for part in parts if part.strip()]
     turn = TURN if len(alone) == 1 else f"<turn>\n{TURN}\n</turn>"

@@ -10,6 +10,13 @@ from msgspec.structs import replace
 from pipeline.config.settings import Prompt
 from pipeline.errors import SettingsError
 from pipeline.interfaces.llm import Message
+from pipeline.responses.fencing import (
+    fenced,
+    one_line,
+    speaker_name,
+    without_tag_braces,
+    without_tags,
+)
 
 TAG = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 TAGS = ("turn", "transcript", "speaker", "language")
@@ -81,16 +88,11 @@ def _check_stored(name: str, prompt: Prompt) -> None:
         )
 
 
-def fenced(tag: str, value: str) -> str:
-    """Fence a value as data, so that its words are not read as instructions."""
-    return f"<{tag}>\n{value.replace('</', '< /')}\n</{tag}>"
-
-
 def fill(template: str, context: TemplateContext, *, stored: bool = False) -> str:
     """Fill in the tags, once: a value that looks like a tag stays as it is.
 
     With ``stored`` the gateway's own transcript tag stays for the gateway, and no value
-    contains another one.
+    makes another one.
     """
     if "{{" not in template:
         return template
@@ -101,22 +103,22 @@ def fill(template: str, context: TemplateContext, *, stored: bool = False) -> st
             return _value(match[1], context, alone=alone)
         if match[0] == STORED_TRANSCRIPT:
             return match[0]
-        return _value(match[1], context, alone=alone).replace(STORED_TRANSCRIPT, "")
+        return without_tag_braces(_value(match[1], context, alone=alone))
 
     return TAG.sub(filled, template)
 
 
 def _value(tag: str, context: TemplateContext, *, alone: bool) -> str:
     if tag == "turn":
-        return context.text if alone else fenced("turn", context.text)
+        return context.text if alone else fenced("turn", one_line(context.text))
     if tag == "transcript":
         return fenced("transcript", context.transcript())
     last = context.turns[-1] if context.turns else None
     if tag == "speaker":
-        return (last and last.speaker) or ""
+        return speaker_name(last.speaker) if last else ""
     if tag == "language":
-        return (last and last.language) or ""
-    return context.vars.get(tag.removeprefix("vars."), "")
+        return speaker_name(last.language) if last else ""
+    return without_tags(context.vars.get(tag.removeprefix("vars."), ""))
 
 
 def messages(

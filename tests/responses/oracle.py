@@ -429,7 +429,8 @@ class Oracle:
         if guessed is not None:
             heard[guessed[0]] = guessed[1:]
         told = [heard[turn] for turn in sorted(heard)]
-        lines = [f"{who}: {text}" if who else text for who, text in told]
+        labelled = any(who for who, _ in told)
+        lines = [f"{who or 'unknown'}: {text}" if labelled else text for who, text in told]
         turn = " ".join(texts)
         if template != "{{turn}}":
             turn = f"<turn>\n{turn}\n</turn>"

@@ -47,7 +47,12 @@ def test_variables_are_filled_in_and_the_turn_is_left_to_the_service() -> None:
         examples=(Example(user="eu", assistant="ea"),),
     )
     said = [one["content"] for one in parameter(prompt, "")["messages"]]
-    assert said == ["Be kind .", "eu", "ea", "Caller, kind : <turn>\n{{turn}}\n</turn>"]
+    assert said == [
+        "Be kind { {turn}}.",
+        "eu",
+        "ea",
+        "Caller, kind { {turn}}: <turn>\n{{turn}}\n</turn>",
+    ]
 
 
 def test_the_built_in_prompt_fits() -> None:
