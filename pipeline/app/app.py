@@ -69,6 +69,7 @@ class App:
         self._recorder = recorder
         self._allowance = UsageLimits(settings.limits)
         self._live: dict[str, tuple[Session, SessionInfo]] = {}
+        self._at_limit: set[str] = set()  # sessions that end because of a limit
         self._ended: deque[tuple[float, SessionLog, SessionInfo]] = deque()
         for log in journal.restored:
             self._restore(log)
@@ -168,17 +169,18 @@ class App:
     async def watch_limits(self) -> None:
         """End the sessions that have reached a usage limit, until cancelled."""
         async with anyio.create_task_group() as tasks:
-            ending: set[str] = set()
             while True:
                 await anyio.sleep(LOOK)
-                ending &= self._live.keys()
-                for session, _ in self._live.values():
+                self._at_limit &= self._live.keys()
+                for session, _ in tuple(self._live.values()):
                     try:
                         self._check_limits(session)
                     except Exhausted as exhausted:
-                        if session.id not in ending:
-                            ending.add(session.id)
+                        if session.id not in self._at_limit:
+                            self._at_limit.add(session.id)
                             tasks.start_soon(_stop_at_limit, session, exhausted)
+                    except Exception:
+                        logger.exception("session %s: its usage cannot be checked", session.id)
 
     def _check_limits(self, session: Session) -> None:
         today = _today()
@@ -260,8 +262,10 @@ class App:
 async def _stop_at_limit(session: Session, exhausted: Exhausted) -> None:
     try:
         await session.stop_at_limit(exhausted)
-    except PipelineError as error:  # of this session, and no other's
+    except PipelineError as error:
         logger.warning("session %s: %s", session.id, error)
+    except Exception:  # any: it is this session's, and no other's
+        logger.exception("session %s could not be ended at its limit", session.id)
 
 
 def _today() -> date:

@@ -23,6 +23,7 @@ from pipeline.gateway.structured_output import JsonForm, Structured, best_mode
 from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Prices
 from pipeline.protocol.events import Engine
 from pipeline.runtime.hosts import is_assemblyai_url
+from pipeline.runtime.supervision import Supervisor
 from pipeline.session.in_stream import InStreamSetup
 
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
@@ -126,12 +127,13 @@ class LanguageModel:
             return best_mode(entry.supported if entry else ())
         return "prompt"
 
-    async def keep_ready(self) -> None:
+    async def keep_ready(self, supervisor: Supervisor) -> None:
         """Replace connections that cancelled requests closed, and refresh the catalog."""
         async with anyio.create_task_group() as tasks:
             for client in self._clients.values():
-                tasks.start_soon(client.keep_warm)
-                tasks.start_soon(self._keep_catalog, client)
+                run = supervisor.run
+                tasks.start_soon(run, f"connections to {client.host}", client.keep_warm)
+                tasks.start_soon(run, f"catalog of {client.host}", self._keep_catalog, client)
 
     def _warn(self, message: str) -> None:
         self._tell(f'{message}; it is asked all the same (llm.unsupported = "warn")')

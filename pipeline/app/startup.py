@@ -31,6 +31,7 @@ from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, encode
 from pipeline.responses.prompt import TemplateContext, messages
 from pipeline.responses.rate_limit import Budget
 from pipeline.runtime.observers import guarded
+from pipeline.runtime.supervision import Supervisor
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session.dependencies import Observe, OnEvent, SessionDependencies
 from pipeline.session.recording import recorder_of
@@ -54,16 +55,20 @@ async def open_app(  # noqa: PLR0913 - each is another observer
     webhooks: Sequence[Hook] = (),
     on_attempt: OnAttempt = ignore_attempt,
     trace: Trace | None = None,
+    supervisor: Supervisor | None = None,
 ) -> AsyncGenerator[App]:
     """Start what the plan needs, and stop it on leaving.
 
     Raises an ``EngineError``, or a ``JournalError``.
     """
+    supervisor = supervisor or Supervisor()
     async with AsyncExitStack() as stack:
         topics = Topics()
         subscriptions = Subscriptions(webhooks)
         # First, so that they close last: the last events of the others are stored.
-        recorder = await stack.enter_async_context(recorder_of(settings.journal, wall_clock))
+        recorder = await stack.enter_async_context(
+            recorder_of(settings.journal, wall_clock, supervisor)
+        )
         journal = await stack.enter_async_context(
             open_journal(
                 settings.journal.store,
@@ -71,6 +76,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
                 on_trouble=partial(tell_trouble, topics),
                 wanted=subscriptions.wanted if webhooks else None,
                 on_removed=None if recorder is None else recorder.erase_later,
+                supervisor=supervisor,
             )
         )
         worker: DeliveryWorker | None = None
@@ -79,7 +85,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             worker = DeliveryWorker(
                 webhooks, subscriptions, journal.outbox, client, wall_clock, guarded(on_attempt)
             )
-            await stack.enter_async_context(delivering(worker))
+            await stack.enter_async_context(delivering(worker, supervisor))
         engines: Engines | None = None
         if "local" in (planned.stt.name, planned.llm.name):
             beginning = _opening(planned) if planned.llm.name == "local" else ()
@@ -116,12 +122,12 @@ async def open_app(  # noqa: PLR0913 - each is another observer
         await stack.enter_async_context(plain_errors())
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(llm.keep_ready)
+        tasks.start_soon(llm.keep_ready, supervisor)
         quiet_collector()
         settings = replace(settings, prompts=dict(planned.prompts))
         app = App(settings, dependencies, journal, topics, calls, on_frame, recorder)
         app.worker = worker
-        tasks.start_soon(app.watch_limits)
+        tasks.start_soon(partial(supervisor.run, "usage limits", app.watch_limits, essential=True))
         yield app
 
 

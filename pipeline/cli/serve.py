@@ -90,6 +90,7 @@ async def serve(
                 webhooks=webhooks,
                 on_attempt=observers.metrics.posted,
                 trace=observers.trace,
+                supervisor=observers.supervisor,
             ) as app,
             open_hub(
                 app,
@@ -104,6 +105,7 @@ async def serve(
                 guards=guards_of(settings, os.environ),
                 access=access,
                 observer=observers.metrics,
+                supervisor=observers.supervisor,
             ) as hub,
         ):
             progress(f"listening on {hub.url}; to see its events: pipeline watch {hub.url}{hint}")

@@ -14,6 +14,7 @@ from pipeline.config.settings import Settings
 from pipeline.errors import SettingsError
 from pipeline.gateway.call_log import Sink
 from pipeline.interfaces.request_log import Trace
+from pipeline.runtime.supervision import Supervisor
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session.dependencies import Observe, OnEvent
 from pipeline.telemetry.logs import set_up
@@ -26,6 +27,7 @@ class Observers(Struct, frozen=True, kw_only=True):
     """Observer callbacks for ``open_app``."""
 
     metrics: Metrics
+    supervisor: Supervisor
     observe: tuple[Observe, ...]
     on_event: tuple[OnEvent, ...]
     on_call: tuple[Sink, ...]
@@ -53,6 +55,7 @@ async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGen
     """Set up the log, and traces if the settings want them. Raises ``SettingsError``."""
     start_log(settings, env)
     metrics, session_logger = Metrics(), SessionLogger(said=settings.serve.log_text)
+    supervisor = Supervisor(metrics.task_failed)
     observe: tuple[Observe, ...] = (metrics.call_ended, session_logger.answered)
     on_event: tuple[OnEvent, ...] = (metrics.event, session_logger.event)
     trace: Trace | None = None
@@ -61,7 +64,7 @@ async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGen
         anyio.create_task_group() as tasks,
         AsyncExitStack() as stack,
     ):
-        tasks.start_soon(watch_lag, metrics.lag)
+        tasks.start_soon(supervisor.run, "event loop lag", watch_lag, metrics.lag)
         stack.callback(tasks.cancel_scope.cancel)
         if settings.serve.otel:
             try:
@@ -75,6 +78,7 @@ async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGen
             trace = traces.call
         yield Observers(
             metrics=metrics,
+            supervisor=supervisor,
             observe=observe,
             on_event=on_event,
             on_call=(metrics.called, session_logger.called),

@@ -17,6 +17,7 @@ from pipeline.hub.http_requests import HttpAnswer, fields_of, text_page
 from pipeline.hub.ingest_sessions import IngestSessions
 from pipeline.hub.refusals import disconnecting
 from pipeline.hub.service import Service
+from pipeline.runtime.supervision import Supervisor
 
 DRAINING = "draining: the server is about to stop and accepts no new sessions"
 ERASE_TIMEOUT = 4.0  #: seconds to wait for a deletion; it continues after that
@@ -44,6 +45,7 @@ class Endpoints:
         #: additional endpoints by path, see ``serve``
         self.get_handlers: Mapping[str, RequestHandler] = {}
         self.post_handlers: Mapping[str, RequestHandler] = {}
+        self.supervisor = Supervisor()  #: of the background tasks, for readiness
         self._service = service
         self._ingest_sessions = ingest_sessions
         self._signing = signing
@@ -95,7 +97,11 @@ class Endpoints:
         if self._ingest_sessions.refusing:
             return text_page(503, DRAINING)
         trouble = self._service.trouble
-        return text_page(200, "ready") if trouble is None else text_page(503, trouble)
+        if trouble is not None:
+            return text_page(503, trouble)
+        status = 503 if self.supervisor.essential_failing else 200
+        failing = [f"{name} keeps failing: {why}" for name, why in self.supervisor.failing.items()]
+        return text_page(status, "\n".join(failing) or "ready")
 
     def _sessions(self, grant: Grant, _: str) -> HttpAnswer:
         sessions = [info for info in self._service.sessions() if grant.allows(info.id)]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 import anyio
@@ -40,6 +41,7 @@ from pipeline.hub.subscribers import subscribe
 from pipeline.interfaces.ingest import Guard, MakeAdapter
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.runtime.context import TRACE
+from pipeline.runtime.supervision import Supervisor
 from pipeline.runtime.tcp import reset
 
 OPEN_TIMEOUT = 5  #: seconds for a handshake
@@ -294,6 +296,7 @@ async def serve(  # noqa: PLR0913 - keywords, each with a default
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
     observer: ConnectionObserver | None = None,
+    supervisor: Supervisor | None = None,
 ) -> AsyncGenerator[Hub]:
     """Serve while the block runs; on exit close every socket, in bounded time.
 
@@ -309,6 +312,7 @@ async def serve(  # noqa: PLR0913 - keywords, each with a default
     hub.endpoints.get_handlers = get_handlers or {}
     hub.endpoints.post_handlers = post_handlers or {}
     hub.observer = observer or NullObserver()
+    supervisor = hub.endpoints.supervisor = supervisor or Supervisor()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.serve_socket,
@@ -330,7 +334,7 @@ async def serve(  # noqa: PLR0913 - keywords, each with a default
     try:
         async with anyio.create_task_group() as tasks:
             hub.downloads = Downloads(tasks)
-            tasks.start_soon(hub.tick)
+            tasks.start_soon(partial(supervisor.run, "liveness checks", hub.tick, essential=True))
             try:
                 yield hub
             except Exception as error:  # noqa: BLE001 - the caller's own: raised below, ungrouped

@@ -113,7 +113,7 @@ class DurableJournal:
         self._erasing: set[str] = set()  # ids of sessions that are being removed
         self._needs_checkpoint = True  # the write-ahead log is not empty
         self._cleaned_up = -CLEANUP_INTERVAL
-        self._stopping = ThreadEvent()
+        self.stopping = ThreadEvent()
         self._failed_steps: set[Callable[[], None]] = set()  # maintenance that failed last time
         self.waiting = 0
         self._positions: dict[str, _StoredPosition] = {}  # sessions in the file, by session id
@@ -320,7 +320,7 @@ class DurableJournal:
     def _commit(self, batch: list[_Task]) -> None:
         """Store ``batch``, then confirm it; retry until it is stored or ``stop`` is called."""
         while batch and not self._try(lambda: self._file.write(task.change for task in batch)):
-            if self._stopping.wait(RETRY):
+            if self.stopping.wait(RETRY):
                 logger.error("%d events were not stored", len(batch))
                 return
         confirmed = {
@@ -377,5 +377,5 @@ class DurableJournal:
                 return
 
     def stop(self) -> None:
-        self._stopping.set()
+        self.stopping.set()
         self._tasks.put(None)

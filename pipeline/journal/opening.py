@@ -22,6 +22,7 @@ from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.outbox_sqlite import OutboxInFile, RowReader
 from pipeline.journal.sqlite import JournalReader
 from pipeline.protocol.events import Frame
+from pipeline.runtime.supervision import Supervisor
 
 
 @asynccontextmanager
@@ -32,6 +33,7 @@ async def open_journal(  # noqa: PLR0913 - keywords, each with a default
     on_trouble: OnTrouble = lambda _: None,
     wanted: Wanted | None = None,
     on_removed: OnRemoved | None = None,
+    supervisor: Supervisor | None = None,
     clock: Callable[[], float] = wall_clock,
 ) -> AsyncGenerator[Journal]:
     """Open the journal at ``where`` (``memory``, or the path of a file); close it on exit.
@@ -69,7 +71,8 @@ async def open_journal(  # noqa: PLR0913 - keywords, each with a default
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_write, journal)
+            supervised = (supervisor or Supervisor()).run_thread
+            tasks.start_soon(supervised, "journal writer", journal.work, journal.stopping)
             try:
                 journal.recover(stored)
                 yield journal
@@ -83,8 +86,3 @@ async def open_journal(  # noqa: PLR0913 - keywords, each with a default
         file.close()
     if failure is not None:
         raise failure
-
-
-async def _write(journal: DurableJournal) -> None:
-    with anyio.CancelScope(shield=True):  # ended by ``stop``, which bounds it
-        await anyio.to_thread.run_sync(journal.work, limiter=anyio.CapacityLimiter(1))

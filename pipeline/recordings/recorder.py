@@ -17,6 +17,7 @@ from pipeline.errors import RecordingError
 from pipeline.recordings import files
 from pipeline.recordings.files import RecordingFile, StoredRecording
 from pipeline.recordings.wav import WavFormat
+from pipeline.runtime.supervision import Supervisor
 from pipeline.runtime.tasks import plain_errors
 
 BATCH_TIME = 0.25  #: seconds of frames that are written together; a crash loses at most these
@@ -93,7 +94,7 @@ class Recorder:
         self._clock = clock
         self._loop = get_running_loop()
         self._queue: SimpleQueue[tuple[RecordingTrack, bytes] | _WriterJob | None] = SimpleQueue()
-        self._stopping = ThreadEvent()
+        self.stopping = ThreadEvent()
         # Of the writer thread; None after a failure: later frames would leave a gap.
         self._files: dict[RecordingTrack, RecordingFile | None] = {}
         self._cleaned_up = -CLEANUP_INTERVAL
@@ -174,7 +175,7 @@ class Recorder:
             first = self._queue.get(timeout=CLEANUP_INTERVAL)
         except Empty:
             return True
-        self._stopping.wait(BATCH_TIME)
+        self.stopping.wait(BATCH_TIME)
         frames: dict[RecordingTrack, list[bytes]] = {}
         task = first
         while task is not None:
@@ -197,7 +198,7 @@ class Recorder:
             data = b"".join(parts)
             try:
                 self._append(track, data)
-            except (OSError, RecordingError) as error:
+            except Exception as error:  # noqa: BLE001 - any: it costs this recording only
                 self._close_track(track)
                 self._files[track] = None
                 self._loop.call_soon_threadsafe(track.fail, _reason(error))
@@ -225,6 +226,8 @@ class Recorder:
             job.step()
         except RecordingError as error:
             failure = error
+        except Exception as error:  # noqa: BLE001 - any: its caller waits for an answer
+            failure = RecordingError(_reason(error))
         self._loop.call_soon_threadsafe(job.then, failure)
 
     def _erase(self, session_id: str) -> int:
@@ -241,12 +244,18 @@ class Recorder:
         return {file.name for file in self._files.values() if file is not None}
 
     def stop(self) -> None:
-        self._stopping.set()
+        self.stopping.set()
         self._queue.put(None)
 
 
-def _reason(error: OSError | RecordingError) -> str:
-    return str(error) if isinstance(error, RecordingError) else error.strerror or str(error)
+def _reason(error: Exception) -> str:
+    match error:
+        case RecordingError():
+            return str(error)
+        case OSError(strerror=str(strerror)):
+            return strerror
+        case _:
+            return f"{type(error).__name__}: {error}"
 
 
 def _log_failure(error: RecordingError | None) -> None:
@@ -256,7 +265,10 @@ def _log_failure(error: RecordingError | None) -> None:
 
 @asynccontextmanager
 async def recording(
-    folder: Path, retention: RecordingRetention, clock: Callable[[], float]
+    folder: Path,
+    retention: RecordingRetention,
+    clock: Callable[[], float],
+    supervisor: Supervisor | None = None,
 ) -> AsyncGenerator[Recorder]:
     """Record into ``folder`` while the block runs; queued frames are written on exit.
 
@@ -265,13 +277,9 @@ async def recording(
     await anyio.to_thread.run_sync(files.prepare, folder)
     recorder = Recorder(folder, retention, clock)
     async with plain_errors(), anyio.create_task_group() as tasks:
-        tasks.start_soon(_work, recorder)
+        supervised = (supervisor or Supervisor()).run_thread
+        tasks.start_soon(supervised, "recorder", recorder.work, recorder.stopping)
         try:
             yield recorder
         finally:
             recorder.stop()
-
-
-async def _work(recorder: Recorder) -> None:
-    with anyio.CancelScope(shield=True):  # ended by ``stop``
-        await anyio.to_thread.run_sync(recorder.work, limiter=anyio.CapacityLimiter(1))

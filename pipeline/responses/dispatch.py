@@ -1,5 +1,6 @@
 """Dispatch of the scheduler's steps: one task and one cancel scope for each call."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,10 @@ from pipeline.protocol.events import Event, ResponseCreated
 from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
 from pipeline.runtime.context import RESPONSE, SESSION
+
+MAX_REASON = 500  #: characters of an unforeseen error in an event
+
+logger = logging.getLogger(__name__)
 
 #: seconds, of the clock that anyio's deadlines are of; finer than an event loop's own may be
 Clock = Callable[[], float]
@@ -174,6 +179,10 @@ class Dispatch:
                     raise GatewayLost(f"{start.request.model} broke off")
             except GatewayError as error:
                 self.carry_out(self.scheduler.failed(key, error, self._clock()))
+            except Exception as error:  # any: what a server sent costs its response only
+                logger.exception("response %s failed", key)
+                lost = GatewayLost(f"internal error: {type(error).__name__}: {error}"[:MAX_REASON])
+                self.carry_out(self.scheduler.failed(key, lost, self._clock()))
         if self._is_current(key, reply):
             del self._calls[key]
         self._speculations.pop(key, None)
@@ -237,7 +246,11 @@ class Dispatch:
             if tool.by_client:
                 await anyio.sleep_forever()
             assert self._runner is not None, "a tool is offered without a runner"
-            return await self._runner.run(run)
+            try:
+                return await self._runner.run(run)
+            except Exception as error:  # any: what a tool does costs its call only
+                logger.exception("tool %s failed", tool.name)
+                return failure(f"internal error: {type(error).__name__}: {error}"[:MAX_REASON])
         return failure(f"{tool.name} did not answer within {tool.deadline:g} s")
 
 

@@ -9,12 +9,15 @@ from pipeline.config.settings import JournalSettings
 from pipeline.protocol.events import ErrorDetail, ErrorEvent
 from pipeline.recordings.recorder import Recorder, RecordingRetention, recording
 from pipeline.recordings.wav import WavFormat
+from pipeline.runtime.supervision import Supervisor
 from pipeline.session.session import Session
 
 
 @asynccontextmanager
 async def recorder_of(
-    settings: JournalSettings, clock: Callable[[], float]
+    settings: JournalSettings,
+    clock: Callable[[], float],
+    supervisor: Supervisor | None = None,
 ) -> AsyncGenerator[Recorder | None]:
     """Run the recorder, if recording is on. ``clock`` returns Unix seconds.
 
@@ -24,7 +27,7 @@ async def recorder_of(
         yield None
         return
     keeping = RecordingRetention(seconds=settings.keep_days * 86400, size=settings.record_bytes)
-    async with recording(folder_of(settings), keeping, clock) as recorder:
+    async with recording(folder_of(settings), keeping, clock, supervisor) as recorder:
         yield recorder
 
 

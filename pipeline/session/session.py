@@ -1,5 +1,6 @@
 """One session: audio in, speech-to-text, turns, requests, and every event into its log."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,13 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from pipeline.audio.pcm import AudioClock, Format, Framer
 from pipeline.config.settings import Prompt
-from pipeline.errors import InputError, JournalError, PipelineError, SttError
+from pipeline.errors import (
+    InputError,
+    JournalError,
+    PipelineError,
+    SessionUnavailable,
+    SttError,
+)
 from pipeline.hub.fanout import Topic
 from pipeline.protocol.commands import ClientCommand, ControlCommand
 from pipeline.protocol.events import ErrorDetail, ErrorEvent, SessionCreated, SessionEnded, type_of
@@ -29,6 +36,8 @@ from pipeline.session.usage_limits import Exhausted, SessionUsage
 LAST_WORDS = 1.0
 LAST_TURN = 5.0  #: seconds for the last turn to end after a forced endpoint
 WRITTEN = 3.0  #: seconds for the last events to be stored and shown
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -205,7 +214,7 @@ class Session:
 
     async def begin(self, tasks: TaskGroup, source: str) -> None:
         """Start listening; returns once speech-to-text answered, or ``failure`` is set."""
-        tasks.start_soon(self._dispatch.run, tasks, name=f"deadlines of {self.id}")
+        tasks.start_soon(self._keep_deadlines, tasks, name=f"deadlines of {self.id}")
         self._turns.begin(tasks)
         await tasks.start(self._listen, name=f"speech-to-text of {self.id}")
         if self.failure is None:
@@ -229,6 +238,23 @@ class Session:
                 self.abort("error")
             else:
                 task_status.started()
+        except Exception as error:
+            if not self.begun:
+                raise
+            self._fail(error)
+
+    async def _keep_deadlines(self, tasks: TaskGroup) -> None:
+        try:
+            await self._dispatch.run(tasks)
+        except Exception as error:  # noqa: BLE001 - logged by ``_fail``
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """End this session, and no other, because of an unforeseen error."""
+        logger.error("session %s failed", self.id, exc_info=error)
+        self.failure = SessionUnavailable(f"internal error: {type(error).__name__}")
+        self.publisher.publish(turn_events.internal_error(str(self.failure)))
+        self.abort("error")
 
 
 @asynccontextmanager
@@ -244,7 +270,7 @@ async def open_session(session: Session, source: str) -> AsyncGenerator[Session]
         reason = "shutdown"
         try:
             yield session
-        except PipelineError:
+        except Exception:
             reason = "error"
             raise
         finally:

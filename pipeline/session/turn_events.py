@@ -43,6 +43,10 @@ def stt_error(message: str, code: int | None) -> ErrorEvent:
     return ErrorEvent(error=ErrorDetail(type="stt_error", message=message, code=code))
 
 
+def internal_error(message: str) -> ErrorEvent:
+    return ErrorEvent(error=ErrorDetail(type="internal_error", message=message))
+
+
 def of_turn(event: TurnEvent, now: float, spoken_at: float | None) -> Event | None:
     """Return the protocol event of ``event``, if it has one; times are in seconds."""
     match event:

@@ -1,5 +1,6 @@
 """The input of a session's turns: transcripts and typed text, tracked, scheduled and published."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -18,7 +19,10 @@ from pipeline.session.in_stream import InStreamReplies
 from pipeline.session.publisher import EventPublisher
 from pipeline.turns.tracker import TurnNumbers, TurnTracker
 
+MAX_SKIPPED = 20  #: messages that could not be processed, then the session ends
 TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
+
+logger = logging.getLogger(__name__)
 
 
 class TurnInput:
@@ -48,6 +52,7 @@ class TurnInput:
         self._now = now
         self._tasks: TaskGroup | None = None
         self._typing = False  # a turn that comes as text is open
+        self._skipped = 0
         self._typed_turns = 0  # so many of those have ended
         self._heard = anyio.Event()
 
@@ -65,8 +70,20 @@ class TurnInput:
         """Take in what speech-to-text heard on ``channel``; never waits.
 
         Nothing waits for another channel: a turn that ends is published and answered at once,
-        and its number, start and end give its place.
+        and its number, start and end give its place. A message that cannot be processed, for
+        whatever reason, is skipped and reported, up to ``MAX_SKIPPED``.
         """
+        try:
+            self._hear(heard, channel)
+        except Exception as error:
+            self._skipped += 1
+            if self._skipped > MAX_SKIPPED:
+                raise
+            logger.exception("a message of speech-to-text was skipped")
+            reason = f"a message of speech-to-text was skipped: {type(error).__name__}"
+            self._publisher.publish(turn_events.internal_error(reason))
+
+    def _hear(self, heard: Heard, channel: int) -> None:
         tracker = self._trackers[channel]
         speaker, events = tracker.speaker, tracker.feed(heard)
         if self._in_stream is not None:

@@ -72,6 +72,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._models, self._prompts, self._reasons = LabelValues(), LabelValues(), LabelValues()
         self._hosts, self._kinds, self._codes = LabelValues(), LabelValues(), LabelValues()
+        self._task_names = LabelValues()
         self._turns = self._counter("turns", "Turns that ended.")
         self._responses = self._counter(
             "responses", "Responses by how they ended.", "prompt", "model", "status", "reason"
@@ -120,6 +121,9 @@ class Metrics:
         self._refused = self._counter("requests_refused", "HTTP answers from 400 on.", "status")
         self._tries = self._counter(
             "webhook_tries", "POSTs to webhooks, by what became of them.", "webhook", "outcome"
+        )
+        self._task_failures = self._counter(
+            "task_failures", "Failures of background tasks and observers, restarted.", "task"
         )
         self._pending = self._gauge("webhook_pending", "Deliveries that wait.", "webhook")
         self._given_up = self._gauge("webhook_failed", "Deliveries given up, kept.", "webhook")
@@ -170,6 +174,9 @@ class Metrics:
 
     def posted(self, webhook: str, outcome: str) -> None:
         self._tries.labels(webhook, outcome).inc()
+
+    def task_failed(self, task: str) -> None:
+        self._task_failures.labels(self._task_names.of(task)).inc()
 
     def lag(self, seconds: float) -> None:
         self._lag.observe(seconds)

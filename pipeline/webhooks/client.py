@@ -94,7 +94,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "")
     if value.isascii() and value.isdigit():
         return float(value[:9])
-    with suppress(ValueError, TypeError):  # TypeError: one of the dates has no time zone
+    # TypeError: one of the dates has no time zone; OverflowError: one of its numbers is too large
+    with suppress(ValueError, TypeError, OverflowError):
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
         return max(0.0, wait.total_seconds())
     return None

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from pipeline.errors import JournalError
 from pipeline.interfaces.outbox import Delivery, Outbox, Remaining
+from pipeline.runtime.supervision import Supervisor
 from pipeline.runtime.tasks import plain_errors
 from pipeline.webhooks.retry import (
     Delivered,
@@ -89,6 +90,7 @@ class DeliveryWorker:
         self._idle: set[str] = set()  # webhooks without due deliveries
         self._wake_events = {hook.name: anyio.Event() for hook in hooks}
         self._idle_changed = anyio.Event()
+        self._supervisor = Supervisor()
         outbox.listen(self.wake)
 
     def wake(self) -> None:
@@ -100,12 +102,13 @@ class DeliveryWorker:
         """Retry the deliveries that were given up. Raises ``JournalError``."""
         await self._outbox.retry(self._clock())
 
-    async def run(self) -> None:
+    async def run(self, supervisor: Supervisor) -> None:
         """Deliver until cancelled."""
+        self._supervisor = supervisor
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._count)
+            tasks.start_soon(supervisor.run, "webhook counts", self._count)
             for hook in self._hooks:
-                tasks.start_soon(self._deliver, hook)
+                tasks.start_soon(supervisor.run, _task_of(hook), self._deliver, hook)
 
     async def finish(self) -> None:
         """Wait until no delivery is due."""
@@ -163,14 +166,25 @@ class DeliveryWorker:
 
     async def _try(self, hook: Hook, delivery: Delivery) -> None:
         try:
-            answer = await self._post.post(hook, delivery.id, body_of(delivery))
+            answer = await self._answer(hook, delivery)
             await self._settle(hook, delivery, answer)
         except JournalError as error:
             logger.warning("webhook %s: the outcome of %s was not stored, so it will be sent again:"
                            " %s", hook.name, delivery.id, error)  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - any: it costs this attempt only
+            delay = self._supervisor.note(_task_of(hook), error)
+            self._held_until[hook.name] = self._clock() + delay  # it is still due
         finally:
             self._in_progress[hook.name].discard(delivery.id)
             self._wake_events[hook.name].set()
+
+    async def _answer(self, hook: Hook, delivery: Delivery) -> DeliveryResponse:
+        """Send a delivery; an unforeseen failure counts as a failed attempt."""
+        try:
+            return await self._post.post(hook, delivery.id, body_of(delivery))
+        except Exception as error:  # noqa: BLE001 - any: it costs this attempt only
+            self._supervisor.note(_task_of(hook), error)
+            return DeliveryResponse(None, f"internal error: {type(error).__name__}: {error}"[:200])
 
     async def _settle(self, hook: Hook, delivery: Delivery, answer: DeliveryResponse) -> None:
         tries, now, why = delivery.tries + 1, self._clock(), reason_of(answer)
@@ -203,11 +217,17 @@ class DeliveryWorker:
         await self._outbox.give_up_all(hook.name, self._clock(), why)
 
 
+def _task_of(hook: Hook) -> str:
+    return f"webhook {hook.name}"
+
+
 @asynccontextmanager
-async def delivering(worker: DeliveryWorker) -> AsyncGenerator[DeliveryWorker]:
+async def delivering(
+    worker: DeliveryWorker, supervisor: Supervisor | None = None
+) -> AsyncGenerator[DeliveryWorker]:
     """Deliver while the block runs; on exit, deliver what is due within ``DRAIN_TIMEOUT``."""
     async with plain_errors(), anyio.create_task_group() as tasks:
-        tasks.start_soon(worker.run)
+        tasks.start_soon(worker.run, supervisor or Supervisor())
         try:
             yield worker
         finally:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from pipeline.audio.pcm import mulaw_to_pcm
@@ -140,3 +141,32 @@ async def test_who_erases_is_told_that_it_could_not_be(tmp_path: Path) -> None:
 
 async def _names(folder: Path) -> list[str]:
     return sorted([path.name.split(".")[0] async for path in anyio.Path(folder).iterdir()])
+
+
+async def test_an_unforeseen_error_costs_its_own_recording_only(tmp_path: Path) -> None:
+    def odd(frame: bytes) -> bytes:
+        raise OverflowError("odd")
+
+    told: list[str] = []
+    async with recording(tmp_path, KEEPING, clock) as recorder:
+        one = recorder.open("one", MONO, odd, told.append)
+        two = recorder.open("two", MONO, None, told.append)
+        one.write(FRAME)
+        two.write(FRAME)
+        await recorder.find("two")
+        await anyio.lowlevel.checkpoint()
+        two.close()
+    assert told == ["the audio is no longer recorded: OverflowError: odd"]
+    assert samples(find(tmp_path, "two")) == FRAME
+
+
+async def test_an_unforeseen_error_of_a_search_is_reported_to_its_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(folder: Path, session_id: str) -> StoredRecording | None:
+        raise OverflowError("odd")
+
+    monkeypatch.setattr(files, "find", odd)
+    async with recording(tmp_path, KEEPING, clock) as recorder:
+        with pytest.raises(RecordingError, match="OverflowError"):
+            await recorder.find("one")
