@@ -31,6 +31,23 @@ A leaf exists only where a caller acts differently. Messages state the action, i
 the remedy; they never contain a key.
 """
 
+from typing import Literal
+
+#: why a server refused a request: its content or length, a model that does not exist or does not
+#: support it, the key, the account's funds or permission, the address, a field that is wrong; or
+#: nothing that it says
+RefusalCause = Literal[
+    "content",
+    "length",
+    "model",
+    "key",
+    "funds",
+    "permission",
+    "address",
+    "malformed",
+    "unexplained",
+]
+
 
 class PipelineError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -88,7 +105,10 @@ class GatewayError(PipelineError):
         self.status = status  #: HTTP status, if a response came
         self.request_id = request_id
         self.body = body  #: body of the non-2xx response, at most 64 KiB, for the request log
+        self.cause: RefusalCause | None = None  #: why the server refused, where it did
         self.retryable: bool | None = None  #: the server's own statement on retries
+        #: from a fallback: it says nothing of the capacity of the model that was requested
+        self.from_fallback = False
         self.code: str | None = None  #: for an HTTP caller: what kind of refusal
         self.param: str | None = None  #: for an HTTP caller: the field of the body at fault
 

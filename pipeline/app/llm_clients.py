@@ -112,6 +112,7 @@ class LanguageModel:
             price=price,
             json_mode=partial(_json_mode, client),
             can_stream=partial(_can_stream, client),
+            context=partial(_context, client),
         )
 
     async def json_mode(self, model: str) -> JsonMode:
@@ -188,6 +189,13 @@ def _json_mode(client: GatewayClient, model: str) -> JsonMode:
 def _can_stream(client: GatewayClient, model: str) -> bool:
     catalog = client.known_catalog
     return catalog is None or catalog.can_stream(model)
+
+
+def _context(client: GatewayClient, model: str) -> int | None:
+    """Return the tokens of a model's context, by the list of models."""
+    catalog = client.known_catalog
+    entry = catalog.models.get(model) if catalog is not None else None
+    return entry.context_length if entry is not None else None
 
 
 def _price(

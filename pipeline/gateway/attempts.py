@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayRefused, GatewayTimeout
 from pipeline.gateway.call_log import CallInfo, CallLog, CallRecorder, PriceOf
+from pipeline.gateway.failure_kinds import TREATMENTS, kind_of
 from pipeline.gateway.retry import (
     Breaker,
     FailedAttempt,
@@ -43,6 +44,8 @@ class Target:
     json_mode: Callable[[str], JsonMode] | None = None
     can_stream: Callable[[str], bool] | None = None  #: whether a model streams; None: all do
     is_vendor: bool = False  #: AssemblyAI's gateway, which knows its own extensions
+    #: tokens of a model's context, by the server's catalog; None: not known
+    context: Callable[[str], int | None] | None = None
     #: returns the request as it goes to this model, before all else
     rewrite: Callable[[CompletionRequest], CompletionRequest] | None = None
 
@@ -63,6 +66,14 @@ class Target:
             return request.recast(request, self.json_mode(request.model))
         return request
 
+    def has_more_room(self, other: "Target", request: CompletionRequest) -> bool:
+        """Return whether a request too long for ``other`` may fit here; True when not known."""
+        ours, theirs = self._room(request), other._room(request)
+        return self.rewrite is not None or ours is None or theirs is None or ours > theirs
+
+    def _room(self, request: CompletionRequest) -> int | None:
+        return None if self.context is None else self.context(self.model or request.model)
+
     def streams(self, request: CompletionRequest) -> bool:
         """Return whether this target streams the reply to ``request``."""
         can = self.can_stream
@@ -76,6 +87,11 @@ def accepting(targets: Sequence[Target], request: CompletionRequest) -> list[Tar
         for target in targets
         if target.refuses is None or target.refuses(target.adapted(request)) is None
     ]
+
+
+def _without_rate(piece: Piece) -> Piece:
+    """Remove the quota of a fallback, which is not that of the requested model."""
+    return msgspec.structs.replace(piece, rate=None) if isinstance(piece, Accepted) else piece
 
 
 def bound(known: dict[Any, Any]) -> None:
@@ -128,6 +144,7 @@ class Attempts:
         self._remaining = list(targets)
         self._tries = 0
         self._why = why  # of the next call, for the request log
+        self._is_fallback = why == "hedge"  # the target is not the request's own model
         self._made = 0  # calls so far
         self._was_allowed = False
         self._begun: Reply | GatewayError | None = None  # the first attempt, made by begin_now()
@@ -235,7 +252,9 @@ class Attempts:
         self.record = self._recording(request, target, now)
         stopped = target.refuses(request) if target.refuses is not None else None
         if stopped is not None:
-            raise GatewayRefused(f"not sent to {target.name}: {stopped}")
+            refused = GatewayRefused(f"not sent to {target.name}: {stopped}")
+            refused.cause = "model"  # another model may know what this one does not
+            raise refused
         return target.gateway.open(self.record.request, speculative=self.speculative)
 
     async def _content(self) -> list[Piece]:
@@ -253,6 +272,8 @@ class Attempts:
         assert self.record is not None
         pieces = await self.reply.receive()
         self.record.observe(pieces, anyio.current_time)
+        if self._is_fallback:
+            pieces = [_without_rate(piece) for piece in pieces]
         return self.record.with_prices(pieces)
 
     def _recording(self, request: CompletionRequest, target: Target, now: float) -> CallRecorder:
@@ -277,6 +298,7 @@ class Attempts:
         now = anyio.current_time()
         if self._was_allowed and counts_against(failure):
             self.breaker.failed(now)
+        failure.from_fallback = self._is_fallback
         if self.speculative:
             raise failure  # to save cost, a speculative request is tried once
         if isinstance(failure, GatewayBusy) and failure.status is None:
@@ -287,7 +309,7 @@ class Attempts:
             failure,
             FailedAttempt(
                 tries=self._tries if again else self._provider_state.policy.attempts,
-                has_next=self._has_next(),
+                has_next=self._has_next(failure),
                 remaining=anyio.current_effective_deadline() - now,
                 jitter=self._provider_state.jitter(),
             ),
@@ -297,12 +319,13 @@ class Attempts:
     async def _carry_out(self, step: object, failure: GatewayError) -> None:
         budget = self._provider_state.retries(self._request.model)
         if isinstance(step, Retry) and not budget.spend():
-            step = UseFallback() if self._has_next() else None
+            step = UseFallback() if self._has_next(failure) else None
         if isinstance(step, Retry):
             self._why = "retry"
             await anyio.sleep(step.wait)
         elif isinstance(step, UseFallback):
             self._why = "fallback"
+            self._is_fallback = True
             self._remaining.pop(0)
             self._tries = 0
         else:
@@ -316,10 +339,14 @@ class Attempts:
             seconds = target.first_token
         return seconds if seconds and self._has_next() else None
 
-    def _has_next(self) -> bool:
-        """Remove the next targets that refuse the request; return whether any is left."""
-        self._remaining[1:] = accepting(self._remaining[1:], self._request)
-        return len(self._remaining) > 1
+    def _has_next(self, failure: GatewayError | None = None) -> bool:
+        """Remove the next targets that cannot help; return whether any is left."""
+        current, *others = self._remaining
+        others = accepting(others, self._request)
+        if failure is not None and TREATMENTS[kind_of(failure)].fallback == "larger":
+            others = [each for each in others if each.has_more_room(current, self._request)]
+        self._remaining = [current, *others]
+        return bool(others)
 
     def _target_name(self) -> str:
         return f"{self._remaining[0].model or self._request.model} at {self._remaining[0].name}"

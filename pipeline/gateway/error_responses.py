@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
-
-import msgspec
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
+from pipeline.gateway.error_bodies import read_error
+from pipeline.gateway.refusal_causes import cause_of
 from pipeline.interfaces.llm import RateLimit
 
 MAX_BODY = 64 * 1024  #: bytes of an error body kept for the request log
-MAX_REASON = 500  #: characters of the server's message quoted in an error message
 
 #: statuses that pass: overload, conflict, rate limit
 BUSY = frozenset({408, 409, 425, 429, 503, 529})
@@ -30,9 +28,11 @@ def refusal(
 ) -> GatewayError:
     """Return the error for a response with ``status``; ``headers`` have lower-case names."""
     text = body[:MAX_BODY].decode("utf-8", "replace")
-    request_id = _request_id(text) or request_id_of(headers)
-    message = describe(status, headers, text, host=host, key=key)
+    found = read_error(text)
+    request_id = found.request_id or request_id_of(headers)
+    message = describe(status, headers, found.reason, host=host, key=key)
     text = redacted(key, text)
+    cause = cause_of(status, found) if status not in BUSY or status == 429 else None
     error: GatewayError
     if status in BUSY:
         error = GatewayBusy(
@@ -43,15 +43,17 @@ def refusal(
             body=text,
         )
     else:
-        kind = GatewayLost if status >= 500 or status < 300 else GatewayRefused
+        is_refusal = 300 <= status < 500 or cause is not None
+        kind = GatewayRefused if is_refusal else GatewayLost
         error = kind(message, status=status, request_id=request_id, body=text)
+    error.cause = cause
     # OpenAI's clients obey this header; OpenAI-compatible servers send it.
     error.retryable = {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
     return error
 
 
 def describe(
-    status: int, headers: Mapping[str, str], text: str, *, host: str, key: str = ""
+    status: int, headers: Mapping[str, str], reason: str, *, host: str, key: str = ""
 ) -> str:
     """Return the error message: status, the server's reason, a hint; never with the key."""
     if 300 <= status < 400:
@@ -61,24 +63,9 @@ def describe(
     if status == 401 and not key:
         # The gateway's text for a missing key speaks of an upgrade, which misleads.
         return f"{host} answered 401: no key was sent; set ASSEMBLYAI_API_KEY, or key of [llm]"
-    reason = redacted(key, server_reason(text)) or "no reason given"
+    reason = redacted(key, reason) or "no reason given"
     hint = HINTS.get(status)
     return f"{host} answered {status}: {reason}" + (f"; {hint}" if hint else "")
-
-
-def server_reason(text: str) -> str:
-    """Return the reason from an error body of any of three formats; else the raw text.
-
-    LLM Gateway reference, 2026-06: ``message``, then ``error.message``, then ``error``.
-    """
-    found = _object(text)
-    inner = _mapping(found.get("error"))
-    texts = (found.get("message"), inner.get("message"), found.get("error"), found.get("detail"))
-    reason = next((known for known in texts if isinstance(known, str) and known), text)
-    details = _details(found) or _details(inner)
-    if details and details not in reason:
-        reason = f"{reason} ({details})"
-    return _shortened(" ".join(reason.split()))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -146,31 +133,3 @@ def _seconds(text: str) -> float | None:
 
 def _bounded(seconds: float) -> float | None:
     return seconds if -1e9 < seconds < 1e9 else None  # also excludes NaN and Unix timestamps
-
-
-def _request_id(text: str) -> str | None:
-    found = _object(text).get("request_id")
-    return found if isinstance(found, str) and found else None
-
-
-def _details(found: Mapping[str, Any]) -> str:
-    errors = _mapping(found.get("metadata")).get("errors")
-    if not isinstance(errors, list):
-        return ""
-    return ", ".join(str(error) for error in cast("list[object]", errors))
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    try:
-        found: Any = msgspec.json.decode(text)
-    except (ValueError, RecursionError):
-        return {}
-    return _mapping(found)
-
-
-def _mapping(found: object) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"

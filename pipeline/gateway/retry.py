@@ -1,6 +1,7 @@
 """Retry decisions for a failed call: retry, use the fallback, or return the error. Pure.
 
-A retry is correct only before any content was returned; the caller ensures that.
+``failure_kinds`` has the table of what may follow each kind of failure. A retry is correct only
+before any content was returned; the caller ensures that.
 """
 
 from collections import deque
@@ -8,7 +9,8 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
+from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
+from pipeline.gateway.failure_kinds import TREATMENTS, kind_of
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -57,13 +59,11 @@ class FailedAttempt(Struct, frozen=True, kw_only=True):
 
 def after_failure(policy: RetryPolicy, failure: GatewayError, at: FailedAttempt) -> Step:
     """Return the step that follows a failure. The caller checks the retry budget afterwards."""
-    if not is_transient(failure):
-        return ReturnError()
-    otherwise = UseFallback() if at.has_next else ReturnError()
-    if at.tries >= policy.attempts or failure.retryable is False:
+    treatment = TREATMENTS[kind_of(failure)]
+    otherwise = UseFallback() if at.has_next and treatment.fallback != "none" else ReturnError()
+    may_retry = treatment.retry if failure.retryable is None else failure.retryable
+    if at.tries >= policy.attempts or not may_retry:
         return otherwise
-    if isinstance(failure, GatewayTimeout):
-        return otherwise  # a model that was too slow once is likely too slow again
     wait = at.jitter * min(policy.longest_backoff, policy.backoff * 2 ** (at.tries - 1))
     requested = failure.retry_after if isinstance(failure, GatewayBusy) else None
     if requested is not None:
@@ -71,15 +71,6 @@ def after_failure(policy: RetryPolicy, failure: GatewayError, at: FailedAttempt)
             return otherwise
         wait = max(requested, 0.0)
     return Retry(wait) if wait < at.remaining else otherwise
-
-
-def is_transient(failure: GatewayError) -> bool:
-    """Return whether a later attempt, or another model, may succeed."""
-    if isinstance(failure, GatewayRefused):
-        return failure.retryable is True
-    if isinstance(failure, GatewayBusy) and failure.status is None:
-        return False  # preempted by a committed request of ours
-    return isinstance(failure, GatewayBusy | GatewayLost | GatewayTimeout)
 
 
 @dataclass

@@ -1,13 +1,13 @@
 """Incremental decoder of a completion: body bytes, split anywhere, become pieces. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 import msgspec
 
 from pipeline.errors import GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway import error_responses, wire
 from pipeline.gateway.chunk_template import ChunkTemplate
+from pipeline.gateway.error_bodies import read_error, status_inside
 from pipeline.gateway.event_stream import BOM, ErrorData, EventStream
 from pipeline.gateway.finish_reasons import ending_of
 from pipeline.gateway.wire import ChunkChoice, CompletionChunk, ToolCallChunk
@@ -148,7 +148,7 @@ class ReplyReader:
 
     def _stray(self, events: EventStream) -> str:
         """Return what a body said that is no stream of events, for an error message."""
-        text = error_responses.server_reason(events.stray.decode("utf-8", "replace"))
+        text = read_error(events.stray.decode("utf-8", "replace")).reason
         return f"; it sent: {error_responses.redacted(self._key, text)}" if text else ""
 
     def _is_ended(self) -> bool:
@@ -216,7 +216,7 @@ class ReplyReader:
                 return [chunk for line in lines for chunk in self._decode(line, last=last)]
             if last:
                 return []  # truncated inside its last line
-            text = error_responses.server_reason(event.decode("utf-8", "replace"))
+            text = read_error(event.decode("utf-8", "replace")).reason
             raise GatewayLost(
                 f"{self._host} sent a chunk that is not a JSON object:"
                 f" {error_responses.redacted(self._key, text)}"
@@ -252,12 +252,13 @@ class ReplyReader:
 
     def _error(self, chunk: CompletionChunk) -> GatewayError:
         """Return the error of a body with status 200, or of an event of the stream."""
-        text = msgspec.json.encode({"error": chunk.error} if len(bytes(chunk.error)) else {})
-        if chunk.message:
-            text = msgspec.json.encode({"message": chunk.message, "request_id": chunk.request_id})
-        return self._refusal(text, _status(chunk))
+        found = {"message": chunk.message, "code": chunk.code, "request_id": chunk.request_id}
+        error = {"error": chunk.error} if len(bytes(chunk.error)) else {}
+        return self._refusal(msgspec.json.encode(error | found))
 
-    def _refusal(self, text: bytes, status: int = 500) -> GatewayError:
+    def _refusal(self, text: bytes) -> GatewayError:
+        """Return the error for a body or event; its status is inside, if anywhere."""
+        status = status_inside(read_error(text.decode("utf-8", "replace")))
         return error_responses.refusal(status, self._headers, text, host=self._host, key=self._key)
 
     def _raise_choice_error(self, chunk: CompletionChunk, pieces: list[Piece]) -> None:
@@ -278,11 +279,13 @@ class ReplyReader:
         ending = ending_of(self.reason)
         if ending == "failed" or (ending == "filtered" and not self.has_content):
             kind = GatewayLost if ending == "failed" else GatewayRefused
-            raise kind(
+            failure = kind(
                 f"{self._host} ended the reply with the finish reason {str(self.reason)[:100]!r}",
                 status=200,
                 request_id=self._id or self._chunk_id,
             )
+            failure.cause = "content" if ending == "filtered" else None
+            raise failure
         return Finished(
             reason=self.reason,
             complete=self.reason is not None,
@@ -366,14 +369,3 @@ def merged(pieces: Sequence[Piece]) -> list[Piece]:
     if texts:
         joined.append(TextDelta("".join(texts)))
     return joined
-
-
-def _status(chunk: CompletionChunk) -> int:
-    """Return the status code inside an error body with status 200; 500 without one."""
-    found: Any = chunk.code
-    if len(bytes(chunk.error)) and found is None:
-        inner: Any = msgspec.json.decode(chunk.error)
-        if isinstance(inner, dict):
-            found = cast("dict[str, Any]", inner).get("code")
-    text = str(found)
-    return int(text) if len(text) == 3 and text.isdecimal() and text[0] in "45" else 500

@@ -1,13 +1,18 @@
 """The conversation history of one prompt, as the next request contains it. Pure.
 
 An answer stands in it as far as it was published, or as far as the client reports that it was
-played. An exchange of which nothing was published is removed: its turns are unanswered, and the
-next request contains them together with its own. Tool results follow their call and precede the
-assistant's words.
+played. An exchange of which nothing was published is removed. Its turns are unanswered, and the
+next request contains them together with its own, where the response ended for a cause that passes;
+turns that the server refused are dropped, since it would refuse the next request for them, too.
+Tool results follow their call and precede the assistant's words.
+
+A server that refuses a request for its length gets half as much history from then on, by
+characters, and again half after every further refusal.
 """
 
 from collections import deque
 from collections.abc import Collection
+from itertools import accumulate
 
 from pipeline.interfaces.llm import Message
 from pipeline.responses.prompt import FinishedTurn
@@ -49,6 +54,10 @@ class _Exchange:
             out += calls
         return [*out, Message("assistant", played[at:] + mark or NOTHING)]
 
+    def size(self) -> int:
+        """Return the characters that the exchange adds to a request."""
+        return sum(_size(message) for message in self.messages(""))
+
     def covers_only(self, numbers: set[int]) -> bool:
         return all(each.turn in numbers for each in self.turns)
 
@@ -64,6 +73,7 @@ class History:
         self._mark = interrupted_mark
         self._exchanges: dict[str, _Exchange] = {}
         self._unanswered: deque[FinishedTurn] = deque(maxlen=MOST_UNANSWERED)
+        self._room: int | None = None  # characters of a request, after one was too long
 
     def open(self, response_id: str, turns: tuple[FinishedTurn, ...], question: str) -> None:
         """Open the exchange of a published response to ``turns``; they are no longer unanswered."""
@@ -89,8 +99,11 @@ class History:
         if exchange is not None:
             exchange.rounds.append((len(exchange.answer), tool_round))
 
-    def close(self, response_id: str, *, interrupted: bool) -> None:
-        """Close the exchange. If nothing of it was played, its turns are unanswered again."""
+    def close(self, response_id: str, *, interrupted: bool, again: bool = True) -> None:
+        """Close the exchange. If nothing of it was played, it is removed.
+
+        ``again``: its turns are unanswered then, else they are dropped.
+        """
         exchange = self._exchanges.get(response_id)
         if exchange is None:
             return
@@ -98,7 +111,31 @@ class History:
         exchange.interrupted = interrupted
         if not exchange.has_content():
             del self._exchanges[response_id]
-            self._unanswered.extend(exchange.turns)
+            if again:
+                self._unanswered.extend(exchange.turns)
+
+    def drop_round(self, response_id: str) -> None:
+        """Remove the last round of tool calls: the server refused the request with its results."""
+        exchange = self._exchanges.get(response_id)
+        if exchange is not None and exchange.rounds:
+            exchange.rounds.pop()
+
+    def size(self) -> int:
+        """Return the characters of the history in the next request."""
+        return sum(each.size() for each in self._sent())
+
+    def shorten(self) -> tuple[int, int]:
+        """Halve the history; return the exchanges of the next request, and of the last one."""
+        before = len(self._sent())
+        self._room = self.size() // 2
+        return len(self._sent()), before
+
+    def drop_newest(self, count: int) -> int:
+        """Remove the newest closed exchanges; return how many."""
+        closed = [key for key, exchange in self._exchanges.items() if exchange.closed]
+        for key in closed[-count:]:
+            del self._exchanges[key]
+        return len(closed[-count:])
 
     def play(self, response_id: str, *, text: str | None, characters: int | None) -> bool:
         """Cut an answer to what the client played; return whether it is known."""
@@ -125,15 +162,25 @@ class History:
 
         ``if_closed`` names open ones that count as interrupted now.
         """
+        out: list[Message] = []
+        for exchange in self._sent(if_closed):
+            cut = exchange.is_interrupted() or not exchange.closed
+            out += exchange.messages(self._mark if cut else "")
+        return out
+
+    def _sent(self, if_closed: Collection[str] = ()) -> list[_Exchange]:
+        """Return the newest exchanges that the window and the room allow, oldest first."""
         played = [
-            (exchange, exchange.is_interrupted() or not exchange.closed)
+            exchange
             for key, exchange in self._exchanges.items()
             if (exchange.closed or key in if_closed) and exchange.has_content()
         ]
-        out: list[Message] = []
-        for exchange, cut in played[-self._window :] if self._window else ():
-            out += exchange.messages(self._mark if cut else "")
-        return out
+        sent = played[-self._window :] if self._window else []
+        if self._room is None:
+            return sent
+        sizes = accumulate(each.size() for each in reversed(sent))
+        count = sum(1 for size in sizes if size <= self._room)
+        return sent[len(sent) - count :]
 
     def _forget(self) -> None:
         """Drop closed exchanges that no request will send again."""
@@ -143,6 +190,11 @@ class History:
         unplayed = [key for key, exchange in closed if not exchange.has_content()]
         for key in (*played[:-keep], *unplayed[:-MOST_UNANSWERED]):
             del self._exchanges[key]
+
+
+def _size(message: Message) -> int:
+    calls = (len(call.function.arguments) for call in message.tool_calls)
+    return len(message.content or "") + sum(calls)
 
 
 def _common_prefix(answer: str, played: str) -> int:

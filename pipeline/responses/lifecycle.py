@@ -48,6 +48,7 @@ from pipeline.protocol.events import (
 )
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
+from pipeline.responses.refusals import Refusals, passes
 from pipeline.responses.response import Response
 from pipeline.responses.sentences import Sentence
 from pipeline.responses.steps import CancelCall, Publish, Report, StartCall, Step
@@ -66,6 +67,8 @@ class ResponseOutcome(Struct, frozen=True):
     superseded_by: str | None = None
     error: ErrorDetail | None = None
     json: Any = None
+    #: the next request contains the turns, if nothing of the response was published
+    again: bool = True
 
 
 COMPLETED = ResponseOutcome("completed")
@@ -89,6 +92,7 @@ class ResponseLifecycle:
         self._prompt = prompt
         self._conversation = conversation
         self._form = form
+        self._refusals = Refusals(self.history)
         self.tools = (
             ToolLoop(prompt, conversation, offered_tools, self.history)
             if offered_tools is not None
@@ -197,7 +201,7 @@ class ResponseLifecycle:
         has_no_room = (
             isinstance(error, GatewayBusy) and error.status is not None
         )  # from the server, not from our own queue
-        if isinstance(error, GatewayBusy) and has_no_room:
+        if isinstance(error, GatewayBusy) and has_no_room and not error.from_fallback:
             self._conversation.budget.of(response.request.model).refuse(error.retry_after, now)
         response.over = True
         response.ended_at = now
@@ -207,8 +211,10 @@ class ResponseLifecycle:
             return self.discard("failed", now, learn=False)
         if has_no_room and self._retry_on_sibling(response, now):
             return [self._start(response)]
-        detail = ErrorDetail(type=error.kind, message=str(error), code=error.status)
-        return self.end(response, ResponseOutcome("failed", error.kind, error=detail), now)
+        message = f"{error}{self._refusals.after(response, error)}"
+        detail = ErrorDetail(type=error.kind, message=message, code=error.status)
+        outcome = ResponseOutcome("failed", error.kind, error=detail, again=passes(error))
+        return self.end(response, outcome, now)
 
     def _retry_on_sibling(self, response: Response, now: float) -> bool:
         """Send the request to the next sibling model with quota, if the model sent nothing.
@@ -235,10 +241,11 @@ class ResponseLifecycle:
         steps: list[Step] = []
         whole = ending.status == "completed"
         if whole:
+            self._refusals.answered()
             steps += self._sentences(response, response.splitter.finish(), now)
         is_whole = whole or ending.reason == "max_tokens"
         stopped = self.tools.stop(response) if self.tools is not None else []
-        self.history.close(response.id, interrupted=not is_whole)
+        self.history.close(response.id, interrupted=not is_whole, again=ending.again)
         done = ResponseDone(
             response_id=response.id,
             status=ending.status,
@@ -323,8 +330,8 @@ class ResponseLifecycle:
         if not finished.complete:
             return self.end(response, ResponseOutcome("incomplete", "cut"), now)
         if finished.ending in INCOMPLETE:
-            outcome = ResponseOutcome("incomplete", INCOMPLETE[finished.ending])
-            return self.end(response, outcome, now)
+            reason = INCOMPLETE[finished.ending]
+            return self.end(response, ResponseOutcome("incomplete", reason, again=False), now)
         if self.tools is not None and response.gathered is not None:
             return self._call_tools(response, self.tools, now)
         if self._form is not None:
@@ -378,9 +385,8 @@ class ResponseLifecycle:
         again = form.ask_again(response.request, response.text, verdict.error, response.replies)
         if again is None:
             detail = ErrorDetail(type="invalid_output", message=verdict.error)
-            return self.end(
-                response, ResponseOutcome("failed", "invalid_output", error=detail), now
-            )
+            outcome = ResponseOutcome("failed", detail.type, error=detail, again=False)
+            return self.end(response, outcome, now)
         response.spent = response.usage()
         response.request, response.text, response.finished = again, "", None
         response.over, response.ended_at = False, None

@@ -3,29 +3,12 @@
 import pytest
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
-from pipeline.gateway.error_responses import rate_limit, refusal, retry_after, server_reason
+from pipeline.gateway.error_responses import rate_limit, refusal, retry_after
 from pipeline.interfaces.llm import RateLimit
 
 NEW = '{"code":400,"message":"model x is not supported","request_id":"r1","metadata":{}}'
-OLD = '{"error":{"code":400,"message":"model x is not supported","metadata":{}}}'
-AUTHORIZATION = '{"error":"model x is not supported","status":"error","request_id":"r1"}'
-
 
 DAY = "Mon, 23 Nov 2026"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [NEW, OLD, AUTHORIZATION, "model x is not supported", '{"detail":"model x is not supported"}'],
-    ids=["since-june-2026", "older", "authorization-layer", "raw-text", "fastapi"],
-)
-def test_the_reason_is_found_in_every_shape(text: str) -> None:
-    assert server_reason(text) == "model x is not supported"
-
-
-def test_the_errors_of_the_metadata_are_named() -> None:
-    text = '{"message":"invalid","metadata":{"errors":["depth: 3 > 2"]}}'
-    assert server_reason(text) == "invalid (depth: 3 > 2)"
 
 
 @pytest.mark.parametrize(

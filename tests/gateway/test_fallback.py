@@ -2,16 +2,32 @@
 
 from collections.abc import Sequence
 from types import TracebackType
+from typing import get_args
 
 import anyio
 import pytest
 
-from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused, GatewayTimeout
+from pipeline.errors import (
+    GatewayBusy,
+    GatewayError,
+    GatewayLost,
+    GatewayRefused,
+    GatewayTimeout,
+    RefusalCause,
+)
 from pipeline.gateway.attempts import Target
 from pipeline.gateway.call_log import CallLog
 from pipeline.gateway.fallback import FallbackGateway
 from pipeline.gateway.retry import RetryPolicy
-from pipeline.interfaces.llm import Accepted, CompletionRequest, Finished, Message, Piece, TextDelta
+from pipeline.interfaces.llm import (
+    Accepted,
+    CompletionRequest,
+    Finished,
+    Message,
+    Piece,
+    RateLimit,
+    TextDelta,
+)
 from pipeline.interfaces.request_log import CallRecord
 
 REQUEST = CompletionRequest(id="r1", model="m", messages=(Message("user", "hi"),))
@@ -134,20 +150,71 @@ async def test_after_the_first_token_a_failure_is_the_end() -> None:
     assert one.open_calls == 0
 
 
-async def test_a_refusal_is_not_retried() -> None:
-    one, two = Scripted(fails(GatewayRefused("400", status=400))), Scripted(says("never"))
+def refused(cause: RefusalCause) -> GatewayRefused:
+    failure = GatewayRefused(f"refused for {cause}", status=400)
+    failure.cause = cause
+    return failure
+
+
+async def test_a_malformed_request_is_sent_to_no_other_target() -> None:
+    one, two = Scripted(fails(refused("malformed"))), Scripted(says("never"))
     with pytest.raises(GatewayRefused):
         await ask(chain(one, two))
     assert not two.asked
 
 
-async def test_a_request_that_the_catalog_refuses_is_sent_to_no_target() -> None:
-    one, two = Scripted(says("never")), Scripted(says("never"))
+@pytest.mark.parametrize(
+    "cause", [each for each in get_args(RefusalCause) if each not in ("malformed", "length")]
+)
+async def test_a_refusal_that_another_server_may_not_share_goes_to_the_next_target(
+    cause: RefusalCause,
+) -> None:
+    one, two = Scripted(fails(refused(cause))), Scripted(says("hello"))
+    assert (await ask(chain(one, two)))[0] == "hello"
+    assert len(one.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("contexts", "answered_by"),
+    [((512, 512, 1024), 2), ((512, 256, 512), None), ((512, None, 1024), 1), ((None, 1, 2), 1)],
+)
+async def test_a_request_that_is_too_long_goes_to_a_target_with_more_room(
+    contexts: tuple[int | None, ...], answered_by: int | None
+) -> None:
+    servers = [Scripted(fails(refused("length"))), Scripted(says("1")), Scripted(says("2"))]
+    chained = FallbackGateway(
+        [
+            Target(server, "host", context={"m": tokens}.get)
+            for server, tokens in zip(servers, contexts, strict=True)
+        ]
+    )
+    if answered_by is None:
+        with pytest.raises(GatewayRefused, match="length"):
+            await ask(chained)
+    else:
+        assert (await ask(chained))[0] == str(answered_by)
+
+
+async def test_the_quota_of_a_fallback_is_not_that_of_the_requested_model() -> None:
+    rate = RateLimit(limit=30, remaining=0)
+    answer: list[Line] = [(0.0, Accepted("id", rate)), (0.0, TextDelta("hello")), (0.0, DONE)]
+    _, pieces = await ask(chain(Scripted(answer)))
+    assert pieces[0] == Accepted("id", rate)
+    _, pieces = await ask(chain(Scripted(fails(refused("model"))), Scripted(answer)))
+    assert pieces[0] == Accepted("id")
+    busy = GatewayBusy("busy", status=429, retry_after=99.0)
+    with pytest.raises(GatewayBusy) as caught:
+        await ask(chain(Scripted(fails(refused("model"))), Scripted(fails(busy))))
+    assert caught.value.from_fallback
+
+
+async def test_a_request_that_the_catalog_refuses_goes_to_the_next_target() -> None:
+    one, two = Scripted(says("never")), Scripted(says("hello"))
     targets = [Target(one, "host", refuses=lambda _: "no such model"), Target(two, "other")]
-    with pytest.raises(GatewayRefused, match="not sent to host: no such model"):
-        await ask(FallbackGateway(targets))
+    assert (await ask(FallbackGateway(targets)))[0] == "hello"
     assert not one.asked
-    assert not two.asked
+    with pytest.raises(GatewayRefused, match="not sent to host: no such model"):
+        await ask(FallbackGateway(targets[:1]))
 
 
 async def test_a_short_retry_after_is_obeyed_and_a_long_one_is_not_waited_for() -> None:

@@ -41,6 +41,14 @@ class Told:
         return self.text if self.played is None else self.text[: self.played]
 
     @property
+    def dropped(self) -> bool:
+        """Whether the server refused the turns, or spent its tokens on them in vain."""
+        done = self.done
+        refused = done is not None and done.error is not None and done.error.type == "refused"
+        spent = done is not None and done.reason in ("max_tokens", "content_filter")
+        return not self.text and (refused or spent)
+
+    @property
     def cut(self) -> bool:
         done = self.done
         whole = done is not None and (done.status == "completed" or done.reason == "max_tokens")
@@ -69,6 +77,7 @@ class Watched:
         self.wanted: list[int] = []
         self.again: set[int] = set()  # asked once more on a client's wish
         self.last_done: ResponseDone | None = None
+        self.refused = False  # refusals make it open how far back the history reaches
 
     @property
     def live(self) -> list[str]:
@@ -100,7 +109,11 @@ class Watched:
             return []
         newest = {turn: told for told in self.told.values() for turn in told.turns}
         over = self.past(supersedes=supersedes)
-        return sorted(turn for turn, told in newest.items() if told in over and not told.heard)
+        return sorted(
+            turn
+            for turn, told in newest.items()
+            if told in over and not told.heard and not told.dropped
+        )
 
 
 class Oracle:
@@ -237,6 +250,8 @@ class Oracle:
         if prompt_scheduler.last_done is None or prompt_scheduler.last_done.superseded_by is None:
             prompt_scheduler.last_done = event
         assert (event.error is not None) == (event.status == "failed")
+        if event.error is not None and event.error.type == "refused":
+            prompt_scheduler.refused = True
         if event.error is not None and event.error.code == 429 and not told.text:
             free = [
                 each
@@ -414,7 +429,7 @@ class Oracle:
         for told in heard[-prompt.history :] if prompt.history else ():
             mark = prompt.interrupted_mark if told.cut else ""
             history += [Message("user", told.question), Message("assistant", told.heard + mark)]
-        if self.zeroed:
+        if self.zeroed or prompt_scheduler.refused:
             return not messages or messages == history[-len(messages) :]
         return messages == history
 

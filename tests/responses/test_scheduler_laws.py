@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,7 +15,14 @@ from hypothesis.stateful import (
 )
 
 from pipeline.config.settings import Prompt
-from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
+from pipeline.errors import (
+    GatewayBusy,
+    GatewayError,
+    GatewayLost,
+    GatewayRefused,
+    GatewayTimeout,
+    RefusalCause,
+)
 from pipeline.interfaces.llm import Accepted, Ending, Finished, Piece, TextDelta, Usage
 from pipeline.interfaces.turns import (
     SpeechStarted,
@@ -256,18 +263,24 @@ class Conversation(RuleBasedStateMachine):
         self.receive(self.running_call(pick), [*said, Finished("stop", True)])
 
     @precondition(lambda self: self.calls)
-    @rule(pick=MANY, how=st.sampled_from(["lost", "timeout", "evicted", "refused", "refused long"]))
-    def a_call_fails(self, pick: int, how: str) -> None:
+    @rule(
+        pick=MANY,
+        how=st.sampled_from(["lost", "timeout", "evicted", "busy", "busy long", "refused"]),
+        cause=st.sampled_from(get_args(RefusalCause)),
+    )
+    def a_call_fails(self, pick: int, how: str, cause: RefusalCause) -> None:
         key = self.some_call(pick)
         errors: dict[str, GatewayError] = {
             "lost": GatewayLost("cut"),
             "timeout": GatewayTimeout("slow"),
             "evicted": GatewayBusy("place"),
-            "refused": GatewayBusy("busy", status=429),
-            "refused long": GatewayBusy("busy", status=429, retry_after=20.0),
+            "busy": GatewayBusy("busy", status=429),
+            "busy long": GatewayBusy("busy", status=429, retry_after=20.0),
+            "refused": GatewayRefused("no", status=400),
         }
         error = errors[how]
-        if how.startswith("refused") and key in self.oracle.running:
+        error.cause = cause if how == "refused" else None
+        if how.startswith("busy") and key in self.oracle.running:
             model = self.oracle.models[key]
             until = self.now + (20.0 if "long" in how else 1.0)
             self.oracle.blocked[model] = max(self.oracle.blocked.get(model, -inf), until)

@@ -215,9 +215,10 @@ async def test_variables_went_along_with_the_order() -> None:
     [
         ({"choices": []}, "completed"),  # nothing in it: somebody else is asked
         ({"choices": None, "usage": None, "message": "overloaded", "code": 503}, "completed"),
-        ({"choices": None, "usage": None, "message": "no such model", "code": 400}, "failed"),
+        ({"choices": None, "usage": None, "message": "no such model", "code": 400}, "completed"),
+        ({"choices": None, "usage": None, "message": "invalid field", "code": 400}, "failed"),
     ],
-    ids=["empty", "overloaded", "refused"],
+    ids=["empty", "overloaded", "refused", "malformed"],
 )
 async def test_an_answer_that_is_an_error(more: dict[str, Any], status: str) -> None:
     staged = stage()

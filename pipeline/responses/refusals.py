@@ -1,0 +1,56 @@
+"""Reaction to refused requests: what was refused is kept out of the next request. Pure.
+
+================================  ==============================================================
+a request fails                   then
+================================  ==============================================================
+for a cause that passes           its turns are unanswered: the next request contains them
+refused by the server             its turns are dropped
+  for its length                  and the history is halved, if it is longer than the turn
+  for its content or form again   and the newest exchanges leave the history, since one of them
+                                  likely is the cause: one, then two, four, ...
+  after a round of tool calls     and the round's results leave the history
+================================  ==============================================================
+"""
+
+from pipeline.errors import GatewayError, GatewayRefused
+from pipeline.responses.history import History
+from pipeline.responses.response import Response
+
+#: causes that lie in the request: every server with the same rules refuses it again
+IN_THE_REQUEST = frozenset({"content", "length", "malformed"})
+
+
+def passes(error: GatewayError) -> bool:
+    """Return whether the same request may succeed later."""
+    return not isinstance(error, GatewayRefused) or error.retryable is True
+
+
+class Refusals:
+    """The refusals of one prompt's requests, and what they did to its history."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._in_a_row = 0
+
+    def answered(self) -> None:
+        """Take a completed response."""
+        self._in_a_row = 0
+
+    def after(self, response: Response, error: GatewayError) -> str:
+        """Shorten the history where it is the likely cause; return what to report of it."""
+        if passes(error) or error.cause not in IN_THE_REQUEST:
+            return ""
+        self._in_a_row += 1
+        self._history.drop_round(response.id)
+        if error.cause == "length":
+            return self._shorten(len(response.request.messages[-1].content or ""))
+        if self._in_a_row < 2:
+            return ""
+        dropped = self._history.drop_newest(2 ** (self._in_a_row - 2))
+        return f"; the next request lacks the newest {dropped} exchanges" if dropped else ""
+
+    def _shorten(self, question: int) -> str:
+        if self._history.size() <= question:
+            return ""
+        left, sent = self._history.shorten()
+        return f"; the next request has {left} of {sent} earlier exchanges"
