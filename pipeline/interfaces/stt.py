@@ -75,6 +75,8 @@ class Transcript(Struct, frozen=True):
     words: tuple[Word, ...] = ()
     speaker: str | None = None
     language: str | None = None
+    #: ended by our deadline, not by the server; later words of this order are another turn
+    expired: bool = False
 
 
 class SpeakerRevised(Struct, frozen=True):

@@ -25,6 +25,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     partials: bool = True  #: transcripts of a turn come before its end
     force_endpoint: bool = True  #: the client can end a turn
     update: bool = True  #: parameters can change in a running session
+    turn_silence: float = 0.0  #: seconds of silence in a turn that the server was told to tolerate
     longest_session: float = 10_800.0  #: seconds, where the server does not send an expiry time
 
 
@@ -37,6 +38,7 @@ class Progress(Struct):
     sent_at_heartbeat: float = 0.0  #: seconds of audio
     message: float | None = None  #: when the last message came, on the event loop's clock
     sent_at_message: float = 0.0  #: seconds of audio
+    speech: float | None = None  #: probability of speech before the last heartbeat, if it was told
     skipped: int = 0  #: messages that could not be read
 
     @property
@@ -48,9 +50,9 @@ class Progress(Struct):
         """Record that a message came."""
         self.message, self.sent_at_message = now, self.sent
 
-    def note_heartbeat(self, received: float, now: float) -> None:
+    def note_heartbeat(self, received: float, now: float, speech: float | None = None) -> None:
         """Record that ``received`` seconds of audio are confirmed; more than was sent is not."""
-        received = min(received, self.sent)
+        received, self.speech = min(received, self.sent), speech
         self.received, self.heartbeat, self.sent_at_heartbeat = received, now, self.sent
 
 

@@ -20,7 +20,6 @@ from pipeline.session.publisher import EventPublisher
 from pipeline.turns.tracker import TurnNumbers, TurnTracker
 
 MAX_SKIPPED = 20  #: messages that could not be processed, then the session ends
-TYPED = -2  #: turns that come as text piece by piece count down from here; -1 is the tracker's
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +43,7 @@ class TurnInput:
     ) -> None:
         numbers = TurnNumbers()
         self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
+        self._typed = TurnTracker(numbers)  # a turn is typed beside one that is spoken
         self._dispatch = dispatch
         self._publisher = publisher
         self._gateway = gateway
@@ -51,9 +51,8 @@ class TurnInput:
         self._audio_clock = audio_clock
         self._now = now
         self._tasks: TaskGroup | None = None
-        self._typing = False  # a turn that comes as text is open
         self._skipped = 0
-        self._typed_turns = 0  # so many of those have ended
+        self._typed_turns = 0
         self._heard = anyio.Event()
 
     @property
@@ -98,21 +97,20 @@ class TurnInput:
         """Take in a turn that comes as text. Raises ``InputError`` for an empty one."""
         if not command.text.strip():
             raise InputError("turn.create: text is empty")
-        if command.final and not self._typing:
-            self._take(self._trackers[0].create(command.text, command.speaker))
+        if command.final and not self._typed.is_open:
+            self._take(self._typed.create(command.text, command.speaker))
             return
-        order = TYPED - self._typed_turns
+        order = self._typed_turns
         self._take(
-            self._trackers[0].feed(
+            self._typed.feed(
                 Transcript(order, command.text, ended=command.final, speaker=command.speaker)
             )
         )
-        self._typing = not command.final
         self._typed_turns += command.final
 
     def finish(self) -> None:
         """End the open turns: no more input comes."""
-        for tracker in self._trackers:
+        for tracker in (*self._trackers, self._typed):
             self._take(tracker.finish())
 
     async def wait(self, seconds: float, *, is_open: bool) -> None:

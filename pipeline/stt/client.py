@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamResum
 from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.runtime.tasks import BackgroundTasks
 from pipeline.stt.connection import SttConnection, open_connection
+from pipeline.stt.intake import PartialMerge
 from pipeline.stt.pacing import TokenBucket, slower
 from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, ReconnectPolicy, lifetime
 from pipeline.stt.replay import Replay
@@ -21,7 +22,8 @@ from pipeline.stt.spool import FileSpool
 from pipeline.stt.stitch import Stitch
 from pipeline.stt.stream_audio import StreamAudio
 from pipeline.stt.transport import Dial
-from pipeline.stt.watchdog import Watchdog
+from pipeline.stt.turn_deadline import SILENCE, TurnDeadline
+from pipeline.stt.watchdog import SPEECH, Watchdog
 from pipeline.stt.websocket import dial as dial_websocket
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ class SttClient:
         partials = endpoint.capabilities.partials
         self._stitch = Stitch(partials=partials, run_up=endpoint.run_up)
         self._watchdog = Watchdog(partials=partials)
+        self._deadline = TurnDeadline()
+        self._merge = PartialMerge()
         self._pace = endpoint.pace
         self._source_bucket = TokenBucket(endpoint.pace, SOURCE_BURST)
         self._connection: SttConnection | None = None  # audio is sent on it
@@ -176,11 +180,26 @@ class SttClient:
     async def _reconnect(self, error: SttError, policy: ReconnectPolicy) -> SttConnection:
         delay = policy.after(error, anyio.current_time(), random.random())
         self._hear(StreamLost(str(error)))
-        await anyio.sleep(delay)
-        connection = await self._connect(policy)
+        connection = await self._connect_again(delay, policy)
         resent = (self._replay.end - connection.cursor) / self._bytes_per_second
         lost = self._audio.lost(self._stitch.ended)
         connection.unread.append(StreamResumed(resent, *lost))
+        return connection
+
+    async def _connect_again(self, delay: float, policy: ReconnectPolicy) -> SttConnection:
+        """Connect after ``delay``; an open turn does not wait longer than others do."""
+        failure: SttError | None = None
+        async with anyio.create_task_group() as tasks:
+            background = BackgroundTasks(tasks)
+            background.start(self._end_overdue_turns)
+            try:
+                await anyio.sleep(delay)
+                connection = await self._connect(policy)
+            except SttError as error:
+                failure = error.with_traceback(None)
+            await background.cancel()
+        if failure is not None:
+            raise failure
         return connection
 
     # --- one connection --------------------------------------------------------------------
@@ -229,12 +248,28 @@ class SttClient:
         return await self._reconnect(failure, policy)
 
     async def _receive(self, connection: SttConnection) -> None:
-        while connection.protocol.state != "over":
-            for value in await connection.receive():
-                fresh = self._stitch.accept(value, connection.sent)
-                goes_on = self._next is not None or connection.replaced
-                if fresh is not None and not (goes_on and isinstance(fresh, StreamClosed)):
-                    self._hear(fresh)
+        try:
+            while connection.protocol.state != "over":
+                with anyio.move_on_after(self._merge.wait(anyio.current_time())) as waiting:
+                    for value in await connection.receive():
+                        self._take(value, connection)
+                if waiting.cancelled_caught:
+                    self._deliver(self._merge.release(anyio.current_time()))
+        finally:
+            self._deliver(self._merge.release(anyio.current_time()))
+
+    def _take(self, value: Heard, connection: SttConnection) -> None:
+        fresh = self._stitch.accept(value, connection.sent)
+        goes_on = self._next is not None or connection.replaced
+        if fresh is None or (goes_on and isinstance(fresh, StreamClosed)):
+            return
+        now = anyio.current_time()
+        self._deadline.hear(fresh, now)
+        self._deliver(self._merge.add(fresh, now))
+
+    def _deliver(self, values: Sequence[Heard]) -> None:
+        for value in values:
+            self._hear(value)
 
     async def _send_audio(self, connection: SttConnection) -> None:
         """Send the waiting audio; at the end of the stream, terminate the session."""
@@ -283,6 +318,7 @@ class SttClient:
             if now >= roll_by:
                 return await self._end_for_next(connection)
             await self._end_stalled_turn(connection, now)
+            await self._end_overdue_turn(connection, now)
             if now >= roll_at and self._is_pause(connection):
                 roll_at = now + ROLL_AGAIN
                 if await self._roll_over(connection, tasks):
@@ -305,6 +341,28 @@ class SttClient:
         if waiting and is_open and connection.stalled_at != connection.cursor:
             connection.stalled_at = connection.cursor
             await connection.force_endpoint()
+
+    async def _end_overdue_turn(self, connection: SttConnection | None, now: float) -> None:
+        """End an open turn that gets neither words nor an end, first by the server."""
+        behind = 0 if connection is None else self._replay.end - connection.cursor
+        if behind > self._bytes_per_second:  # the server cannot have answered yet
+            self._deadline.postpone(now)
+        verdict = self._deadline.verdict(
+            now,
+            self._endpoint.capabilities.turn_silence,
+            lambda: self._audio.speech_share(SILENCE) < SPEECH,
+        )
+        if verdict == "force" and connection is not None:
+            await connection.force_endpoint()
+        if verdict == "expire":
+            log.warning("the open turn is ended: %s sent no end of it", self._endpoint.host)
+            self._deliver([*self._merge.release(now), self._stitch.expire()])
+
+    async def _end_overdue_turns(self) -> None:
+        """Do the same while there is no connection."""
+        while True:
+            await anyio.sleep(TICK)
+            await self._end_overdue_turn(None, anyio.current_time())
 
     # --- rolling over to the next session --------------------------------------------------
 

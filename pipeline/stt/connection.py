@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from pipeline.interfaces.stt import Heard
 from pipeline.interfaces.stt_protocol import SttEndpoint
+from pipeline.stt.intake import ReadingPace
 from pipeline.stt.pacing import TokenBucket
 from pipeline.stt.replay import Replay
 from pipeline.stt.transport import Closed, Dial, SttSocket
@@ -35,6 +37,7 @@ class SttConnection:
         self._socket = socket
         self._audio = audio
         self._bucket = TokenBucket(pace, BURST)
+        self._reading = ReadingPace()
         self._frame = endpoint.bytes_per_second // 20  # 50 ms
         self._bytes_per_second = endpoint.bytes_per_second
 
@@ -146,6 +149,11 @@ class SttConnection:
         if self.unread:
             values, self.unread = self.unread, []
             return values
+        # before a message is read, so that none is lost when the wait is cancelled
+        if self._reading.wait:
+            await anyio.sleep(self._reading.wait)
+        elif self._reading.yields():
+            await checkpoint()
         return await self._step()
 
     async def _step(self, start: Callable[[], int] | None = None) -> Sequence[Heard]:
@@ -157,6 +165,8 @@ class SttConnection:
             return self.protocol.close(1006)
         if start is not None:
             self._start_at(start())
+        self._reading.note(len(data), anyio.current_time())
+        self._reading.note(len(data), anyio.current_time())
         skipped = self.protocol.progress.skipped
         values = self.protocol.receive(data, anyio.current_time())
         if self.protocol.note:

@@ -1,14 +1,14 @@
-"""Pace of audio: a token bucket that counts seconds of audio. Pure."""
+"""Pace of audio and of messages: a token bucket. Pure."""
 
 
 class TokenBucket:
-    """Lets ``burst`` seconds through at once, then ``rate`` seconds of audio per second.
+    """Lets ``burst`` seconds of audio, or messages, through at once, then ``rate`` per second.
 
     With a rate of 0 there is no limit.
     """
 
     def __init__(self, rate: float, burst: float) -> None:
-        self.rate = rate  #: times real time
+        self.rate = rate  #: times real time, or messages per second
         self._burst = burst
         self._level = burst
         self._filled: float | None = None
@@ -22,6 +22,13 @@ class TokenBucket:
             return False
         self._level -= seconds
         return True
+
+    def until(self, amount: float, now: float) -> float:
+        """Return how long it takes until ``amount`` would be ready."""
+        if not self.rate:
+            return 0.0
+        self._fill(now)
+        return max(0.0, (amount - self._level) / self.rate)
 
     def take(self, seconds: float, now: float) -> float:
         """Take ``seconds`` and return how long to wait before they are used."""

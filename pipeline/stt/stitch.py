@@ -32,15 +32,25 @@ class Stitch:
         self._last = ""  # the last word of the last ended turn
         self._base = 0.0  # the end of what earlier connections delivered
         self._until = math.inf  # where the next connection takes over
+        self._open = Transcript(-1, "")  # the open turn so far
+        self._open_end = 0.0  # where its last word ends
+        self._expired = self._open  # the turn that was ended by its deadline, as it was delivered
 
     def opened(self) -> None:
         """Begin a new connection; its first words may have been delivered already."""
         self._base, self._until = self.ended, math.inf
         self.open_from = None
+        self._expired = replace(self._expired, order=-1)
 
     def retire(self, position: float) -> None:
         """Leave everything from ``position`` on to another connection."""
         self._until = position
+
+    def expire(self) -> Transcript:
+        """Return the end of the open turn, of the words so far: they do not come again."""
+        self._end(self._open, self._open_end)
+        self._base, self._expired = self.ended, self._open
+        return replace(self._open, ended=True, paused=False, expired=True)
 
     def floor(self, sent: float, received: float | None) -> float:
         """Return the start of the audio to keep, given what was sent and received."""
@@ -61,28 +71,30 @@ class Stitch:
             return heard if self._base <= heard.at < self._until else None
         if not isinstance(heard, Transcript):
             return heard
-        if heard.words:
-            if _middle(heard.words[-1]) >= self._until:
-                return None
-            fresh = self._fresh(heard)
-            if fresh is None:
-                return None
-            heard = fresh
-        if heard.text:
-            self._note(heard, sent)
-        return heard
+        fresh = self._fresh(heard) if heard.words else self._without_times(heard)
+        if fresh is None:
+            return None
+        if fresh.text:
+            self._note(fresh, sent)
+        elif fresh.ended and fresh.order == self._open.order:
+            self._end(self._open, self._open_end)
+        return fresh
 
     def _note(self, heard: Transcript, sent: float) -> None:
-        if not heard.ended:
-            self.open_from = (
-                heard.words[0].start if heard.words else self.open_from or sent - MARGIN
-            )
-            return
         end = heard.words[-1].end if heard.words else sent - REACTION
         # A word cannot end after the audio: vendors let the last one absorb the silence.
-        self.ended = max(self.ended, min(end, sent))
+        self._open, self._open_end = heard, min(end, sent)
+        if heard.ended:
+            self._end(heard, self._open_end)
+        elif heard.words:
+            self.open_from = min(heard.words[0].start, sent)
+        else:
+            self.open_from = self.open_from or sent - MARGIN
+
+    def _end(self, turn: Transcript, end: float) -> None:
+        self.ended = max(self.ended, end)
         self.open_from = None
-        self._last = heard.words[-1].text if heard.words else ""
+        self._last = turn.words[-1].text if turn.words else ""
 
     def _is_known(self, word: Word) -> bool:
         if word.start >= self._base:
@@ -90,7 +102,16 @@ class Stitch:
         tail = word.start < self._base - 0.05 and word.end < self._base + TAIL
         return tail or _middle(word) < self._base or _key(word.text) == _key(self._last)
 
+    def _without_times(self, heard: Transcript) -> Transcript | None:
+        """Return what follows the words of an expired turn: without times they are counted."""
+        if heard.order != self._expired.order:
+            return heard
+        rest = heard.text.split()[len(self._expired.text.split()) :]
+        return replace(heard, text=" ".join(rest)) if rest else None
+
     def _fresh(self, heard: Transcript) -> Transcript | None:
+        if _middle(heard.words[-1]) >= self._until:
+            return None
         old = 0
         while old < len(heard.words) and self._is_known(heard.words[old]):
             old += 1

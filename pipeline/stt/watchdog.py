@@ -13,6 +13,7 @@ HEARTBEAT_TIMEOUT = 10.0  #: seconds without a heartbeat, where they come every 
 BEHIND = 5.0  #: seconds of audio sent and not received
 UNANSWERED = 8.0  #: seconds of speech without any message
 UNANSWERED_EVERY = 60.0  #: seconds between two reconnects for unanswered speech: it may be music
+SPEECH_HEARD = 0.5  #: probability in a heartbeat; with less there is nothing to answer
 SPEECH = 0.25  #: share of loud frames that makes it speech; pauses are most of it
 
 
@@ -40,7 +41,9 @@ class Watchdog:
                 return f"no Heartbeat for {now - since:.0f} s"
             if progress.behind > BEHIND:
                 return f"{progress.behind:.0f} s of audio did not arrive"
-            return None
+            # heartbeats prove the transport; only what they say of speech proves the recogniser
+            if progress.speech is not None and progress.speech < SPEECH_HEARD:
+                return None
         return self._unanswered(progress, now, opened, share)
 
     def _unanswered(

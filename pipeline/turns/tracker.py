@@ -21,6 +21,7 @@ from pipeline.interfaces.turns import (
     TurnRevised,
     TurnStarted,
 )
+from pipeline.turns.same_turn import continues, is_revision
 
 REMEMBERED = 256  #: ended turns per connection that can still be revised
 
@@ -84,10 +85,14 @@ class TurnTracker:
     open turn         ended, with or without     TurnEnded: never without its last words
                       words
     open turn         another turn's words       TurnEnded for the open one, then as above
+    open turn         ended by its deadline      TurnEnded; further words are another turn
+    open turn         other, later words under   as another turn's words: the server counts from
+                      its order                  0 again
     open turn         connection reopened        none: the turn continues under its number
     open turn         connection closed          TurnEnded
     ended turn        ended again, other text    TurnRevised
     ended turn        not ended                  none: late
+    ended turn        other, later words         as no open turn: the server counts from 0 again
     open turn         speaker revised            TurnChanged
     ended turn        speaker revised            TurnRevised
     ================  =========================  ===========================================
@@ -105,6 +110,7 @@ class TurnTracker:
         self._pause_confidence = pause_confidence
         self._open: _OpenTurn | None = None
         self._ended: dict[int, TurnEnded] = {}  # by the connection's turn order
+        self._newest_order = -1  # of the last transcript, if no onset of speech followed
 
     @property
     def newest(self) -> int:
@@ -128,6 +134,7 @@ class TurnTracker:
             case Transcript():
                 return self._transcript(self._with_channel_speaker(heard))
             case SpeechBegan(at):
+                self._newest_order = -1
                 return [SpeechStarted(at, self.speaker)]
             case StreamOpened():
                 self._reopen()
@@ -163,12 +170,15 @@ class TurnTracker:
     def _transcript(self, heard: Transcript) -> list[TurnEvent]:
         before = self._ended.get(heard.order)
         if before is not None:
-            return self._revise_ended(heard, before)
+            if is_revision(heard, before, newest=heard.order == self._newest_order):
+                return self._revise_ended(heard, before)
+            self._ended.clear()  # the server counts from 0 again
         events: list[TurnEvent] = []
-        if self._open is not None and self._open.order not in (heard.order, -1):
+        if self._open is not None and not self._belongs(heard, self._open):
             if not heard.text:
                 return []
             events.append(self._end(self._open))
+        self._newest_order = heard.order
         turn = self._open
         if turn is None:
             if not heard.text:
@@ -177,6 +187,12 @@ class TurnTracker:
         turn.order = heard.order
         self._update(turn, heard, events)
         return events
+
+    def _belongs(self, heard: Transcript, turn: _OpenTurn) -> bool:
+        """Return whether a transcript is one of the open turn."""
+        if turn.order not in (heard.order, -1):
+            return False
+        return not heard.text or continues(heard, turn.text, turn.words)
 
     def _begin(self, heard: Transcript, events: list[TurnEvent]) -> _OpenTurn:
         self._open = turn = _OpenTurn(self._numbers.take(), heard.order, self.speaker)
@@ -188,6 +204,8 @@ class TurnTracker:
         changed = turn.update(heard)
         if heard.ended:
             events.append(self._end(turn))
+            if heard.expired:
+                del self._ended[turn.order]
             return
         if changed:
             events.append(TurnChanged(turn.number, turn.text, turn.speaker))

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.interfaces.stt import Transcript
 from pipeline.protocol.commands import TurnCreateCommand
 from pipeline.stt.no_audio import NoAudio
 from tests.support.session_fixture import Stage, turn
@@ -69,3 +70,20 @@ async def test_a_client_without_audio_runs_until_finish() -> None:
             await silence.update({"min_turn_silence": 100})
         await anyio.sleep(3600)
         await silence.finish()
+
+
+@pytest.mark.parametrize("spoken_first", [True, False])
+async def test_typed_and_spoken_turns_are_open_side_by_side(*, spoken_first: bool) -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        for spoken in (spoken_first, not spoken_first):
+            if spoken:
+                stage.speech.hear(Transcript(0, "my number is"))
+            else:
+                await session.command(piece("What is the pri"))
+        stage.speech.hear(turn(0, "My number is five."))
+        await session.command(TurnCreateCommand(text="What is the price?"))
+        await session.finish()
+    ended = {event["turn"]: event["text"] for event in stage.said("turn.completed")}
+    numbers = (1, 2) if spoken_first else (2, 1)
+    assert ended == dict(zip(numbers, ("My number is five.", "What is the price?"), strict=True))

@@ -87,3 +87,30 @@ def test_without_partials_everything_since_the_last_turn_stays() -> None:
     it = Stitch(partials=False)
     it.accept(FIRST, 100)
     assert it.floor(100, 95) == pytest.approx(1.7 - 0.5)
+
+
+def test_the_words_of_an_expired_turn_are_not_delivered_again() -> None:
+    it = stitch(FIRST, turn(("my", 3.0), ("number", 3.5)), sent=12.0)
+    expired = it.expire()
+    assert (expired.text, expired.ended, expired.expired) == ("my number", True, True)
+    assert it.open_from is None
+    assert it.floor(20.0, None) == pytest.approx(3.7 - 0.5)  # its audio may go
+    assert it.accept(turn(("my", 3.0), ("number", 3.5), ended=True), 12.0) is None
+    later = it.accept(turn(("my", 3.0), ("number", 3.5), ("is", 9.0)), 12.0)
+    assert isinstance(later, Transcript)
+    assert later.text == "is"
+
+
+def test_without_times_the_words_of_an_expired_turn_are_counted() -> None:
+    it = stitch(Transcript(4, "my number"))
+    it.expire()
+    assert it.accept(Transcript(4, "My number", ended=True), 100) is None
+    assert it.accept(Transcript(4, "My number is five.", ended=True), 100) == (
+        Transcript(4, "is five.", ended=True)
+    )
+    assert it.accept(Transcript(5, "And so on."), 100) == Transcript(5, "And so on.")
+
+
+def test_a_blank_end_ends_the_open_turn() -> None:
+    it = stitch(turn(("one", 1.0)), Transcript(0, "", ended=True))
+    assert (it.open_from, it.ended) == (None, 1.2)

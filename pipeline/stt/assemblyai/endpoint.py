@@ -60,6 +60,7 @@ class AssemblyAIEndpoint(SttEndpoint, frozen=True, kw_only=True):
             self,
             url=urlunsplit(url._replace(query=urlencode(query))),
             parameters=self.parameters | dict(changes),
+            capabilities=_capabilities(self.parameters | dict(changes)),
         )
 
     def handshake_error(self, status: int, body: str) -> SttError:
@@ -97,7 +98,7 @@ def endpoint_for(
         headers={} if key is None or "token" in query else {"Authorization": key},
         model=query["speech_model"],
         parameters=query,
-        capabilities=Capabilities(partials=_has_partials(query)),
+        capabilities=_capabilities(query),
         sample_rate=rate,
         encoding=encoding,
         connect_timeout=settings.connect_timeout,
@@ -120,10 +121,12 @@ def _query(settings: SttSettings, *, vendor: bool) -> dict[str, Any]:
     return audio | watch | check(settings.parameters, str(model))
 
 
-def _has_partials(query: Mapping[str, Any]) -> bool:
-    """Return whether transcripts come before a turn ends; redaction needs the whole turn."""
-    redacted = query.get("redact_pii") is True
-    return query.get("include_partial_turns") is not False and not redacted
+def _capabilities(query: Mapping[str, Any]) -> Capabilities:
+    redacted = query.get("redact_pii") is True  # which needs the whole turn
+    return Capabilities(
+        partials=query.get("include_partial_turns") is not False and not redacted,
+        turn_silence=query.get("max_turn_silence", 0) / 1000,
+    )
 
 
 def _check_address(scheme: str, host: str | None, address: str) -> None:

@@ -92,9 +92,10 @@ class StreamProtocol:
         Raises ``SttRefused`` when it is the first and not of this protocol.
         """
         first = self.state == "opening" and self.progress.message is None
-        self.progress.note_message(now)
         self.note, self._unread = "", ""
         message = wire.decode(data)
+        if not isinstance(message, wire.Heartbeat):  # which proves the transport only
+            self.progress.note_message(now)
         if isinstance(message, wire.Turn):
             return (self._turn(message),)
         if isinstance(message, wire.Unreadable | wire.Unknown):
@@ -129,7 +130,8 @@ class StreamProtocol:
             case wire.SpeechStarted():
                 return (SpeechBegan(self.origin + message.timestamp / 1000),)
             case wire.Heartbeat():
-                self.progress.note_heartbeat(message.total_audio_received_ms / 1000, now)
+                received = message.total_audio_received_ms / 1000
+                self.progress.note_heartbeat(received, now, message.max_speech_probability)
             case wire.SpeakerRevision():
                 return [self._revised(revision) for revision in message.revisions]
             case wire.Reply():
