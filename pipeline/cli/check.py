@@ -1,5 +1,6 @@
 """``pipeline check``: checks of settings, keys, files, ports and engines."""
 
+import http.client
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import msgspec
 from anyio import to_thread
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,18 +23,32 @@ from pipeline.cli.views.output import progress
 from pipeline.config.loading import load
 from pipeline.config.settings import JournalSettings, Settings
 from pipeline.embedded import weights
-from pipeline.errors import JournalError, PipelineError, RecordingError
+from pipeline.errors import JournalError, PipelineError, RecordingError, ServeError
 from pipeline.hub.listening import listen
+from pipeline.hub.static_files import ASYNCAPI
 from pipeline.interfaces.llm import CompletionRequest, Message
 from pipeline.interfaces.stt import Heard
+from pipeline.protocol.asyncapi import TITLE
 from pipeline.protocol.events import encode
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session.recording import folder_of
 
 LIVE = 30.0  #: seconds for each engine to respond
+PROBE = 2.0  #: seconds for a server on the port to respond
+MOST_PROBED = 1 << 20  #: bytes read of its response
 FRAMES = 20  #: of silence, 50 ms each
 
 Verdict = Literal["ok", "warn", "fail"]
+
+
+class _Info(Struct):
+    title: str
+
+
+class _Document(Struct):
+    """The part of the protocol document that names the program."""
+
+    info: _Info
 
 
 class Finding(Struct, frozen=True):
@@ -141,8 +157,27 @@ def _recordings(settings: JournalSettings) -> str:
 
 def _port(settings: Settings) -> str:
     host, port = settings.serve.host, settings.serve.port
-    listen(host, port).close()
+    try:
+        listen(host, port).close()
+    except ServeError:
+        if not _serves_already(host, port):
+            raise
+        return f"pipeline serves on {host}:{port} already"
     return f"{host}:{port} is free"
+
+
+def _serves_already(host: str, port: int) -> bool:
+    """Return whether this program listens on the port: its protocol document is public."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    connection = http.client.HTTPConnection(local, port, timeout=PROBE)
+    try:
+        connection.request("GET", ASYNCAPI)
+        document = msgspec.json.decode(connection.getresponse().read(MOST_PROBED), type=_Document)
+    except (OSError, http.client.HTTPException, msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    finally:
+        connection.close()
+    return document.info.title == TITLE
 
 
 def _models(settings: Settings, planned: Plan) -> str:

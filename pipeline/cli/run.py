@@ -204,7 +204,8 @@ async def _session(app: App, source: Source, speed: float) -> int:
             await feed(session, source, speed=speed)
     for remark in _remarks(session, source):
         progress(f"{source.name}: {remark}")
-    return 1 if session.failed_responses or source.failure else 0
+    failed = session.failed_responses or session.limit_reached or source.failure
+    return 1 if failed else 0
 
 
 def _remarks(session: Session, source: Source) -> list[str]:

@@ -65,7 +65,7 @@ async def supervise(body: Body) -> int:
     """
     caught: list[int] = []
     code: int | None = 0
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*_ending_signals()) as signals:
         async with anyio.create_task_group() as tg:
             scope = anyio.CancelScope()
             tg.start_soon(_cancel_on_signal, signals, scope, caught)
@@ -73,6 +73,17 @@ async def supervise(body: Body) -> int:
                 code = await body()
             tg.cancel_scope.cancel()
     return 128 + caught[0] if caught else code or 0
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """Return the signals that end a command in order.
+
+    SIGHUP (a closed terminal) is one, unless it is ignored, as ``nohup`` has it.
+    """
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ending.append(signal.SIGHUP)
+    return ending
 
 
 async def _cancel_on_signal(

@@ -42,7 +42,7 @@ async def serve(
     journal: str | None = None,
     config: Path | None = None,
 ) -> None:
-    """Accept audio on /v1/ingest/raw and push events on /v1/events, until SIGINT or SIGTERM.
+    """Accept audio on /v1/ingest/raw and push events on /v1/events, until SIGINT, SIGTERM, SIGHUP.
 
     The web console is on /: live sessions, a microphone, a text input.
 

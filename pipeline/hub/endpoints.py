@@ -119,7 +119,7 @@ class Endpoints:
     def _token(self, grant: Grant, query: str) -> HttpAnswer:
         if self._signing is None:
             return text_page(404, "this server issues no tokens: serve.signing_keys is not set")
-        request_fields = requested_token(fields_of(query))
+        request_fields = requested_token(fields_of(query, with_empty=True))
         return issue(self._signing, grant, request_fields, now=wall_clock(), jti=token_hex(16))
 
 

@@ -87,10 +87,13 @@ def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:
     return {name: headers[name] for name in names if name in headers} or None
 
 
-def fields_of(query: str) -> dict[str, str]:
-    """Return the last value of each query field. Raises ``Disconnect`` past 32 fields."""
+def fields_of(query: str, *, with_empty: bool = False) -> dict[str, str]:
+    """Return the last value of each query field; empty ones only ``with_empty``.
+
+    Raises ``Disconnect`` past 32 fields.
+    """
     try:
-        fields = parse_qs(query, max_num_fields=32)
+        fields = parse_qs(query, keep_blank_values=with_empty, max_num_fields=32)
     except ValueError as error:
         raise Disconnect("at most 32 fields in a query", code=CloseCode.BAD_REQUEST) from error
     return {name: values[-1] for name, values in fields.items()}

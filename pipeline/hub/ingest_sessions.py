@@ -47,9 +47,10 @@ class IngestSession:
         self.over = self.over or for_good
         self._notify()
 
-    def end(self) -> None:
-        """Cancel the present source and accept no other."""
-        self.over = True
+    def end(self, reason: str) -> None:
+        """Cancel the present source and accept no other; the first ``reason`` counts."""
+        if not self.over:
+            self.over, self.reason = True, reason
         if self._reading is not None:
             self._reading.cancel()
         self._notify()
@@ -100,7 +101,8 @@ class IngestSessions:
     def begin(self, session: LiveSession, start: StartCommand) -> Generator[IngestSession]:
         """Register a new session."""
         ingest_session = self._open[session.id] = IngestSession(session, start)
-        ingest_session.over = self.refusing
+        if self.refusing:
+            ingest_session.end("shutdown")
         try:
             yield ingest_session
         finally:
@@ -131,7 +133,7 @@ class IngestSessions:
         """End all sources, refuse new ones, and wait until the last session has ended."""
         self.refusing = True
         for ingest_session in self._open.values():
-            ingest_session.end()
+            ingest_session.end("shutdown")
         await self._is_empty.wait()
 
 

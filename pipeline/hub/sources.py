@@ -230,8 +230,7 @@ class _Source:
         if ingest_session.is_of(self._reading):
             text = f"no message for {patience:g} s (serve.idle): the session has ended"
             self._idle = Disconnect(text, code=CloseCode.ENDED)
-            ingest_session.reason = "idle"
-            ingest_session.end()
+            ingest_session.end("idle")
 
     def _replies(self, ingest_session: IngestSession) -> Replies:
         """Return the output over the source's own socket."""

@@ -14,6 +14,7 @@ from pipeline.protocol.json_schema import COMMANDS, EVENTS, REF, Schema, schemas
 
 MESSAGE = "#/components/messages/"
 AUDIO = "audio"
+TITLE = "speech-llm-pipeline"  #: also tells this server from others on a port
 GUARANTEE = """\
 Events of a session are numbered from 1 without a gap. A frame covers `from_seq` (`seq` if it is
 absent) to `seq` and starts directly after the previous frame; a heartbeat covers everything up to
@@ -33,7 +34,7 @@ def document(version: str) -> Mapping[str, Any]:
     return {
         "asyncapi": "3.1.0",
         "info": {
-            "title": "speech-llm-pipeline",
+            "title": TITLE,
             "version": version,
             "description": GUARANTEE,
             "license": {"name": "MIT"},

@@ -61,8 +61,9 @@ class Session:
         self._now = dependencies.clock
         self._clock = AudioClock()
         self._prompts = prompts
+        self.limit_reached = False  #: a usage limit ended it, or stopped its requests
         self._finishing = False
-        self._limit_reached = False
+        self._finished = anyio.Event()
         speakers = audio.speakers or (None,)
         self._channels = len(speakers)
         self.publisher = EventPublisher(topic.id, append, self._clock, dependencies)
@@ -137,7 +138,7 @@ class Session:
 
     async def audio(self, data: bytes) -> None:
         """Take audio of any length in the session's format; ignore it past a usage limit."""
-        if self._limit_reached:
+        if self.limit_reached:
             return
         for frame in self._framer.feed(data):
             await self._send(frame)
@@ -146,7 +147,7 @@ class Session:
         """Carry out a client's command. Raises ``InputError`` for one that cannot be."""
         if isinstance(command, ControlCommand) and command.session_id not in (None, self.id):
             raise InputError(f"{type_of(command)}: session_id is not this session's")
-        if self._limit_reached:
+        if self.limit_reached:
             raise InputError(f"{type_of(command)}: the session has reached its limit, and ends")
         await self._commands.carry_out(command)
 
@@ -163,28 +164,36 @@ class Session:
 
         Raises ``JournalError`` when the journal cannot store the last events.
         """
-        if not self._finishing:
+        if self._finishing:
+            await self._finished.wait()  # a usage limit and the source may end it at once
+        else:
             self._finishing = True
-            rest = self._framer.flush()
-            if rest:
-                await self._send(rest)
-            if self._in_stream is not None:
-                await self._await_in_stream_replies()
-            await self._stt.finish()
-            if self._in_stream is not None:
-                self._in_stream.close()
-            self._turns.finish()
-            self._dispatch.carry_out(self._scheduler.finish(self._now()))
-            await self._dispatch.settled()
-            self._end(reason)
+            try:
+                await self._finish(reason)
+            finally:
+                self._finished.set()
         with anyio.move_on_after(WRITTEN) as patience:
             await self.topic.ended.wait()
         if patience.cancelled_caught:
             raise JournalError(f"the last events of session {self.id} wait to be written down")
 
+    async def _finish(self, reason: str) -> None:
+        rest = self._framer.flush()
+        if rest:
+            await self._send(rest)
+        if self._in_stream is not None:
+            await self._await_in_stream_replies()
+        await self._stt.finish()
+        if self._in_stream is not None:
+            self._in_stream.close()
+        self._turns.finish()
+        self._dispatch.carry_out(self._scheduler.finish(self._now()))
+        await self._dispatch.settled()
+        self._end(reason)
+
     async def stop_at_limit(self, limit: Exhausted) -> None:
         """Publish the limit, take no more input, and end once the last turn is answered."""
-        self._limit_reached = True
+        self.limit_reached = True
         detail = ErrorDetail(type="limit_reached", message=str(limit), code=limit.limit)
         self.publisher.publish(ErrorEvent(error=detail))
         await self.finish("limit")

@@ -15,6 +15,7 @@ from pipeline.protocol.commands import (
     TurnCommitCommand,
     TurnCreateCommand,
 )
+from pipeline.session.usage_limits import Exhausted
 from tests.support.session_fixture import Stage, turn
 
 SECOND = b"\0" * 32_000
@@ -65,6 +66,22 @@ async def test_the_next_turn_supersedes_before_its_own_response_is_created() -> 
         ("assistant", "One [interrupted]"),
         ("user", "And a taxi."),
     ]
+
+
+async def test_a_source_that_ends_after_a_limit_waits_for_the_same_last_answer() -> None:
+    # 0 s: turn 1 requested.  0.5 s: the limit.  0.6 s: the source ends.  5 s: the answer is done.
+    stage = Stage()
+    stage.gateway.gap = 1.0
+    async with stage.open() as session, anyio.create_task_group() as tasks:
+        stage.speech.hear(turn(0, "Tell me something."))
+        await anyio.sleep(0.5)
+        limit = Exhausted("limits.session_tokens", 6, "tokens", "the session has")
+        tasks.start_soon(session.stop_at_limit, limit)
+        await anyio.sleep(0.1)
+        await session.finish()
+    (done,), (ended,) = stage.said("response.done"), stage.said("session.ended")
+    assert (done["status"], ended["reason"]) == ("completed", "limit")
+    assert session.limit_reached
 
 
 async def test_a_turn_that_goes_on_before_anything_was_said_becomes_one_message() -> None:

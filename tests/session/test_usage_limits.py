@@ -50,3 +50,13 @@ def test_nothing_is_a_limit_of_nothing() -> None:
     ours.note("s1", SessionUsage(1e12, 10**12), MONDAY)
     ours.check("s1")
     ours.check_day(MONDAY)
+
+
+def test_a_clock_that_is_set_back_and_forth_renews_no_days_limit() -> None:
+    ours = allowance(day_tokens=100)
+    for today in (TUESDAY, MONDAY, TUESDAY):
+        ours.note(f"at {today}", SessionUsage(0, 60), today)
+        ours.forget(f"at {today}")
+    ours.check_day(MONDAY)
+    with pytest.raises(Exhausted):
+        ours.check_day(TUESDAY)

@@ -64,6 +64,8 @@ def checked(request: IssueRequest) -> IssueRequest:
         raise InputError(
             f"max_session: expected 0 to {MAX_SESSION} seconds; got {request.max_session}"
         )
+    if request.session_id == "":
+        raise InputError("session_id: is empty; leave it out for that of the requester's token")
     for name, text in (("session_id", request.session_id or EVERY), ("subject", request.subject)):
         if len(text) > 64:
             raise InputError(f"{name}: at most 64 characters; got {len(text)}")

@@ -235,6 +235,7 @@ def test_a_token_for_another_is_never_for_more_than_ones_own() -> None:
         ({"expires": "1e1"}, "expires: expected a whole number"),
         ({"max_session": "86401"}, "max_session: expected 0 to 86400"),
         ({"session_id": "x" * 65}, "session_id: at most 64"),
+        ({"session_id": ""}, "session_id: is empty"),
         ({"subject": "x" * 65}, "subject: at most 64"),
         ({"expire": "1"}, "unknown field 'expire'; expected"),
     ],

@@ -7,6 +7,7 @@ import msgspec
 
 from tests.support import simulate
 from tests.support.commandline import pipeline
+from tests.support.serving import serving
 
 
 def settings(folder: Path, stt: str, llm: str, store: str = "memory", record: str = "") -> Path:
@@ -60,3 +61,24 @@ async def test_a_missing_key_is_reported_with_a_remedy_and_a_key_is_never_printe
     assert there.code == 0
     assert "env:ASSEMBLYAI_API_KEY" in there.out
     assert "s3cr3t" not in there.out + there.err
+
+
+async def test_a_server_of_ours_on_the_port_is_no_failure_and_another_one_is(
+    tmp_path: Path,
+) -> None:
+    async with serving() as served:
+        assert await port_check(tmp_path, served.url.rpartition(":")[2]) == (
+            "ok",
+            f"pipeline serves on {served.url.removeprefix('ws://')} already",
+        )
+        verdict, said = await port_check(tmp_path, served.sim.llm_url.rpartition(":")[2])
+        assert verdict == "fail"
+        assert "stop what listens there" in said
+
+
+async def port_check(folder: Path, port: str) -> tuple[str, str]:
+    config = folder / "check.toml"
+    config.write_text(f"[serve]\nport = {port.partition('/')[0]}\n")
+    ran = await pipeline("check", "--json", "--config", config)
+    found = findings(ran.out)["port"]
+    return found["verdict"], found["said"]

@@ -28,7 +28,10 @@ async def told(served: Served, path: str) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-async def test_the_last_answer_is_finished_while_nobody_new_is_let_in() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_the_last_answer_is_finished_while_nobody_new_is_let_in(
+    number: signal.Signals,
+) -> None:
     async with (
         serving(LINES) as served,
         connect(f"{served.url}/v1/ingest/raw", proxy=None) as source,
@@ -39,7 +42,7 @@ async def test_the_last_answer_is_finished_while_nobody_new_is_let_in() -> None:
         await until(source, "response.output_text.delta")
         async with connect(served.url + FOLLOW, proxy=None) as subscriber:
             assert await told(served, "/readyz") == (200, "ready\n")
-            served.process.send(signal.SIGTERM)
+            served.process.send(number)
             await not_ready(served)
             assert (await told(served, "/healthz"))[0] == 200
             with pytest.raises(InvalidStatus) as refused:
@@ -51,11 +54,11 @@ async def test_the_last_answer_is_finished_while_nobody_new_is_let_in() -> None:
             [*_, done] = await until(subscriber, "response.done")
             assert (done["status"], done["text"].split()[-1]) == ("completed", "eight")
             [*_, ended] = await until(subscriber, "session.ended")
-            assert ended["reason"] == "source_ended"
+            assert ended["reason"] == "shutdown"
             with pytest.raises(ConnectionClosed):
                 await subscriber.recv()
             assert subscriber.close_code == 1012
-        assert await served.process.stop(signal.SIGCONT) == 143
+        assert await served.process.stop(signal.SIGCONT) == 128 + number
         assert served.sim.stt.connections[0].control[-1][1] == {"type": "Terminate"}
 
 
