@@ -4,6 +4,7 @@ Twilio docs, "ConversationRelay - WebSocket messages", 2026-11.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +33,7 @@ class RelayMessage(Struct, frozen=True, rename="camel"):
     voice_prompt: str = ""
     last: bool = True
     utterance_until_interrupt: str = ""
+    duration_until_interrupt_ms: str | float = ""
     digit: str = ""
     description: str = ""
 
@@ -64,7 +66,7 @@ class RelayAdapter:
             case "dtmf":
                 return _turn(received.digit, final=True)
             case "interrupt":
-                return _interruption(speech, received.utterance_until_interrupt)
+                return _interruption(speech, received)
             case _:
                 return ()
 
@@ -90,12 +92,25 @@ def _turn(text: str, *, final: bool) -> Sequence[ClientCommand]:
     return (TurnCreateCommand(text=text, final=final),) if text.strip() else ()
 
 
-def _interruption(speech: Speech, heard: str) -> Sequence[ClientCommand]:
+def _interruption(speech: Speech, received: RelayMessage) -> Sequence[ClientCommand]:
     """Report the played part of the interrupted response, and cancel the response."""
     response_id = speech.interrupt()
     if response_id is None:
         return ()
+    cancel = ResponseCancelCommand(response_id=response_id)
+    heard, played = received.utterance_until_interrupt, _milliseconds(received)
+    if not heard.strip() and played is None:
+        return (cancel,)  # nothing is known of what was heard
     return (
-        PlaybackReportCommand(response_id=response_id, text=heard),
-        ResponseCancelCommand(response_id=response_id),
+        PlaybackReportCommand(response_id=response_id, text=heard, duration=played),
+        cancel,
     )
+
+
+def _milliseconds(received: RelayMessage) -> float | None:
+    """Return how long the response was heard; Twilio sends the number as a string."""
+    try:
+        played = float(received.duration_until_interrupt_ms)
+    except ValueError:
+        return None
+    return played if 0 <= played < inf else None

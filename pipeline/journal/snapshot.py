@@ -11,6 +11,7 @@ from pipeline.protocol.events import (
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
+    ResponsePlayed,
     ResponseToolCall,
     ResponseToolResult,
     SessionCreated,
@@ -36,6 +37,7 @@ class SnapshotBuilder:
         self._open: dict[str, tuple[ResponseCreated, list[str]]] = {}
         self._calls: dict[str, dict[str, ResponseToolCall]] = {}  # of open responses, no result yet
         self._done: deque[dict[str, Any]] = deque(maxlen=responses)
+        self._played: dict[str, dict[str, Any]] = {}  # of open responses
 
     def apply(self, event: Event) -> None:
         apply = self._apply.get(type(event))
@@ -111,7 +113,22 @@ class SnapshotBuilder:
         }
         if event.reason is not None:
             ended["reason"] = event.reason
+        if played := self._played.pop(event.response_id, None):
+            ended["played"] = played
         self._done.append({**_origin(created), **ended})
+
+    def _was_played(self, event: ResponsePlayed) -> None:
+        played = {
+            "text": event.text,
+            "characters": event.characters,
+            "interrupted": event.interrupted,
+        }
+        if event.response_id in self._open:
+            self._played[event.response_id] = played
+            return
+        for at, ended in enumerate(self._done):
+            if ended["response_id"] == event.response_id:
+                self._done[at] = {**ended, "played": played}
 
     def _live(self, response_id: str) -> dict[str, Any]:
         created, parts = self._open[response_id]
@@ -125,6 +142,8 @@ class SnapshotBuilder:
         }
         if calls := self._calls.get(response_id):
             live["tool_calls"] = [_call(call) for call in calls.values()]
+        if played := self._played.get(response_id):
+            live["played"] = played
         return live
 
     _apply: ClassVar[Mapping[type[Event], Callable[[Any, Any], None]]] = {
@@ -134,6 +153,7 @@ class SnapshotBuilder:
         TurnRevisedEvent: _turn_revised,
         ResponseCreated: _created,
         ResponseDone: _ended,
+        ResponsePlayed: _was_played,
         ResponseToolCall: _tool_called,
         ResponseToolResult: _tool_returned,
         SessionCreated: _session_created,

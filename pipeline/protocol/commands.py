@@ -92,8 +92,10 @@ class PlaybackReportCommand(_Control, frozen=True, kw_only=True, tag="playback.r
     """Reports the part of a response that was played to the caller."""
 
     response_id: str
-    text: str | None = None  #: the text played so far, or
-    characters: int | None = None  #: the number of characters played
+    #: the text played so far; spaces, case, punctuation, Markdown and numbers may differ
+    text: str | None = None
+    characters: int | None = None  #: or the number of characters played, in code points
+    duration: float | None = None  #: or the milliseconds played
 
 
 class ToolResultCommand(_Control, frozen=True, kw_only=True, tag="tool.result"):

@@ -241,7 +241,7 @@ class ResponseToolResult(Event, frozen=True, kw_only=True, tag="response.tool_re
 
 
 class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
-    """End of a response, exactly one per response; no later event names it."""
+    """End of a response, exactly one per response; only ``response.played`` may follow."""
 
     response_id: str
     status: Status
@@ -253,6 +253,15 @@ class ResponseDone(Event, frozen=True, kw_only=True, tag="response.done"):
     superseded_by: str | None = None
     json: Any = None
     error: ErrorDetail | None = None
+
+
+class ResponsePlayed(Event, frozen=True, kw_only=True, tag="response.played"):
+    """Part of a response that the caller heard, by the latest ``playback.report``."""
+
+    response_id: str
+    text: str  #: the beginning of the response's text
+    characters: int  #: its length in code points
+    interrupted: bool  #: there was more, or would have been
 
 
 # --- the connection ------------------------------------------------------------------------
@@ -304,6 +313,7 @@ ServerEvent = (
     | ResponseToolCall
     | ResponseToolResult
     | ResponseDone
+    | ResponsePlayed
     | SessionResync
     | Heartbeat
     | ErrorEvent

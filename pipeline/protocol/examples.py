@@ -41,6 +41,7 @@ _EVENTS: Sequence[e.Event] = (
         times=e.Times(end_of_turn_delay=118.0, queue=1.2, time_to_first_token=402.0, total=510.0),
         request=REQUEST,
     ),
+    e.ResponsePlayed(response_id=FIRST, text="For", characters=3, interrupted=True),
     e.ResponseSentence(response_id=SECOND, index=0, text="The late train it is.", start=0, end=21),
     e.ResponseJsonPartial(response_id=SECOND, value={"train": "late"}),
     e.ResponseToolCall(response_id=SECOND, call_id="c_1", name="book", arguments={"train": "late"}),

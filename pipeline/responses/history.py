@@ -13,13 +13,22 @@ characters, and again half after every further refusal.
 from collections import deque
 from collections.abc import Collection
 from itertools import accumulate
+from typing import NamedTuple
 
 from pipeline.interfaces.llm import Message
+from pipeline.responses.playback import PlaybackReport, played_characters
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.tool_calls import ToolRound
 
 NOTHING = "…"  #: stands for an empty answer: no provider accepts an empty message
 MOST_UNANSWERED = 64  #: turns kept; the oldest are dropped first
+
+
+class Played(NamedTuple):
+    """Part of an answer that the caller heard."""
+
+    text: str
+    interrupted: bool  #: there was more, or would have been
 
 
 class _Exchange:
@@ -137,15 +146,16 @@ class History:
             del self._exchanges[key]
         return len(closed[-count:])
 
-    def play(self, response_id: str, *, text: str | None, characters: int | None) -> bool:
-        """Cut an answer to what the client played; return whether it is known."""
+    def play(self, response_id: str, report: PlaybackReport) -> Played | None:
+        """Cut an answer to what the client played; return it, unless it is not known or new."""
         exchange = self._exchanges.get(response_id)
         if exchange is None:
-            return False
-        if text is not None:
-            characters = _common_prefix(exchange.answer, text)
-        exchange.played = max(0, min(characters or 0, len(exchange.answer)))
-        return True
+            return None
+        played = played_characters(exchange.answer, report)
+        if played == exchange.played:
+            return None
+        exchange.played = played
+        return Played(exchange.answer[:played], exchange.is_interrupted())
 
     def unanswered(self, if_closed: Collection[str] = ()) -> tuple[FinishedTurn, ...]:
         """Return the unanswered turns, oldest first, as if ``if_closed`` were closed."""
@@ -195,13 +205,3 @@ class History:
 def _size(message: Message) -> int:
     calls = (len(call.function.arguments) for call in message.tool_calls)
     return len(message.content or "") + sum(calls)
-
-
-def _common_prefix(answer: str, played: str) -> int:
-    """Return how many characters of ``answer`` the played text covers."""
-    at = 0
-    for one, other in zip(answer, played, strict=False):
-        if one != other:
-            break
-        at += 1
-    return at

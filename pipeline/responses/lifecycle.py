@@ -43,11 +43,13 @@ from pipeline.protocol.events import (
     ResponseDelta,
     ResponseDone,
     ResponseJsonPartial,
+    ResponsePlayed,
     ResponseSentence,
     Status,
 )
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
+from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.refusals import Refusals, passes
 from pipeline.responses.response import Response
 from pipeline.responses.sentences import Sentence
@@ -266,6 +268,19 @@ class ResponseLifecycle:
             Publish(done),
             self._report(response, ending.status, ending.reason),
         ]
+
+    def play(self, response_id: str, report: PlaybackReport) -> list[Step]:
+        """Take what the client played of a response; it may have ended."""
+        played = self.history.play(response_id, report)
+        if played is None:
+            return []
+        event = ResponsePlayed(
+            response_id=response_id,
+            text=played.text,
+            characters=len(played.text),
+            interrupted=played.interrupted,
+        )
+        return [Publish(event)]
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from pipeline.interfaces.turns import (
 )
 from pipeline.protocol.events import Totals
 from pipeline.responses.conversation import ConversationState
+from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.prompt_scheduler import PromptScheduler, TurnTiming
 from pipeline.responses.response import Response
@@ -136,14 +137,9 @@ class ResponseScheduler:
         requested = self._order if prompt is None else [self._prompt_schedulers[prompt]]
         return [step for each in requested for step in each.create(now)]
 
-    def played(
-        self, response_id: str, *, text: str | None = None, characters: int | None = None
-    ) -> bool:
-        """Cut the history to what the client played; return whether it knows the response."""
-        return any(
-            each.lifecycle.history.play(response_id, text=text, characters=characters)
-            for each in self._order
-        )
+    def played(self, response_id: str, report: PlaybackReport) -> list[Step]:
+        """Take what the client played of a response: the history is cut to it."""
+        return self._from_each(lambda each: each.lifecycle.play(response_id, report))
 
     def set_vars(self, values: Mapping[str, str]) -> None:
         self._conversation.vars.update(values)

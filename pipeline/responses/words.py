@@ -60,6 +60,11 @@ def has_word(text: str) -> bool:
     return any(sign.isalnum() for sign in text)
 
 
+def is_written_without_spaces(sign: str) -> bool:
+    """Return whether ``sign`` is of a script that writes no spaces between words."""
+    return _WITHOUT_SPACES.match(sign) is not None
+
+
 def _contains(said: list[tuple[str, ...]], sought: list[str]) -> bool:
     """Return whether ``sought`` stands in ``said``, which has several forms of each word."""
     return any(

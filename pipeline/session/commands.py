@@ -16,6 +16,7 @@ from pipeline.protocol.commands import (
 )
 from pipeline.protocol.events import type_of
 from pipeline.responses.dispatch import Dispatch
+from pipeline.responses.playback import PlaybackReport
 from pipeline.session.turn_input import TurnInput
 
 
@@ -81,8 +82,8 @@ class CommandHandler:
             raise InputError(f"tool.result: no call {call_id!r} waits for a client")
 
     def _report_playback(self, command: PlaybackReportCommand) -> None:
-        if command.text is None and command.characters is None:
-            raise InputError("playback.report: text or characters is needed")
-        self._scheduler.played(
-            command.response_id, text=command.text, characters=command.characters
-        )
+        seconds = None if command.duration is None else command.duration / 1000
+        report = PlaybackReport(command.text, command.characters, seconds)
+        if report == PlaybackReport():
+            raise InputError("playback.report: text, characters or duration is needed")
+        self._dispatch.carry_out(self._scheduler.played(command.response_id, report))

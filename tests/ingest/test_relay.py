@@ -1,6 +1,7 @@
 """Twilio ConversationRelay: turns in, tokens out, interruptions, signatures."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,7 +99,7 @@ def test_an_interruption_reports_the_played_text_and_cancels_the_response() -> N
     adapter = relay()
     spoken(adapter, session(), created("r1"), delta("r1", "Life is a complex set of cells"))
     assert adapter.receive(INTERRUPT) == (
-        PlaybackReportCommand(response_id="r1", text="Life is a complex set of"),
+        PlaybackReportCommand(response_id="r1", text="Life is a complex set of", duration=460),
         ResponseCancelCommand(response_id="r1"),
     )
     late = (delta("r1", " and"), done("r1", "cancelled"), created("r2"), delta("r2", "Sorry."))
@@ -112,6 +113,36 @@ def test_an_ended_response_can_still_be_interrupted_while_it_plays() -> None:
     assert isinstance(report, PlaybackReportCommand)
     assert report.response_id == "r1"
     assert adapter.receive(INTERRUPT) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "duration"),
+    [
+        ({"durationUntilInterruptMs": "460"}, 460),
+        ({"durationUntilInterruptMs": 460}, 460),
+        ({"utteranceUntilInterrupt": " ", "durationUntilInterruptMs": "0"}, 0),
+    ],
+)
+def test_without_the_text_an_interruption_reports_how_long_was_played(
+    fields: dict[str, Any], duration: float
+) -> None:
+    adapter = relay()
+    spoken(adapter, session(), created("r1"), delta("r1", "Life is a"))
+    report, _ = adapter.receive(json.dumps({"type": "interrupt"} | fields))
+    assert isinstance(report, PlaybackReportCommand)
+    assert report.duration == duration
+    assert not (report.text or "").strip()
+
+
+@pytest.mark.parametrize("known", [{}, {"durationUntilInterruptMs": "soon"}])
+def test_an_interruption_that_tells_nothing_cancels_and_reports_nothing(
+    known: dict[str, Any],
+) -> None:
+    adapter = relay()
+    spoken(adapter, session(), created("r1"), delta("r1", "Life is a"))
+    assert adapter.receive(json.dumps({"type": "interrupt"} | known)) == (
+        ResponseCancelCommand(response_id="r1"),
+    )
 
 
 def test_an_interruption_of_a_greeting_affects_no_response() -> None:

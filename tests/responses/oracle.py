@@ -13,6 +13,7 @@ from pipeline.protocol.events import (
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
+    ResponsePlayed,
     ResponseSentence,
 )
 from pipeline.responses.rate_limit import WINDOW
@@ -172,6 +173,8 @@ class Oracle:
                 told.sentences += 1
             case ResponseDone():
                 self._done(event)
+            case ResponsePlayed():
+                self._was_played(event)
             case _:
                 raise AssertionError(f"not the ledger's event: {event}")
 
@@ -260,6 +263,15 @@ class Oracle:
             ]
             assert not free, f"law 9: {free} could have been asked"
         assert event.usage.output_tokens >= 0
+
+    def _was_played(self, event: ResponsePlayed) -> None:
+        """Law 2: the one event that may name a response behind its end."""
+        told = self.owner[event.response_id].told[event.response_id]
+        assert event.text == told.text[: event.characters]
+        told.played = len(event.text)
+        rest = len(event.text) < len(told.text)
+        assert event.interrupted == (rest or (told.done is not None and told.cut))
+        self.zeroed = True
 
     def _started(self, start: StartCall) -> None:
         prompt_scheduler = self.prompt_schedulers[start.request.extra["lane"]]

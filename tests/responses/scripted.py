@@ -18,7 +18,13 @@ from pipeline.interfaces.llm import (
     ToolCallDelta,
 )
 from pipeline.interfaces.request_log import CallReport
-from pipeline.protocol.events import Event, ResponseCreated, ResponseDelta, ResponseDone
+from pipeline.protocol.events import (
+    Event,
+    ResponseCreated,
+    ResponseDelta,
+    ResponseDone,
+    ResponsePlayed,
+)
 
 
 class Script:
@@ -160,5 +166,7 @@ def short(event: Event) -> str:
             return f"{key}: {delta}"
         case ResponseDone(response_id=key, status=status, reason=reason):
             return f"{key} {status}" + (f" ({reason})" if reason else "")
+        case ResponsePlayed(response_id=key, text=text, characters=characters):
+            return f"{key} played {characters}: {text}" + " (interrupted)" * event.interrupted
         case _:
             return type(event).__name__

@@ -9,6 +9,7 @@ from pipeline.interfaces.llm import CompletionRequest, Ending, Finished, TextDel
 from pipeline.interfaces.turns import SpeechStarted, TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from pipeline.protocol.events import ResponseDone
 from pipeline.responses.conversation import ConversationState
+from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.rate_limit import Budget
 from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
@@ -60,6 +61,9 @@ class Talk:
 
     def fails(self, key: str, error: GatewayError | None = None) -> list[str]:
         return self.do(self.scheduler.failed(key, error or GatewayLost("cut"), self.now))
+
+    def plays(self, key: str, text: str | None = None, characters: int | None = None) -> list[str]:
+        return self.do(self.scheduler.played(key, PlaybackReport(text, characters)))
 
     def tick(self, seconds: float) -> list[str]:
         self.now += seconds

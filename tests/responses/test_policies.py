@@ -206,7 +206,7 @@ def test_history_is_cut_to_what_was_played() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "A long answer.")
-    assert talk.scheduler.played("r1", characters=6)
+    assert talk.plays("r1", characters=6) == ["r1 played 6: A long (interrupted)"]
     talk.ends(2, "two")
     assert talk.asked("r2")[1] == "assistant: A long [interrupted]"
 
@@ -215,7 +215,8 @@ def test_history_is_cut_to_the_text_that_was_played() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "A long answer.")
-    assert talk.scheduler.played("r1", text="A long")
+    assert talk.plays("r1", text="a **long**") == ["r1 played 6: A long (interrupted)"]
+    assert talk.plays("r1", text="A long") == []
     talk.ends(2, "two")
     assert talk.asked("r2")[1] == "assistant: A long [interrupted]"
 
@@ -224,7 +225,7 @@ def test_an_answer_of_which_nothing_was_played_was_no_answer() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "ONE")
-    talk.scheduler.played("r1", characters=0)
+    talk.plays("r1", characters=0)
     talk.ends(2, "two")
     assert talk.asked("r2") == ["user: one two"]
 
@@ -233,13 +234,13 @@ def test_an_answer_played_to_its_end_is_not_marked() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
     talk.over("r1", "ONE")
-    talk.scheduler.played("r1", characters=99)
+    assert talk.plays("r1", characters=99) == ["r1 played 3: ONE"]
     talk.ends(2, "two")
     assert talk.asked("r2")[1] == "assistant: ONE"
 
 
 def test_nobody_plays_a_response_that_is_not_known() -> None:
-    assert not Talk(reply=Prompt()).scheduler.played("r9", characters=1)
+    assert Talk(reply=Prompt()).plays("r9", characters=1) == []
 
 
 def test_only_the_window_of_the_history_is_sent() -> None:
@@ -255,8 +256,8 @@ def test_a_parallel_prompt_keeps_a_bounded_history() -> None:
     for turn in range(1, 300):
         talk.ends(turn, "q")
         talk.over(f"r{turn}", "a")
-        talk.scheduler.played(f"r{turn}", characters=0)
-    known = [turn for turn in range(1, 300) if talk.scheduler.played(f"r{turn}", characters=0)]
+        talk.plays(f"r{turn}", characters=0)
+    known = [turn for turn in range(1, 300) if talk.plays(f"r{turn}", characters=1)]
     assert len(known) <= 70
 
 

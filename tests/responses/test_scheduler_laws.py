@@ -34,6 +34,7 @@ from pipeline.interfaces.turns import (
     TurnStarted,
 )
 from pipeline.responses.conversation import ConversationState
+from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.rate_limit import Budget
 from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.responses.steps import Step
@@ -330,15 +331,10 @@ class Conversation(RuleBasedStateMachine):
         key = self.some_call(pick)
         told = self.oracle.owner[key].told.get(key)
         text = told.text[:characters] if told else "anything"
-        known = (
-            self.scheduler.played(key, text=text)
-            if as_text
-            else self.scheduler.played(key, characters=characters)
-        )
-        assert not known or told is not None, "law 4: a client reached a guess"
-        if told is not None and known:
-            told.played = min(characters, len(told.text))
-            self.oracle.zeroed = True
+        report = PlaybackReport(text=text) if as_text else PlaybackReport(characters=characters)
+        steps = self.scheduler.played(key, report)
+        assert not steps or told is not None, "law 4: a client reached a guess"
+        self.do(steps)
 
     @rule(tone=st.sampled_from(["kind", "brief"]))
     def a_client_sets_a_variable(self, tone: str) -> None:

@@ -12,6 +12,7 @@ from pipeline.protocol.events import (
     ResponseDelta,
     ResponseDone,
     ResponseJsonPartial,
+    ResponsePlayed,
     ResponseSentence,
     ResponseToolCall,
     ResponseToolResult,
@@ -279,6 +280,7 @@ class Timeline:
         | SttResumed
         | SpeechStartedEvent
         | ResponseSentence
+        | ResponsePlayed
         | Heartbeat
         | ErrorEvent,
     ) -> None:
@@ -289,7 +291,7 @@ class Timeline:
                 said = NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
             case ErrorEvent():
                 said = NoteRow(event.t, event.error.message, "error")
-            case SpeechStartedEvent() | ResponseSentence() | Heartbeat():
+            case SpeechStartedEvent() | ResponseSentence() | ResponsePlayed() | Heartbeat():
                 return
             case _:
                 assert_never(event)

@@ -9,6 +9,7 @@ from pipeline.cli.views.wording import clock
 from pipeline.protocol.events import (
     ResponseCreated,
     ResponseDone,
+    ResponsePlayed,
     ServerEvent,
     SessionCreated,
     TurnCompleted,
@@ -40,6 +41,7 @@ class TranscriptResponse(Struct):
     prompt: str
     turns: Sequence[int]
     done: ResponseDone
+    played: ResponsePlayed | None = None  #: what the caller heard, if the client reported it
 
 
 class SessionTranscript(Struct):
@@ -62,7 +64,7 @@ def transcript_of(
     transcript = SessionTranscript(session_id)
     begun: dict[int, int] = {}  # time of each turn's first event
     turns: dict[int, TranscriptTurn] = {}
-    created: dict[str, ResponseCreated] = {}
+    responses = _Responses()
     for event in events:
         match event:
             case SessionCreated():
@@ -74,10 +76,8 @@ def transcript_of(
                 transcript.said.append(turns[event.turn])
             case TurnRevisedEvent() if event.turn in turns:
                 _revise(turns[event.turn], event)
-            case ResponseCreated():
-                created[event.response_id] = event
-            case ResponseDone():
-                transcript.said.append(_response(event, created.get(event.response_id)))
+            case ResponseCreated() | ResponsePlayed() | ResponseDone():
+                transcript.said += responses.take(event)
             case _:
                 pass
     return transcript
@@ -98,10 +98,33 @@ def _revise(turn: TranscriptTurn, event: TurnRevisedEvent) -> None:
     turn.speaker = event.speaker or turn.speaker
 
 
-def _response(done: ResponseDone, created: ResponseCreated | None) -> TranscriptResponse:
-    return TranscriptResponse(
-        created.prompt if created else "", created.turns if created else (), done
-    )
+class _Responses:
+    """Responses of a session by id, put together from their events."""
+
+    def __init__(self) -> None:
+        self._created: dict[str, ResponseCreated] = {}
+        self._played: dict[str, ResponsePlayed] = {}
+        self._ended: dict[str, TranscriptResponse] = {}
+
+    def take(
+        self, event: ResponseCreated | ResponsePlayed | ResponseDone
+    ) -> Sequence[TranscriptResponse]:
+        """Take the next event; return the response that it ends, if it ends one."""
+        key = event.response_id
+        match event:
+            case ResponseCreated():
+                self._created[key] = event
+            case ResponsePlayed():  # before the end, or behind it
+                self._played[key] = event
+                if key in self._ended:
+                    self._ended[key].played = event
+            case ResponseDone():
+                created = self._created.get(key)
+                prompt, turns = (created.prompt, created.turns) if created else ("", ())
+                ended = TranscriptResponse(prompt, turns, event, self._played.get(key))
+                self._ended[key] = ended
+                return [ended]
+        return []
 
 
 # --- subtitles -------------------------------------------------------------------------------
@@ -206,7 +229,11 @@ def _quoted(answer: TranscriptResponse) -> str:
     to = ", ".join(map(str, answer.turns)) or "the session"
     how = "" if done.status == "completed" else f" ({done.reason or done.status})"
     text = done.text.strip() or "(no text)"
-    if done.json is not None:
+    played = answer.played
+    if played is not None and played.characters < len(done.text):
+        how += f" (the caller heard {played.characters} of {len(done.text)} characters)"
+        text = played.text.strip() or "(nothing)"
+    elif done.json is not None:
         text = encode(done.json).decode()  # the parsed value, without the model's formatting
     return f"*{answer.prompt} to {to}{how}:*\n\n" + "\n".join(
         f"> {line}".rstrip() for line in text.splitlines()

@@ -197,7 +197,7 @@ export interface ResponseToolResult extends Envelope {
   result: unknown;
 }
 
-/** End of a response, exactly one per response; no later event names it. */
+/** End of a response, exactly one per response; only `response.played` may follow. */
 export interface ResponseDone extends Envelope {
   type: "response.done";
   response_id: string;
@@ -252,6 +252,18 @@ export interface ErrorDetail {
   message: string;
   code?: number | string | null;
   param?: string | null;
+}
+
+/** Part of a response that the caller heard, by the latest `playback.report`. */
+export interface ResponsePlayed extends Envelope {
+  type: "response.played";
+  response_id: string;
+  /** the beginning of the response's text */
+  text: string;
+  /** its length in code points */
+  characters: number;
+  /** there was more, or would have been */
+  interrupted: boolean;
 }
 
 /** Snapshot that replaces the events from `from_seq` to `seq`. */
@@ -331,6 +343,7 @@ export type ServerEvent =
   | ResponseToolCall
   | ResponseToolResult
   | ResponseDone
+  | ResponsePlayed
   | SessionResync
   | Heartbeat
   | ErrorEvent;
@@ -426,10 +439,11 @@ export interface PlaybackReportCommand {
   /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
   response_id: string;
-  /** the text played so far, or */
   text?: string | null;
-  /** the number of characters played */
+  /** or the number of characters played, in code points */
   characters?: number | null;
+  /** or the milliseconds played */
+  duration?: number | null;
 }
 
 /** Returns the result of a tool that the client ran. */

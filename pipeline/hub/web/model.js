@@ -79,6 +79,7 @@ export class Model {
       error: null,
       counts: new Map(),
       tools: [],
+      played: null, // what the caller heard, if the client reports it
     };
     response.turn = this.turnOf(response.turns);
     response.turn.responses.push(response);
@@ -219,6 +220,10 @@ const APPLY = {
     const newest = this.newestTurn;
     if (newest !== null && newest > Math.max(0, ...response.turns)) response.overtakenBy = newest;
   },
+  "response.played"(event) {
+    const { text, characters, interrupted } = event;
+    this.responseOf(event).played = { text, characters, interrupted };
+  },
   error({ error, t }) {
     this.notice(error.message, { t, tone: "bad" });
   },
@@ -237,8 +242,9 @@ Model.prototype.resync = function resync(state, reason, t) {
   for (const turn of state.turns ?? []) APPLY["turn.completed"].call(this, turn);
   const open = state.open_turns?.length ? state.open_turns : [state.open_turn];
   for (const turn of open) if (turn) APPLY["turn.updated"].call(this, turn);
-  for (const { status, text, reason: cause = null, ...known } of state.responses ?? []) {
-    Object.assign(this.addResponse(known), { status, text, reason: cause });
+  for (const { status, text, played, reason: cause = null, ...known } of state.responses ?? []) {
+    const response = this.addResponse(known);
+    Object.assign(response, { status, text, reason: cause, played: played ?? null });
   }
 };
 

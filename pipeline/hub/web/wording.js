@@ -26,6 +26,7 @@ export function ending(response) {
   const after = total === null ? "" : ` after ${took(total)}`;
   switch (response.status) {
     case "completed":
+      return heard(response);
     case "in_progress":
       return "";
     case "failed":
@@ -39,6 +40,13 @@ export function ending(response) {
       return `${response.status}${why}${after}${wasted(response)}`;
     }
   }
+}
+
+/** How much of a response the caller heard, unless it was all of it. */
+function heard({ played, text }) {
+  const length = [...text].length;
+  if (!played || played.characters >= length) return "";
+  return `the caller heard ${played.characters} of ${length} characters`;
 }
 
 export function isSuperseded({ status, reason, supersededBy }) {

@@ -11,6 +11,7 @@ from pipeline.protocol.events import (
     RequestInfo,
     ResponseCreated,
     ResponseDone,
+    ResponsePlayed,
     SessionCreated,
     Status,
     Times,
@@ -110,6 +111,17 @@ def test_markdown_holds_turns_and_responses_in_order() -> None:
         "*reply to 1:*\n\n> Two\n> lines.\n\n"
         "*reply to 1 (superseded):*\n\n> (no text)\n"
     )
+
+
+def test_markdown_holds_what_the_caller_heard_of_a_response() -> None:
+    def played(text: str) -> ResponsePlayed:
+        heard = len(text)
+        return ResponsePlayed(response_id="r", text=text, characters=heard, interrupted=heard < 9)
+
+    cut = markdown(transcript_from(*answer("One. Two."), played("On"), played("One.")))
+    assert cut.endswith("*reply to 1 (the caller heard 4 of 9 characters):*\n\n> One.\n")
+    whole = markdown(transcript_from(played("One. Two."), *answer("One. Two.")))
+    assert whole.endswith("*reply to 1:*\n\n> One. Two.\n")
 
 
 def test_a_json_response_is_one_line_in_any_formatting() -> None:

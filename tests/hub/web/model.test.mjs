@@ -121,6 +121,20 @@ test("a tool is told with its arguments and its result, a refused call by its re
   ]);
 });
 
+test("a response that was played in part says how much the caller heard", () => {
+  const played = (characters) => ({
+    type: "response.played",
+    response_id: "r1",
+    text: "Aye 👍.".slice(0, characters),
+    characters,
+    interrupted: characters < 6,
+  });
+  const all = [turn(1, "Go."), created("r1", [1]), done("r1", "completed", "Aye 👍.")];
+  const [response] = modelOf(...all, played(3)).responses.values();
+  assert.equal(ending(response), "the caller heard 3 of 6 characters");
+  assert.equal(ending(modelOf(...all, played(6)).responses.get("r1")), "");
+});
+
 test("an answer in JSON shows the object so far", () => {
   const partial = (value) => ({ type: "response.output_json.partial", response_id: "r1", value });
   const model = modelOf(
