@@ -5,10 +5,13 @@ from contextlib import suppress
 from functools import partial
 
 import anyio
+import msgspec
+from msgspec.structs import replace
 
 from pipeline.app.plan import Plan
 from pipeline.config.default_prompts import ASSEMBLYAI_MODEL
-from pipeline.config.settings import Prompt, Settings
+from pipeline.config.loading import Secret
+from pipeline.config.settings import Fallback, LlmSettings, Prompt, Settings
 from pipeline.embedded.process import Engines
 from pipeline.errors import EngineError, GatewayError, GatewayRefused
 from pipeline.gateway.attempts import Target
@@ -16,17 +19,26 @@ from pipeline.gateway.call_log import CallLog, region_of
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.catalog_gate import CatalogGate
 from pipeline.gateway.client import GatewayClient
+from pipeline.gateway.dialect import Dialect
 from pipeline.gateway.fallback import FallbackGateway
 from pipeline.gateway.in_stream import InStreamConfig, InStreamGateway
 from pipeline.gateway.retry import RetryPolicy
 from pipeline.gateway.structured_output import JsonForm, Structured, best_mode
 from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Prices
 from pipeline.protocol.events import Engine
-from pipeline.runtime.hosts import is_assemblyai_url
+from pipeline.runtime.hosts import is_assemblyai_url, shown
 from pipeline.runtime.supervision import Supervisor
 from pipeline.session.in_stream import InStreamSetup
 
 CATALOG_AGE = 600.0  #: seconds; the list changes within the hour (seen in September 2026)
+#: of the setting ``json_mode``
+JSON_MODES: Mapping[str, JsonMode | None] = {
+    "auto": None,
+    "json_schema": "response_format",
+    "json_object": "json_object",
+    "tool": "tool",
+    "prompt": "prompt",
+}
 CATALOG = 3.0  #: seconds for the catalog of models, when a session could begin without it
 
 
@@ -52,18 +64,25 @@ class LanguageModel:
         url, key, model = _address(settings, planned, engines)
         in_stream = planned.llm.name == "in-stream"
         self.engine = Engine(
-            name=planned.llm.name, url="" if in_stream else url, model=model or None
+            name=planned.llm.name, url="" if in_stream else shown(url), model=model or None
         )
         self._settings = settings.llm
         self._stored = settings.stored.url  # where it is set, other servers know transcripts, too
         self._prompts = planned.prompts
         self._tell = tell
-        self._clients: dict[tuple[str, str], GatewayClient] = {}
-        self._first = self._client(url, key) if url else None
+        self._clients: dict[tuple[str, str, bytes], GatewayClient] = {}
+        first = _dialect(settings.llm, _revealed(planned.llm_headers))
+        self._first = self._client(url, key, first) if url else None
         targets = [] if self._first is None else [self._target(self._first, "")]
-        for other, secret in zip(settings.llm.fallbacks, planned.fallback_keys, strict=True):
+        others = zip(
+            settings.llm.fallbacks, planned.fallback_keys, planned.fallback_headers, strict=True
+        )
+        for other, secret, own in others:
             with_key = key if not other.engine else (secret.reveal() if secret else "")
-            targets.append(self._target(self._client(other.engine or url, with_key), other.model))
+            base = Dialect() if other.engine else first
+            headers = {**base.headers, **_revealed(own)}
+            client = self._client(other.engine or url, with_key, _dialect(other, headers, base))
+            targets.append(self._target(client, other.model))
         policy = RetryPolicy(
             attempts=settings.llm.attempts,
             first_token=settings.llm.late_after,
@@ -79,20 +98,24 @@ class LanguageModel:
 
     def _engine_of(self, target: Target) -> Engine:
         url = next(
-            str(client.url) for client in self._clients.values() if client.host == target.name
+            client.endpoints.base for client in self._clients.values() if client.host == target.name
         )
         name = "assemblyai" if is_assemblyai_url(url) else "custom"
         model = target.model or self.engine.model
-        return Engine(name=name, url=url.removesuffix("/chat/completions"), model=model)
+        return Engine(name=name, url=url, model=model)
 
-    def _client(self, url: str, key: str) -> GatewayClient:
-        client = self._clients.get((url, key))
+    def _client(self, url: str, key: str, dialect: Dialect) -> GatewayClient:
+        known = url, key, msgspec.json.encode(dialect)
+        client = self._clients.get(known)
         if client is None:
             # AssemblyAI's gateway refuses what a model does not know, so nothing extra goes there.
             client = GatewayClient(
-                url, key, self._settings, request_usage=not is_assemblyai_url(url)
+                url,
+                key,
+                self._settings,
+                dialect=replace(dialect, request_usage=not is_assemblyai_url(url)),
             )
-            self._clients[url, key] = client
+            self._clients[known] = client
         return client
 
     def _target(self, client: GatewayClient, model: str) -> Target:
@@ -174,11 +197,26 @@ class LanguageModel:
             await client.aclose()
 
 
+def _dialect(
+    settings: LlmSettings | Fallback, headers: Mapping[str, str], base: Dialect | None = None
+) -> Dialect:
+    """Return the dialect of a server by its settings; ``base`` is that of the same server."""
+    names = {**(base.names if base else {}), **settings.parameters}
+    mode = JSON_MODES[settings.json_mode] or (base.json_mode if base else None)
+    return Dialect(headers, names=names, json_mode=mode)
+
+
+def _revealed(headers: Mapping[str, Secret]) -> dict[str, str]:
+    return {name: value.reveal() for name, value in headers.items()}
+
+
 def _json_mode(client: GatewayClient, model: str) -> JsonMode:
     """Return the JSON mode of ``model``, by what is known of it so far.
 
     Servers other than AssemblyAI's are expected to know ``response_format``, as most do.
     """
+    if (known := client.dialect.mode_of(client.host, model)) is not None:
+        return known
     catalog = client.known_catalog
     entry = catalog.models.get(model) if catalog is not None else None
     if entry is not None and entry.supported:
@@ -216,8 +254,8 @@ def _request_of(prompt: Prompt, model: str) -> CompletionRequest:
         model=model,
         messages=(),
         stream=prompt.stream,
-        max_tokens=prompt.max_tokens,
-        temperature=prompt.temperature,
+        max_tokens=None if "max_tokens" in prompt.omit else prompt.max_tokens,
+        temperature=None if "temperature" in prompt.omit else prompt.temperature,
         extra=prompt.extra,
     )
 
@@ -229,7 +267,9 @@ async def forms(planned: Plan, llm: LanguageModel) -> Mapping[str, Form]:
         if prompt.output == "json":
             structured = Structured(prompt.json_schema, name, prompt.reasks)
             mode = await llm.json_mode(prompt.model or llm.engine.model or "")
-            made[name] = JsonForm(structured, mode, beside_tools=bool(prompt.tools))
+            made[name] = JsonForm(
+                structured, mode, beside_tools=bool(prompt.tools), omit=prompt.omit
+            )
     return made
 
 

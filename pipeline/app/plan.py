@@ -1,5 +1,6 @@
 """The plan of a run: which engines it uses, and why, decided before anything is started."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -12,16 +13,23 @@ from pipeline.config.loading import Secret, find_key
 from pipeline.config.settings import LlmSettings, Prompt, Settings, SttSettings
 from pipeline.errors import SettingsError
 from pipeline.gateway import parameters
+from pipeline.gateway.address import endpoints
 from pipeline.responses import in_stream_prompt
 from pipeline.responses import prompt as templates
 from pipeline.responses.policies import POLICIES
-from pipeline.runtime.hosts import is_assemblyai_url, is_loopback
+from pipeline.runtime.hosts import is_assemblyai_url, is_loopback, shown
 from pipeline.tools.toolset import Toolset
 
 DEFAULTS: Mapping[str, Mapping[str, Prompt]] = {
     "local": LOCAL_PROMPTS,
     "in-stream": IN_STREAM_PROMPTS,
 }
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+#: headers that each request has, or that frame it
+OUR_HEADERS = frozenset(
+    ("host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding")
+)
 
 
 class Plan(Struct, frozen=True):
@@ -33,6 +41,8 @@ class Plan(Struct, frozen=True):
     llm_key: Secret | None
     prompts: Mapping[str, Prompt]
     fallback_keys: tuple[Secret | None, ...] = ()
+    llm_headers: Mapping[str, Secret] = {}
+    fallback_headers: tuple[Mapping[str, Secret], ...] = ()
     stt_token: Secret | None = None  #: goes to speech-to-text in place of the key
     tools: Toolset | None = None  #: none, if no prompt offers any
 
@@ -49,8 +59,9 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
         llm_key = None
     _check_travel("stt.engine", stt.address, insecure=settings.stt.insecure)
-    for where in (llm.address, *(one.engine for one in settings.llm.fallbacks)):
-        _check_travel("llm.engine", where, insecure=settings.llm.insecure)
+    _check_llm_address("llm.engine", llm.address, settings.llm)
+    for at, one in enumerate(settings.llm.fallbacks):
+        _check_llm_address(f"llm.fallbacks[{at}].engine", one.engine, settings.llm)
     prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
     for name, prompt in prompts.items():
         _check(name, prompt, settings, llm)
@@ -65,18 +76,64 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     if llm.name == "assemblyai":
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
     others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
-    tools = _tools(settings, prompts, env)
-    return Plan(stt, llm, stt_key, llm_key, prompts, others, stt_token, tools)
+    return Plan(
+        stt=stt,
+        llm=llm,
+        stt_key=stt_key,
+        llm_key=llm_key,
+        prompts=prompts,
+        fallback_keys=others,
+        llm_headers=_headers("llm.headers", settings.llm.headers, env),
+        fallback_headers=tuple(
+            _headers(f"llm.fallbacks[{at}].headers", one.headers, env)
+            for at, one in enumerate(settings.llm.fallbacks)
+        ),
+        stt_token=stt_token,
+        tools=_tools(settings, prompts, env),
+    )
+
+
+def _headers(
+    setting: str, sources: Mapping[str, str], env: Mapping[str, str]
+) -> Mapping[str, Secret]:
+    found: dict[str, Secret] = {}
+    for name, source in sources.items():
+        where = f"{setting}.{name}"
+        if not HEADER_NAME.fullmatch(name):
+            raise SettingsError(f"{where}: {name[:80]!r} cannot be the name of an HTTP header")
+        if name.lower() in OUR_HEADERS:
+            raise SettingsError(f"{where}: this header is set for each request")
+        value = find_key(source, env)
+        if value is None:
+            raise SettingsError(f"{where}: {source or 'it'} leads to nothing; set it, or remove it")
+        if not (value.reveal().isascii() and value.reveal().isprintable()):
+            raise SettingsError(f"{where}: its value has characters that a header cannot have")
+        found[name] = value
+    return found
+
+
+def _check_llm_address(setting: str, address: str, settings: LlmSettings) -> None:
+    if address:
+        endpoints(address, setting)
+        _check_travel(setting, address, insecure=settings.insecure)
 
 
 def _check_travel(setting: str, address: str, *, insecure: bool) -> None:
-    """Refuse to send transcripts unencrypted to another machine."""
+    """Refuse to send transcripts unencrypted to another machine, or with a password shown."""
     url = urlsplit(address)
+    if url.username is not None or url.password is not None:
+        raise SettingsError(
+            f"{setting}: the address holds a user name or password; use {_section(setting)}.key"
+        )
     if url.scheme in ("http", "ws") and not insecure and not is_loopback(url.hostname or ""):
         raise SettingsError(
-            f"{setting}: {address} is another machine, and what is said would go there in clear:"
-            f" use {url.scheme}s://, or set {setting.partition('.')[0]}.insecure = true"
+            f"{setting}: {shown(address)} is another machine, and what is said would go there in"
+            f" clear: use {url.scheme}s://, or set {_section(setting)}.insecure = true"
         )
+
+
+def _section(setting: str) -> str:
+    return setting.partition(".")[0]
 
 
 def _token(settings: SttSettings, env: Mapping[str, str]) -> Secret | None:
@@ -126,12 +183,12 @@ def _check(name: str, prompt: Prompt, settings: Settings, llm: EngineChoice) -> 
     if prompt.transcript_id and not _knows_transcripts(llm, settings):
         raise SettingsError(
             f"prompts.{name}.transcript_id: only AssemblyAI's gateway puts a stored transcript"
-            f" in, and the language model is {llm.address or llm.name} ({llm.why}): use --llm"
+            f" in, and the language model is {llm.shown} ({llm.why}): use --llm"
             " assemblyai, or remove transcript_id"
         )
     if llm.name == "custom" and not (prompt.model or settings.llm.model):
         raise SettingsError(
-            f"prompts.{name}: no model; {llm.address} has no default of ours: set llm.model"
+            f"prompts.{name}: no model; {llm.shown} has no default of ours: set llm.model"
         )
 
 

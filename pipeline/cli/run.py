@@ -241,10 +241,7 @@ def headlines(planned: Plan, speed: float | None = None) -> list[str]:
     """Return the first lines of output: engines, policies, and the reasons for the choice."""
     pace = "" if speed is None else f"  speed {speed:g}x"
     whys = dict.fromkeys((planned.stt.why, planned.llm.why))
-    engines = (
-        f"stt {planned.stt.address or planned.stt.name}"
-        f"  llm {planned.llm.address or planned.llm.name}"
-    )
+    engines = f"stt {planned.stt.shown}  llm {planned.llm.shown}"
     lines = [f"{engines}  {_policies(planned.prompts)}{pace}  ({'; '.join(whys)})"]
     if planned.llm.name == "local":
         lines.append(LOCAL_NOTE)

@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from pipeline.errors import SettingsError
+from pipeline.runtime.hosts import shown
 
 Vendor = Literal["assemblyai"]
 Name = Literal[Vendor, "local", "in-stream", "custom", "none"]
@@ -19,7 +20,12 @@ class EngineChoice(Struct, frozen=True):
 
     name: Name
     why: str
-    address: str = ""  #: of a custom engine
+    address: str = ""  #: of a custom engine; its query may hold a key
+
+    @property
+    def shown(self) -> str:
+        """The address or name, as it may be shown."""
+        return shown(self.address) or self.name
 
 
 def choose(part: str, engine: str, key_source: str, *, has_key: bool) -> EngineChoice:

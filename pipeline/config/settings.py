@@ -6,6 +6,7 @@ from msgspec import Meta, Struct, field
 
 Policy = Literal["supersede", "queue", "parallel", "conflate"]
 Interrupt = Literal["speech", "words", "turn", "never"]
+JsonRequest = Literal["auto", "json_schema", "json_object", "tool", "prompt"]
 Scope = Literal["ingest", "subscribe", "control"]
 
 Count = Annotated[int, Meta(ge=0)]
@@ -93,6 +94,7 @@ class Prompt(Section, frozen=True, kw_only=True):
     ] = ()  #: on the server: a model, and the parameters that change with it
     fallback_config: dict[str, Any] = field(default_factory=dict[str, Any])
     extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: passed through in the body
+    omit: tuple[str, ...] = ()  #: fields that are not sent, unless extra sets them
     #: a stored transcript, which AssemblyAI's gateway inserts in place of {{ transcript }}
     transcript_id: TranscriptId = ""
 
@@ -187,6 +189,9 @@ class Fallback(Section, frozen=True, kw_only=True):
     model: str = ""  #: empty: the model of the request
     engine: str = ""  #: an http:// or https:// base address; empty: the same server
     key: SecretSource = ""  #: for that address; empty: none, or the same key for the same server
+    headers: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: likewise
+    parameters: dict[str, str] = field(default_factory=dict[str, str])  #: as in LlmSettings
+    json_mode: JsonRequest = "auto"
 
 
 class LlmSettings(Section, frozen=True, kw_only=True):
@@ -196,6 +201,11 @@ class LlmSettings(Section, frozen=True, kw_only=True):
     engine: LlmEngine = "auto"
     region: Literal["us", "eu"] = "us"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
+    #: sent with every request to the engine, for example a proxy's own key
+    headers: dict[str, SecretSource] = field(default_factory=dict[str, str])
+    #: names of parameters at this server, where they are not OpenAI's; empty: not sent
+    parameters: dict[str, str] = field(default_factory=dict[str, str])
+    json_mode: JsonRequest = "auto"  #: how JSON is requested; auto: by server and model
     insecure: bool = False  #: allow http:// to another machine
     model: str = ""  #: empty: the engine's default
     connections: Positive = 64  #: concurrent requests at most

@@ -10,6 +10,8 @@ import msgspec
 from msgspec import inspect
 from msgspec.structs import asdict
 
+from pipeline.runtime.hosts import shown
+
 Tree = dict[str, Any]
 
 
@@ -148,10 +150,10 @@ def _annotation(kind: inspect.Metadata, part: str, name: str) -> str:
 
 
 def formatted(value: object) -> str:
-    """Return ``value`` as TOML or JSON text, cut to 80 characters."""
+    """Return ``value`` as TOML or JSON text, cut to 80 characters, addresses without secrets."""
     if isinstance(value, float):
         return repr(value)  # JSON cannot represent nan
-    text = msgspec.json.encode(value, enc_hook=str).decode()
+    text = shown(msgspec.json.encode(value, enc_hook=str).decode())
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import anyio
 import httpx
-import msgspec
 
 from pipeline.config.settings import LlmSettings
 from pipeline.errors import GatewayError, GatewayLost, SettingsError
 from pipeline.gateway import error_responses, wire
+from pipeline.gateway.address import endpoints
 from pipeline.gateway.catalog import Catalog
 from pipeline.gateway.catalog import parse as parse_catalog
+from pipeline.gateway.dialect import Dialect, hint
 from pipeline.gateway.http.httpx_exchange import HttpxExchange
 from pipeline.gateway.http.transport import WarmTransport, origin_of, serialised
 from pipeline.gateway.model_quirks import adapted
@@ -24,7 +25,6 @@ from pipeline.runtime.version import VERSION
 
 #: limit of spare connections, for any number of sessions with speech at the same time
 MAX_SPARES = 16
-USAGE = {"stream_options": {"include_usage": True}}
 
 
 class GatewayClient:
@@ -40,23 +40,26 @@ class GatewayClient:
         settings: LlmSettings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
-        request_usage: bool = False,
+        dialect: Dialect | None = None,
     ) -> None:
-        """``request_usage``: set OpenAI's ``include_usage``, so that streams end with usage."""
+        """``dialect``: headers and parameters of this server; its headers replace ours."""
         settings = settings or LlmSettings()
-        self.url = _endpoint(base_url)
+        self.endpoints = endpoints(base_url)
+        self.url = self.endpoints.chat
         self.host = self.url.netloc.decode("ascii")
         self.location = _location(self.host)  #: the vendor's region, or the host
         self.stall_timeout = settings.stall_timeout  #: seconds
         self.transport = transport or WarmTransport(connect_timeout=settings.connect_timeout)
         self.slots = Slots(settings.connections)
         self.slot_queue = SlotQueue(self.slots)
-        self._key = key.strip()
-        self.headers = _headers(self.url, self._key)
+        self.dialect = dialect or Dialect()
+        own = self.dialect.headers
+        #: never shown, though a server may repeat them
+        self._secrets = (key.strip(), *own.values(), *self.endpoints.secrets())
+        self.headers = _headers(self.url, key.strip(), own)
         self._head = serialised(httpx.Request("POST", self.url, headers=self.headers))
         self._head = self._head.replace(b"Content-Length: 0\r\n", b"").removesuffix(b"\r\n")
         self._origin = origin_of(self.url)
-        self._request_usage = request_usage
         self._expected = 0  # calls of warm() minus requests sent since
         self._catalog: Catalog | None = None
 
@@ -106,14 +109,13 @@ class GatewayClient:
         """
         now = anyio.current_time()
         if self._catalog is None or now - self._catalog.read_at > max_age:
-            body = await self._get("/models")
+            body = await self._get_models()
             # Other servers accept names that they do not list: Ollama's tags, LiteLLM's wildcards.
             self._catalog = parse_catalog(body, now, is_whole=self.location != self.host)
         return self._catalog
 
-    async def _get(self, path: str) -> bytes:
-        url = self.url.copy_with(path=self.url.path.removesuffix("/chat/completions") + path)
-        message = httpx.Request("GET", url, headers=self.headers)
+    async def _get_models(self) -> bytes:
+        message = httpx.Request("GET", self.endpoints.models, headers=self.headers)
         exchange: HttpExchange
         if isinstance(self.transport, WarmTransport):
             exchange = await self.transport.send(serialised(message), self._origin)
@@ -128,7 +130,9 @@ class GatewayClient:
             while data := await exchange.read():
                 body += data
                 if len(body) > MAX_BODY:
-                    raise GatewayLost(f"{self.host}{path} is longer than {MAX_BODY} bytes")
+                    raise GatewayLost(
+                        f"the model list of {self.host} is longer than {MAX_BODY} bytes"
+                    )
             return body
         finally:
             exchange.close(is_over=False)
@@ -155,9 +159,7 @@ class GatewayClient:
         return exchange
 
     def _encoded(self, request: CompletionRequest) -> bytes:
-        if self._request_usage and request.stream and "stream_options" not in request.extra:
-            request = msgspec.structs.replace(request, extra={**request.extra, **USAGE})
-        return wire.encode_request(adapted(request))
+        return wire.encode_request(adapted(self.dialect.adapted(request, self.host)))
 
     def _message(self, request: CompletionRequest, body: bytes) -> bytes:
         # Building an httpx.Request per call would take as long as the rest of this path.
@@ -167,10 +169,14 @@ class GatewayClient:
         return self._head + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def reader(self, headers: Mapping[str, str], request: CompletionRequest) -> ReplyReader:
-        return ReplyReader(self.host, headers, self._key, request)
+        return ReplyReader(self.host, headers, self._secrets, request)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-        return error_responses.refusal(status, headers, body, host=self.host, key=self._key)
+        place = self.endpoints.place if status == 404 else self.host
+        error = error_responses.refusal(status, headers, body, host=place, key=self._secrets)
+        if advice := hint(error.status, error.body or ""):
+            error.args = (f"{error}; {advice}",)
+        return error
 
 
 def _line(header: tuple[str, str]) -> tuple[bytes, bytes]:
@@ -184,28 +190,21 @@ def _location(host: str) -> str:
     return "eu" if ".eu." in host else "us"
 
 
-def _endpoint(base_url: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base_url.strip().rstrip("/") + "/chat/completions")
-    except httpx.InvalidURL as cause:
-        raise SettingsError(f"base_url {base_url!r} is not a URL: {cause}") from cause
-    if url.scheme not in ("http", "https") or not url.host:
-        raise SettingsError(f"base_url {base_url!r} must begin with http:// or https://")
-    return url
-
-
-def _headers(url: httpx.URL, key: str) -> httpx.Headers:
+def _headers(url: httpx.URL, key: str, own: Mapping[str, str]) -> httpx.Headers:
     """Return the headers that all requests share."""
-    headers = {
-        "Host": url.netloc.decode("ascii"),
-        "User-Agent": f"speech-llm-pipeline/{VERSION}",
-        "Accept": "text/event-stream, application/json",
-        "Accept-Encoding": "identity",
-        "Content-Type": "application/json",
-    }
+    headers = httpx.Headers(
+        {
+            "Host": url.netloc.decode("ascii"),
+            "User-Agent": f"speech-llm-pipeline/{VERSION}",
+            "Accept": "text/event-stream, application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+        }
+    )
     if key:
         if not (key.isascii() and key.isprintable()):
             raise SettingsError("the key of [llm] has characters that an API key cannot have")
         is_theirs = is_assemblyai(url.host)
         headers["Authorization"] = key if is_theirs else f"Bearer {key}"
-    return httpx.Headers(headers)
+    headers.update(own)
+    return headers

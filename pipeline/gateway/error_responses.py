@@ -7,8 +7,13 @@ from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefus
 from pipeline.gateway.error_bodies import read_error
 from pipeline.gateway.refusal_causes import cause_of
 from pipeline.interfaces.llm import RateLimit
+from pipeline.runtime.hosts import shown
 
 MAX_BODY = 64 * 1024  #: bytes of an error body kept for the request log
+
+#: a key, or all values of a request that are never shown: keys, headers, parts of the query
+Key = str | tuple[str, ...]
+SHORTEST_KEY = 4  #: characters; a shorter text is no secret, and may be part of any word
 
 #: statuses that pass: overload, conflict, rate limit
 BUSY = frozenset({408, 409, 425, 429, 503, 529})
@@ -17,14 +22,14 @@ HINTS = {
     401: "check the key (ASSEMBLYAI_API_KEY, or key of [llm])",
     402: "the account has no funds",
     403: "the key has no permission for this request",
-    404: "check base_url, model and transcript_id",
+    404: "check the path of llm.engine, the model and transcript_id",
 }
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def refusal(
-    status: int, headers: Mapping[str, str], body: bytes, *, host: str, key: str = ""
+    status: int, headers: Mapping[str, str], body: bytes, *, host: str, key: Key = ""
 ) -> GatewayError:
     """Return the error for a response with ``status``; ``headers`` have lower-case names."""
     text = body[:MAX_BODY].decode("utf-8", "replace")
@@ -53,14 +58,16 @@ def refusal(
 
 
 def describe(
-    status: int, headers: Mapping[str, str], reason: str, *, host: str, key: str = ""
+    status: int, headers: Mapping[str, str], reason: str, *, host: str, key: Key = ""
 ) -> str:
     """Return the error message: status, the server's reason, a hint; never with the key."""
     if 300 <= status < 400:
-        target = headers.get("location", "elsewhere")
-        reason = f"redirect to {target}; redirects are not followed, set base_url to the new URL"
+        target = shown(headers.get("location", "elsewhere"))
+        reason = (
+            f"redirect to {target}; redirects are not followed, set llm.engine to the new address"
+        )
         return redacted(key, f"{host} answered {status}: {reason}")
-    if status == 401 and not key:
+    if status == 401 and not any(key):
         # The gateway's text for a missing key speaks of an upgrade, which misleads.
         return f"{host} answered 401: no key was sent; set ASSEMBLYAI_API_KEY, or key of [llm]"
     reason = redacted(key, reason) or "no reason given"
@@ -108,9 +115,12 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("request-id") or None
 
 
-def redacted(key: str, text: str) -> str:
-    """Return ``text`` with the key redacted: some servers repeat a wrong key."""
-    return text.replace(key, "[key]") if key else text
+def redacted(key: Key, text: str) -> str:
+    """Return ``text`` with each key redacted: some servers repeat a wrong key."""
+    for secret in (key,) if isinstance(key, str) else key:
+        if len(secret) >= SHORTEST_KEY:
+            text = text.replace(secret, "[key]")
+    return text
 
 
 def _seconds(text: str) -> float | None:

@@ -42,7 +42,7 @@ class ReplyReader:
         self,
         host: str,
         headers: Mapping[str, str],
-        key: str = "",
+        key: error_responses.Key = "",
         request: CompletionRequest | None = None,
     ) -> None:
         self._host, self._headers, self._key = host, headers, key
@@ -167,7 +167,7 @@ class ReplyReader:
             chunk = wire.decode_chunk(body.removeprefix(BOM))
         except ValueError as cause:
             raise GatewayLost(
-                f"{self._host} answered with {kind} that is not a completion; check base_url"
+                f"{self._host} answered with {kind} that is not a completion; check llm.engine"
                 if body.strip()
                 else f"{self._host} answered 200 with an empty body",
                 status=200,

@@ -10,10 +10,19 @@ from typing import Any, cast
 NAME_KEYWORDS = ("properties", "$defs", "definitions")
 
 
+#: keywords that a strict schema may not have (OpenAI docs, structured outputs, 2026)
+NEVER_STRICT = frozenset({
+    "additionalItems", "allOf", "contains", "dependencies", "dependentRequired", "dependentSchemas",
+    "else", "if", "maxContains", "maxProperties", "minContains", "minProperties", "not", "oneOf",
+    "patternProperties", "prefixItems", "propertyNames", "then", "unevaluatedItems",
+    "unevaluatedProperties", "uniqueItems",
+})  # fmt: skip
+
+
 def closed(schema: Any) -> Any:
     """Return ``schema`` with ``additionalProperties: false`` at each level.
 
-    None when an object has optional or additional properties.
+    None when an object has optional or additional properties, or a keyword is not allowed.
     """
     if isinstance(schema, list):
         items = [closed(item) for item in cast("list[object]", schema)]
@@ -21,7 +30,7 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     keywords = cast("dict[str, Any]", schema)
-    if _is_open(keywords):
+    if _is_open(keywords) or not NEVER_STRICT.isdisjoint(keywords):
         return None
     made: dict[str, Any] = {}
     for keyword, value in keywords.items():

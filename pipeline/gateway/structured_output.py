@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -22,6 +22,14 @@ from pipeline.runtime.json_values import encodable
 OPENINGS = {"object": "{", "array": "["}
 
 TOOL = "answer"  #: the forced tool of a model without response_format
+
+#: fields of the body that request JSON
+FIELDS_OF_MODE: Mapping[JsonMode, tuple[str, ...]] = {
+    "response_format": ("response_format",),
+    "json_object": ("response_format",),
+    "tool": ("tools", "tool_choice"),
+    "prompt": (),
+}
 
 _raw = json.JSONDecoder(strict=False)  # models write raw line breaks
 
@@ -70,6 +78,9 @@ class Structured:
                 schema = {"name": self.name, "schema": words, "strict": strict}
                 more = {"response_format": {"type": "json_schema", "json_schema": schema}}
                 return msgspec.structs.replace(request, extra={**request.extra, **more})
+            case "json_object":
+                more = {"response_format": {"type": "json_object"}}
+                return self.ask(replace(request, extra={**request.extra, **more}), "prompt")
             case "tool":
                 function = {"name": TOOL, "description": "Answer.", "parameters": self.schema}
                 tools = [
@@ -122,7 +133,7 @@ class Structured:
         more = (Message("assistant", text), Message("user", correction))
         return msgspec.structs.replace(request, messages=request.messages + more)
 
-    def _candidates(self, text: str) -> Iterable[tuple[Any, bool]]:
+    def _candidates(self, text: str) -> Iterator[tuple[Any, bool]]:
         """Yield the text as JSON; then the first value inside it; then that value repaired.
 
         Raises ValueError when there is none, or when it is incomplete.
@@ -147,7 +158,7 @@ def _without_mode(request: CompletionRequest, asked: JsonMode) -> CompletionRequ
     """Remove what ``Structured.ask`` added to the body; a rule in the messages may stay."""
     extra = dict(request.extra)
     match asked:
-        case "response_format":
+        case "response_format" | "json_object":
             del extra["response_format"]
         case "tool":
             *tools, _answer = extra.pop("tools")
@@ -179,9 +190,20 @@ def _refuse_retrieval(uri: str) -> NoReturn:
 class JsonForm:
     """Structured output in one mode; implements ``interfaces.llm.Form``."""
 
-    def __init__(self, structured: Structured, mode: JsonMode, *, beside_tools: bool) -> None:
-        """``beside_tools``: other tools are offered, which a forced call would exclude."""
+    def __init__(
+        self,
+        structured: Structured,
+        mode: JsonMode,
+        *,
+        beside_tools: bool,
+        omit: Collection[str] = (),
+    ) -> None:
+        """``beside_tools``: other tools are offered, which a forced call would exclude.
+
+        ``omit``: fields of the body that must not be used.
+        """
         self._structured = structured
+        self._omit = omit
         self._beside_tools = beside_tools
         self._mode: JsonMode = self._allowed_mode(mode)
 
@@ -193,7 +215,11 @@ class JsonForm:
         return self._structured.recast(request, self._mode, self._allowed_mode(mode))
 
     def _allowed_mode(self, mode: JsonMode) -> JsonMode:
-        return "prompt" if mode == "tool" and self._beside_tools else mode
+        fields = FIELDS_OF_MODE[mode]
+        if any(name in self._omit for name in fields) or (mode == "tool" and self._beside_tools):
+            return "prompt"
+        is_object = self._structured.schema.get("type", "object") == "object"
+        return "prompt" if mode == "json_object" and not is_object else mode
 
     def reader(self) -> PartialJson:
         return self._structured.reader()

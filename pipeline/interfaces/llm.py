@@ -36,8 +36,9 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_call_id: str | None = None
 
 
-#: how JSON is requested: by a parameter, by a forced tool call, by the instructions alone
-JsonMode = Literal["response_format", "tool", "prompt"]
+#: how JSON is requested: by a schema, by ``json_object`` and the instructions, by a forced tool
+#: call, by the instructions alone
+JsonMode = Literal["response_format", "json_object", "tool", "prompt"]
 
 
 class CompletionRequest(Struct, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     #: the messages as an HTTP client sent them, sent instead of ``messages``: they may hold fields
     #: and content parts that ``Message`` has no place for
     forwarded: tuple[Mapping[str, Any], ...] = ()
+    omit: tuple[str, ...] = ()  #: fields of the body that are not sent
     #: all other fields of the body, in wire format
     extra: Mapping[str, Any] = {}
     #: returns the request with JSON requested in the given mode

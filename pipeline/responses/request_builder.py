@@ -35,6 +35,7 @@ class RequestBuilder:
         self._merges_unanswered = POLICIES[prompt.policy].merges_unanswered
         stored = {"transcript_id": prompt.transcript_id} if prompt.transcript_id else {}
         self._extra = {**prompt.extra, **stored}
+        self._omit = tuple(name for name in prompt.omit if name not in prompt.extra)
 
     def with_unanswered(
         self, turns: tuple[FinishedTurn, ...], if_closed: Collection[str]
@@ -65,8 +66,9 @@ class RequestBuilder:
             model=model,
             messages=messages(prompt, context, self._history.messages(if_closed)),
             stream=prompt.stream,
-            max_tokens=prompt.max_tokens,
-            temperature=prompt.temperature,
+            max_tokens=None if "max_tokens" in prompt.omit else prompt.max_tokens,
+            temperature=None if "temperature" in prompt.omit else prompt.temperature,
+            omit=self._omit,
             turns=tuple(each.turn for each in turns),
             extra=self._extra,
         )

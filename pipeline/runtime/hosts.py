@@ -1,7 +1,13 @@
-"""Classification of hosts: loopback, AssemblyAI. Pure."""
+"""Hosts and addresses: loopback, AssemblyAI, addresses as they may be shown. Pure."""
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+#: an address inside a text: scheme, user and password, host and path, query and fragment
+_ADDRESS = re.compile(
+    r"\b([a-z][a-z0-9+.-]*://)(?:[^/?#\s\"']*@)?([^?#\s\"']*)(?:[?#][^\s\"']*)?", re.I
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -21,3 +27,8 @@ def is_assemblyai(host: str) -> bool:
 
 def is_assemblyai_url(url: str) -> bool:
     return is_assemblyai(urlsplit(url).hostname or "")
+
+
+def shown(text: str) -> str:
+    """Return ``text`` without the user, password, query and fragment of the addresses in it."""
+    return _ADDRESS.sub(r"\1\2", text)

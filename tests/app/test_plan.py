@@ -158,7 +158,7 @@ def test_what_is_said_goes_to_another_machine_by_tls_only_unless_that_is_asked_f
     with pytest.raises(SettingsError, match=r"use wss://, or set stt\.insecure = true"):
         plan(Settings(stt=SttSettings(engine=f"ws:{address}")), {})
     behind = LlmSettings(fallbacks=(Fallback(engine=f"http:{address}"),))
-    with pytest.raises(SettingsError, match=r"llm\.engine: .* in clear"):
+    with pytest.raises(SettingsError, match=r"llm\.fallbacks\[0\]\.engine: .* in clear"):
         plan(Settings(llm=behind), {})
     plan(Settings(llm=replace(llm, insecure=True)), {})
     plan(Settings(llm=replace(llm, engine=f"https:{address}")), {})
