@@ -137,7 +137,7 @@ class _Decoded:
         self.note: str | None = None
         self._input = audio
         self._container = container
-        self._timeline = GapFiller(_seconds(container.start_time))
+        self._gaps = GapFiller(_seconds(container.start_time))
         self._layout = None if separate else AudioLayout("mono")
         self._blocks = self._decode(stream)
         # The first block, so that a file without one sample is refused on opening.
@@ -168,7 +168,7 @@ class _Decoded:
             if self._layout is None:
                 self._layout, self.channels = frame.layout, len(frame.layout.channels)
             seconds = frame.samples / frame.sample_rate
-            silence = self._timeline.silence_before(_time_of(frame), seconds)
+            silence = self._gaps.silence_before(_time_of(frame), seconds)
             if resampler is not None and (silence or not resampler.fits(frame)):
                 yield from resampler.flush()
                 resampler = None
@@ -191,7 +191,7 @@ class _Decoded:
                 yield from frames
         except (FFmpegError, OSError) as error:
             self.failure = (
-                f"cannot be read past {self._timeline.position:.1f} s:"
+                f"cannot be read past {self._gaps.position:.1f} s:"
                 f" {error.strerror or type(error).__name__}"
             )
 
@@ -214,7 +214,7 @@ class _FrameResampler:
         return _shape(frame) == self._shape
 
     def feed(self, frame: "AudioFrame") -> Iterator[bytes]:
-        frame.pts = None  # the timeline has it; the resampler would fill and trim by it
+        frame.pts = None  # the gaps are filled; the resampler would fill and trim by it
         return self._resampled(frame)
 
     def flush(self) -> Iterator[bytes]:

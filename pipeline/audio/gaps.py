@@ -1,4 +1,4 @@
-"""GapFiller of a recording: the silence that its timestamps leave between blocks of sound. Pure."""
+"""Gaps of a recording: the silence that its timestamps leave between blocks of sound. Pure."""
 
 #: seconds between a timestamp and the end of the sound before it that are no gap: containers round
 #: to milliseconds, and codecs begin some tens of milliseconds before or after

@@ -11,11 +11,11 @@ BLOCK = 0.02
 
 def played(timestamps: list[float | None], start: float | None = 0.0) -> list[float]:
     """Return where each block begins."""
-    timeline = GapFiller(start)
+    filler = GapFiller(start)
     begins: list[float] = []
     for at in timestamps:
-        timeline.silence_before(at, BLOCK)
-        begins.append(round(timeline.position - BLOCK, 6))
+        filler.silence_before(at, BLOCK)
+        begins.append(round(filler.position - BLOCK, 6))
     return begins
 
 
@@ -42,10 +42,10 @@ def test_blocks_begin_where_their_timestamps_say(
 def test_no_timestamps_make_blocks_overlap_or_silence_without_bound() -> None:
     chance = random.Random(14)
     for _ in range(200):
-        timeline = GapFiller(chance.choice([None, 0.0, 5.0]))
+        filler = GapFiller(chance.choice([None, 0.0, 5.0]))
         for _ in range(50):
-            before = timeline.position
+            before = filler.position
             at = chance.choice([None, chance.uniform(-1e6, 1e6), before + chance.uniform(0, 2)])
-            silence = timeline.silence_before(at, BLOCK)
+            silence = filler.silence_before(at, BLOCK)
             assert silence == 0 or SLACK < silence <= LONGEST_GAP
-            assert timeline.position == pytest.approx(before + silence + BLOCK)
+            assert filler.position == pytest.approx(before + silence + BLOCK)

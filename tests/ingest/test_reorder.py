@@ -1,9 +1,10 @@
 """Reorder buffer."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest.reorder import WINDOW, Reorder
+from pipeline.ingest.reorder import REPEATS, WINDOW, Reorder
 
 
 def fed(numbers: list[int]) -> list[int]:
@@ -46,16 +47,48 @@ def test_a_stream_may_start_at_any_number() -> None:
     assert fed([500, 501]) == [500, 501]
 
 
-@given(st.lists(st.integers(-(10**9), 10**12), max_size=60))
+@pytest.mark.parametrize("first", [0, 1, 40, 1000])
+@pytest.mark.parametrize("again", [0, 1, 2, 17])
+def test_numbers_that_begin_again_are_a_new_count(first: int, again: int) -> None:
+    order = Reorder[int]()
+    numbers = [*range(first, first + 60), *range(again, again + 30)]
+    out = [chunk for at, number in enumerate(numbers) for chunk in order.feed(number, at)]
+    assert out == list(range(90))
+
+
+def test_a_new_count_may_begin_out_of_order() -> None:
+    order = Reorder[int]()
+    numbers = [*range(50), 2, 1, 3, 0, 4, 5]
+    out = [chunk for at, number in enumerate(numbers) for chunk in order.feed(number, at)]
+    assert out[:50] == list(range(50))
+    assert [numbers[at] for at in out[50:]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 500])
+def test_numbers_that_never_change_keep_the_order_of_arrival(number: int) -> None:
+    order = Reorder[int]()
+    assert [chunk for at in range(40) for chunk in order.feed(number, at)] == list(range(40))
+
+
+def test_chunks_that_are_late_in_a_row_are_no_new_count() -> None:
+    skipped = [1, 2, 3, *range(10, 20), 4, 5, 6, 7, 8, 9, 20, 21]
+    assert fed(skipped) == [1, 2, 3, *range(10, 22)]
+
+
+def test_a_stream_that_sends_every_chunk_twice_is_heard_once() -> None:
+    assert fed([n for n in range(1, 30) for _ in range(2)]) == list(range(1, 30))
+
+
+@given(st.lists(st.integers(-5, 12) | st.integers(-(10**9), 10**12), max_size=60))
 def test_for_any_numbers_no_chunk_is_doubled_and_the_buffer_is_bounded(numbers: list[int]) -> None:
-    order, out = Reorder[bytes](), list[bytes]()
-    for fed_so_far, number in enumerate(numbers, 1):
-        out += order.feed(number, b"%d" % number)
-        assert len(out) <= fed_so_far
+    order, out = Reorder[int](), list[int]()
+    for at, number in enumerate(numbers):
+        before = len(out)
+        out += order.feed(number, at)
+        assert len(out) - before <= 2 * WINDOW + REPEATS
     held = order.flush()
-    assert len(held) <= WINDOW
-    got = [int(chunk) for chunk in out + held]
-    assert got == sorted(set(got))
+    assert len(held) <= WINDOW + REPEATS
+    assert len({*out, *held}) == len(out) + len(held)
 
 
 @given(st.data())

@@ -59,6 +59,23 @@ def test_a_wild_timestamp_does_not_fill_the_memory() -> None:
     assert sides(out)[0] == b"a" * CHUNK + b"b" * CHUNK
 
 
+@pytest.mark.parametrize("shift", [0, 40])
+def test_timestamps_that_begin_again_are_a_new_count(shift: int) -> None:
+    tracks, out = Tracks(8000), b""
+    stamps = [*range(0, 4000, 20), *range(shift, 2000 + shift, 20)]
+    for at in stamps:
+        out += tracks.feed("inbound", at, b"a" * CHUNK)
+        out += tracks.feed("outbound", at, b"b" * CHUNK)
+    assert sides(out + tracks.flush()) == (b"a" * CHUNK * 300, b"b" * CHUNK * 300)
+
+
+def test_a_side_whose_timestamps_never_change_keeps_the_order_of_arrival() -> None:
+    tracks = Tracks(8000)
+    out = b"".join(tracks.feed("inbound", 7, bytes([n]) * CHUNK) for n in range(100))
+    expected = b"".join(bytes([n]) * CHUNK for n in range(100))
+    assert sides(out + tracks.flush())[0] == expected
+
+
 def test_a_call_with_both_tracks_is_a_session_with_two_speakers() -> None:
     adapter = TwilioAdapter({"track": "both"})
     (start,) = adapter.receive(calls.text(calls.TWILIO_START))
