@@ -115,6 +115,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             forms=await forms(planned, llm),
             offered_tools=offered_tools,
             runner=planned.tools,
+            dtmf=settings.dtmf,
             observe=(guarded(partial(_settle, logs)), *map(guarded, observe)),
             on_event=tuple(map(guarded, on_event)),
             clock=time.monotonic,

@@ -294,6 +294,15 @@ class TwilioSettings(Section, frozen=True, kw_only=True):
     public_url: str = ""  #: our public address, wss://HOST; empty: wss:// and the Host header
 
 
+class DtmfSettings(Section, frozen=True, kw_only=True):
+    """Keys that a caller presses on a telephone."""
+
+    turn: bool = True  #: numbers become turns; false: keys are published as events only
+    pause: Annotated[float, Meta(gt=0)] = 2.0  #: seconds without a key that end a number
+    #: the key that ends a number at once; empty: none
+    end: Annotated[str, Meta(pattern=r"^[0-9A-D*#]?$", description="one key, or empty")] = "#"
+
+
 class JournalSettings(Section, frozen=True, kw_only=True):
     """Storage of the events of each session."""
 
@@ -332,6 +341,7 @@ class Settings(Section, frozen=True, kw_only=True):
     serve: ServeSettings = ServeSettings()
     limits: LimitSettings = LimitSettings()
     twilio: TwilioSettings = TwilioSettings()
+    dtmf: DtmfSettings = DtmfSettings()
     journal: JournalSettings = JournalSettings()
     tools: dict[str, ToolSettings] = field(default_factory=dict[str, ToolSettings])
     mcp: dict[str, McpSettings] = field(default_factory=dict[str, McpSettings])

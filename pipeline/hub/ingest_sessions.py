@@ -11,6 +11,10 @@ from pipeline.hub.service import LiveSession
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import StartCommand
 
+#: seconds without a message from a source that another one takes over from, past which the first
+#: one's connection was lost without a sign
+UNNOTICED = 1.0
+
 
 class IngestSession:
     """Session and its present source; sources may follow one another, one at a time."""
@@ -22,6 +26,8 @@ class IngestSession:
         self.over = False  #: no source will feed it any more
         self.reason = "source_ended"  #: reason for ``session.ended``
         self._reading: anyio.CancelScope | None = None  # of the present source
+        self.heard_at = anyio.current_time()  #: when a source last sent anything
+        self._is_away = False  # the last source was lost, and no other is there
         self._changed = anyio.Event()
 
     @property
@@ -35,6 +41,10 @@ class IngestSession:
     def enter(self, reading: anyio.CancelScope) -> None:
         """Attach a source; the previous one is cancelled."""
         before, self._reading = self._reading, reading
+        away = anyio.current_time() - self.heard_at
+        if self._is_away or (before is not None and away > UNNOTICED):
+            self.session.source_returned(away)
+        self._is_away = False
         if before is not None:
             before.cancel()
         if self.over:
@@ -45,6 +55,9 @@ class IngestSession:
         """Detach the present source; another may reattach unless ``for_good``."""
         self._reading = None
         self.over = self.over or for_good
+        if not self.over:
+            self.session.source_lost()
+            self._is_away = True
         self._notify()
 
     def end(self, reason: str) -> None:

@@ -50,6 +50,14 @@ class LiveSession(Protocol):
         """Execute ``command``. Raises a ``PipelineError`` that says what is wrong with it."""
         ...
 
+    def source_lost(self) -> None:
+        """Publish that the source's connection was lost without a close."""
+        ...
+
+    def source_returned(self, away: float) -> None:
+        """Publish the return of a source, ``away`` seconds after that loss."""
+        ...
+
     async def finish(self, reason: str = ...) -> None:
         """End the audio: finish the last turns and return once the session has ended.
 

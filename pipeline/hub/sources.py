@@ -1,6 +1,7 @@
 """Source sockets: audio and commands in, the session's events out."""
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 
 import anyio
@@ -13,12 +14,12 @@ from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.hub.frames import error_text, text_frame
 from pipeline.hub.ingest_sessions import IngestSession
 from pipeline.hub.peers import (
-    FIRST_MESSAGE_TIMEOUT,
     CommandCounter,
     ErrorReplies,
     HubState,
     Peer,
     Replies,
+    first_message,
     send_replies,
 )
 from pipeline.hub.refusals import disconnecting
@@ -44,7 +45,7 @@ async def ingest(
     disconnect: Disconnect | None = None
     try:
         hub_state.ingest_sessions.check()
-        start, rest = await _read_start(peer, adapter)
+        start, rest = await read_start(peer, adapter, hub_state.idle)
         start = _granted(peer.grant, start)
         with hub_state.ingest_sessions.track():
             source_socket = _Source(peer, adapter, start, events, hub_state.commands())
@@ -96,16 +97,26 @@ def _granted(grant: Grant, start: StartCommand) -> StartCommand:
     return start
 
 
-async def _read_start(peer: Peer, adapter: Adapter) -> tuple[StartCommand, Sequence[Order]]:
-    """Read until the session can start; some formats send other messages first."""
-    with anyio.move_on_after(FIRST_MESSAGE_TIMEOUT):
-        while True:
-            orders = adapter.receive(await peer.receive())
-            if orders:
-                start, *rest = orders
-                assert isinstance(start, StartCommand), "nothing comes before the start"
-                return start, rest
-    raise Disconnect(f"no message in {FIRST_MESSAGE_TIMEOUT:g} s", code=CloseCode.IDLE)
+async def read_start(
+    peer: Peer, adapter: Adapter, idle: float
+) -> tuple[StartCommand, Sequence[Order]]:
+    """Read until the session can start; some formats send other messages first.
+
+    A source that has sent one is no stray connection, and is given as long as one in a session:
+    a participant of a meeting may be muted at first.
+    """
+    message = await first_message(peer)
+    while True:
+        orders = adapter.receive(message)
+        if orders:
+            start, *rest = orders
+            assert isinstance(start, StartCommand), "nothing comes before the start"
+            return start, rest
+        with anyio.move_on_after(idle or math.inf) as waiting:
+            message = await peer.receive()
+        if waiting.cancelled_caught:
+            text = f"no audio for {idle:g} s (serve.idle): no session was started"
+            raise Disconnect(text, code=CloseCode.IDLE)
 
 
 class SourceReplies:
@@ -279,7 +290,7 @@ class _Source:
     async def _carry_out(self, ingest_session: IngestSession, orders: Iterable[Order]) -> bool:
         session = ingest_session.session
         for order in orders:
-            self._last_message = anyio.current_time()
+            self._last_message = ingest_session.heard_at = anyio.current_time()
             if isinstance(order, bytes):
                 await session.audio(order)
             elif isinstance(order, SessionEndCommand):

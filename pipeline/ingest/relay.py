@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.errors import InputError
+from pipeline.ingest.keys import keys
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.reading import read
 from pipeline.ingest.speech import Speech
@@ -21,7 +22,11 @@ from pipeline.protocol.commands import (
 )
 from pipeline.protocol.events import Frame, encode
 
-MAX_TEXT = 4000  #: characters of one prompt; a minute of fast speech is 1,500
+#: characters of one prompt, of which a longer one keeps the end; a minute of fast speech is 1,500
+MAX_TEXT = 12_000
+MAX_LANGUAGE = 64  #: characters of a language tag
+LONGEST_WORD = 100  #: characters; in text without blanks words are cut
+CUT = "… "  #: in place of what was cut
 
 
 class RelayMessage(Struct, frozen=True, rename="camel"):
@@ -31,6 +36,7 @@ class RelayMessage(Struct, frozen=True, rename="camel"):
     session_id: str = ""
     custom_parameters: dict[str, str] | None = None
     voice_prompt: str = ""
+    lang: str = ""  #: of the prompt
     last: bool = True
     utterance_until_interrupt: str = ""
     duration_until_interrupt_ms: str | float = ""
@@ -49,6 +55,7 @@ class RelayAdapter:
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address
         self._speech: Speech | None = None  # none before setup
+        self._partial = ""  # the last text of the open turn
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
         """Decode ``message`` to commands. Raises ``InputError``."""
@@ -57,18 +64,18 @@ class RelayAdapter:
             return self._setup(received)
         if received.type == "error":
             raise InputError(f"Twilio reported: {received.description[:500]}")
+        if received.type not in ("prompt", "dtmf", "interrupt"):
+            return ()  # info, configUpdated, and unknown messages
         speech = self._speech
         if speech is None:
-            raise InputError(f"{received.type[:40]} came before setup")
+            raise InputError(f"{received.type} came before setup")
         match received.type:
             case "prompt":
-                return _turn(received.voice_prompt, final=received.last)
+                return self._turn(received)
             case "dtmf":
-                return _turn(received.digit, final=True)
-            case "interrupt":
-                return _interruption(speech, received)
+                return (keys(received.digit, "digit"),)
             case _:
-                return ()
+                return _interruption(speech, received)
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
         """Return the text to synthesize, or the end of the session."""
@@ -85,11 +92,22 @@ class RelayAdapter:
         self._speech = Speech(params.get("voice"))
         return (start,)
 
+    def _turn(self, prompt: RelayMessage) -> Sequence[ClientCommand]:
+        """Return the turn so far, or its end; a blank end keeps the last words."""
+        text = prompt.voice_prompt if prompt.voice_prompt.strip() else self._partial
+        self._partial = "" if prompt.last else text
+        if not text:
+            return ()
+        language = prompt.lang[:MAX_LANGUAGE] or None
+        return (TurnCreateCommand(text=_shortened(text), final=prompt.last, language=language),)
 
-def _turn(text: str, *, final: bool) -> Sequence[ClientCommand]:
-    if len(text) > MAX_TEXT:
-        raise InputError(f"a prompt of {len(text)} characters; at most {MAX_TEXT}")
-    return (TurnCreateCommand(text=text, final=final),) if text.strip() else ()
+
+def _shortened(text: str) -> str:
+    """Return ``text``, or its end from a word on: a question comes after its story."""
+    if len(text) <= MAX_TEXT:
+        return text
+    end = text[-MAX_TEXT:]
+    return CUT + end[end.find(" ", 0, LONGEST_WORD) + 1 :]
 
 
 def _interruption(speech: Speech, received: RelayMessage) -> Sequence[ClientCommand]:

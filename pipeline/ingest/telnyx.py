@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.errors import InputError
+from pipeline.ingest.keys import keys
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_rate, check_size, expand, from_base64, to_mulaw
 from pipeline.ingest.reading import read
@@ -51,6 +52,12 @@ class TelnyxMedia(Struct, frozen=True):
     timestamp: int | None = None  #: milliseconds from the start of the stream
 
 
+class TelnyxDtmf(Struct, frozen=True):
+    """A key that was pressed."""
+
+    digit: str
+
+
 class TelnyxError(Struct, frozen=True):
     """``payload`` of an ``error`` message."""
 
@@ -66,6 +73,7 @@ class TelnyxMessage(Struct, frozen=True):
     stream_id: str = ""
     start: TelnyxStart | None = None
     media: TelnyxMedia | None = None
+    dtmf: TelnyxDtmf | None = None
     payload: TelnyxError | None = None
 
 
@@ -98,12 +106,14 @@ class TelnyxAdapter:
                 return self._start(received)
             case "media":
                 return self._media(received)
+            case "dtmf":
+                return self._key(received)
             case "stop":
                 return self._stop()
             case "error":
                 error = received.payload or TelnyxError()
                 raise InputError(f"Telnyx reported: {error.code} {error.title} {error.detail}")
-            case _:  # connected, dtmf, mark, and unknown events
+            case _:  # connected, mark, and unknown events
                 return ()
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
@@ -140,6 +150,11 @@ class TelnyxAdapter:
                 'PCMA with one are supported: start the stream with "stream_codec": "PCMU"'
             )
         return AudioFormat("pcm_s16le" if self._is_alaw else "pcm_mulaw", media.sample_rate)
+
+    def _key(self, received: TelnyxMessage) -> Sequence[ClientCommand]:
+        if self._voice is None or received.dtmf is None:
+            raise InputError("a dtmf message came before start, or has no dtmf")
+        return (keys(received.dtmf.digit, "dtmf.digit"),)
 
     def _media(self, received: TelnyxMessage) -> Sequence[bytes]:
         media = received.media

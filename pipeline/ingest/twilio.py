@@ -9,13 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.errors import InputError
+from pipeline.ingest.keys import keys
 from pipeline.ingest.opening import ADDRESS, opening
 from pipeline.ingest.pcm import check_size, from_base64
 from pipeline.ingest.reading import read
 from pipeline.ingest.reorder import Reorder
 from pipeline.ingest.tracks import Tracks, both, checked, side
 from pipeline.ingest.voice import Done, Voice
-from pipeline.protocol.commands import AudioFormat, ClientCommand, SessionEndCommand
+from pipeline.protocol.commands import AudioFormat, ClientCommand, DtmfCommand, SessionEndCommand
 from pipeline.protocol.events import Frame, encode
 
 AUDIO = AudioFormat("pcm_mulaw", 8000)
@@ -46,6 +47,13 @@ class TwilioMedia(Struct, frozen=True):
     timestamp: int | None = None  #: milliseconds from the start of the stream
 
 
+class TwilioDtmf(Struct, frozen=True):
+    """A key that was pressed on one side of the call."""
+
+    digit: str
+    track: str = ""  #: ``inbound_track`` or ``outbound_track``
+
+
 class TwilioMessage(Struct, frozen=True, rename="camel"):
     """Every message that Twilio sends; its fields depend on ``event``."""
 
@@ -54,6 +62,7 @@ class TwilioMessage(Struct, frozen=True, rename="camel"):
     stream_sid: str = ""
     start: TwilioStart | None = None
     media: TwilioMedia | None = None
+    dtmf: TwilioDtmf | None = None
 
 
 _message = msgspec.json.Decoder(TwilioMessage, strict=False)
@@ -72,7 +81,7 @@ class TwilioAdapter:
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address
-        self._order = Reorder[bytes]()
+        self._order = Reorder[bytes | DtmfCommand]()
         self._stream = ""
         self._track = ""
         self._tracks: Tracks | None = None  # of both sides
@@ -90,9 +99,11 @@ class TwilioAdapter:
                 return self._start(received)
             case "media":
                 return self._media(received)
+            case "dtmf":
+                return self._key(received)
             case "stop":
                 return self._stop()
-            case _:  # connected, dtmf, mark, and unknown events
+            case _:  # connected, mark, and unknown events
                 return self._in_order(received, b"")
 
     def answer(self, frame: Frame) -> Sequence[bytes]:
@@ -122,7 +133,15 @@ class TwilioAdapter:
         self._in_order(received, b"")
         return (command,)
 
-    def _media(self, received: TwilioMessage) -> Sequence[bytes]:
+    def _key(self, received: TwilioMessage) -> Sequence[bytes | ClientCommand]:
+        if self._voice is None or received.dtmf is None:
+            raise InputError("a dtmf message came before start, or has no dtmf")
+        track = received.dtmf.track.removesuffix("_track")
+        if self._tracks is None and track not in ("", self._track):
+            return self._in_order(received, b"")
+        return self._in_order(received, keys(received.dtmf.digit, "dtmf.digit"))
+
+    def _media(self, received: TwilioMessage) -> Sequence[bytes | ClientCommand]:
         if received.media is None:
             raise InputError("the media message has no media")
         if self._voice is None:
@@ -136,11 +155,13 @@ class TwilioAdapter:
         ready = self._tracks.feed(side(received.media.track), received.media.timestamp, chunk)
         return (ready,) if ready else ()
 
-    def _in_order(self, received: TwilioMessage, chunk: bytes) -> Sequence[bytes]:
+    def _in_order(
+        self, received: TwilioMessage, chunk: bytes | DtmfCommand
+    ) -> Sequence[bytes | DtmfCommand]:
         """Return the chunks in order; every message has a number, also those without audio."""
         if self._voice is None:
             return ()
-        if received.sequence_number is None:
+        if received.sequence_number is None or self._tracks is not None:
             return (chunk,) if chunk else ()
         return [ready for ready in self._order.feed(received.sequence_number, chunk) if ready]
 
@@ -148,8 +169,10 @@ class TwilioAdapter:
         if self._voice is None:
             raise InputError("stop came before start")
         self._ended = True
-        rest = self._order.flush() if self._tracks is None else [self._tracks.flush()]
-        return (*filter(None, rest), SessionEndCommand())
+        rest: list[bytes | DtmfCommand] = (
+            self._order.flush() if self._tracks is None else [self._tracks.flush()]
+        )
+        return (*(each for each in rest if each), SessionEndCommand())
 
 
 def _check(media: TwilioMediaFormat) -> None:

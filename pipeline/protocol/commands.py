@@ -4,13 +4,15 @@ JSON text frames, one object each, and binary audio; ``events`` is the other dir
 """
 
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 MAX_DEPTH = 64  #: levels of nested objects and lists in a client's command
 
+#: keys of a telephone
+Digits = Annotated[str, Meta(pattern=r"^[0-9A-D*#]{1,64}$")]
 Encoding = Literal["pcm_s16le", "pcm_mulaw"]
 
 
@@ -60,7 +62,14 @@ class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
 
     text: str
     speaker: str | None = None
+    language: str | None = None
     final: bool = True  #: false: a partial; the next ``turn.create`` replaces it
+
+
+class DtmfCommand(Command, frozen=True, kw_only=True, tag="dtmf.create"):
+    """Adds keys that the caller pressed; they become a turn, as the settings ``dtmf`` say."""
+
+    digits: Digits
 
 
 class _Control(Command, frozen=True, kw_only=True):
@@ -118,6 +127,7 @@ ClientCommand = (
     | TurnCommitCommand
     | SessionEndCommand
     | TurnCreateCommand
+    | DtmfCommand
     | ControlCommand
 )
 

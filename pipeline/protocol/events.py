@@ -96,6 +96,22 @@ class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
     speaker: str | None = None  #: of the channel, if channels are transcribed separately
 
 
+class SourceInterrupted(Event, frozen=True, kw_only=True, tag="source.interrupted"):
+    """Loss of the source's connection; the session waits for its return."""
+
+
+class SourceResumed(Event, frozen=True, kw_only=True, tag="source.resumed"):
+    """Return of the source. The audio clock has not advanced without it."""
+
+    away: float  #: seconds without a source; what it has not sent since is lost
+
+
+class Dtmf(Event, frozen=True, kw_only=True, tag="dtmf"):
+    """Keys that the caller pressed, as they came."""
+
+    digits: str
+
+
 # --- turns ---------------------------------------------------------------------------------
 
 
@@ -302,6 +318,9 @@ ServerEvent = (
     | SessionEnded
     | SttInterrupted
     | SttResumed
+    | SourceInterrupted
+    | SourceResumed
+    | Dtmf
     | SpeechStartedEvent
     | TurnUpdated
     | TurnCompleted

@@ -30,6 +30,9 @@ _EVENTS: Sequence[e.Event] = (
     e.ResponseDelta(response_id=FIRST, delta="For which"),
     e.SttInterrupted(cause="the connection was lost"),
     e.SttResumed(replayed=1.4),
+    e.SourceInterrupted(),
+    e.SourceResumed(away=2.5),
+    e.Dtmf(digits="4711"),
     e.TurnRevisedEvent(turn=1, speaker="A"),
     e.ResponseDone(
         response_id=FIRST,
@@ -56,6 +59,7 @@ _COMMANDS: Sequence[c.Command] = (
     c.StartCommand(audio=c.AudioFormat(sample_rate=48000)),
     c.TurnCommitCommand(),
     c.TurnCreateCommand(text="What time is it?"),
+    c.DtmfCommand(digits="4711#"),
     c.ResponseCancelCommand(response_id=FIRST),
     c.ResponseCreateCommand(prompt="reply"),
     c.SessionUpdateCommand(vars={"caller": "Ada"}),

@@ -6,6 +6,7 @@ from pipeline.errors import InputError
 from pipeline.interfaces.stt_client import SpeechToText
 from pipeline.protocol.commands import (
     ClientCommand,
+    DtmfCommand,
     PlaybackReportCommand,
     ResponseCancelCommand,
     ResponseCreateCommand,
@@ -17,6 +18,7 @@ from pipeline.protocol.commands import (
 from pipeline.protocol.events import type_of
 from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.playback import PlaybackReport
+from pipeline.session.key_input import KeyInput
 from pipeline.session.turn_input import TurnInput
 
 
@@ -26,6 +28,7 @@ class CommandHandler:
     def __init__(  # noqa: PLR0913 - the parts that commands act on
         self,
         turns: TurnInput,
+        keys: KeyInput,
         dispatch: Dispatch,
         stt: SpeechToText,
         prompts: Collection[str],
@@ -35,6 +38,7 @@ class CommandHandler:
     ) -> None:
         """``in_stream``: the prompt's variables are fixed, as a parameter of the connection."""
         self._turns = turns
+        self._keys = keys
         self._dispatch = dispatch
         self._scheduler = dispatch.scheduler
         self._stt = stt
@@ -47,8 +51,8 @@ class CommandHandler:
         match command:
             case TurnCommitCommand():
                 await self._stt.force_endpoint()
-            case TurnCreateCommand():
-                self._turns.typed(command)
+            case TurnCreateCommand() | DtmfCommand():
+                self._take_in(command)
             case ResponseCancelCommand(response_id=response_id):
                 self._dispatch.carry_out(self._scheduler.cancel(response_id, self._now()))
             case ResponseCreateCommand():
@@ -61,6 +65,12 @@ class CommandHandler:
                 self._tool_result(command)
             case _:
                 raise InputError(f"{type_of(command)} means nothing in a running session")
+
+    def _take_in(self, command: TurnCreateCommand | DtmfCommand) -> None:
+        if isinstance(command, DtmfCommand):
+            self._keys.press(command.digits)
+        else:
+            self._turns.typed(command)
 
     def _create_response(self, command: ResponseCreateCommand) -> None:
         prompt = command.prompt

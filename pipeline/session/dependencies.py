@@ -8,6 +8,7 @@ import anyio
 from msgspec import Struct
 
 from pipeline.audio.pcm import Format
+from pipeline.config.settings import DtmfSettings
 from pipeline.interfaces.llm import Form, Gateway
 from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.stt_client import Hear, SpeechToText
@@ -43,6 +44,7 @@ class SessionDependencies(Struct, frozen=True):
     forms: Mapping[str, Form] = {}  #: by prompt, of those whose replies must be JSON
     offered_tools: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
     runner: Runner | None = None  #: runs tool calls
+    dtmf: DtmfSettings = DtmfSettings()  #: turns made of a caller's keys
     observe: tuple[Observe, ...] = ()
     on_event: tuple[OnEvent, ...] = ()
     clock: Clock = anyio.current_time

@@ -18,7 +18,15 @@ from pipeline.errors import (
 )
 from pipeline.hub.fanout import Topic
 from pipeline.protocol.commands import ClientCommand, ControlCommand
-from pipeline.protocol.events import ErrorDetail, ErrorEvent, SessionCreated, SessionEnded, type_of
+from pipeline.protocol.events import (
+    ErrorDetail,
+    ErrorEvent,
+    SessionCreated,
+    SessionEnded,
+    SourceInterrupted,
+    SourceResumed,
+    type_of,
+)
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.scheduler import ResponseScheduler
@@ -27,6 +35,7 @@ from pipeline.session import turn_events
 from pipeline.session.commands import CommandHandler
 from pipeline.session.dependencies import AudioSink, SessionDependencies
 from pipeline.session.in_stream import InStreamReplies
+from pipeline.session.key_input import KeyInput
 from pipeline.session.publisher import EventPublisher
 from pipeline.session.turn_input import TurnInput
 from pipeline.session.usage_limits import Exhausted, SessionUsage
@@ -93,8 +102,10 @@ class Session:
             self._now,
         )
         self._stt = dependencies.listen(audio, self._turns.hear)
+        self._keys = KeyInput(dependencies.dtmf, self.publisher, self._turns.keyed, self._now)
         self._commands = CommandHandler(
             self._turns,
+            self._keys,
             self._dispatch,
             self._stt,
             prompts,
@@ -151,6 +162,14 @@ class Session:
             raise InputError(f"{type_of(command)}: the session has reached its limit, and ends")
         await self._commands.carry_out(command)
 
+    def source_lost(self) -> None:
+        """Publish that the source's connection was lost."""
+        self.publisher.publish(SourceInterrupted())
+
+    def source_returned(self, away: float) -> None:
+        """Publish that a source is there again, after ``away`` seconds without one."""
+        self.publisher.publish(SourceResumed(away=round(away, 3)))
+
     async def _send(self, frame: bytes) -> None:
         self._clock.advance(self._format.seconds(len(frame)), self._now())
         if self.audio_sink is not None:
@@ -186,6 +205,7 @@ class Session:
         await self._stt.finish()
         if self._in_stream is not None:
             self._in_stream.close()
+        self._keys.finish()
         self._turns.finish()
         self._dispatch.carry_out(self._scheduler.finish(self._now()))
         await self._dispatch.settled()
@@ -224,6 +244,7 @@ class Session:
     async def begin(self, tasks: TaskGroup, source: str) -> None:
         """Start listening; returns once speech-to-text answered, or ``failure`` is set."""
         tasks.start_soon(self._keep_deadlines, tasks, name=f"deadlines of {self.id}")
+        tasks.start_soon(self._keys.run, name=f"keys of {self.id}")
         self._turns.begin(tasks)
         await tasks.start(self._listen, name=f"speech-to-text of {self.id}")
         if self.failure is None:

@@ -98,15 +98,25 @@ class TurnInput:
         if not command.text.strip():
             raise InputError("turn.create: text is empty")
         if command.final and not self._typed.is_open:
-            self._take(self._typed.create(command.text, command.speaker))
+            self._take(self._typed.create(command.text, command.speaker, command.language))
             return
         order = self._typed_turns
         self._take(
             self._typed.feed(
-                Transcript(order, command.text, ended=command.final, speaker=command.speaker)
+                Transcript(
+                    order,
+                    command.text,
+                    ended=command.final,
+                    speaker=command.speaker,
+                    language=command.language,
+                )
             )
         )
         self._typed_turns += command.final
+
+    def keyed(self, number: str) -> None:
+        """Take in a number that the caller has typed on a telephone, beside any open turn."""
+        self._take(self._typed.create(number))
 
     def finish(self) -> None:
         """End the open turns: no more input comes."""

@@ -15,12 +15,24 @@ from pipeline.protocol.events import (
     Event,
     SessionCreated,
     SessionEnded,
+    SourceInterrupted,
+    SourceResumed,
     SttInterrupted,
     SttResumed,
     TurnCompleted,
 )
 
 logger = logging.getLogger("pipeline.sessions")
+
+
+def _source(session_id: str, event: Event) -> None:
+    match event:
+        case SourceInterrupted():
+            _log(logging.WARNING, "the source's connection was lost", session_id, {})
+        case SourceResumed(away=away):
+            _log(logging.INFO, "the source is back", session_id, {"away": away})
+        case _:
+            pass
 
 
 class SessionLogger:
@@ -52,7 +64,7 @@ class SessionLogger:
                 fields = {"type": error.type, "code": error.code}
                 _log(logging.ERROR, error.message, session_id, fields)
             case _:
-                pass
+                _source(session_id, event)
 
     def answered(self, session_id: str, report: CallReport) -> None:
         """Log how a response ended."""

@@ -146,10 +146,13 @@ class TurnTracker:
                 pass
         return []
 
-    def create(self, text: str, speaker: str | None = None) -> list[TurnEvent]:
+    def create(
+        self, text: str, speaker: str | None = None, language: str | None = None
+    ) -> list[TurnEvent]:
         """Return the events of a typed turn: it starts and ends at once."""
         number = self._numbers.take()
-        return [TurnStarted(number, 0.0, speaker), TurnEnded(number, text, None, speaker)]
+        ended = TurnEnded(number, text, None, speaker, language)
+        return [TurnStarted(number, 0.0, speaker), ended]
 
     def finish(self) -> list[TurnEvent]:
         """End the open turn, if there is one: no more transcripts follow."""

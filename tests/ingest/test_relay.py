@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.ingest.relay import RelayAdapter
+from pipeline.ingest.relay import CUT, MAX_TEXT, RelayAdapter
 from pipeline.ingest.signature import HEADER, TwilioGuard, sign
 from pipeline.protocol.commands import (
+    DtmfCommand,
     PlaybackReportCommand,
     ResponseCancelCommand,
     StartCommand,
@@ -52,13 +53,32 @@ def test_a_prompt_is_a_turn_and_a_partial_one_an_open_turn() -> None:
     adapter = relay()
     partial = '{"type":"prompt","voicePrompt":"Hi! Can","lang":"en-US","last":false}'
     whole = '{"type":"prompt","voicePrompt":"Hi! Can you?","lang":"en-US","last":true}'
-    assert adapter.receive(partial) == (TurnCreateCommand(text="Hi! Can", final=False),)
-    assert adapter.receive(whole) == (TurnCreateCommand(text="Hi! Can you?"),)
+    turn = TurnCreateCommand(text="Hi! Can", language="en-US", final=False)
+    assert adapter.receive(partial) == (turn,)
+    turn = TurnCreateCommand(text="Hi! Can you?", language="en-US")
+    assert adapter.receive(whole) == (turn,)
     assert adapter.receive('{"type":"prompt","voicePrompt":" ","last":true}') == ()
 
 
-def test_a_pressed_key_is_a_turn() -> None:
-    assert relay().receive('{"type":"dtmf","digit":"7"}') == (TurnCreateCommand(text="7"),)
+@pytest.mark.parametrize("blank", ["", "  ", "\\n"])
+def test_a_blank_end_keeps_the_last_words_once(blank: str) -> None:
+    adapter = relay()
+    adapter.receive('{"type":"prompt","voicePrompt":"I would like","last":false}')
+    end = f'{{"type":"prompt","voicePrompt":"{blank}","last":true}}'
+    assert adapter.receive(end) == (TurnCreateCommand(text="I would like"),)
+    assert adapter.receive(end) == ()
+
+
+@pytest.mark.parametrize("digit", "0123456789*#ABCD")
+def test_a_pressed_key_is_passed_on(digit: str) -> None:
+    message = json.dumps({"type": "dtmf", "digit": digit})
+    assert relay().receive(message) == (DtmfCommand(digits=digit),)
+
+
+@pytest.mark.parametrize("message", ['{"type":"info"}', '{"type":"configUpdated","ok":true}'])
+def test_messages_that_need_no_answer_are_skipped_at_any_time(message: str) -> None:
+    assert RelayAdapter().receive(message) == ()
+    assert relay().receive(message) == ()
 
 
 def test_tokens_are_sent_as_they_arrive() -> None:
@@ -165,9 +185,14 @@ def test_setup_comes_first_and_once() -> None:
         relay().receive(SETUP)
 
 
-def test_an_overlong_prompt_is_refused() -> None:
-    with pytest.raises(InputError, match="5000 characters; at most 4000"):
-        relay().receive('{"type":"prompt","voicePrompt":"%s"}' % ("a" * 5000))
+@pytest.mark.parametrize("word", ["word ", "長", "x"])
+def test_of_an_overlong_prompt_the_end_is_kept(word: str) -> None:
+    story = word * (MAX_TEXT // len(word) + 50) + " so what now?"
+    (turn,) = relay().receive(json.dumps({"type": "prompt", "voicePrompt": story}))
+    assert isinstance(turn, TurnCreateCommand)
+    assert turn.text.startswith(CUT + word[0])
+    assert turn.text.endswith("so what now?")
+    assert len(turn.text) <= MAX_TEXT + len(CUT)
 
 
 @given(st.lists(garbage, max_size=5), st.booleans())

@@ -13,7 +13,13 @@ from pipeline.errors import InputError
 from pipeline.ingest.telnyx import TelnyxAdapter
 from pipeline.ingest.twilio import TwilioAdapter
 from pipeline.interfaces.ingest import Adapter
-from pipeline.protocol.commands import AudioFormat, ClientCommand, SessionEndCommand, StartCommand
+from pipeline.protocol.commands import (
+    AudioFormat,
+    ClientCommand,
+    DtmfCommand,
+    SessionEndCommand,
+    StartCommand,
+)
 from tests.ingest.calls import (
     STREAM,
     TELNYX_CONNECTED,
@@ -64,7 +70,41 @@ def test_a_twilio_call_is_a_start_its_audio_and_an_end() -> None:
         twilio_stop(6),
     )
     start = StartCommand(audio=AudioFormat("pcm_mulaw", 8000), session_id=STREAM)
-    assert orders == [start, b"one", b"two", SessionEndCommand()]
+    key = DtmfCommand(digits="1")
+    assert orders == [start, b"one", key, b"two", SessionEndCommand()]
+
+
+def twilio_key(digit: str, number: int, track: str) -> dict[str, Any]:
+    dtmf = {"digit": digit, "track": track}
+    return {"event": "dtmf", "streamSid": STREAM, "sequenceNumber": str(number), "dtmf": dtmf}
+
+
+def test_keys_of_the_side_that_is_used_are_passed_on_in_order() -> None:
+    presses = (("7", 3, "inbound_track"), ("9", 2, "outbound_track"), ("3", 4, "inbound_track"))
+    orders = heard(twilio(), *(twilio_key(*press) for press in presses))
+    assert orders == [DtmfCommand(digits="7"), DtmfCommand(digits="3")]
+    both = heard(twilio(track="both"), *(twilio_key(*press) for press in presses))
+    assert [key.digits for key in both if isinstance(key, DtmfCommand)] == ["7", "9", "3"]
+
+
+def test_keys_of_a_telnyx_call_are_passed_on() -> None:
+    presses = ({"event": "dtmf", "dtmf": {"digit": digit}} for digit in "4#d")
+    assert heard(telnyx(), *presses) == [DtmfCommand(digits=each) for each in "4#D"]
+
+
+@pytest.mark.parametrize("digit", ["", "x", "12 3", "1" * 65, "٣"])
+def test_other_keys_are_refused(digit: str) -> None:
+    for adapter in (twilio(), telnyx()):
+        message = text({"event": "dtmf", "dtmf": {"digit": digit}})
+        with pytest.raises(InputError, match="keys are 0 to 9"):
+            adapter.receive(message)
+
+
+def test_a_call_whose_numbers_begin_again_is_heard_whole() -> None:
+    adapter = twilio()
+    media = [twilio_media(n, b"%03d" % n) for n in range(2, 42)]
+    again = [twilio_media(n, b"+%02d" % n) for n in range(1, 61)]
+    assert len(heard(adapter, *media, *again)) == 100
 
 
 def test_twilio_messages_out_of_order_are_reordered() -> None:
@@ -165,7 +205,7 @@ def test_a_telnyx_call_is_a_start_its_audio_in_order_and_an_end() -> None:
         telnyx_media(1, b"one"),
         telnyx_media(1, b"ours", "outbound"),
         telnyx_media(4, b"four"),
-        {"event": "dtmf", "stream_id": TELNYX_STREAM, "dtmf": {"digit": "1"}},
+        {"event": "mark", "stream_id": TELNYX_STREAM, "mark": {"name": "m"}},
         telnyx_stop(),
     )
     start = StartCommand(audio=AudioFormat("pcm_mulaw", 8000), session_id=TELNYX_STREAM)

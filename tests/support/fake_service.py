@@ -18,6 +18,8 @@ from pipeline.protocol.events import (
     Event,
     SessionCreated,
     SessionEnded,
+    SourceInterrupted,
+    SourceResumed,
     Totals,
     TurnCompleted,
 )
@@ -59,6 +61,12 @@ class FakeSession:
             raise InputError(f"cannot do {type(command).__name__} here")
         self.turns += 1
         self.say(TurnCompleted(turn=self.turns, text=command.text, end_of_turn_delay=None))
+
+    def source_lost(self) -> None:
+        self.say(SourceInterrupted())
+
+    def source_returned(self, away: float) -> None:
+        self.say(SourceResumed(away=away))
 
     async def finish(self, reason: str = "source_ended") -> None:
         self.end(reason)

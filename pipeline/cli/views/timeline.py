@@ -6,6 +6,7 @@ from msgspec import UNSET, Struct
 
 from pipeline.cli.views import wording
 from pipeline.protocol.events import (
+    Dtmf,
     ErrorEvent,
     Heartbeat,
     ResponseCreated,
@@ -21,6 +22,8 @@ from pipeline.protocol.events import (
     SessionEnded,
     SessionResync,
     SessionUpdated,
+    SourceInterrupted,
+    SourceResumed,
     SpeechStartedEvent,
     SttInterrupted,
     SttResumed,
@@ -278,6 +281,9 @@ class Timeline:
         self,
         event: SttInterrupted
         | SttResumed
+        | SourceInterrupted
+        | SourceResumed
+        | Dtmf
         | SpeechStartedEvent
         | ResponseSentence
         | ResponsePlayed
@@ -291,6 +297,12 @@ class Timeline:
                 said = NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
             case ErrorEvent():
                 said = NoteRow(event.t, event.error.message, "error")
+            case SourceInterrupted():
+                said = NoteRow(event.t, "the source's connection was lost", "warning")
+            case SourceResumed(away=away):
+                said = NoteRow(event.t, f"the source is back after {away:.1f} s", "warning")
+            case Dtmf(digits=digits):
+                said = NoteRow(event.t, f"keys pressed: {digits}")
             case SpeechStartedEvent() | ResponseSentence() | ResponsePlayed() | Heartbeat():
                 return
             case _:

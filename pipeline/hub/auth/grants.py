@@ -18,6 +18,7 @@ NEEDS: Mapping[type[Command], str] = {
     commands.SessionEndCommand: "ingest",
     commands.TurnCommitCommand: "ingest",
     commands.TurnCreateCommand: "ingest",
+    commands.DtmfCommand: "ingest",
     commands.ResponseCancelCommand: "control",
     commands.ResponseCreateCommand: "control",
     commands.SessionUpdateCommand: "control",

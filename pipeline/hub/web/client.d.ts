@@ -91,6 +91,24 @@ export interface SttResumed extends Envelope {
   speaker?: string | null;
 }
 
+/** Loss of the source's connection; the session waits for its return. */
+export interface SourceInterrupted extends Envelope {
+  type: "source.interrupted";
+}
+
+/** Return of the source. The audio clock has not advanced without it. */
+export interface SourceResumed extends Envelope {
+  type: "source.resumed";
+  /** seconds without a source; what it has not sent since is lost */
+  away: number;
+}
+
+/** Keys that the caller pressed, as they came. */
+export interface Dtmf extends Envelope {
+  type: "dtmf";
+  digits: string;
+}
+
 /** Start of speech. */
 export interface SpeechStartedEvent extends Envelope {
   type: "speech.started";
@@ -332,6 +350,9 @@ export type ServerEvent =
   | SessionEnded
   | SttInterrupted
   | SttResumed
+  | SourceInterrupted
+  | SourceResumed
+  | Dtmf
   | SpeechStartedEvent
   | TurnUpdated
   | TurnCompleted
@@ -403,8 +424,15 @@ export interface TurnCreateCommand {
   type: "turn.create";
   text: string;
   speaker?: string | null;
+  language?: string | null;
   /** false: a partial; the next `turn.create` replaces it */
   final?: boolean;
+}
+
+/** Adds keys that the caller pressed; they become a turn, as the settings `dtmf` say. */
+export interface DtmfCommand {
+  type: "dtmf.create";
+  digits: string;
 }
 
 /** Cancels a response. */
@@ -461,6 +489,7 @@ export type ClientCommand =
   | TurnCommitCommand
   | SessionEndCommand
   | TurnCreateCommand
+  | DtmfCommand
   | ResponseCancelCommand
   | ResponseCreateCommand
   | SessionUpdateCommand

@@ -174,6 +174,15 @@ const APPLY = {
     const text = `${sttName(speaker)} is connected again: ${replayed.toFixed(1)} s of audio sent again${lost}`;
     this.notice(text, { t, tone: lost ? "bad" : "plain" });
   },
+  "source.interrupted"({ t }) {
+    this.notice("the source's connection was lost", { t, tone: "warn" });
+  },
+  "source.resumed"({ away, t }) {
+    this.notice(`the source is back after ${away.toFixed(1)} s`, { t, tone: "warn" });
+  },
+  dtmf({ digits, t }) {
+    this.notice(`keys pressed: ${digits}`, { t });
+  },
   "turn.updated"({ turn: number, text, speaker, t }) {
     const turn = this.turn(number, t);
     if (turn.open) Object.assign(turn, { text, speaker: speaker ?? turn.speaker });

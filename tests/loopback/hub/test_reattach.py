@@ -74,13 +74,15 @@ async def test_f20_a_source_that_was_cut_off_goes_on_with_its_session() -> None:
         second = await dial(hub, START | {"after_seq": seen[-1]["seq"]})
         await second.send(bytes(1600))
         await turn(second, "two")
-        seen += await take(second, 1)
+        seen += await take(second, 3)
         await second.send('{"type":"session.end"}')
         seen += await take(second, 1)
         assert await closed(second) == (1000, "the session has ended")
     (session,) = fake.opened
-    assert [event["seq"] for event in seen] == [1, 2, 3, 4]
-    assert [event.get("turn") for event in seen] == [None, 1, 2, None]
+    assert [event["seq"] for event in seen] == [1, 2, 3, 4, 5, 6]
+    assert [event.get("turn") for event in seen] == [None, 1, None, None, 2, None]
+    assert [event["type"] for event in seen[2:4]] == ["source.interrupted", "source.resumed"]
+    assert 0 < seen[3]["away"] < 5
     assert seen[-1]["type"] == "session.ended"
     assert (session.heard, session.cut) == (3200, False)
 
