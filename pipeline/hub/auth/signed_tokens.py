@@ -6,6 +6,7 @@ JSON Web Tokens (RFC 7519), verified with HS256 only, whatever algorithm the tok
 
 from collections.abc import Mapping
 from heapq import heappop, heappush
+from math import floor, inf
 from typing import Annotated, Any
 
 import jwt
@@ -60,19 +61,21 @@ class Signing:
         for name, key in keys.items():
             _check_key(name, key)
         self._keys = dict(keys)
-        self._since = since
+        self._since = _milliseconds(since)
         self._used: set[str] = set()
         self._expiries: list[tuple[float, str]] = []  # heap of (seconds since 1970, jti)
+        self._forgotten = -inf  # the latest expiry of a used token that is not remembered any more
 
     def __repr__(self) -> str:
         return f"<Signing: {len(self._keys)} keys, {len(self._used)} tokens used>"
 
     def sign(self, grant: Grant, *, seconds: float, now: float, jti: str) -> str:
         """Return a token for ``grant``, valid for ``seconds`` and one connection."""
+        issued = _milliseconds(now)
         claims = Claims(
             aud=AUDIENCE,
-            iat=int(now),
-            exp=int(now) + seconds,
+            iat=issued,
+            exp=issued + seconds,
             jti=jti,
             scope=" ".join(sorted(grant.scopes)),
             sid=grant.session_id,
@@ -94,9 +97,9 @@ class Signing:
             raise _refusal("this token has expired: request another one")
         if not max(claims.iat, claims.nbf) - CLOCK_SKEW <= now:
             raise _refusal("this token is not valid yet: check the clocks")
-        if claims.iat < int(self._since):
+        if claims.iat < self._since:
             raise _refusal("this token was issued before the server started: request another one")
-        self._check_unused(claims.jti, now)
+        self._check_unused(claims.jti, claims.exp, now)
         return Grant(
             scopes=scopes,
             session_id=claims.sid,
@@ -109,17 +112,22 @@ class Signing:
 
     def use(self, grant: Grant, *, now: float) -> None:
         """Record that the token of ``grant`` has opened its connection. Raises ``Disconnect``."""
-        self._check_unused(grant.jti, now)
+        self._check_unused(grant.jti, grant.expires, now)
         if len(self._used) >= MAX_USED:
             raise Disconnect("too many signed tokens at once: try later", code=CloseCode.LATER)
         self._used.add(grant.jti)
         heappush(self._expiries, (grant.expires + CLOCK_SKEW, grant.jti))
 
-    def _check_unused(self, jti: str, now: float) -> None:
+    def _check_unused(self, jti: str, expires: float, now: float) -> None:
+        """Raise ``Disconnect`` for a used token, also one that a clock set forward has expired."""
         while self._expiries and self._expiries[0][0] <= now:
-            self._used.discard(heappop(self._expiries)[1])
+            expiry, forgotten = heappop(self._expiries)
+            self._used.discard(forgotten)
+            self._forgotten = expiry
         if jti in self._used:
             raise _refusal("this token was used already: each opens one connection")
+        if expires + CLOCK_SKEW <= self._forgotten:
+            raise _refusal("this token has expired: request another one")
 
     def _claims(self, token: str) -> Claims:
         """Return the claims of a valid token. Raises ``Disconnect`` for any other text."""
@@ -137,6 +145,11 @@ class Signing:
 def looks_signed(token: str) -> bool:
     """Return whether ``token`` has the form of a signed token."""
     return token.count(".") == 2
+
+
+def _milliseconds(seconds: float) -> float:
+    """Round down, so that a token of the second in which the server started can be told apart."""
+    return floor(seconds * 1000) / 1000
 
 
 def _refusal(why: str) -> Disconnect:

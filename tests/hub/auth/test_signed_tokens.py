@@ -193,6 +193,25 @@ def test_a_token_opens_one_connection_and_is_forgotten_when_it_has_expired() -> 
     assert repr(signing) == "<Signing: 1 keys, 1 tokens used>"
 
 
+def test_a_used_token_stays_used_when_the_clock_is_set_forward_and_back() -> None:
+    signing = Signing({"new": NEW})
+    used = signing.sign(GRANT, seconds=60, now=START, jti="one")
+    signing.use(signing.read(used, now=START), now=START)
+    ahead = signing.sign(GRANT, seconds=60, now=START + 1e9, jti="two")
+    signing.read(ahead, now=START + 1e9)  # for a moment the clock is far ahead
+    assert "expired" in refusal(used, START + 1, signing)
+    later = signing.sign(GRANT, seconds=60, now=START + 1, jti="three")
+    assert signing.read(later, now=START + 1).jti == "three"
+
+
+def test_a_token_of_the_second_before_the_start_is_refused() -> None:
+    before = Signing({"new": NEW}).sign(GRANT, seconds=60, now=START + 0.2, jti="used")
+    after = Signing({"new": NEW}, since=START + 0.7)
+    assert "before the server started" in refusal(before, START + 0.8, after)
+    own = after.sign(GRANT, seconds=60, now=START + 0.7, jti="new")
+    assert after.read(own, now=START + 0.7).jti == "new"
+
+
 def test_what_is_remembered_is_bounded_and_no_token_opens_twice_for_want_of_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

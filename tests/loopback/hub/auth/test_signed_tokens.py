@@ -228,7 +228,7 @@ async def test_the_command_prints_a_token_that_the_server_takes() -> None:
         async with stand.dial(FOLLOW, done.out.strip()):
             pass
         done = await pipeline("token")
-        assert (done.code, "there is no key to sign with" in done.err) == (2, True)
+        assert (done.code, "no signing key" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("awaited", [False, True])
