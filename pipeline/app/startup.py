@@ -116,6 +116,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             offered_tools=offered_tools,
             runner=planned.tools,
             dtmf=settings.dtmf,
+            agent_context=settings.stt.agent_context,
             observe=(guarded(partial(_settle, logs)), *map(guarded, observe)),
             on_event=tuple(map(guarded, on_event)),
             clock=time.monotonic,

@@ -170,8 +170,12 @@ class SttSettings(Section, frozen=True, kw_only=True):
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     token: SecretSource = ""  #: source of a temporary token, sent instead of the key
     insecure: bool = False  #: allow ws:// to another machine
-    speech_model: str = "universal-3-5-pro"
+    speech_model: str = "universal-3-6-pro"
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])  #: further query parameters
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: likewise, sent unchecked
+    #: the prompt whose answers are sent to speech-to-text as context; auto: the first one, if the
+    #: caller hears it (policy supersede, text); empty: none
+    agent_context: str = "auto"
     channels: Literal["mixed", "separate"] = (
         "mixed"  #: of a recording or microphone with several channels
     )

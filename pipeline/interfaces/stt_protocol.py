@@ -25,6 +25,9 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     partials: bool = True  #: transcripts of a turn come before its end
     force_endpoint: bool = True  #: the client can end a turn
     update: bool = True  #: parameters can change in a running session
+    agent_context: bool = (
+        False  #: it takes the agent's last answer, which helps to recognise a reply
+    )
     turn_silence: float = 0.0  #: seconds of silence in a turn that the server was told to tolerate
     longest_session: float = 10_800.0  #: seconds, where the server does not send an expiry time
 
@@ -153,6 +156,7 @@ class SttEndpoint(Struct, frozen=True, kw_only=True, metaclass=_StructABC):
     headers: dict[str, str] = {}
     model: str
     parameters: dict[str, Any] = {}
+    warnings: tuple[str, ...] = ()  #: about the settings, for the operator
     capabilities: Capabilities = Capabilities()
     sample_rate: int = 16_000  #: hertz
     encoding: str = "pcm_s16le"  #: a key of ``BYTES_PER_SAMPLE``

@@ -65,6 +65,11 @@ class Channels:
         for client in self._clients:
             await client.update(changes)
 
+    async def agent_said(self, text: str) -> None:
+        """Pass on what the agent said last to every channel."""
+        for client in self._clients:
+            await client.agent_said(text)
+
     async def finish(self) -> None:
         """Terminate every channel, and wait for the last turn of each."""
         async with anyio.create_task_group() as tasks:

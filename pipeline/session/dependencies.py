@@ -45,6 +45,7 @@ class SessionDependencies(Struct, frozen=True):
     offered_tools: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
     runner: Runner | None = None  #: runs tool calls
     dtmf: DtmfSettings = DtmfSettings()  #: turns made of a caller's keys
+    agent_context: str = "auto"  #: as in the settings of speech-to-text
     observe: tuple[Observe, ...] = ()
     on_event: tuple[OnEvent, ...] = ()
     clock: Clock = anyio.current_time

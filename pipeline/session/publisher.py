@@ -22,13 +22,16 @@ class EventPublisher:
         append: Callable[..., object],
         clock: AudioClock,
         dependencies: SessionDependencies,
+        note: Callable[[Event], None],
     ) -> None:
+        """``note`` gets every event but deltas before the observers of the process do."""
         self.failed_responses = 0
         self.closed = False  #: nothing is published any more
         self._session_id = session_id
         self._append = append
         self._clock = clock
         self._timestamp = Timestamps(dependencies.wall)
+        self._note = note
         self._on_event = dependencies.on_event
         self._observe = dependencies.observe
 
@@ -38,6 +41,7 @@ class EventPublisher:
             return
         self._append(event, t=round(self._clock.position * 1000), ts=self._timestamp())
         if type(event) is not ResponseDelta:
+            self._note(event)
             for on_event in self._on_event:
                 on_event(self._session_id, event)
 

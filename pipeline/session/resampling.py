@@ -47,6 +47,9 @@ class ResampledStt:
     async def update(self, changes: Mapping[str, Any]) -> None:
         await self._client.update(changes)
 
+    async def agent_said(self, text: str) -> None:
+        await self._client.agent_said(text)
+
     async def finish(self) -> None:
         rest = self._framer.flush()
         if rest:

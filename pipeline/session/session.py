@@ -32,6 +32,7 @@ from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session import turn_events
+from pipeline.session.agent_context import AgentContext, prompt_of
 from pipeline.session.commands import CommandHandler
 from pipeline.session.dependencies import AudioSink, SessionDependencies
 from pipeline.session.in_stream import InStreamReplies
@@ -75,7 +76,10 @@ class Session:
         self._finished = anyio.Event()
         speakers = audio.speakers or (None,)
         self._channels = len(speakers)
-        self.publisher = EventPublisher(topic.id, append, self._clock, dependencies)
+        self._context = AgentContext(prompt_of(dependencies.agent_context, prompts))
+        self.publisher = EventPublisher(
+            topic.id, append, self._clock, dependencies, self._context.note
+        )
         conversation = ConversationState(
             dependencies.budget, dependencies.llm.model or "", dependencies.new_id, topic.id
         )
@@ -245,6 +249,7 @@ class Session:
         """Start listening; returns once speech-to-text answered, or ``failure`` is set."""
         tasks.start_soon(self._keep_deadlines, tasks, name=f"deadlines of {self.id}")
         tasks.start_soon(self._keys.run, name=f"keys of {self.id}")
+        tasks.start_soon(self._context.run, self._stt, name=f"context of {self.id}")
         self._turns.begin(tasks)
         await tasks.start(self._listen, name=f"speech-to-text of {self.id}")
         if self.failure is None:

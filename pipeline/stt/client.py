@@ -138,6 +138,11 @@ class SttClient:
         if self._connection is not None:
             await self._connection.update(checked)
 
+    async def agent_said(self, text: str) -> None:
+        """Pass on what the agent said last, also to the connections that follow."""
+        if self._endpoint.capabilities.agent_context:
+            await self.update({"agent_context": text})
+
     async def finish(self) -> None:
         """Request the end, and wait until the last turn has been received."""
         self._finishing = True

@@ -32,5 +32,8 @@ class NoAudio:
             f"this session has no speech-to-text, so it cannot change {', '.join(changes)}"
         )
 
+    async def agent_said(self, text: str) -> None:
+        """Do nothing: nothing is recognised."""
+
     async def finish(self) -> None:
         self._over.set()

@@ -100,4 +100,4 @@ async def test_a_turn_that_nobody_sees_open_is_ended_too_when_its_source_stalls(
         await play(session, spoken([1, 2], words_per_turn=9), random.Random(5), 0.1)
         await anyio.sleep(10)
         assert words(scene.said("turn.completed")) == [1, 2]
-        assert server.newest.controls == ["ForceEndpoint"]
+        assert server.newest.controls.count("ForceEndpoint") == 1

@@ -40,6 +40,7 @@ class Speech:
         self.heard_audio = b""
         self.forced = 0
         self.updates: list[dict[str, Any]] = []
+        self.context: list[str] = []
         self.terminated = False
         self.finishing = False
         self._over = anyio.Event()
@@ -65,6 +66,9 @@ class Speech:
 
     async def update(self, changes: Mapping[str, Any]) -> None:
         self.updates.append(dict(changes))
+
+    async def agent_said(self, text: str) -> None:
+        self.context.append(text)
 
     async def finish(self) -> None:
         self.finishing = True

@@ -12,12 +12,14 @@ from pipeline.interfaces.stt_protocol import BYTES_PER_SAMPLE, Capabilities, Stt
 from pipeline.runtime.hosts import is_assemblyai, is_loopback
 from pipeline.stt.assemblyai.close_codes import of_handshake
 from pipeline.stt.assemblyai.parameters import (
+    PARAMETERS,
     Family,
     check,
     check_changes,
     check_model,
     family_of,
     text_of,
+    warnings,
 )
 from pipeline.stt.assemblyai.protocol import StreamProtocol
 
@@ -60,7 +62,7 @@ class AssemblyAIEndpoint(SttEndpoint, frozen=True, kw_only=True):
             self,
             url=urlunsplit(url._replace(query=urlencode(query))),
             parameters=self.parameters | dict(changes),
-            capabilities=_capabilities(self.parameters | dict(changes)),
+            capabilities=_capabilities(self.parameters | dict(changes), self.model),
         )
 
     def handshake_error(self, status: int, body: str) -> SttError:
@@ -98,7 +100,8 @@ def endpoint_for(
         headers={} if key is None or "token" in query else {"Authorization": key},
         model=query["speech_model"],
         parameters=query,
-        capabilities=_capabilities(query),
+        capabilities=_capabilities(query, query["speech_model"]),
+        warnings=warnings(settings.parameters),
         sample_rate=rate,
         encoding=encoding,
         connect_timeout=settings.connect_timeout,
@@ -118,14 +121,18 @@ def _query(settings: SttSettings, *, vendor: bool) -> dict[str, Any]:
         check_model(str(model))
     audio = {"speech_model": str(model), "sample_rate": 16_000, "encoding": "pcm_s16le"}
     watch = {"session_heartbeat": True}  # detects half-open connections
-    return audio | watch | check(settings.parameters, str(model))
+    known = [name for name in settings.extra if name in PARAMETERS]
+    if known:
+        raise SettingsError(f"stt.extra: {known[0]} is known: put it into stt.parameters")
+    return audio | watch | check(settings.parameters, str(model)) | settings.extra
 
 
-def _capabilities(query: Mapping[str, Any]) -> Capabilities:
+def _capabilities(query: Mapping[str, Any], model: str) -> Capabilities:
     redacted = query.get("redact_pii") is True  # which needs the whole turn
     return Capabilities(
         partials=query.get("include_partial_turns") is not False and not redacted,
         turn_silence=query.get("max_turn_silence", 0) / 1000,
+        agent_context=family_of(model) == "universal-3",
     )
 
 

@@ -1,8 +1,9 @@
 """Connection parameters of Streaming v3 and their permitted values. Pure.
 
 Names, ranges and models: AssemblyAI streaming API reference and "Universal-3 Pro Streaming",
-mid-2026; the list of models: the server's own rejection text, 2026-09-24. The server ignores
+2026-11; the list of models: the server's own rejection text, 2026-09-24. The server ignores
 unknown names silently, and ends the session on an invalid value of a known one: hence the table.
+A name that is not in it is sent all the same: it may be newer than the table.
 """
 
 import difflib
@@ -78,7 +79,8 @@ PARAMETERS: dict[str, Parameter] = {
     "min_turn_silence": Parameter(kind="int", low=50, high=10_000, live=True),
     "max_turn_silence": Parameter(kind="int", low=50, high=60_000, live=True),
     "vad_threshold": Parameter(kind="float", low=0, high=1, live=True),
-    "mode": Parameter(kind="str", choices=("min_latency", "balanced", "max_accuracy"), family=_U3),
+    "max_turn_duration": Parameter(kind="int", low=1, high=10_800),  # seconds
+    "mode": Parameter(kind="str", choices=("min_latency", "balanced", "max_accuracy"), live=True),
     "interruption_delay": Parameter(kind="int", low=0, high=1000, family=_U3, live=True),
     "continuous_partials": Parameter(kind="bool", family=_U3, live=True),
     "include_partial_turns": Parameter(kind="bool"),
@@ -114,6 +116,21 @@ PARAMETERS: dict[str, Parameter] = {
     "llm_gateway": Parameter(kind="object"),
 }
 
+#: ``mode`` of the models that do not know it: the documented presets of Universal-Streaming, which
+#: are called aggressive, balanced and conservative there
+_STREAMING_MODES: Mapping[str, Mapping[str, float]] = {
+    mode: {
+        "end_of_turn_confidence_threshold": threshold,
+        "min_turn_silence": least,
+        "max_turn_silence": most,
+    }
+    for mode, threshold, least, most in (
+        ("min_latency", 0.4, 160, 400),
+        ("balanced", 0.4, 400, 1280),
+        ("max_accuracy", 0.7, 800, 3600),
+    )
+}
+
 
 def family_of(model: str) -> Family:
     """Return the family of a model, by its name."""
@@ -133,14 +150,38 @@ def check(parameters: Mapping[str, Any], model: str) -> dict[str, Any]:
     for given, value in parameters.items():
         name = _RENAMED.get(given, given)
         known = PARAMETERS.get(name)
-        if known is None:
-            raise SettingsError(_unknown(given))
+        if known is not None:
+            _check_family(name, known, model)
+            _check_value(name, known, value)
+        elif meant := _meant(name, 0.9):
+            raise SettingsError(
+                f'stt.parameters: there is no "{name}"; did you mean "{meant}"? A parameter that is'
+                " so new that it is not known here goes into stt.extra"
+            )
         if name != given and name in parameters:
             continue  # the new name wins, as in the vendor's SDKs
-        _check_family(name, known, model)
-        _check_value(name, known, value)
         checked[name] = value
-    return checked
+    if "voice_focus_threshold" in checked and "voice_focus" not in checked:
+        raise SettingsError("stt.parameters.voice_focus_threshold needs voice_focus, too")
+    return _with_mode(checked, model)
+
+
+def warnings(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a warning for each name that is not known here: the server ignores a wrong one."""
+    unknown = [name for name in parameters if _RENAMED.get(name, name) not in PARAMETERS]
+    return tuple(
+        f'stt.parameters: "{name}" is not known here and is sent as it is'
+        + (f'; did you mean "{meant}"?' if (meant := _meant(name, 0.6)) else "")
+        for name in unknown
+    )
+
+
+def _with_mode(checked: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return the parameters with ``mode`` as its values, for the models that do not know it."""
+    if "mode" not in checked or family_of(model) != _US:
+        return checked
+    rest = {name: value for name, value in checked.items() if name != "mode"}
+    return {**_STREAMING_MODES[checked["mode"]], **rest}
 
 
 def check_model(model: str) -> None:
@@ -173,9 +214,11 @@ def check_changes(changes: Mapping[str, Any], model: str) -> dict[str, Any]:
     """
     for name in changes:
         known = PARAMETERS.get(_RENAMED.get(name, name))
-        if known is not None and not known.live:
+        if known is None or not known.live:
             live = ", ".join(sorted(key for key, kind in PARAMETERS.items() if kind.live))
-            raise SettingsError(f"{name} cannot change in a running session; these can: {live}")
+            raise SettingsError(
+                f'"{name[:100]}" cannot change in a running session; these can: {live}'
+            )
     return check(changes, model)
 
 
@@ -187,13 +230,12 @@ def text_of(value: Any) -> str:
         return value
     if isinstance(value, int | float):
         return repr(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.6)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
-    return f'stt.parameters: there is no "{name}"{hint}'
+def _meant(name: str, cutoff: float) -> str:
+    """Return the parameter that was probably meant; empty if none is so similar."""
+    return next(iter(difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=cutoff)), "")
 
 
 def _check_family(name: str, known: Parameter, model: str) -> None:

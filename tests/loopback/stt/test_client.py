@@ -63,7 +63,7 @@ async def test_a_session_from_begin_to_termination() -> None:
     assert ear.heard[-1] == StreamClosed(1.0)
     assert (seen.audio_ms, seen.control_types, seen.close_code) == (1000.0, ["Terminate"], 1000)
     assert seen.headers["authorization"] == "secret"
-    assert seen.query["speech_model"] == "universal-3-5-pro"
+    assert seen.query["speech_model"] == "universal-3-6-pro"
 
 
 async def test_what_is_said_before_begin_is_not_lost() -> None:

@@ -28,7 +28,7 @@ def query(connection: AssemblyAIEndpoint) -> dict[str, str]:
 )
 def test_a_region_is_a_host(region: Any, host: str) -> None:
     connection = endpoint_for(SttSettings(region=region), "key")
-    assert connection.url.startswith(f"wss://{host}/v3/ws?speech_model=universal-3-5-pro&")
+    assert connection.url.startswith(f"wss://{host}/v3/ws?speech_model=universal-3-6-pro&")
     assert connection.headers == {"Authorization": "key"}
     assert connection.pace == 1.25
 
@@ -91,6 +91,10 @@ def test_a_name_that_the_vendor_writes_with_an_underscore_is_known_too() -> None
         (settings(language_codes=["en", "multi"]), "stand alone"),
         (settings(end_of_turn_confidence_threshold=0.5), "is for the models universal-streaming"),
         (settings("universal-streaming-english", prompt="x"), "is for the models universal-3"),
+        (settings(max_turn_silense=900), 'did you mean "max_turn_silence"'),
+        (settings(voice_focus_threshold=0.5), "needs voice_focus"),
+        (settings(mode="fast"), "one of min_latency, balanced, max_accuracy"),
+        (SttSettings(extra={"vad_threshold": 7}), "vad_threshold is known"),
         (settings("universal-3-5-prro"), 'did you mean "universal-3-5-pro"'),
         (settings("universal-3-pro"), 'did you mean "universal-3-5-pro"'),
         (settings(""), "is empty"),
@@ -118,3 +122,48 @@ def test_a_name_that_only_other_clients_send_is_passed_on() -> None:
     made = endpoint_for(SttSettings(parameters=given), "k")
     assert "formatted_finals=true" in made.url
     assert "word_finalization_max_wait_time=200" in made.url
+
+
+def test_a_parameter_that_is_not_known_yet_is_sent_with_a_warning() -> None:
+    made = endpoint_for(settings(turn_detector="semantic-2", min_words_to_interrupt=3), "k")
+    assert query(made)["turn_detector"] == "semantic-2"
+    assert query(made)["min_words_to_interrupt"] == "3"
+    assert ['"turn_detector"' in text for text in made.warnings] == [True, False]
+
+
+def test_extra_parameters_are_sent_unchecked_and_without_a_warning() -> None:
+    made = endpoint_for(SttSettings(extra={"max_turn_silense": {"a": [1]}}), "k")
+    assert query(made)["max_turn_silense"] == '{"a":[1]}'
+    assert made.warnings == ()
+
+
+def test_the_present_parameters_are_known() -> None:
+    given = {"max_turn_duration": 30, "mode": "max_accuracy", "domain": "medical-v1"}
+    made = endpoint_for(SttSettings(parameters=given), "k")
+    assert made.warnings == ()
+    assert given.items() <= made.parameters.items()
+
+
+def test_a_mode_is_sent_as_its_values_to_models_that_do_not_know_it() -> None:
+    made = endpoint_for(
+        settings("universal-streaming-english", mode="min_latency", min_turn_silence=200), "k"
+    )
+    assert "mode" not in query(made)
+    assert query(made)["min_turn_silence"] == "200"  # what is given wins
+    assert query(made)["max_turn_silence"] == "400"
+    assert made.check_update({"mode": "max_accuracy"})["max_turn_silence"] == 3600
+
+
+def test_only_what_is_known_to_change_may_change_in_a_session() -> None:
+    made = endpoint_for(SttSettings(), "k")
+    assert made.check_update({"mode": "min_latency"}) == {"mode": "min_latency"}
+    for name in ("sample_rate", "new_name"):
+        with pytest.raises(SettingsError, match=f'"{name}" cannot change in a running session'):
+            made.check_update({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("model", "takes"), [("universal-3-6-pro", True), ("universal-streaming-english", False)]
+)
+def test_only_some_models_take_the_agents_words(model: str, *, takes: bool) -> None:
+    assert endpoint_for(settings(model), "k").capabilities.agent_context is takes

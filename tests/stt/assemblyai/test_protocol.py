@@ -39,7 +39,7 @@ def message(**fields: Any) -> bytes:
 
 def test_begin_opens_the_stream_where_its_audio_begins() -> None:
     heard = opened(begun=False).receive(message(type="Begin", id="x", expires_at=99), 0.0)
-    assert list(heard) == [StreamOpened("x", 10.0, 99.0, "universal-3-5-pro")]
+    assert list(heard) == [StreamOpened("x", 10.0, 99.0, "universal-3-6-pro")]
 
 
 def test_each_kind_of_message_becomes_a_value() -> None:

@@ -185,7 +185,7 @@ async def run(row: Row) -> list[Heard]:
             all_ended.set()
 
     async with simulate(list(row.script)) as simulation:
-        model = "universal-streaming-english" if US in row.script else "universal-3-5-pro"
+        model = "universal-streaming-english" if US in row.script else "universal-3-6-pro"
         settings = SttSettings(connect_timeout=2.0, speech_model=model)
         made = endpoint_for(settings, "wrong", simulation.stt_url)
         patience = made.patience if row.again else -1.0
