@@ -91,15 +91,15 @@ def settings(sessions: int, profile: Sequence[str]) -> Settings:
 
 def answer_short_paths() -> None:
     """Let the harness's ``/s/<session>`` stand for our own path."""
-    answer = server.Hub.answer
+    handshake = server.Hub.handshake
 
     async def renamed(
         hub: server.Hub, connection: ServerConnection, request: Request
     ) -> Response | None:
         request.path = re.sub(r"^/s/(\d+)$", DELTAS, request.path)
-        return await answer(hub, connection, request)
+        return await handshake(hub, connection, request)
 
-    setattr(server.Hub, "answer", renamed)  # noqa: B010 - on purpose, and only here
+    setattr(server.Hub, "handshake", renamed)  # noqa: B010 - on purpose, and only here
 
 
 def listen(wanted: Settings, index: int, audio: Format, hear: Hear) -> SttClient:

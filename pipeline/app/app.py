@@ -26,6 +26,7 @@ from pipeline.errors import (
 )
 from pipeline.hub.fanout import Topics
 from pipeline.hub.service import Download, SessionInfo
+from pipeline.interfaces.completions import Completions
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal
 from pipeline.journal.request_log import CallsInMemory
@@ -63,6 +64,8 @@ class App:
         self.dependencies = dependencies
         self.calls = calls  #: the newest calls of language models
         self.worker: DeliveryWorker | None = None  #: delivers to webhooks, where there are any
+        #: for HTTP callers; none if the language model answers in-stream only
+        self.completions: Completions | None = None
         self._settings = settings
         self._journal = journal
         self._on_frame = on_frame

@@ -136,7 +136,15 @@ class LanguageModel:
             json_mode=partial(_json_mode, client),
             can_stream=partial(_can_stream, client),
             context=partial(_context, client),
+            is_vendor=vendor,
         )
+
+    def lacks(self, model: str) -> bool:
+        """Return whether it is known that the first server has no such model."""
+        if self.engine.name == "local":
+            return model != self.engine.model
+        catalog = None if self._first is None else self._first.known_catalog
+        return catalog is not None and catalog.is_whole and model not in catalog.models
 
     async def json_mode(self, model: str) -> JsonMode:
         """Return the JSON mode of ``model``, by AssemblyAI's catalog if it can be read.

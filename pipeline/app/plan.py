@@ -49,19 +49,15 @@ class Plan(Struct, frozen=True):
 
 def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     """Decide on engines and prompts. Raises ``SettingsError`` for what cannot be."""
-    stt_key, llm_key = find_key(settings.stt.key, env), find_key(settings.llm.key, env)
+    stt_key = find_key(settings.stt.key, env)
     stt_token = _token(settings.stt, env)
     opener = settings.stt.token or settings.stt.key
     stt = choose("stt", settings.stt.engine, opener, has_key=bool(stt_token or stt_key))
-    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=llm_key is not None)
+    planned = _llm_plan(settings, env)
+    llm, llm_key = planned.llm, planned.llm_key
     if _is_foreign(stt) and settings.stt.key == SttSettings().key:
         stt_key = None
-    if _is_foreign(llm) and settings.llm.key == LlmSettings().key:
-        llm_key = None
     _check_travel("stt.engine", stt.address, insecure=settings.stt.insecure)
-    _check_llm_address("llm.engine", llm.address, settings.llm)
-    for at, one in enumerate(settings.llm.fallbacks):
-        _check_llm_address(f"llm.fallbacks[{at}].engine", one.engine, settings.llm)
     prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
     for name, prompt in prompts.items():
         _check(name, prompt, settings, llm)
@@ -75,19 +71,12 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         )
     if llm.name == "assemblyai":
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
-    others = tuple(find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks)
-    return Plan(
+    return replace(
+        planned,
         stt=stt,
-        llm=llm,
         stt_key=stt_key,
         llm_key=llm_key,
         prompts=prompts,
-        fallback_keys=others,
-        llm_headers=_headers("llm.headers", settings.llm.headers, env),
-        fallback_headers=tuple(
-            _headers(f"llm.fallbacks[{at}].headers", one.headers, env)
-            for at, one in enumerate(settings.llm.fallbacks)
-        ),
         stt_token=stt_token,
         tools=_tools(settings, prompts, env),
     )
@@ -116,6 +105,42 @@ def _check_llm_address(setting: str, address: str, settings: LlmSettings) -> Non
     if address:
         endpoints(address, setting)
         _check_travel(setting, address, insecure=settings.insecure)
+
+
+def plan_gateway(settings: Settings, env: Mapping[str, str]) -> Plan:
+    """Decide on the language model alone. Raises ``SettingsError`` for what cannot be."""
+    planned = _llm_plan(settings, env)
+    if planned.llm.name == "in-stream":
+        raise SettingsError(
+            "llm.engine: in-stream answers speech only; a gateway needs assemblyai, local or an"
+            " address"
+        )
+    return planned
+
+
+def _llm_plan(settings: Settings, env: Mapping[str, str]) -> Plan:
+    """Return the plan of the language model, without speech-to-text and prompts."""
+    key = find_key(settings.llm.key, env)
+    llm = choose("llm", settings.llm.engine, settings.llm.key, has_key=key is not None)
+    _check_llm_address("llm.engine", llm.address, settings.llm)
+    for at, one in enumerate(settings.llm.fallbacks):
+        _check_llm_address(f"llm.fallbacks[{at}].engine", one.engine, settings.llm)
+    is_foreign = _is_foreign(llm) and settings.llm.key == LlmSettings().key
+    return Plan(
+        stt=EngineChoice("none", "no speech is transcribed"),
+        llm=llm,
+        stt_key=None,
+        llm_key=None if is_foreign else key,
+        prompts={},
+        fallback_keys=tuple(
+            find_key(one.key, env) if one.key else None for one in settings.llm.fallbacks
+        ),
+        llm_headers=_headers("llm.headers", settings.llm.headers, env),
+        fallback_headers=tuple(
+            _headers(f"llm.fallbacks[{at}].headers", one.headers, env)
+            for at, one in enumerate(settings.llm.fallbacks)
+        ),
+    )
 
 
 def _check_travel(setting: str, address: str, *, insecure: bool) -> None:

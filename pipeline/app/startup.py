@@ -12,6 +12,7 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from pipeline.app.app import App
+from pipeline.app.completions import completions_of, transcript_client
 from pipeline.app.guarded_trace import guarded_trace
 from pipeline.app.llm_clients import LanguageModel, forms
 from pipeline.app.plan import Plan
@@ -129,6 +130,11 @@ async def open_app(  # noqa: PLR0913 - each is another observer
         settings = replace(settings, prompts=dict(planned.prompts))
         app = App(settings, dependencies, journal, topics, calls, on_frame, recorder)
         app.worker = worker
+        transcripts = transcript_client(settings, planned)
+        if transcripts is not None:
+            stack.push_async_callback(transcripts.aclose)
+        if llm.gateway.targets:
+            app.completions = completions_of(llm, topics, transcripts)
         tasks.start_soon(partial(supervisor.run, "usage limits", app.watch_limits, essential=True))
         yield app
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "run": "play an audio file, and show its turns and responses",
     "compare": "run one file with several settings, and show times, cost and text side by side",
     "serve": "accept audio and push events over websocket, until stopped",
+    "gateway": "serve an OpenAI-compatible address over the language model, without sessions",
     "watch": "show the events of a running server",
     "token": "create a signed token that opens one websocket, for a browser",
     "sessions": "list the sessions in a journal file",

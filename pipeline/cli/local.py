@@ -84,6 +84,7 @@ async def local(
             llm_port=llm_port,
             llm_key=config.llm_key,
             prefill=config.prefill,
+            speech=config.speech,
             on_progress=_print,
             on_ready=_print_json if json else _print_text,
         )

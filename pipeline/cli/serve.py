@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from pipeline.app.app import App
+from pipeline.app.completions import endpoints_of
 from pipeline.app.plan import plan
 from pipeline.app.startup import open_app
 from pipeline.cli.credentials import access_of, token_hint
@@ -21,11 +22,12 @@ from pipeline.cli.webhook_settings import webhook_messages, webhooks_of
 from pipeline.config.loading import find_key, load
 from pipeline.config.settings import Settings
 from pipeline.errors import JournalError
-from pipeline.hub.http_requests import HttpAnswer, text_page
+from pipeline.hub.http_requests import text_page
 from pipeline.hub.listening import check_host
 from pipeline.hub.server import serve as open_hub
 from pipeline.ingest.formats import ADAPTERS, RELAY
 from pipeline.ingest.signature import TwilioGuard
+from pipeline.interfaces.http import HttpResponse
 from pipeline.interfaces.request_log import Selection
 from pipeline.protocol.events import encode
 
@@ -104,6 +106,7 @@ async def serve(
                 post_handlers={"/v1/webhooks/retry": lambda _: retry_webhooks(app)},
                 guards=guards_of(settings, os.environ),
                 access=access,
+                endpoints=endpoints_of(app.completions, settings.gateway),
                 observer=observers.metrics,
                 supervisor=observers.supervisor,
             ) as hub,
@@ -117,7 +120,7 @@ async def serve(
                     await hub.drain(settings.serve.drain)
 
 
-async def retry_webhooks(app: App) -> HttpAnswer:
+async def retry_webhooks(app: App) -> HttpResponse:
     """Retry failed deliveries."""
     if app.worker is None:
         return text_page(404, "the settings contain no webhooks")

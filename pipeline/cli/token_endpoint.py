@@ -8,7 +8,8 @@ from pipeline.app.stt_clients import mint
 from pipeline.config.settings import Settings
 from pipeline.errors import InputError, SettingsError, SttBusy, SttError
 from pipeline.hub.endpoints import RequestHandler
-from pipeline.hub.http_requests import HttpAnswer, text_page
+from pipeline.hub.http_requests import text_page
+from pipeline.interfaces.http import HttpResponse
 from pipeline.protocol.events import encode
 from pipeline.stt.assemblyai.token_client import TokenClient
 from pipeline.stt.assemblyai.token_request import parse_token_request
@@ -22,7 +23,7 @@ async def token_handler(settings: Settings, planned: Plan) -> AsyncGenerator[Req
     except SettingsError as none:
         missing = text_page(501, str(none))
 
-        async def refuse(fields: Mapping[str, str]) -> HttpAnswer:
+        async def refuse(fields: Mapping[str, str]) -> HttpResponse:
             return missing
 
         yield refuse
@@ -30,13 +31,13 @@ async def token_handler(settings: Settings, planned: Plan) -> AsyncGenerator[Req
 
     async with aclosing(made):
 
-        async def make(fields: Mapping[str, str]) -> HttpAnswer:
+        async def make(fields: Mapping[str, str]) -> HttpResponse:
             return await page_of(made, fields)
 
         yield make
 
 
-async def page_of(made: TokenClient, fields: Mapping[str, str]) -> HttpAnswer:
+async def page_of(made: TokenClient, fields: Mapping[str, str]) -> HttpResponse:
     """Create the requested token. Raises ``InputError`` for invalid fields."""
     try:
         token = await made.token(parse_token_request(fields))
@@ -46,7 +47,7 @@ async def page_of(made: TokenClient, fields: Mapping[str, str]) -> HttpAnswer:
         return text_page(501, str(error))
     except SttError as error:
         return text_page(_status(error), str(error))
-    return HttpAnswer(200, "application/json", encode(token))
+    return HttpResponse(200, "application/json", encode(token))
 
 
 def _status(error: SttError) -> int:

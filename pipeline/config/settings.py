@@ -7,12 +7,13 @@ from msgspec import Meta, Struct, field
 Policy = Literal["supersede", "queue", "parallel", "conflate"]
 Interrupt = Literal["speech", "words", "turn", "never"]
 JsonRequest = Literal["auto", "json_schema", "json_object", "tool", "prompt"]
-Scope = Literal["ingest", "subscribe", "control"]
+Scope = Literal["ingest", "subscribe", "control", "complete"]
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  #: 0 is any free one
+Amount = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 SttEngine = Annotated[
@@ -250,6 +251,14 @@ class TokenSettings(Section, frozen=True, kw_only=True):
     secret: SecretSource = ""  #: env:NAME or file:PATH, never the token itself
     scopes: tuple[Scope, ...] = ("ingest", "subscribe", "control")
     session: str = "*"  #: or the id of the only session that it grants
+    # Of the scope complete; 0 is no limit.
+    models: tuple[str, ...] = ()  #: patterns of models that it may request; empty: all
+    requests_per_minute: Count = 0
+    requests_per_day: Count = 0  #: from 0:00 UTC, as all limits of a day
+    tokens_per_minute: Count = 0  #: input and output together
+    tokens_per_day: Count = 0
+    usd_per_minute: Amount = 0.0
+    usd_per_day: Amount = 0.0
 
 
 class ServeSettings(Section, frozen=True, kw_only=True):
@@ -280,6 +289,14 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     tokens: dict[str, TokenSettings] = field(default_factory=dict[str, TokenSettings])
     #: by name: the first signs short-lived tokens, all are accepted
     signing_keys: dict[str, SecretSource] = field(default_factory=dict[str, str])
+
+
+class GatewaySettings(Section, frozen=True, kw_only=True):
+    """Chat completions over HTTP, by ``pipeline serve`` and ``pipeline gateway``."""
+
+    max_requests: Positive = 1000  #: completions at once, waiting ones included
+    first_token_timeout: Annotated[float, Meta(gt=0)] = 60.0  #: seconds
+    total_timeout: Annotated[float, Meta(gt=0)] = 600.0  #: seconds
 
 
 class LimitSettings(Section, frozen=True, kw_only=True):
@@ -343,6 +360,7 @@ class Settings(Section, frozen=True, kw_only=True):
     stored: StoredSettings = StoredSettings()
     local: LocalSettings = LocalSettings()
     serve: ServeSettings = ServeSettings()
+    gateway: GatewaySettings = GatewaySettings()
     limits: LimitSettings = LimitSettings()
     twilio: TwilioSettings = TwilioSettings()
     dtmf: DtmfSettings = DtmfSettings()

@@ -48,6 +48,7 @@ class ChildConfig(Struct, frozen=True):
     settings: LocalSettings
     llm_key: str = ""
     prefill: tuple[EngineMessage, ...] = ()
+    speech: bool = True  #: whether to serve speech-to-text
 
 
 @asynccontextmanager
@@ -57,15 +58,17 @@ async def start_engines(
     *,
     llm_key: str = "",
     prefill: tuple[EngineMessage, ...] = (),
+    speech: bool = True,
 ) -> AsyncGenerator[Engines]:
     """Run the engines while the context is open.
 
     ``on_progress`` receives their messages: while they load, and when a generation is stopped.
-    ``prefill`` is the beginning of conversations, processed by the model in advance. Raises
+    ``prefill`` is the beginning of conversations, processed by the model in advance. Without
+    ``speech`` there is no speech-to-text, which saves its memory and time at the start. Raises
     EngineError, with the child's last message, if they do not start; if they fail later, their
     sockets close.
     """
-    config = msgspec.json.encode(ChildConfig(settings, llm_key, prefill)) + b"\n"
+    config = msgspec.json.encode(ChildConfig(settings, llm_key, prefill, speech)) + b"\n"
     command = [sys.executable, "-m", "pipeline", "local", "--json", "--child"]
     # its own process session: Ctrl-C must not end it before the last turn is transcribed
     process = await anyio.open_process(

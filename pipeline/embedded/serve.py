@@ -28,6 +28,7 @@ async def serve_local(  # noqa: PLR0913 - the command's flags and two callbacks
     llm_port: int = 0,
     llm_key: str = "",
     prefill: tuple[EngineMessage, ...] = (),
+    speech: bool = True,
     on_progress: Callable[[str], None],
     on_ready: Callable[[Engines], None],
 ) -> None:
@@ -45,23 +46,27 @@ async def serve_local(  # noqa: PLR0913 - the command's flags and two callbacks
         llamas.append(await to_thread.run_sync(_load_language, settings, prefill))
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(load_speech)
+        if speech:
+            tasks.start_soon(load_speech)
         tasks.start_soon(load_language)
-    recogniser, llama = recognisers[0], llamas[0]
+    llama = llamas[0]
 
     async with AsyncExitStack() as servers:
-        tuning = Tuning(end=settings.end_of_turn_silence)
-        speech = SpeechServer(recogniser, tuning, settings.threads, on_progress)
-        heard = await servers.enter_async_context(speech.listen(host, stt_port))
+        stt_url = ""
+        for recogniser in recognisers:
+            tuning = Tuning(end=settings.end_of_turn_silence)
+            heard = SpeechServer(recogniser, tuning, settings.threads, on_progress)
+            bound = await servers.enter_async_context(heard.listen(host, stt_port))
+            stt_url = f"ws://{host}:{bound}{PATH}"
         answers = ChatServer(llama, llm_key, on_progress)
         answered = await servers.enter_async_context(answers.listen(host, llm_port))
         on_progress(f"engines ready after {anyio.current_time() - begun:.1f} s")
         on_ready(
             Engines(
-                stt_url=f"ws://{host}:{heard}{PATH}",
+                stt_url=stt_url,
                 llm_url=f"http://{host}:{answered}/v1",
                 llm_key=llm_key,
-                stt_model=recogniser.name,
+                stt_model=next((each.name for each in recognisers), ""),
                 llm_model=llama.name,
                 pid=os.getpid(),
             )

@@ -1,7 +1,7 @@
 """Error responses of the HTTP API, in the shape that OpenAI's SDKs read. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,11 +13,17 @@ from pipeline.errors import (
     GatewayTimeout,
     PipelineError,
 )
-from pipeline.interfaces.http import NO_STORE, HttpResponse
+from pipeline.interfaces.http import NO_STORE, HttpResponse, Refuse
 
 JSON = "application/json"
 #: statuses of a provider that are about the request; others, such as 401, concern our own key
 PASSED_ON = frozenset({400, 404, 409, 413, 415, 422})
+CODES: Mapping[int, str] = {
+    401: "invalid_token",
+    403: "not_allowed",
+    429: "rate_limit_exceeded",
+    503: "overloaded",
+}
 TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -94,6 +100,16 @@ def error_response(
         more["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
         more["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
     return HttpResponse(error.status, JSON, error_body(error, request_id), more)
+
+
+def refusals(new_id: Callable[[], str]) -> Refuse:
+    """Return what words a request that is refused before its endpoint."""
+
+    def refuse(status: int, text: str, headers: Mapping[str, str]) -> HttpResponse:
+        error = ApiError(status, text, code=CODES.get(status))
+        return error_response(error, new_id(), headers)
+
+    return refuse
 
 
 def _code(status: int) -> str | None:

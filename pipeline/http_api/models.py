@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import anyio
 import msgspec
@@ -31,7 +32,7 @@ class ModelsEndpoint:
             entries = [
                 entry for entry in await self._entries() if may_request(request.caller, entry.id)
             ]
-            wanted = request.path.removeprefix(MODELS).strip("/")
+            wanted = unquote(request.path.removeprefix(MODELS).strip("/"))
             body = _entry(_find(entries, wanted)) if wanted else _list(entries)
         except GatewayError as failure:
             return error_response(api_error(failure), request_id)

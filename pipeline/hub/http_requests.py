@@ -1,28 +1,18 @@
 """Parsing of HTTP requests and handshakes, and the Host and Origin checks. Pure."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from pipeline.interfaces.http import HttpResponse
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import SubscribeCommand
 from pipeline.runtime.hosts import is_loopback
 
 
-class HttpAnswer(NamedTuple):
-    """Response to a plain HTTP request."""
-
-    status: int
-    content_type: str
-    body: bytes
-    headers: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store"})
-
-
-def text_page(status: int, text: str, **headers: str) -> HttpAnswer:
+def text_page(status: int, text: str, **headers: str) -> HttpResponse:
     """Return a response with one line of text; ``headers`` are added to the default ones."""
     body = f"{text}\n".encode()
-    return HttpAnswer(
+    return HttpResponse(
         status, "text/plain; charset=utf-8", body, {"Cache-Control": "no-store", **headers}
     )
 
@@ -39,7 +29,7 @@ _STATUSES: Mapping[int, int] = {
 }
 
 
-def refusal_page(refusal: Disconnect) -> HttpAnswer:
+def refusal_page(refusal: Disconnect) -> HttpResponse:
     more = {"Retry-After": "1"} if refusal.code == CloseCode.LATER else {}
     return text_page(_STATUSES[refusal.code], str(refusal), **more)
 
@@ -59,7 +49,7 @@ class HostCheck:
         self._origins = {origin.lower() for origin in origins}
         self._local = is_loopback(host)
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpAnswer | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpResponse | None:
         """Return the response that refuses the request, or None."""
         host = name_of(headers.get("Host", ""))
         if self._local and not (is_loopback(host) or host in self._names):

@@ -18,12 +18,12 @@ from pipeline.config.settings import ServeSettings
 from pipeline.errors import InputError
 from pipeline.hub.auth.admission import MAX_UNAUTHENTICATED, Admission
 from pipeline.hub.auth.grants import UNAUTHENTICATED, Grant
-from pipeline.hub.auth.tokens import SUBPROTOCOL, Access, is_audio, session_in
-from pipeline.hub.downloads import Downloads
+from pipeline.hub.auth.tokens import SUBPROTOCOL, Access
+from pipeline.hub.connections import PortConnections
 from pipeline.hub.endpoints import DRAINING, Endpoints, RequestHandler, Route, wall_clock
+from pipeline.hub.gate import Gate
 from pipeline.hub.http_requests import (
     HostCheck,
-    HttpAnswer,
     fields_of,
     globs_of,
     refusal_page,
@@ -31,13 +31,15 @@ from pipeline.hub.http_requests import (
     text_page,
     trace_of,
 )
+from pipeline.hub.http_server import HttpServer
 from pipeline.hub.listening import BACKLOG, check_host, listen
 from pipeline.hub.peers import HubState, read_token
-from pipeline.hub.refusals import disconnecting
+from pipeline.hub.plain_http import PlainHttp
 from pipeline.hub.service import ConnectionObserver, NullObserver, Service
-from pipeline.hub.socket import SEND_TIMEOUT, Socket, WatchedConnection, connection_class
+from pipeline.hub.socket import SEND_TIMEOUT, Socket, WatchedConnection
 from pipeline.hub.sources import ingest
 from pipeline.hub.subscribers import subscribe
+from pipeline.interfaces.http import Endpoint, HttpResponse
 from pipeline.interfaces.ingest import Guard, MakeAdapter
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.runtime.context import TRACE
@@ -72,24 +74,39 @@ class Hub:
         routes: Mapping[str, Route],
         guards: Mapping[str, Guard],
         access: Access | None,
+        others: Sequence[Endpoint],
+        observer: ConnectionObserver,
     ) -> None:
-        self.observer: ConnectionObserver = NullObserver()
-        self.downloads: Downloads | None = None  #: set while it runs
+        self.observer = observer
         self._service = service
         self._settings = settings
         self._adapters = {_path_of(name): make for name, make in adapters.items()}
         self._guards = {_path_of(name): guard for name, guard in guards.items()}
-        self._host_check = HostCheck(settings.host, settings.hosts, settings.origins)
         sockets = {EVENTS, *self._adapters}
-        self._admission = Admission(access, sockets, self._guards.keys(), settings)
         self._sockets: set[Socket] = set()
-        self.transports: set[asyncio.Transport] = set()
         self._hub_state = HubState(service, settings)
-        self.endpoints = Endpoints(
-            service, self._hub_state.ingest_sessions, self._admission.signing, routes
+        ingest_sessions = self._hub_state.ingest_sessions
+        signing = None if access is None else access.signing
+        self.endpoints = Endpoints(service, ingest_sessions, signing, routes, sockets)
+        self._admission = Admission(access, sockets, self._guards.keys(), settings, others)
+        host_check = HostCheck(settings.host, settings.hosts, settings.origins)
+        self._gate = Gate(host_check, self._admission, self.endpoints, others, ingest_sessions)
+        answers = PlainHttp(service, self._gate, self.endpoints)
+        answers.observer = observer
+        self._http = HttpServer(answers.answer)
+        self.connections = PortConnections(
+            most=settings.max_subscribers + MAX_UNAUTHENTICATED,
+            count=self._admission.count_connection,
+            http=self._http.protocol,
+            open_timeout=OPEN_TIMEOUT,
         )
         self._empty = anyio.Event()
         self.port = 0
+
+    @property
+    def transports(self) -> set[asyncio.Transport]:
+        """The open connections."""
+        return self.connections.transports
 
     @property
     def url(self) -> str:
@@ -97,70 +114,57 @@ class Hub:
         return f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def drain(self, seconds: float) -> bool:
-        """Refuse new sessions, end the sources, and wait until their sessions have ended.
+        """Refuse new work, end the sources, and wait until their sessions and requests have ended.
 
         Returns whether all of them ended within ``seconds``. Subscribers stay connected.
         """
         with anyio.move_on_after(seconds) as patience:
             await self._hub_state.ingest_sessions.drain()
+            await self._http.idle()
         return not patience.cancelled_caught
 
-    def connections(self) -> type[WatchedConnection]:
-        """Return the class of accepted connections."""
-        most = self._settings.max_subscribers + MAX_UNAUTHENTICATED
-        return connection_class(self.transports, most, self._admission.count_connection)
+    # --- handshakes ---
 
-    # --- plain requests ---
-
-    async def answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer a plain request, or return None to continue the websocket handshake."""
+    async def handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Refuse a websocket handshake, or return None to continue it."""
         try:
-            page = await self._answer(connection, request)
+            page = self._refusal_of(connection, request)
         except Disconnect as refusal:
             page = refusal_page(refusal)
         except InputError as error:
             page = text_page(400, str(error))
         if page is None:
             return None
-        if page.status >= 400:
-            self.observer.refused(page.status)
+        self.observer.refused(page.status)
         headers = Headers({
             "Content-Type": page.content_type,
             "Content-Length": str(len(page.body)),
             "Connection": "close",
             **page.headers,
         })  # fmt: skip
-        body = b"" if request.method == "HEAD" else page.body
-        return Response(page.status, HTTPStatus(page.status).phrase, headers, body)
+        return Response(page.status, HTTPStatus(page.status).phrase, headers, page.body)
 
-    async def _answer(self, connection: ServerConnection, request: Request) -> HttpAnswer | None:
-        """Return the response, or None for a websocket handshake. Raises ``Disconnect``."""
+    def _refusal_of(self, connection: ServerConnection, request: Request) -> HttpResponse | None:
+        """Return the response that refuses a handshake, if any. Raises ``Disconnect``."""
         path, _, query = request.path.partition("?")
-        page = self._host_check.refusal(request.headers) or self.endpoints.wrong_method(
-            path, request.method
-        )
-        if page is not None:
-            return page
-        self._admission.check_rate(path, anyio.current_time())
-        now = wall_clock()
-        grant = self._admission.grant(path, query, request.headers, now=now)
-        if is_audio(path):
-            return await self._download(connection, request, session_in(path), grant)
-        page = await self.endpoints.find(path, request, grant) or self._refusal(path, request)
+        admitted = self._gate.check(path, query, request.method, request.headers)
+        if isinstance(admitted, HttpResponse):
+            return admitted
+        page = self._unavailable(path, request)
         if page is None:
             assert isinstance(connection, WatchedConnection)
             forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
-            connection.count(self._admission.enter(grant, connection.peer, forwarded, now=now))
-            connection.grant = grant
-            connection.protocol.max_message_size = _limit(path, grant)
+            now = wall_clock()
+            entered = self._admission.enter(admitted, connection.peer, forwarded, now=now)
+            connection.count(entered)
+            connection.grant = admitted
+            connection.protocol.max_message_size = _limit(path, admitted)
         return page
 
-    def _refusal(self, path: str, request: Request) -> HttpAnswer | None:
-        """Return the response that refuses a websocket handshake, or None to accept it."""
+    def _unavailable(self, path: str, request: Request) -> HttpResponse | None:
+        """Return why there is no websocket at ``path``, or None if there is."""
         if path != EVENTS and path not in self._adapters:
             return text_page(404, "not found")
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            return text_page(426, "this address requires a websocket")
         guard = self._guards.get(path)
         if guard is not None and not guard(request.path, request.headers):
             return text_page(403, "the signature is missing or wrong")
@@ -168,23 +172,6 @@ class Hub:
             return text_page(503, DRAINING, **{"Retry-After": "1"})
         if len(self._sockets) >= self._settings.max_subscribers:
             return text_page(503, f"{len(self._sockets)} connections are open: try later")
-        return None
-
-    async def _download(
-        self, connection: ServerConnection, request: Request, session_id: str, grant: Grant
-    ) -> HttpAnswer | None:
-        """Send a session's recording; returns None if ``downloads`` has taken over."""
-        grant.check(session_id)
-        with disconnecting():
-            file = await self._service.recording(session_id)
-        if file is None:
-            return text_page(404, f"there is no recording of session {session_id[:64]!r}")
-        if request.method == "HEAD":
-            length = {"Content-Length": str(len(file.head) + file.size)}
-            return HttpAnswer(200, file.content_type, b"", length)
-        assert isinstance(connection, WatchedConnection)
-        assert self.downloads is not None
-        await self.downloads.begin(connection, file)
         return None
 
     # --- sockets ---
@@ -269,6 +256,7 @@ class Hub:
         for transport in tuple(self.transports):
             reset(transport)
         with anyio.move_on_after(SEND_TIMEOUT, shield=True):
+            await self._http.stop(SEND_TIMEOUT / 2)
             await server.wait_closed()
 
     def _close_all(self, peers: Iterable[Socket]) -> None:
@@ -295,6 +283,7 @@ async def serve(  # noqa: PLR0913 - keywords, each with a default
     post_handlers: Mapping[str, RequestHandler] | None = None,
     guards: Mapping[str, Guard] | None = None,
     access: Access | None = None,
+    endpoints: Sequence[Endpoint] = (),
     observer: ConnectionObserver | None = None,
     supervisor: Supervisor | None = None,
 ) -> AsyncGenerator[Hub]:
@@ -302,24 +291,33 @@ async def serve(  # noqa: PLR0913 - keywords, each with a default
 
     ``adapters`` are the ingest formats by name, or by path if it is outside ``/v1/ingest/``;
     ``guards``, by the same keys, refuse handshakes. ``routes`` are additional endpoints by path:
-    each returns a content type and a body. ``get_handlers`` may await other services for less
-    than ``OPEN_TIMEOUT``; ``post_handlers`` answer POST. ``access`` holds the tokens; without
-    tokens the server listens on loopback only. Raises ``ServeError`` when it cannot listen.
+    each returns a content type and a body. ``get_handlers`` may await other services;
+    ``post_handlers`` answer POST. ``endpoints`` are those of other rooms. ``access`` holds the
+    tokens; without tokens the server listens on loopback only. Raises ``ServeError`` when it
+    cannot listen.
     """
     if access is None:
         check_host(settings.host)
-    hub = Hub(service, settings, adapters, routes or {}, guards or {}, access)
+    hub = Hub(
+        service,
+        settings,
+        adapters,
+        routes or {},
+        guards or {},
+        access,
+        endpoints,
+        observer or NullObserver(),
+    )
     hub.endpoints.get_handlers = get_handlers or {}
     hub.endpoints.post_handlers = post_handlers or {}
-    hub.observer = observer or NullObserver()
     supervisor = hub.endpoints.supervisor = supervisor or Supervisor()
     listener = listen(settings.host, settings.port)
     server = await serve_websockets(
         hub.serve_socket,
         sock=listener,
         backlog=BACKLOG,  # default 100: many simultaneous clients would wait for retransmissions
-        process_request=hub.answer,
-        create_connection=hub.connections(),
+        process_request=hub.handshake,
+        create_connection=hub.connections.connection_class(),
         compression=None,
         select_subprotocol=_subprotocol,
         server_header=None,
@@ -333,7 +331,6 @@ async def serve(  # noqa: PLR0913 - keywords, each with a default
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            hub.downloads = Downloads(tasks)
             tasks.start_soon(partial(supervisor.run, "liveness checks", hub.tick, essential=True))
             try:
                 yield hub

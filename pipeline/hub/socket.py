@@ -3,7 +3,6 @@
 import asyncio
 import math
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
@@ -83,6 +82,12 @@ class WatchedConnection(ServerConnection):
         self.recv_messages.pause = partial(self.reading.pause, "full queue")
         self.recv_messages.resume = partial(self.reading.resume, "full queue")
 
+    def forget(self) -> None:
+        """Drop what the connection holds: it ends, and never was a websocket."""
+        self._is_gone = True
+        self.cleanup.close()
+        self._break_cycles()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_gone = True
         self.cleanup.close()
@@ -117,40 +122,6 @@ class WatchedConnection(ServerConnection):
     def send_data(self) -> None:
         self.sent += sum(map(len, self.protocol.writes))
         super().send_data()
-
-
-def connection_class(
-    transports: set[asyncio.Transport],
-    most: int,
-    count_connection: Callable[[str], Callable[[], None]],
-) -> type[WatchedConnection]:
-    """Return a ``WatchedConnection`` class that registers its transports in ``transports``.
-
-    So a connection whose handshake never ends is closed at shutdown, too. A connection past
-    ``most`` is reset at once, as is one for whose address ``count_connection`` raises
-    ``Disconnect``; the function that it returns is called when the connection ends.
-    """
-
-    class TrackedConnection(WatchedConnection):
-        _uncount: Callable[[], None] | None = None
-
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            transports.add(self.transport)
-            try:
-                self._uncount = count_connection(self.peer)
-            except Disconnect:
-                self.transport.abort()
-            if len(transports) > most:
-                reset(self.transport)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            transports.discard(self.transport)
-            if self._uncount is not None:
-                self._uncount()
-            super().connection_lost(exc)
-
-    return TrackedConnection
 
 
 class Socket:

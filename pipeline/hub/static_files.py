@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.hub.http_requests import HttpAnswer
+from pipeline.interfaces.http import HttpResponse
 from pipeline.protocol.asyncapi import document
 from pipeline.runtime.version import VERSION
 
@@ -63,15 +63,15 @@ class File(NamedTuple):
     body: bytes
     etag: str
 
-    def page(self, headers: Mapping[str, str]) -> HttpAnswer:
+    def page(self, headers: Mapping[str, str]) -> HttpResponse:
         """Return the response to a request with ``headers``: 304 if the client has the file."""
         more = {**HEADERS, "ETag": self.etag}
         known = [
             tag.strip().removeprefix("W/") for tag in headers.get("If-None-Match", "").split(",")
         ]
         if self.etag in known:
-            return HttpAnswer(304, self.content_type, b"", more)
-        return HttpAnswer(200, self.content_type, self.body, more)
+            return HttpResponse(304, self.content_type, b"", more)
+        return HttpResponse(200, self.content_type, self.body, more)
 
 
 def load() -> Mapping[str, File]:

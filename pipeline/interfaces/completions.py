@@ -27,6 +27,11 @@ class Caller(Struct, frozen=True, kw_only=True):
     name: str = ""  #: empty where tokens are not required
     models: tuple[str, ...] = ()  #: patterns such as ``gpt-*``; empty: every model
     limits: CallerLimits = CallerLimits()
+    sessions: str = ""  #: the session whose transcript it may use; "*" is every one
+
+    def may_read(self, session_id: str) -> bool:
+        """Return whether the transcript of ``session_id`` may be put into a request."""
+        return self.sessions in ("*", session_id)
 
 
 class CompletionCall(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,10 @@
 """HTTP exchanges between the port's server and the endpoints of every room. Values only."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from pipeline.interfaces.completions import Caller
 
@@ -40,7 +42,7 @@ class HttpRequest(Protocol):
     def method(self) -> str: ...
     @property
     def path(self) -> str:
-        """The path without its query, percent-encoding undone."""
+        """The path without its query, percent-encoded as it came."""
         ...
 
     @property
@@ -65,3 +67,27 @@ class HttpRequest(Protocol):
 
 #: answers a request; None: it has streamed its response
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse | None]]
+
+#: returns the response to a request that is refused before its endpoint: status, text, headers
+Refuse = Callable[[int, str, Mapping[str, str]], HttpResponse]
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One path of the port that another room answers."""
+
+    path: str
+    methods: tuple[str, ...]
+    answer: Handler
+    scope: str | None  #: that a token needs; None: public
+    below: bool = False  #: whether it also answers every path below
+    is_work: bool = False  #: a server that drains refuses it
+    refuse: Refuse | None = None  #: None: a line of text
+
+    def takes(self, path: str) -> bool:
+        """Return whether it answers ``path``."""
+        return path == self.path or (self.below and path.startswith(f"{self.path}/"))
+
+
+def endpoint_at(path: str, endpoints: Sequence[Endpoint]) -> Endpoint | None:
+    """Return the one of ``endpoints`` that answers ``path``, if any."""
+    return next((each for each in endpoints if each.takes(path)), None)

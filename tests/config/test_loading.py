@@ -84,8 +84,8 @@ def test_an_unknown_name_is_refused_with_the_likely_one() -> None:
 def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
     assert complaint(text="[telephones]") == (
         "pipeline.toml: telephones: no such setting; expected one of"
-        " stt, llm, stored, local, serve, limits, twilio, dtmf, journal, tools, mcp, webhooks,"
-        " prompts"
+        " stt, llm, stored, local, serve, gateway, limits, twilio, dtmf, journal, tools, mcp,"
+        " webhooks, prompts"
     )
 
 

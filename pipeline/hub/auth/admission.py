@@ -17,6 +17,7 @@ from pipeline.hub.auth.limits import (
 from pipeline.hub.auth.signed_tokens import Signing
 from pipeline.hub.auth.tokens import OPERATORS, TOKENS, Access, scope_of
 from pipeline.hub.http_requests import fields_of
+from pipeline.interfaces.http import Endpoint
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 BY_MESSAGE = ("auth", "message")  #: query field: the token is sent as the first message
@@ -35,8 +36,11 @@ class Admission:
         sockets: Set[str],
         guarded: Set[str],
         settings: ServeSettings,
+        endpoints: Sequence[Endpoint] = (),
     ) -> None:
+        """``endpoints`` are those of other rooms."""
         self._access = access  # None: every request is allowed
+        self._endpoints = endpoints
         self._sockets = sockets  # websocket paths
         self._guarded = guarded  # paths whose format has its own signature
         self._proxies = _proxies(settings)
@@ -57,6 +61,15 @@ class Admission:
         )
 
     @property
+    def is_open(self) -> bool:
+        """Whether no token is required anywhere."""
+        return self._access is None
+
+    def scope(self, path: str) -> str | None:
+        """Return the scope that ``path`` requires; None for a public one."""
+        return scope_of(path, self._endpoints)
+
+    @property
     def signing(self) -> Signing | None:
         return None if self._access is None else self._access.signing
 
@@ -71,7 +84,7 @@ class Admission:
 
     def check_rate(self, path: str, now: float) -> None:
         """Raise ``Disconnect`` when the request rate limit is exceeded."""
-        if scope_of(path) is not None and not self._requests.take(now):
+        if self.scope(path) is not None and not self._requests.take(now):
             raise Disconnect("too many requests at once: try later", code=CloseCode.LATER)
 
     def grant(self, path: str, query: str, headers: Mapping[str, str], *, now: float) -> Grant:
@@ -80,7 +93,7 @@ class Admission:
         Returns ``UNAUTHENTICATED`` if the token is to follow as the first message. ``now`` is the
         wall clock, seconds since 1970. Raises ``Disconnect`` when the token is missing or invalid.
         """
-        if self._access is None or scope_of(path) is None or path in self._guarded:
+        if self._access is None or self.scope(path) is None or path in self._guarded:
             return UNRESTRICTED
         grant = self._access.grant(headers, query, now=now)
         name, word = BY_MESSAGE
@@ -123,7 +136,7 @@ class Admission:
             raise _forbidden("a signed token opens a websocket only")
         if path == TOKENS:
             return
-        grant.check_scope(scope_of(path) or "")
+        grant.check_scope(self.scope(path) or "")
         if path in OPERATORS and grant.session_id != EVERY:
             raise _forbidden("this token is for one session only")
 

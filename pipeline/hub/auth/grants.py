@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from pipeline.interfaces.completions import Caller, CallerLimits
 from pipeline.protocol import commands, events
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import Command
 
-SCOPES = frozenset({"ingest", "subscribe", "control"})
+SOCKET_SCOPES = frozenset({"ingest", "subscribe", "control"})  #: of websockets
+SCOPES = SOCKET_SCOPES | {"complete"}
 EVERY = "*"  #: all sessions, in place of a session's id
 #: Scope that each command requires: ingest feeds a session, subscribe reads it, control changes
 #: it or spends its quota. A command that is not listed is always refused.
@@ -34,6 +36,8 @@ class Grant(Struct, frozen=True):
     session_id: str = EVERY  #: or the one session it is for
     holder: str = ""  #: name of the token's owner; empty without tokens
     lasts: float = 0  #: seconds a connection may last; 0: unlimited
+    models: tuple[str, ...] = ()  #: patterns of models for completions; empty: all
+    limits: CallerLimits = CallerLimits()  #: of completions
     # Of a signed token, which opens one connection:
     jti: str = ""  #: token id; empty for other tokens
     expires: float = 0  #: seconds since 1970
@@ -42,6 +46,11 @@ class Grant(Struct, frozen=True):
     def allows(self, session_id: str) -> bool:
         """Return whether ``session_id``, which may be ``*``, is within the grant."""
         return self.session_id in (EVERY, session_id)
+
+    def caller(self) -> Caller:
+        """Return the holder, for completions."""
+        sessions = self.session_id if "subscribe" in self.scopes else ""
+        return Caller(name=self.holder, models=self.models, limits=self.limits, sessions=sessions)
 
     def check(self, session_id: str) -> None:
         """Raise ``Disconnect`` unless ``session_id`` is within the grant."""

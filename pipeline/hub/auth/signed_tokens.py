@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pipeline.errors import SettingsError
-from pipeline.hub.auth.grants import SCOPES, Grant
+from pipeline.hub.auth.grants import SOCKET_SCOPES, Grant
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 ALGORITHM = "HS256"
@@ -89,8 +89,8 @@ class Signing:
         """Return the grant of ``token``. Raises ``Disconnect`` when it is invalid."""
         claims = self._claims(token)
         scopes = frozenset(claims.scope.split())
-        if not scopes or scopes - SCOPES:
-            raise _refusal(f"this token has unknown scopes; valid scopes: {_names(SCOPES)}")
+        if not scopes or scopes - SOCKET_SCOPES:
+            raise _refusal(f"this token has unknown scopes; valid scopes: {_names(SOCKET_SCOPES)}")
         if not 0 < claims.exp - claims.iat <= MAX_LIFETIME:
             raise _refusal(f"this token is valid for more than {MAX_LIFETIME} s, or for no time")
         if not claims.exp + CLOCK_SKEW > now:

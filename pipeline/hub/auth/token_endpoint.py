@@ -8,9 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.errors import InputError
-from pipeline.hub.auth.grants import EVERY, SCOPES, Grant
+from pipeline.hub.auth.grants import EVERY, SOCKET_SCOPES, Grant
 from pipeline.hub.auth.signed_tokens import MAX_LIFETIME, Signing
-from pipeline.hub.http_requests import HttpAnswer
+from pipeline.interfaces.http import HttpResponse
 
 DEFAULT_LIFETIME = 60  #: seconds
 MAX_SESSION = 86_400  #: seconds; greatest connection limit in a token
@@ -56,8 +56,8 @@ _FIELDS = frozenset({"scope", "session_id", "expires", "max_session", "subject"}
 
 def checked(request: IssueRequest) -> IssueRequest:
     """Return ``request``. Raises ``InputError`` for values that no grant allows."""
-    if not request.scopes or request.scopes - SCOPES:
-        raise InputError(f"scope: expected some of {', '.join(sorted(SCOPES))}")
+    if not request.scopes or request.scopes - SOCKET_SCOPES:
+        raise InputError(f"scope: expected some of {', '.join(sorted(SOCKET_SCOPES))}")
     if not 1 <= request.expires <= MAX_LIFETIME:
         raise InputError(f"expires: expected 1 to {MAX_LIFETIME} seconds; got {request.expires}")
     if not 0 <= request.max_session <= MAX_SESSION:
@@ -86,7 +86,7 @@ def narrowed(own: Grant, request: IssueRequest) -> Grant:
 
 def issue(
     signing: Signing, own: Grant, request: IssueRequest, *, now: float, jti: str
-) -> HttpAnswer:
+) -> HttpResponse:
     """Return the response with the token. Raises ``Disconnect`` beyond the requester's grant."""
     grant = narrowed(own, request)
     issued = IssuedToken(
@@ -95,7 +95,7 @@ def issue(
         session_id=grant.session_id,
         expires_at=f"{datetime.fromtimestamp(int(now) + request.expires, UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
-    return HttpAnswer(200, "application/json", msgspec.json.encode(issued))
+    return HttpResponse(200, "application/json", msgspec.json.encode(issued))
 
 
 def _number(fields: Mapping[str, str], name: str, default: int) -> int:

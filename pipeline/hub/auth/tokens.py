@@ -1,6 +1,6 @@
 """Authentication by bearer tokens and signed tokens, and the scope of each path. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 from urllib.parse import unquote
@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from pipeline.hub.auth.grants import UNAUTHENTICATED, Grant
 from pipeline.hub.auth.signed_tokens import Signing, looks_signed
 from pipeline.hub.http_requests import fields_of
+from pipeline.interfaces.http import Endpoint, endpoint_at
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 SUBPROTOCOL = "pipeline"  #: offered by browsers together with their token, and selected
@@ -95,8 +96,14 @@ def session_in(path: str) -> str:
     return unquote(path.removeprefix(SESSION).removesuffix(AUDIO))
 
 
-def scope_of(path: str) -> str | None:
-    """Return the scope that a path requires; None for public paths."""
+def scope_of(path: str, endpoints: Sequence[Endpoint] = ()) -> str | None:
+    """Return the scope that a path requires; None for public paths.
+
+    ``endpoints`` are those of other rooms.
+    """
+    other = endpoint_at(path, endpoints)
+    if other is not None:
+        return other.scope
     if path in ("/v1/events", SESSIONS, "/metrics") or is_audio(path):
         return "subscribe"
     if path in OPERATORS or path.startswith(SESSION):

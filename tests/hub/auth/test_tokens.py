@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from pipeline.hub.auth.grants import NEEDS, SCOPES, UNAUTHENTICATED, Grant
+from pipeline.hub.auth.grants import NEEDS, SOCKET_SCOPES, UNAUTHENTICATED, Grant
 from pipeline.hub.auth.tokens import Access, is_audio, scope_of, session_in
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import ClientCommand, Command, SessionUpdateCommand
@@ -73,7 +73,7 @@ def test_a_session_may_be_called_audio() -> None:
 
 def test_each_command_there_is_asks_for_a_scope() -> None:
     assert set(NEEDS) == set(get_args(ClientCommand))
-    assert set(NEEDS.values()) == SCOPES
+    assert set(NEEDS.values()) == SOCKET_SCOPES
 
 
 def test_a_command_is_refused_without_its_scope_and_one_not_listed_to_everybody() -> None:
@@ -82,7 +82,7 @@ def test_a_command_is_refused_without_its_scope_and_one_not_listed_to_everybody(
 
     Grant(frozenset({"control"})).check_command(SessionUpdateCommand())
     for grant, command in (
-        (Grant(SCOPES - {"control"}), SessionUpdateCommand()),
+        (Grant(SOCKET_SCOPES - {"control"}), SessionUpdateCommand()),
         (Grant(), Novelty()),
     ):
         with pytest.raises(Disconnect, match="does not allow") as refused:

@@ -30,7 +30,9 @@ class Site:
     async def ask(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
         """Send one request, byte for byte, and read until the server closes."""
         lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        request = "\r\n".join([f"{method} {path} HTTP/1.1", "host: localhost", *lines, "", ""])
+        request = "\r\n".join(
+            [f"{method} {path} HTTP/1.1", "host: localhost", "connection: close", *lines, "", ""]
+        )
         received = b""
         async with await anyio.connect_tcp("127.0.0.1", self._port) as stream:
             await stream.send(request.encode())
