@@ -31,6 +31,8 @@ MAX_DEPTH = 6  #: levels of objects and lists that are read
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_msg", "error_message", "title")
 #: fields that hold a code or a type; their values are compared, never shown
 _CODES = ("code", "type", "status", "reason", "error_type", "error_code", "param", "__type")
+#: fields that hold the time until the next attempt, in seconds or with a unit
+_WAITS = ("retryDelay", "retry_after", "retry_after_seconds", "retryAfter")
 _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]{0,200}>")
 
@@ -42,6 +44,7 @@ class ErrorBody(Struct, frozen=True):
     codes: frozenset[str] = frozenset()  #: codes and types: lower case, letters and digits only
     status: int | None = None  #: the status inside the body, if it holds one
     request_id: str | None = None
+    wait: str = ""  #: the time until the next attempt, as the server wrote it
 
 
 def read_error(text: str) -> ErrorBody:
@@ -59,6 +62,7 @@ def read_error(text: str) -> ErrorBody:
         codes=frozenset(filter(None, map(normalised, codes))),
         status=numbers[0] if numbers else None,
         request_id=request_id if isinstance(request_id, str) and request_id else None,
+        wait=next((str(value) for each in fields for value in _values(each, _WAITS)), ""),
     )
 
 

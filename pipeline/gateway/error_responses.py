@@ -1,12 +1,11 @@
 """Error responses: maps status, body and rate headers to a GatewayError. Pure."""
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway.error_bodies import read_error
+from pipeline.gateway.rate_headers import retry_after
 from pipeline.gateway.refusal_causes import cause_of
-from pipeline.interfaces.llm import RateLimit
 from pipeline.runtime.hosts import shown
 
 MAX_BODY = 64 * 1024  #: bytes of an error body kept for the request log
@@ -25,8 +24,6 @@ HINTS = {
     404: "check the path of llm.engine, the model and transcript_id",
 }
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
 
 def refusal(
     status: int, headers: Mapping[str, str], body: bytes, *, host: str, key: Key = ""
@@ -42,7 +39,7 @@ def refusal(
     if status in BUSY:
         error = GatewayBusy(
             message,
-            retry_after=retry_after(headers),
+            retry_after=retry_after(headers, found.wait),
             status=status,
             request_id=request_id,
             body=text,
@@ -75,42 +72,6 @@ def describe(
     return f"{host} answered {status}: {reason}" + (f"; {hint}" if hint else "")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait; None when the response has no such header.
-
-    A date is compared with the response's ``date`` header, not with the local clock.
-    """
-    exact = _seconds(headers.get("retry-after-ms", ""))
-    if exact is not None:
-        return exact / 1000
-    text = headers.get("retry-after", "")
-    seconds = _seconds(text)
-    if seconds is not None or not text:
-        return seconds
-    try:
-        wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError):  # TypeError: one of the two has no time zone
-        return None
-    return max(0.0, wait.total_seconds())
-
-
-def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    """Return the ``x-ratelimit-*`` values; OpenAI's names end in ``-requests``."""
-
-    def value(name: str) -> float | None:
-        text = headers.get(f"x-ratelimit-{name}") or headers.get(f"x-ratelimit-{name}-requests")
-        return _seconds(text) if text else None
-
-    limit, remaining, reset = value("limit"), value("remaining"), value("reset")
-    if limit is None and remaining is None and reset is None:
-        return None
-    return RateLimit(
-        limit=None if limit is None else int(limit),
-        remaining=None if remaining is None else int(remaining),
-        reset=reset,
-    )
-
-
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("request-id") or None
 
@@ -121,25 +82,3 @@ def redacted(key: Key, text: str) -> str:
         if len(secret) >= SHORTEST_KEY:
             text = text.replace(secret, "[key]")
     return text
-
-
-def _seconds(text: str) -> float | None:
-    """Parse ``1.5``, ``20ms`` or ``6m0s``."""
-    total, number = 0.0, ""
-    rest = text.strip()
-    try:
-        return _bounded(float(rest))
-    except ValueError:
-        pass
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        unit = next((unit for unit in _UNITS if rest.startswith(number + unit)), None)
-        if not number or unit is None or number.count(".") > 1:
-            return None
-        total += float(number) * _UNITS[unit]
-        rest = rest[len(number) + len(unit) :]
-    return _bounded(total) if text.strip() else None
-
-
-def _bounded(seconds: float) -> float | None:
-    return seconds if -1e9 < seconds < 1e9 else None  # also excludes NaN and Unix timestamps

@@ -10,6 +10,7 @@ import anyio.lowlevel
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayTimeout
 from pipeline.gateway import error_responses
+from pipeline.gateway.rate_headers import rate_limit
 from pipeline.gateway.slot_queue import SlotQueue
 from pipeline.gateway.slots import Ticket
 from pipeline.gateway.stream import ReplyReader
@@ -150,7 +151,7 @@ class GatewayReply:
         self._reader = self._server.reader(headers, self._request)
         return Accepted(
             request_id=error_responses.request_id_of(headers),
-            rate=error_responses.rate_limit(headers),
+            rate=rate_limit(headers),
             host=self._server.location,
         )
 

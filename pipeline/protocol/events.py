@@ -201,6 +201,15 @@ class RequestInfo(Struct, frozen=True):
     region: str | None
 
 
+class ResponseWaiting(Event, frozen=True, kw_only=True, tag="response.waiting"):
+    """Wait of turns for quota; a response to them follows, or a failed one."""
+
+    prompt: str
+    turns: tuple[int, ...]
+    reason: str  #: quota: the model's server, or ``requests_per_minute``, allows no request now
+    until: str | None = None  #: expected end of the wait: wall clock, ISO 8601
+
+
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
     """Start of a response: its request was sent to the model."""
 
@@ -325,6 +334,7 @@ ServerEvent = (
     | TurnUpdated
     | TurnCompleted
     | TurnRevisedEvent
+    | ResponseWaiting
     | ResponseCreated
     | ResponseDelta
     | ResponseSentence

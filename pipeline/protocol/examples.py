@@ -24,6 +24,7 @@ _EVENTS: Sequence[e.Event] = (
         language="en",
         words=(e.WordSpoken("Book", 320, 540, 0.98),),
     ),
+    e.ResponseWaiting(prompt="reply", turns=(1,), reason="quota", until="2026-11-23T09:00:04.000Z"),
     e.ResponseCreated(
         response_id=FIRST, prompt="reply", turns=(1,), model=REQUEST.model, speculative=False
     ),

@@ -12,9 +12,18 @@ from pipeline.errors import GatewayError, GatewayLost, GatewayTimeout
 from pipeline.interfaces.llm import Gateway, Piece, Reply, TextDelta, ToolCallDelta
 from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.tools import Runner, ToolRun, failure
-from pipeline.protocol.events import Event, ResponseCreated
+from pipeline.protocol.events import Event, ResponseCreated, ResponseWaiting
 from pipeline.responses.scheduler import ResponseScheduler
-from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
+from pipeline.responses.steps import (
+    CancelCall,
+    Publish,
+    PublishWait,
+    Report,
+    RunTool,
+    StartCall,
+    Step,
+    StopTool,
+)
 from pipeline.runtime.context import RESPONSE, SESSION
 
 MAX_REASON = 500  #: characters of an unforeseen error in an event
@@ -31,6 +40,10 @@ class Publisher(Protocol):
     def publish(self, event: Event) -> None: ...
 
     def report(self, call: CallReport) -> None: ...
+
+    def time_in(self, seconds: float) -> str:
+        """Return the wall-clock time in so many seconds, as ISO 8601."""
+        ...
 
 
 class Dispatch:
@@ -128,11 +141,19 @@ class Dispatch:
                     self._publisher.publish(event)
                 case Report(call):
                     self._publisher.report(call)
+                case PublishWait():
+                    self._publish_wait(step)
                 case _:
                     pass
         self._rearm()
         if self.scheduler.idle:
             self._idle.set()
+
+    def _publish_wait(self, wait: PublishWait) -> None:
+        until = self._publisher.time_in(wait.seconds)
+        self._publisher.publish(
+            ResponseWaiting(prompt=wait.prompt, turns=wait.turns, reason="quota", until=until)
+        )
 
     def _cancel(self, response_id: str) -> None:
         call = self._calls.pop(response_id, None)

@@ -112,6 +112,15 @@ class ResponseLifecycle:
         """Announce a response and start its call."""
         return [*self._announce(response), self._start(response)]
 
+    def refuse(self, response: Response, error: ErrorDetail, now: float) -> list[Step]:
+        """Announce a response and fail it without a call; its turns are unanswered."""
+        response.over = True
+        steps = self._announce(response)
+        return [
+            *steps,
+            *self.end(response, ResponseOutcome("failed", error.type, error=error), now),
+        ]
+
     def speculate(self, response: Response) -> list[Step]:
         """Start a call whose reply is held until its turn has ended."""
         response.speculative = True

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from math import inf
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.config.settings import Prompt
-from pipeline.errors import GatewayError
+from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.interfaces.llm import CompletionRequest, Form, Piece
 from pipeline.interfaces.tools import OfferedTools
 from pipeline.interfaces.turns import TurnChanged, TurnPaused
+from pipeline.protocol.events import ErrorDetail
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.lifecycle import ResponseLifecycle, ResponseOutcome, models_of
 from pipeline.responses.policies import POLICIES
 from pipeline.responses.prompt import FinishedTurn, uses_turn_tag
 from pipeline.responses.request_builder import RequestBuilder
 from pipeline.responses.response import Response
-from pipeline.responses.steps import Step
+from pipeline.responses.steps import PublishWait, Step
 from pipeline.responses.text_match import same_words
 from pipeline.responses.words import contains_phrase, count_words
 
@@ -25,6 +27,7 @@ MOST_PENDING = 5000  #: turns collected for one request (a three-hour meeting ha
 MOST_WAITING = 64  #: batches; past it the newest are merged
 #: seconds; the reply to another call, of any session, may have reported more quota
 LOOK_AGAIN = 1.0
+CLOSING_WAIT = 2.0  #: seconds; so long the end of a session waits for quota
 
 
 class TurnTiming(Struct, frozen=True):
@@ -40,12 +43,20 @@ class TurnBatch(Struct, frozen=True):
     turns: tuple[FinishedTurn, ...]
     moment: TurnTiming
     response_id: str | None = None  #: assigned early, when it superseded a response
+    since: float | None = None  #: when it began to wait for quota, seconds
+    reported: frozenset[int] = frozenset()  #: turns whose wait was published
 
 
 def merged(batches: Sequence[TurnBatch]) -> TurnBatch:
     ids = [batch.response_id for batch in batches if batch.response_id]
     turns = {each.turn: each for batch in batches for each in batch.turns}  # each once
-    return TurnBatch(tuple(turns.values()), batches[-1].moment, ids[0] if ids else None)
+    return TurnBatch(
+        tuple(turns.values()),
+        batches[-1].moment,
+        ids[0] if ids else None,
+        min((batch.since for batch in batches if batch.since is not None), default=None),
+        frozenset[int]().union(*(batch.reported for batch in batches)),
+    )
 
 
 class PromptScheduler:
@@ -63,6 +74,7 @@ class PromptScheduler:
         offered_tools: OfferedTools | None = None,
     ) -> None:
         self.lifecycle = ResponseLifecycle(name, prompt, conversation, form, offered_tools)
+        self._name = name
         self._prompt = prompt
         self._rules = POLICIES[prompt.policy]
         self._requests = RequestBuilder(
@@ -74,6 +86,7 @@ class PromptScheduler:
         self._waiting: deque[TurnBatch] = deque()
         self._silent_at = inf
         self._admitted_at = inf  # when the budget admits the next batch
+        self._closing_at = inf  # when the session's turns were over
         self._superseded: str | None = None  # the response that the next one replaces
 
     # --- time -----------------------------------------------------------------
@@ -97,8 +110,9 @@ class PromptScheduler:
 
     def finish(self, now: float) -> list[Step]:
         """Send what was collected: the session's turns are over."""
+        self._closing_at = now
         steps = self.lifecycle.discard("session ended", now, learn=False)
-        return steps + (self._fire(now) if self._pending else [])
+        return steps + (self._fire(now) if self._pending else self._advance(now))
 
     # --- turns -----------------------------------------------------------------------
 
@@ -254,12 +268,32 @@ class PromptScheduler:
                 return steps
             steps += self._replace_live(now)
             model = self._conversation.budget.admit(self._models(), now)
-            if model is None:
-                free_at = self._conversation.budget.free_at(self._models(), now)
-                self._admitted_at = min(free_at, now + LOOK_AGAIN)
-                return steps
-            steps += self._ask(self._waiting.popleft(), model)
+            batch = self._waiting.popleft()
+            if model is not None:
+                steps += self._ask(batch, model)
+            elif now >= self._expiry(batch, now):
+                steps += self._give_up(batch, now)
+            else:
+                return steps + self._wait_for_quota(batch, now)
         return steps
+
+    def _expiry(self, batch: TurnBatch, now: float) -> float:
+        """Return when a batch that waits for quota has waited too long."""
+        since = now if batch.since is None else batch.since
+        return min(since + self._prompt.total_timeout, self._closing_at + CLOSING_WAIT)
+
+    def _wait_for_quota(self, batch: TurnBatch, now: float) -> list[Step]:
+        """Keep a batch waiting, and report the wait of each of its turns once."""
+        free_at = self._short_until(now)
+        turns = frozenset(each.turn for each in batch.turns)
+        since = now if batch.since is None else batch.since
+        waiting = replace(batch, since=since, reported=turns)
+        self._waiting.appendleft(waiting)
+        self._admitted_at = min(free_at, now + LOOK_AGAIN, self._expiry(waiting, now))
+        if turns <= batch.reported:
+            return []
+        numbers = tuple(each.turn for each in self._with_unanswered(batch.turns))
+        return [PublishWait(self._name, numbers, free_at - now)]
 
     def _has_room(self) -> bool:
         """Return whether the policy lets another response begin beside the live ones."""
@@ -274,7 +308,7 @@ class PromptScheduler:
             return []
         batch = self._waiting[0]
         new_id = batch.response_id or self._conversation.new_id()
-        self._waiting[0] = TurnBatch(batch.turns, batch.moment, new_id)
+        self._waiting[0] = replace(batch, response_id=new_id)
         return self._supersede(new_id, now)
 
     def _supersede(self, new_id: str, now: float) -> list[Step]:
@@ -287,6 +321,19 @@ class PromptScheduler:
         return steps
 
     def _ask(self, batch: TurnBatch, model: str) -> list[Step]:
+        return self.lifecycle.begin(self._response(batch, model))
+
+    def _give_up(self, batch: TurnBatch, now: float) -> list[Step]:
+        """Fail the response to turns that waited for quota too long."""
+        model, wait = self._models()[0], self._short_until(now) - now
+        limit = f"for {self._prompt.total_timeout:g} s (the prompt's total_timeout)"
+        if self._closing_at < inf:
+            limit = "when the session ended"
+        message = f"{model} had no quota {limit}; some is expected in {wait:.0f} s"
+        error = ErrorDetail(type=GatewayBusy.kind, message=message)
+        return self.lifecycle.refuse(self._response(batch, model), error, now)
+
+    def _response(self, batch: TurnBatch, model: str) -> Response:
         turns = self._with_unanswered(batch.turns)
         response = Response(
             batch.response_id or self._conversation.new_id(), turns, self._request(turns, model)
@@ -294,7 +341,7 @@ class PromptScheduler:
         response.turn_at, response.spoken_at = batch.moment.turn_at, batch.moment.spoken_at
         if batch.response_id:
             response.supersedes, self._superseded = self._superseded, None
-        return self.lifecycle.begin(response)
+        return response
 
     def _models(self) -> tuple[str, ...]:
         return models_of(self._prompt, self._conversation)

@@ -19,6 +19,9 @@ RESERVED = 0.3  #: the share of the limit that speculation never touches
 INITIAL_HIT_RATE = 0.5  #: before the first outcome
 LEARNING = 0.2  #: how much one outcome moves the hit rate
 LEAST_RATE = 0.1  #: keeps a bad spell from ending speculation for good
+#: seconds; a server that reports no quota for longer is asked again after so long
+LONGEST_BLOCK = 60.0
+MOST = 10_000  #: requests in a window; a higher limit counts as this one
 
 
 class ModelBudget:
@@ -62,7 +65,7 @@ class ModelBudget:
         because it is shorter or began earlier, what was sent is forgotten sooner.
         """
         if rate.limit is not None and rate.limit > 0:
-            self.limit = rate.limit
+            self.limit = min(rate.limit, MOST)
         if rate.remaining is None or not self.limit:
             return
         later = [at for at in self._sent if at > sent_at]
@@ -80,8 +83,9 @@ class ModelBudget:
         self._sent = deque(sorted(known + later))
 
     def refuse(self, retry_after: float | None, now: float) -> None:
-        """Send nothing for ``retry_after`` seconds: the server answered 429."""
-        self._blocked_until = max(self._blocked_until, now + (retry_after or 1.0))
+        """Send nothing for ``retry_after`` seconds, LONGEST_BLOCK at most: it answered 429."""
+        seconds = min(retry_after, LONGEST_BLOCK) if retry_after and retry_after > 0 else 1.0
+        self._blocked_until = max(self._blocked_until, now + seconds)
 
     def free_at(self, now: float) -> float:
         """Return when a request may leave; ``now`` if one may already."""

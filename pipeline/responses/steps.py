@@ -14,6 +14,14 @@ class Publish(Struct, frozen=True):
     event: Event
 
 
+class PublishWait(Struct, frozen=True):
+    """Publishes that turns wait for quota, with the wall-clock time of its expected end."""
+
+    prompt: str
+    turns: tuple[int, ...]
+    seconds: float  #: the expected wait
+
+
 class StartCall(Struct, frozen=True):
     """Starts a call."""
 
@@ -48,4 +56,4 @@ class Report(Struct, frozen=True):
     call: CallReport
 
 
-Step = Publish | StartCall | CancelCall | RunTool | StopTool | Report
+Step = Publish | PublishWait | StartCall | CancelCall | RunTool | StopTool | Report

@@ -52,6 +52,10 @@ class EventPublisher:
         for observe in self._observe:
             observe(self._session_id, call)
 
+    def time_in(self, seconds: float) -> str:
+        """Return the wall-clock time in so many seconds, as ISO 8601."""
+        return self._timestamp.in_seconds(seconds)
+
     def close(self) -> None:
         """Publish nothing more."""
         self.closed = True

@@ -23,3 +23,8 @@ class Timestamps:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{self._text}.{rest:03d}Z"
+
+    def in_seconds(self, seconds: float) -> str:
+        """Return the time in so many seconds."""
+        moment = datetime.fromtimestamp(self._clock() / 1e9 + seconds, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,6 +13,7 @@ from pipeline.interfaces.request_log import FAILED, CallRecord, CallReport
 from pipeline.protocol.events import (
     ErrorEvent,
     Event,
+    ResponseWaiting,
     SessionCreated,
     SessionEnded,
     SourceInterrupted,
@@ -60,6 +61,9 @@ class SessionLogger:
                 counted = {"replayed": event.replayed, "speaker": event.speaker}
                 counted |= {"lost_from": event.lost_from, "lost_to": event.lost_to}
                 _log(logging.INFO, "speech-to-text goes on", session_id, counted)
+            case ResponseWaiting(prompt=prompt, turns=turns, reason=reason, until=until):
+                counted = {"prompt": prompt, "turns": list(turns), "until": until}
+                _log(logging.WARNING, f"a turn waits for {reason}", session_id, counted)
             case ErrorEvent(error=error):
                 fields = {"type": error.type, "code": error.code}
                 _log(logging.ERROR, error.message, session_id, fields)

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from pipeline.config.settings import Prompt
 from pipeline.interfaces.llm import CompletionRequest, Message
+from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.turns import TurnEnded
 from pipeline.protocol.events import (
     Event,
@@ -17,7 +18,16 @@ from pipeline.protocol.events import (
     ResponseSentence,
 )
 from pipeline.responses.rate_limit import WINDOW
-from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
+from pipeline.responses.steps import (
+    CancelCall,
+    Publish,
+    PublishWait,
+    Report,
+    RunTool,
+    StartCall,
+    Step,
+    StopTool,
+)
 
 MERGING = ("supersede", "queue", "conflate")
 
@@ -78,6 +88,7 @@ class Watched:
         self.wanted: list[int] = []
         self.again: set[int] = set()  # asked once more on a client's wish
         self.last_done: ResponseDone | None = None
+        self.reported: set[int] = set()  # turns whose wait for quota was published
         self.refused = False  # refusals make it open how far back the history reaches
 
     @property
@@ -152,11 +163,23 @@ class Oracle:
                     assert response_id in self.running, "called off what was not running"
                     self.running.discard(response_id)
                 case Report(call):
-                    if call.outcome == "discarded":
-                        self._was_discarded(call.response_id)
+                    self._reported(call)
+                case PublishWait():
+                    self._waits(step)
                 case RunTool() | StopTool():
                     raise AssertionError("no prompt here offers tools")
         self._check_calls()
+
+    def _reported(self, call: CallReport) -> None:
+        if call.outcome == "discarded":
+            self._was_discarded(call.response_id)
+
+    def _waits(self, wait: PublishWait) -> None:
+        """Law 12: turns that wait are reported, and only where no model has quota."""
+        prompt_scheduler = self.prompt_schedulers[wait.prompt]
+        assert set(wait.turns) <= set(self.transcript)
+        assert not any(map(self.may_send, self.models_of(prompt_scheduler)))
+        prompt_scheduler.reported |= set(wait.turns)
 
     def _published(self, event: Event) -> None:
         match event:
@@ -360,11 +383,15 @@ class Oracle:
                 and prompt_scheduler.waiting()
                 and prompt_scheduler.has_room()
             ):
-                models = (prompt_scheduler.prompt.model, *prompt_scheduler.prompt.siblings)
-                free = [model for model in models if self.may_send(model)]
+                free = [each for each in self.models_of(prompt_scheduler) if self.may_send(each)]
+                waits = set(prompt_scheduler.waiting())
+                assert waits <= prompt_scheduler.reported, "law 12: a turn waits in silence"
                 assert not free, (
                     f"{prompt_scheduler.name}: {prompt_scheduler.waiting()} waits, {free} is free"
                 )
+
+    def models_of(self, prompt_scheduler: Watched) -> Sequence[str]:
+        return prompt_scheduler.prompt.model, *prompt_scheduler.prompt.siblings
 
     def used(self, model: str) -> int:
         return sum(at + WINDOW > self.now for at in self.sent.get(model, []))

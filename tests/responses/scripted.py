@@ -24,6 +24,7 @@ from pipeline.protocol.events import (
     ResponseDelta,
     ResponseDone,
     ResponsePlayed,
+    ResponseWaiting,
 )
 
 
@@ -157,6 +158,9 @@ class Listener:
     def report(self, call: CallReport) -> None:
         self.reports.append(call)
 
+    def time_in(self, seconds: float) -> str:
+        return f"{anyio.current_time() + seconds:g}"
+
 
 def short(event: Event) -> str:
     match event:
@@ -168,5 +172,7 @@ def short(event: Event) -> str:
             return f"{key} {status}" + (f" ({reason})" if reason else "")
         case ResponsePlayed(response_id=key, text=text, characters=characters):
             return f"{key} played {characters}: {text}" + " (interrupted)" * event.interrupted
+        case ResponseWaiting(turns=turns, until=until):
+            return f"{' '.join(map(str, turns))} waits until {until}"
         case _:
             return type(event).__name__

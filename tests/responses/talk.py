@@ -7,12 +7,21 @@ from pipeline.config.settings import Prompt
 from pipeline.errors import GatewayError, GatewayLost
 from pipeline.interfaces.llm import CompletionRequest, Ending, Finished, TextDelta
 from pipeline.interfaces.turns import SpeechStarted, TurnChanged, TurnEnded, TurnEvent, TurnPaused
-from pipeline.protocol.events import ResponseDone
+from pipeline.protocol.events import Event, ResponseDone
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.rate_limit import Budget
 from pipeline.responses.scheduler import ResponseScheduler
-from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
+from pipeline.responses.steps import (
+    CancelCall,
+    Publish,
+    PublishWait,
+    Report,
+    RunTool,
+    StartCall,
+    Step,
+    StopTool,
+)
 from tests.responses.scripted import short
 
 
@@ -76,12 +85,15 @@ class Talk:
     def do(self, steps: Sequence[Step]) -> list[str]:
         return [line for step in steps if (line := self._line(step))]
 
+    def _published(self, event: Event) -> str:
+        if isinstance(event, ResponseDone):
+            self.done[event.response_id] = event
+        return short(event)
+
     def _line(self, step: Step) -> str:
         match step:
             case Publish(event):
-                if isinstance(event, ResponseDone):
-                    self.done[event.response_id] = event
-                return short(event)
+                return self._published(event)
             case StartCall(key, request, speculative):
                 self.requests[key] = request
                 return f"{'guess' if speculative else 'ask'} {key}"
@@ -90,6 +102,8 @@ class Talk:
             case Report(call):
                 self.reports.append(f"{call.response_id} {call.outcome}")
                 return ""
+            case PublishWait(_, turns, seconds):
+                return f"{' '.join(map(str, turns))} waits {seconds:g} s"
             case RunTool(run):
                 return f"run {run.call_id}"
             case StopTool(call_id):

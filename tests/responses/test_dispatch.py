@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from pipeline.config.settings import Prompt
-from pipeline.errors import GatewayLost
+from pipeline.errors import GatewayBusy, GatewayLost
 from pipeline.interfaces.llm import Accepted, Finished, TextDelta
 from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from pipeline.protocol.events import ResponseDone
@@ -64,6 +64,20 @@ async def test_a_turn_is_answered_as_its_words_come() -> None:
         desk.hear(TurnEnded(1, "Hi."))
         await desk.dispatch.settled()
     assert desk.lines == ["0 r1 created for 1", "1 r1: Hel", "2 r1: lo.", "2 r1 completed"]
+
+
+async def test_a_wait_for_quota_is_published_with_its_end_and_ends_by_a_failure() -> None:
+    gateway = ScriptedGateway(Script((0.0, GatewayBusy("no", status=429, retry_after=9.0))))
+    async with at_work(gateway, reply=Prompt(total_timeout=5.0)) as desk:
+        desk.hear(TurnEnded(1, "Hi."))
+        await anyio.sleep(1)
+        desk.hear(TurnEnded(2, "Hello?"))
+        await desk.dispatch.settled()
+    assert desk.lines[2:] == [
+        "1 1 2 waits until 9",
+        "6 r2 created for 1 2",
+        "6 r2 failed (busy)",
+    ]
 
 
 async def test_a_request_leaves_before_anybody_is_told() -> None:

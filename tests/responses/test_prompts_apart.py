@@ -15,7 +15,16 @@ from pipeline.interfaces.turns import TurnChanged, TurnEnded, TurnPaused, TurnSt
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.rate_limit import Budget
 from pipeline.responses.scheduler import ResponseScheduler
-from pipeline.responses.steps import CancelCall, Publish, Report, RunTool, StartCall, Step, StopTool
+from pipeline.responses.steps import (
+    CancelCall,
+    Publish,
+    PublishWait,
+    Report,
+    RunTool,
+    StartCall,
+    Step,
+    StopTool,
+)
 from tests.responses.test_scheduler_laws import prompts
 
 #: what happens, and whether to the one whose lane is watched or to its neighbour
@@ -84,6 +93,8 @@ class Lanes:
                 case Publish(event):
                     key = getattr(event, "response_id", "")
                     self.owners.setdefault(key, getattr(event, "prompt", ""))
+                case PublishWait(prompt):
+                    self.owners[_key(step)] = prompt
                 case CancelCall(key):
                     pass
                 case RunTool() | StopTool():
@@ -113,6 +124,8 @@ def _key(step: Step) -> str:
             return str(getattr(event, "response_id", ""))
         case Report(call):
             return call.response_id
+        case PublishWait(prompt):
+            return f"wait of {prompt}"
         case StartCall(key) | CancelCall(key) | RunTool(ToolRun(response_id=key)) | StopTool(key):
             return key
 

@@ -127,9 +127,10 @@ def test_a_turn_uses_a_sibling_when_its_model_is_short() -> None:
 
 
 def test_turns_that_wait_for_quota_are_asked_together() -> None:
-    talk = Talk(limit=1, notes=Prompt(policy="parallel"))
+    talk = Talk(limit=1, notes=Prompt(policy="parallel", total_timeout=90.0))
     talk.ends(1, "a")
-    assert talk.ends(2, "b") == talk.ends(3, "c") == []
+    assert talk.ends(2, "b") == ["2 waits 61 s"]
+    assert talk.ends(3, "c") == ["2 3 waits 61 s"]
     assert not talk.scheduler.idle
     talk.tick(WINDOW - 1)
     assert talk.tick(1) == ["r2 created for 2 3", "ask r2"]
@@ -146,7 +147,7 @@ def test_a_turn_that_waits_for_quota_goes_when_the_server_says_there_is_more() -
 
 
 def test_what_was_superseded_names_the_one_that_had_to_wait_for_quota() -> None:
-    talk = Talk(limit=1, reply=Prompt())
+    talk = Talk(limit=1, reply=Prompt(total_timeout=90.0))
     talk.ends(1, "a")
     talk.ends(2, "b")
     assert talk.done["r1"].superseded_by == "r2"
@@ -157,7 +158,7 @@ def test_a_refused_turn_is_asked_with_the_next_one_after_the_wait() -> None:
     talk = Talk(limit=30, reply=Prompt())
     talk.ends(1, "a")
     talk.fails("r1", GatewayBusy("busy", status=429, retry_after=9))
-    assert talk.ends(2, "b") == []
+    assert talk.ends(2, "b") == ["1 2 waits 9 s"]
     talk.tick(8)
     assert talk.tick(1) == ["r2 created for 1 2", "ask r2"]
 
@@ -199,4 +200,4 @@ def test_sessions_share_one_budget() -> None:
     budget = Budget(1)
     one, other = Talk(budget=budget, reply=Prompt()), Talk(budget=budget, reply=Prompt())
     assert one.ends(1, "a") != []
-    assert other.ends(1, "a") == []
+    assert other.ends(1, "a") == ["1 waits 61 s"]

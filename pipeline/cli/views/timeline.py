@@ -17,6 +17,7 @@ from pipeline.protocol.events import (
     ResponseSentence,
     ResponseToolCall,
     ResponseToolResult,
+    ResponseWaiting,
     ServerEvent,
     SessionCreated,
     SessionEnded,
@@ -285,22 +286,19 @@ class Timeline:
         | SourceResumed
         | Dtmf
         | SpeechStartedEvent
+        | ResponseWaiting
         | ResponseSentence
         | ResponsePlayed
         | Heartbeat
         | ErrorEvent,
     ) -> None:
         match event:
-            case SttInterrupted():
-                said = NoteRow(event.t, f"speech-to-text interrupted: {event.cause}", "warning")
-            case SttResumed():
-                said = NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
+            case SttInterrupted() | SttResumed() | SourceInterrupted() | SourceResumed():
+                said = _connection(event)
+            case ResponseWaiting():
+                said = NoteRow(event.t, _waiting(event), "warning")
             case ErrorEvent():
                 said = NoteRow(event.t, event.error.message, "error")
-            case SourceInterrupted():
-                said = NoteRow(event.t, "the source's connection was lost", "warning")
-            case SourceResumed(away=away):
-                said = NoteRow(event.t, f"the source is back after {away:.1f} s", "warning")
             case Dtmf(digits=digits):
                 said = NoteRow(event.t, f"keys pressed: {digits}")
             case SpeechStartedEvent() | ResponseSentence() | ResponsePlayed() | Heartbeat():
@@ -310,6 +308,20 @@ class Timeline:
         self.rows.append(said)
 
 
+def _connection(
+    event: SttInterrupted | SttResumed | SourceInterrupted | SourceResumed,
+) -> NoteRow:
+    match event:
+        case SttInterrupted(cause=cause):
+            return NoteRow(event.t, f"speech-to-text interrupted: {cause}", "warning")
+        case SttResumed():
+            return NoteRow(event.t, _resumed(event), "warning" if event.lost_to else "plain")
+        case SourceInterrupted():
+            return NoteRow(event.t, "the source's connection was lost", "warning")
+        case SourceResumed(away=away):
+            return NoteRow(event.t, f"the source is back after {away:.1f} s", "warning")
+
+
 def _revision(event: TurnRevisedEvent) -> str:
     said = [f"turn {event.turn} revised"]
     if event.speaker is not None:
@@ -317,6 +329,12 @@ def _revision(event: TurnRevisedEvent) -> str:
     if event.text is not None:
         said.append(event.text)
     return ": ".join(said)
+
+
+def _waiting(event: ResponseWaiting) -> str:
+    turns = ", ".join(map(str, event.turns))
+    said = f"{event.prompt} waits for {event.reason} to answer turn {turns}"
+    return f"{said}, until about {event.until}" if event.until else said
 
 
 def _resumed(event: SttResumed) -> str:

@@ -159,6 +159,17 @@ export interface TurnRevisedEvent extends Envelope {
   speaker?: string | null;
 }
 
+/** Wait of turns for quota; a response to them follows, or a failed one. */
+export interface ResponseWaiting extends Envelope {
+  type: "response.waiting";
+  prompt: string;
+  turns: number[];
+  /** quota: the model's server, or `requests_per_minute`, allows no request now */
+  reason: string;
+  /** expected end of the wait: wall clock, ISO 8601 */
+  until?: string | null;
+}
+
 /** Start of a response: its request was sent to the model. */
 export interface ResponseCreated extends Envelope {
   type: "response.created";
@@ -357,6 +368,7 @@ export type ServerEvent =
   | TurnUpdated
   | TurnCompleted
   | TurnRevisedEvent
+  | ResponseWaiting
   | ResponseCreated
   | ResponseDelta
   | ResponseSentence

@@ -183,6 +183,11 @@ const APPLY = {
   dtmf({ digits, t }) {
     this.notice(`keys pressed: ${digits}`, { t });
   },
+  "response.waiting"({ prompt, turns, reason, until, t }) {
+    const time = until ? `, until about ${new Date(until).toLocaleTimeString()}` : "";
+    const text = `${prompt} waits for ${reason} to answer turn ${turns.join(", ")}${time}`;
+    this.notice(text, { t, tone: "warn" });
+  },
   "turn.updated"({ turn: number, text, speaker, t }) {
     const turn = this.turn(number, t);
     if (turn.open) Object.assign(turn, { text, speaker: speaker ?? turn.speaker });
