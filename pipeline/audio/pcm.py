@@ -66,6 +66,11 @@ class Framer:
         self._sample = format.sample_bytes
         self._rest = b""
 
+    @property
+    def pending(self) -> int:
+        """Number of bytes of the frame that is not complete yet."""
+        return len(self._rest)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the frames completed by ``chunk``."""
         size = self._size

@@ -8,6 +8,7 @@ from msgspec import Struct
 from pipeline.errors import SubscribeError
 from pipeline.protocol.commands import SubscribeCommand
 from pipeline.protocol.events import (
+    AudioAck,
     ErrorEvent,
     Heartbeat,
     ServerEvent,
@@ -75,6 +76,8 @@ class Resume:
                 return self._advance(_envelope.decode(event.raw))
             case ErrorEvent(seq=0):
                 return self._accept_error(event)
+            case AudioAck():
+                return False  # for sources
             case Heartbeat():
                 self._accept_heartbeat(event)
                 return False

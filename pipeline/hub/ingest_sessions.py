@@ -125,11 +125,12 @@ class IngestSessions:
         """Return the session that ``start`` continues; None if it starts a new one.
 
         A session whose source was lost without a close is continued by its ``session_id``; while
-        a source is attached, only ``resume`` takes it over. Raises ``Disconnect`` when there is
+        a source is attached, or none is accepted any more, only ``resume`` does so, in the second
+        case to receive the session's last events. Raises ``Disconnect`` when there is
         no such session, ``InputError`` when the audio formats differ.
         """
         ingest_session = self._open.get(start.session_id or "")
-        if ingest_session is None or ingest_session.over:
+        if ingest_session is None or (ingest_session.over and not start.resume):
             if start.resume:
                 name = start.session_id or "without a session_id"
                 raise Disconnect(f"there is no live session {name}", code=CloseCode.NO_SESSION)

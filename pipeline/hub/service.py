@@ -42,6 +42,11 @@ class LiveSession(Protocol):
     @property
     def topic(self) -> Topic: ...
 
+    @property
+    def position(self) -> float:
+        """Seconds of audio received from its sources."""
+        ...
+
     async def audio(self, data: bytes) -> None:
         """Accept audio of any length; a late return slows the source down (back-pressure)."""
         ...

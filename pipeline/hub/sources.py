@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pipeline.errors import InputError, PipelineError
 from pipeline.hub.auth.grants import Grant
+from pipeline.hub.cursor import Filter
 from pipeline.hub.fanout import Subscriber, Topic
 from pipeline.hub.frames import error_text, text_frame
 from pipeline.hub.ingest_sessions import IngestSession
@@ -23,13 +24,15 @@ from pipeline.hub.peers import (
     send_replies,
 )
 from pipeline.hub.refusals import disconnecting
+from pipeline.hub.service import LiveSession
 from pipeline.interfaces.ingest import Adapter, Order
 from pipeline.protocol.close_codes import CloseCode, Disconnect, may_reconnect
 from pipeline.protocol.commands import SessionEndCommand, StartCommand
-from pipeline.protocol.events import Frame
+from pipeline.protocol.events import AudioAck, Frame, encode, type_of
 from pipeline.runtime.tasks import BackgroundTasks, plain_errors
 
 FLUSH_TIMEOUT = 2.0  #: seconds to send a session's last events to its source
+ACK_INTERVAL = 1.0  #: seconds between two acknowledgements of audio
 BATCH = 64  #: events read from the log at a time
 
 logger = logging.getLogger(__name__)
@@ -214,6 +217,9 @@ class _Source:
                 background = BackgroundTasks(tasks)
                 background.start(send_replies, replies, self._reading, self._disconnect)
                 background.start(_until_ended, topic, self._reading)
+                if self._wants_acks:
+                    session = ingest_session.session
+                    background.start(self._acknowledge, session, session.position)
                 if hub_state.idle:
                     background.start(self._until_idle, ingest_session, hub_state.idle)
                 await self._feed(ingest_session, orders)
@@ -231,6 +237,31 @@ class _Source:
         if disconnect is None or disconnect.code == CloseCode.ENDED:
             return self._idle
         return disconnect
+
+    @property
+    def _wants_acks(self) -> bool:
+        wanted = self._adapter.takes_events and self.start.audio is not None
+        return wanted and Filter(self._events)(type_of(AudioAck(position=0)))
+
+    async def _acknowledge(self, session: LiveSession, received: float) -> None:
+        """Send the position of the audio received so far, so that what was lost can be resent.
+
+        ``received``: seconds that were received when this source came.
+        """
+        acknowledged = 0.0
+        if not received:
+            await anyio.sleep(ACK_INTERVAL)
+        while True:
+            position = session.position
+            if position != acknowledged:
+                ack = AudioAck(
+                    session_id=session.id,
+                    epoch=session.topic.log.epoch,
+                    position=int(position * 1000),
+                )
+                if self._peer.write(text_frame(encode(ack))):
+                    acknowledged = position
+            await anyio.sleep(ACK_INTERVAL)
 
     async def _until_idle(self, ingest_session: IngestSession, patience: float) -> None:
         """End the session of a silent source, because speech-to-text is billed meanwhile."""

@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 MAX_DEPTH = 64  #: levels of nested objects and lists in a client's command
 
+#: chosen by the client: a command that is sent again with its id takes effect once
+ClientId = Annotated[str, Meta(min_length=1, max_length=64)]
 #: keys of a telephone
 Digits = Annotated[str, Meta(pattern=r"^[0-9A-D*#]{1,64}$")]
 Encoding = Literal["pcm_s16le", "pcm_mulaw"]
@@ -56,6 +58,8 @@ class TurnCommitCommand(Command, frozen=True, kw_only=True, tag="turn.commit"):
 class SessionEndCommand(Command, frozen=True, kw_only=True, tag="session.end"):
     """Ends the audio; the session finishes its open turns and ends."""
 
+    client_id: ClientId | None = None
+
 
 class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
     """Adds a turn as text."""
@@ -64,12 +68,14 @@ class TurnCreateCommand(Command, frozen=True, kw_only=True, tag="turn.create"):
     speaker: str | None = None
     language: str | None = None
     final: bool = True  #: false: a partial; the next ``turn.create`` replaces it
+    client_id: ClientId | None = None
 
 
 class DtmfCommand(Command, frozen=True, kw_only=True, tag="dtmf.create"):
     """Adds keys that the caller pressed; they become a turn, as the settings ``dtmf`` say."""
 
     digits: Digits
+    client_id: ClientId | None = None
 
 
 class _Control(Command, frozen=True, kw_only=True):
@@ -88,6 +94,7 @@ class ResponseCreateCommand(_Control, frozen=True, kw_only=True, tag="response.c
     """Starts a response of a prompt now."""
 
     prompt: str | None = None
+    client_id: ClientId | None = None  #: also in the ``response.created`` that it leads to
 
 
 class SessionUpdateCommand(_Control, frozen=True, kw_only=True, tag="session.update"):
@@ -112,6 +119,7 @@ class ToolResultCommand(_Control, frozen=True, kw_only=True, tag="tool.result"):
 
     call_id: str
     result: Any
+    client_id: ClientId | None = None
 
 
 ControlCommand = (

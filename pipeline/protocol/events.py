@@ -219,6 +219,7 @@ class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
     model: str
     speculative: bool
     supersedes: str | None = None
+    client_id: str | None = None  #: of the ``response.create`` that requested it
 
 
 class ResponseDelta(Event, frozen=True, kw_only=True, tag="response.output_text.delta"):
@@ -315,6 +316,12 @@ class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
     head: int
 
 
+class AudioAck(Event, frozen=True, kw_only=True, tag="audio.ack"):
+    """Audio received so far, sent to the source only, at most once a second."""
+
+    position: int  #: milliseconds of the source's audio; later audio may have been lost
+
+
 class ErrorEvent(Event, frozen=True, kw_only=True, tag="error"):
     """Refused command, or failure outside any response."""
 
@@ -345,6 +352,7 @@ ServerEvent = (
     | ResponsePlayed
     | SessionResync
     | Heartbeat
+    | AudioAck
     | ErrorEvent
 )
 

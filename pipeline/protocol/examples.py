@@ -59,7 +59,7 @@ _COMMANDS: Sequence[c.Command] = (
     c.SubscribeCommand(session_id=SESSION, after_seq=0),
     c.StartCommand(audio=c.AudioFormat(sample_rate=48000)),
     c.TurnCommitCommand(),
-    c.TurnCreateCommand(text="What time is it?"),
+    c.TurnCreateCommand(text="What time is it?", client_id="t-1"),
     c.DtmfCommand(digits="4711#"),
     c.ResponseCancelCommand(response_id=FIRST),
     c.ResponseCreateCommand(prompt="reply"),
@@ -77,4 +77,5 @@ def examples() -> Sequence[e.Event | c.Command]:
         for seq, event in enumerate(_EVENTS, 1)
     ]
     heartbeat = e.Heartbeat(session_id=SESSION, epoch=1, head=len(numbered))
-    return (*numbered, heartbeat, *_COMMANDS)
+    ack = e.AudioAck(session_id=SESSION, epoch=1, position=2450)
+    return (*numbered, heartbeat, ack, *_COMMANDS)

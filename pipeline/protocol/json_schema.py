@@ -7,7 +7,14 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.protocol.commands import ClientCommand, Command
-from pipeline.protocol.events import ErrorEvent, Event, Heartbeat, ServerEvent, SessionResync
+from pipeline.protocol.events import (
+    AudioAck,
+    ErrorEvent,
+    Event,
+    Heartbeat,
+    ServerEvent,
+    SessionResync,
+)
 
 Schema = dict[str, Any]
 
@@ -15,7 +22,7 @@ EVENTS: tuple[type[Event], ...] = get_args(ServerEvent)
 COMMANDS: tuple[type[Command], ...] = get_args(ClientCommand)
 REF = "#/components/schemas/"
 
-_UNNUMBERED = (Heartbeat, ErrorEvent, SessionResync)  # events that may have no number
+_UNNUMBERED = (AudioAck, Heartbeat, ErrorEvent, SessionResync)  # events that may have no number
 _ENVELOPE = {"seq", "session_id", "epoch", "ts"}  # present in every numbered event
 
 

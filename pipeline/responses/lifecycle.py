@@ -314,6 +314,7 @@ class ResponseLifecycle:
             model=response.model,
             speculative=response.speculative,
             supersedes=response.supersedes,
+            client_id=response.client_id,
         )
         return [Publish(created)]
 

@@ -45,10 +45,12 @@ class TurnBatch(Struct, frozen=True):
     response_id: str | None = None  #: assigned early, when it superseded a response
     since: float | None = None  #: when it began to wait for quota, seconds
     reported: frozenset[int] = frozenset()  #: turns whose wait was published
+    client_id: str | None = None  #: of the newest command that requested it
 
 
 def merged(batches: Sequence[TurnBatch]) -> TurnBatch:
     ids = [batch.response_id for batch in batches if batch.response_id]
+    clients = [batch.client_id for batch in batches if batch.client_id]
     turns = {each.turn: each for batch in batches for each in batch.turns}  # each once
     return TurnBatch(
         tuple(turns.values()),
@@ -56,6 +58,7 @@ def merged(batches: Sequence[TurnBatch]) -> TurnBatch:
         ids[0] if ids else None,
         min((batch.since for batch in batches if batch.since is not None), default=None),
         frozenset[int]().union(*(batch.reported for batch in batches)),
+        clients[-1] if clients else None,
     )
 
 
@@ -194,7 +197,7 @@ class PromptScheduler:
                 steps += self.lifecycle.end(response, ResponseOutcome("cancelled", "client"), now)
         return steps + self._advance(now)
 
-    def create(self, now: float) -> list[Step]:
+    def create(self, now: float, client_id: str | None = None) -> list[Step]:
         """Send what was collected now, or else the last turn again.
 
         Before the first turn only a prompt over a stored transcript can send a request.
@@ -205,7 +208,7 @@ class PromptScheduler:
         if not self._pending and not self._asks_of_stored():
             return []
         self._pending_moment = TurnTiming(now, None)
-        return self._fire(now)
+        return self._fire(now, client_id)
 
     def abort(self, reason: str, now: float) -> list[Step]:
         """End everything at once."""
@@ -244,11 +247,11 @@ class PromptScheduler:
             return []
         return self._fire(now)
 
-    def _fire(self, now: float) -> list[Step]:
+    def _fire(self, now: float, client_id: str | None = None) -> list[Step]:
         """Make one batch of the collected turns."""
         self._silent_at = inf
         moment = self._pending_moment or TurnTiming(now, None)
-        self._waiting.append(TurnBatch(tuple(self._pending), moment))
+        self._waiting.append(TurnBatch(tuple(self._pending), moment, client_id=client_id))
         self._pending.clear()
         if len(self._waiting) > MOST_WAITING:
             last = merged([self._waiting.pop(), self._waiting.pop()][::-1])
@@ -339,6 +342,7 @@ class PromptScheduler:
             batch.response_id or self._conversation.new_id(), turns, self._request(turns, model)
         )
         response.turn_at, response.spoken_at = batch.moment.turn_at, batch.moment.spoken_at
+        response.client_id = batch.client_id
         if batch.response_id:
             response.supersedes, self._superseded = self._superseded, None
         return response

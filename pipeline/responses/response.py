@@ -12,6 +12,7 @@ class Response:
     """State of one response; it decides nothing."""
 
     __slots__ = (
+        "client_id",
         "ended_at",
         "finished",
         "first_at",
@@ -53,6 +54,7 @@ class Response:
         self.model = request.model
         self.speculative = False
         self.supersedes: str | None = None
+        self.client_id: str | None = None  # of the command that requested it
         self.text = ""  # all received; of a live response all of it is published
         self.finished: Finished | None = None
         self.refused = False  # by the server, before any text: no tokens were spent on it

@@ -132,10 +132,10 @@ class ResponseScheduler:
         """Cancel one response, or all of them, for a client."""
         return self._from_each(lambda each: each.cancel(response_id, now))
 
-    def create(self, prompt: str | None, now: float) -> list[Step]:
+    def create(self, prompt: str | None, now: float, client_id: str | None = None) -> list[Step]:
         """Create a response for a client now. Raises KeyError for an unknown prompt."""
         requested = self._order if prompt is None else [self._prompt_schedulers[prompt]]
-        return [step for each in requested for step in each.create(now)]
+        return [step for each in requested for step in each.create(now, client_id)]
 
     def played(self, response_id: str, report: PlaybackReport) -> list[Step]:
         """Take what the client played of a response: the history is cut to it."""

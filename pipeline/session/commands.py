@@ -18,6 +18,7 @@ from pipeline.protocol.commands import (
 from pipeline.protocol.events import type_of
 from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.playback import PlaybackReport
+from pipeline.session.command_outcomes import CommandOutcomes
 from pipeline.session.key_input import KeyInput
 from pipeline.session.turn_input import TurnInput
 
@@ -45,9 +46,23 @@ class CommandHandler:
         self._prompts = prompts
         self._now = now
         self._in_stream = in_stream
+        self._outcomes = CommandOutcomes()
 
     async def carry_out(self, command: ClientCommand) -> None:
-        """Carry out ``command``. Raises ``InputError`` for one that cannot be."""
+        """Carry out ``command``, once by its ``client_id``.
+
+        Raises ``InputError`` for one that cannot be.
+        """
+        if self._outcomes.is_repeated(command):
+            return
+        try:
+            await self._carry_out(command)
+        except InputError as error:
+            self._outcomes.record(command, error)
+            raise
+        self._outcomes.record(command)
+
+    async def _carry_out(self, command: ClientCommand) -> None:
         match command:
             case TurnCommitCommand():
                 await self._stt.force_endpoint()
@@ -77,7 +92,7 @@ class CommandHandler:
         if prompt is not None and prompt not in self._prompts:
             known = ", ".join(self._prompts)
             raise InputError(f"response.create: no prompt {prompt!r}; there is {known}")
-        self._dispatch.carry_out(self._scheduler.create(prompt, self._now()))
+        self._dispatch.carry_out(self._scheduler.create(prompt, self._now(), command.client_id))
 
     async def _update(self, command: SessionUpdateCommand) -> None:
         if command.stt:

@@ -140,6 +140,11 @@ class Session:
         return self._clock.position
 
     @property
+    def position(self) -> float:
+        """Seconds of audio received from the source."""
+        return self._clock.position + self._format.seconds(self._framer.pending)
+
+    @property
     def failed_responses(self) -> int:
         return self.publisher.failed_responses
 

@@ -53,6 +53,10 @@ class FakeSession:
         if not self._topic.ended.is_set():
             self.say(SessionEnded(reason=reason, totals=Totals(turns=self.turns)))
 
+    @property
+    def position(self) -> float:
+        return self.heard / 32_000
+
     async def audio(self, data: bytes) -> None:
         self.heard += len(data)
 

@@ -6,6 +6,7 @@ from msgspec import UNSET, Struct
 
 from pipeline.cli.views import wording
 from pipeline.protocol.events import (
+    AudioAck,
     Dtmf,
     ErrorEvent,
     Heartbeat,
@@ -290,6 +291,7 @@ class Timeline:
         | ResponseSentence
         | ResponsePlayed
         | Heartbeat
+        | AudioAck
         | ErrorEvent,
     ) -> None:
         match event:
@@ -301,7 +303,13 @@ class Timeline:
                 said = NoteRow(event.t, event.error.message, "error")
             case Dtmf(digits=digits):
                 said = NoteRow(event.t, f"keys pressed: {digits}")
-            case SpeechStartedEvent() | ResponseSentence() | ResponsePlayed() | Heartbeat():
+            case (
+                SpeechStartedEvent()
+                | ResponseSentence()
+                | ResponsePlayed()
+                | Heartbeat()
+                | AudioAck()
+            ):
                 return
             case _:
                 assert_never(event)

@@ -179,6 +179,8 @@ export interface ResponseCreated extends Envelope {
   model: string;
   speculative: boolean;
   supersedes?: string | null;
+  /** of the `response.create` that requested it */
+  client_id?: string | null;
 }
 
 /** Piece of a response's text, to append to the previous pieces. */
@@ -339,6 +341,23 @@ export interface Heartbeat {
   head: number;
 }
 
+/** Audio received so far, sent to the source only, at most once a second. */
+export interface AudioAck {
+  type: "audio.ack";
+  /** from 1; 0 only in events without a number of their own (heartbeat) */
+  seq?: number;
+  session_id?: string;
+  /** increases when another process takes over the session */
+  epoch?: number;
+  /** milliseconds on the session's audio clock */
+  t?: number;
+  /** wall clock, ISO 8601, UTC */
+  ts?: string;
+  from_seq?: number | null;
+  /** milliseconds of the source's audio; later audio may have been lost */
+  position: number;
+}
+
 /** Refused command, or failure outside any response. */
 export interface ErrorEvent {
   type: "error";
@@ -379,6 +398,7 @@ export type ServerEvent =
   | ResponsePlayed
   | SessionResync
   | Heartbeat
+  | AudioAck
   | ErrorEvent;
 
 // --- client → server -------------------------------------------------------------------------
@@ -429,6 +449,7 @@ export interface TurnCommitCommand {
 /** Ends the audio; the session finishes its open turns and ends. */
 export interface SessionEndCommand {
   type: "session.end";
+  client_id?: string | null;
 }
 
 /** Adds a turn as text. */
@@ -439,12 +460,14 @@ export interface TurnCreateCommand {
   language?: string | null;
   /** false: a partial; the next `turn.create` replaces it */
   final?: boolean;
+  client_id?: string | null;
 }
 
 /** Adds keys that the caller pressed; they become a turn, as the settings `dtmf` say. */
 export interface DtmfCommand {
   type: "dtmf.create";
   digits: string;
+  client_id?: string | null;
 }
 
 /** Cancels a response. */
@@ -462,6 +485,8 @@ export interface ResponseCreateCommand {
   /** null: the source's own session, or the one subscribed to */
   session_id?: string | null;
   prompt?: string | null;
+  /** also in the `response.created` that it leads to */
+  client_id?: string | null;
 }
 
 /** Changes settings of a live session. */
@@ -493,6 +518,7 @@ export interface ToolResultCommand {
   session_id?: string | null;
   call_id: string;
   result: unknown;
+  client_id?: string | null;
 }
 
 export type ClientCommand =

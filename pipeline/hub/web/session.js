@@ -164,6 +164,7 @@ export class Session {
       else this.#feed.push(event); // refers to a command: the session continues
       return;
     }
+    if (event.type === "audio.ack") return; // a page does not keep what it has sent
     if (this.#subscription) return; // which delivers all events
     this.#resume ??= new Resume(event.session_id, { events: this.#events });
     try {

@@ -14,7 +14,7 @@ from pipeline.config.settings import ServeSettings
 from pipeline.hub.server import Hub, serve
 from pipeline.ingest.formats import ADAPTERS
 from pipeline.protocol.close_codes import CloseCode
-from tests.support.fake_service import FakeService
+from tests.support.fake_service import FakeService, FakeSession
 
 START = {"type": "session.start", "session_id": "mine"}
 TWILIO = "/v1/ingest/twilio?session_id=mine"
@@ -39,7 +39,7 @@ async def take(source: ClientConnection, count: int) -> list[dict[str, Any]]:
     with anyio.fail_after(5):
         while len(taken) < count:
             event = msgspec.json.decode(await source.recv())
-            if event["type"] != "heartbeat":
+            if event["type"] not in ("heartbeat", "audio.ack"):
                 taken.append(event)
     return taken
 
@@ -176,3 +176,58 @@ async def test_draining_ends_a_session_whoever_feeds_it(fed: bool) -> None:
         assert await hub.drain(5)
     assert fake.opened[0].topic.ended.is_set()
     assert not fake.opened[0].cut
+
+
+async def test_a_source_learns_from_where_to_send_its_audio_again() -> None:
+    fake = FakeService()
+    async with serving(fake, 10) as hub:
+        first = await dial(hub, START)
+        await first.send(bytes(3200))
+        await turn(first, "one")
+        await take(first, 2)
+        first.transport.abort()
+        await left_alone(hub, fake)
+        second = await dial(hub, START | {"after_seq": 2})
+        with anyio.fail_after(5):
+            while (ack := msgspec.json.decode(await second.recv()))["type"] != "audio.ack":
+                pass
+        deaf = await dial(hub, START | {"resume": True}, "/v1/ingest/raw?events=turn.*")
+        await turn(deaf, "two")
+        assert [event["type"] for event in await take(deaf, 2)] == ["turn.completed"] * 2
+    assert (ack["position"], "seq" in ack) == (100, False)
+
+
+async def test_a_source_that_lost_its_connection_after_the_end_receives_the_last_events() -> None:
+    fake = SlowEnd()
+    async with serving(fake, 10) as hub:
+        first = await dial(hub, START)
+        await take(first, 1)
+        await first.send('{"type":"session.end","client_id":"e-1"}')
+        await fake.ending.wait()
+        first.transport.abort()
+        second = await dial(hub, START | {"resume": True, "after_seq": 1})
+        await second.send('{"type":"session.end","client_id":"e-1"}')
+        fake.may_end.set()
+        assert [event["type"] for event in await take(second, 1)] == ["session.ended"]
+        assert (await closed(second))[0] == 1000
+
+
+class SlowEnd(FakeService):
+    """A service whose sessions end when ``may_end`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ending, self.may_end = anyio.Event(), anyio.Event()
+
+    def session(self, session_id: str, *, keep: int = 1000) -> FakeSession:
+        stand = self
+
+        class Session(FakeSession):
+            async def finish(self, reason: str = "source_ended") -> None:
+                stand.ending.set()
+                await stand.may_end.wait()
+                await super().finish(reason)
+
+        session = Session(self.topics, session_id, keep=keep)
+        self.opened.append(session)
+        return session
