@@ -16,6 +16,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]  #: 0 is any free one
 Amount = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
+Utterance = Annotated[str, Meta(min_length=1, max_length=60)]
 SttEngine = Annotated[
     str,
     Meta(
@@ -124,6 +125,9 @@ class Prompt(Section, frozen=True, kw_only=True):
     speculate: bool = False  #: start a response at a pause, before the turn has ended
     interrupt: Interrupt = "turn"  #: when speech cancels a running response
     interrupt_words: Positive = 3  #: number of words, with interrupt = "words"
+    #: utterances that neither interrupt nor start a response while one is generated or played;
+    #: default: the built-in ones of every language. With policy supersede
+    back_channels: tuple[Utterance, ...] = ("default",)
     interrupted_mark: str = (
         " [interrupted]"  #: appended to the published text of a cancelled response
     )

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+#: back_channel: one of the prompt's ``back_channels``; too_short: under ``interrupt_words``
+SkipReason = Literal["back_channel", "too_short"]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
@@ -210,6 +212,14 @@ class ResponseWaiting(Event, frozen=True, kw_only=True, tag="response.waiting"):
     until: str | None = None  #: expected end of the wait: wall clock, ISO 8601
 
 
+class ResponseSkipped(Event, frozen=True, kw_only=True, tag="response.skipped"):
+    """Turns that a prompt does not answer: they met a response that was generated or played."""
+
+    prompt: str
+    turns: tuple[int, ...]
+    reason: SkipReason
+
+
 class ResponseCreated(Event, frozen=True, kw_only=True, tag="response.created"):
     """Start of a response: its request was sent to the model."""
 
@@ -342,6 +352,7 @@ ServerEvent = (
     | TurnCompleted
     | TurnRevisedEvent
     | ResponseWaiting
+    | ResponseSkipped
     | ResponseCreated
     | ResponseDelta
     | ResponseSentence

@@ -29,6 +29,7 @@ _EVENTS: Sequence[e.Event] = (
         response_id=FIRST, prompt="reply", turns=(1,), model=REQUEST.model, speculative=False
     ),
     e.ResponseDelta(response_id=FIRST, delta="For which"),
+    e.ResponseSkipped(prompt="reply", turns=(2,), reason="back_channel"),
     e.SttInterrupted(cause="the connection was lost"),
     e.SttResumed(replayed=1.4),
     e.SourceInterrupted(),

@@ -157,6 +157,13 @@ class History:
         exchange.played = played
         return Played(exchange.answer[:played], exchange.is_interrupted())
 
+    def unplayed(self, response_id: str) -> int:
+        """Return how many characters of an answer the client has not reported as played."""
+        exchange = self._exchanges.get(response_id)
+        if exchange is None or exchange.played is None:
+            return 0
+        return len(exchange.answer) - exchange.played
+
     def unanswered(self, if_closed: Collection[str] = ()) -> tuple[FinishedTurn, ...]:
         """Return the unanswered turns, oldest first, as if ``if_closed`` were closed."""
         unplayed = [

@@ -35,6 +35,7 @@ FREE = frozenset(
         "stream",
         "parallel",
         "interrupt_words",
+        "back_channels",
         "interrupted_mark",
         "json_schema",
         "json_partials",

@@ -39,17 +39,21 @@ from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.tools import OfferedTools
 from pipeline.protocol.events import (
     ErrorDetail,
+    Event,
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
     ResponseJsonPartial,
     ResponsePlayed,
     ResponseSentence,
+    ResponseSkipped,
+    SkipReason,
     Status,
 )
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
 from pipeline.responses.playback import PlaybackReport
+from pipeline.responses.playing import PlaybackState
 from pipeline.responses.refusals import Refusals, passes
 from pipeline.responses.response import Response
 from pipeline.responses.sentences import Sentence
@@ -89,6 +93,7 @@ class ResponseLifecycle:
     ) -> None:
         self.history = History(prompt.history, prompt.interrupted_mark)
         self.live: dict[str, Response] = {}
+        self.playback = PlaybackState()
         self.speculation: Response | None = None
         self._name = name
         self._prompt = prompt
@@ -247,6 +252,8 @@ class ResponseLifecycle:
     def end(self, response: Response, ending: ResponseOutcome, now: float) -> list[Step]:
         """Publish the one ``response.done`` of a live response and forget it."""
         del self.live[response.id]
+        if ending.status == "cancelled":
+            self.playback.stop(response.id)
         if response.ended_at is None:
             response.ended_at = now
         steps: list[Step] = []
@@ -278,8 +285,22 @@ class ResponseLifecycle:
             self._report(response, ending.status, ending.reason),
         ]
 
-    def play(self, response_id: str, report: PlaybackReport) -> list[Step]:
+    # --- playback and back-channels ------------------------------------------------------------
+
+    def is_running(self, now: float) -> bool:
+        """Return whether a response is generated, or played as the client reports."""
+        newest = self.playback.response_id
+        if self.live or newest is None:
+            return bool(self.live)
+        return self.playback.is_playing(self.history.unplayed(newest), now)
+
+    def skipped(self, turn: int, reason: SkipReason) -> Event:
+        """Return the event of a turn that is not answered."""
+        return ResponseSkipped(prompt=self._name, turns=(turn,), reason=reason)
+
+    def play(self, response_id: str, report: PlaybackReport, now: float) -> list[Step]:
         """Take what the client played of a response; it may have ended."""
+        self.playback.report(response_id, now)
         played = self.history.play(response_id, report)
         if played is None:
             return []
@@ -304,6 +325,7 @@ class ResponseLifecycle:
 
     def _announce(self, response: Response) -> list[Step]:
         self.live[response.id] = response
+        self.playback.begin(response.id)
         self._conversation.counts.responses += 1
         question = response.request.messages[-1].content or ""
         self.history.open(response.id, response.turns, question)

@@ -12,16 +12,16 @@ from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.interfaces.llm import CompletionRequest, Form, Piece
 from pipeline.interfaces.tools import OfferedTools
 from pipeline.interfaces.turns import TurnChanged, TurnPaused
-from pipeline.protocol.events import ErrorDetail
+from pipeline.protocol.events import ErrorDetail, SkipReason
 from pipeline.responses.conversation import ConversationState
+from pipeline.responses.gates import TurnGates
 from pipeline.responses.lifecycle import ResponseLifecycle, ResponseOutcome, models_of
 from pipeline.responses.policies import POLICIES
 from pipeline.responses.prompt import FinishedTurn, uses_turn_tag
 from pipeline.responses.request_builder import RequestBuilder
 from pipeline.responses.response import Response
-from pipeline.responses.steps import PublishWait, Step
+from pipeline.responses.steps import Publish, PublishWait, Step
 from pipeline.responses.text_match import same_words
-from pipeline.responses.words import contains_phrase, count_words
 
 MOST_PENDING = 5000  #: turns collected for one request (a three-hour meeting has some 3,000)
 MOST_WAITING = 64  #: batches; past it the newest are merged
@@ -80,6 +80,7 @@ class PromptScheduler:
         self._name = name
         self._prompt = prompt
         self._rules = POLICIES[prompt.policy]
+        self._gates = TurnGates(prompt)
         self._requests = RequestBuilder(
             prompt, conversation, self.lifecycle.history, form, offered_tools
         )
@@ -90,6 +91,8 @@ class PromptScheduler:
         self._silent_at = inf
         self._admitted_at = inf  # when the budget admits the next batch
         self._closing_at = inf  # when the session's turns were over
+        #: open turns whose first words came while a response ran, and that did not interrupt it
+        self._begun_while_running: set[int] = set()
         self._superseded: str | None = None  # the response that the next one replaces
 
     # --- time -----------------------------------------------------------------
@@ -123,8 +126,15 @@ class PromptScheduler:
         """Take the start of speech, which may bring no turn."""
         if self._silent_at < inf:
             self._silent_at = now + self._prompt.after_silence
-        interrupts = self._prompt.interrupt == "speech" and self._listens_to(speaker)
+        interrupts = self._prompt.interrupt == "speech" and self._gates.listens_to(speaker)
         return self._interrupt(now) if interrupts else []
+
+    def began(self, turn: int, speaker: str | None, now: float) -> list[Step]:
+        """Take the first words of a turn."""
+        steps = self.speech(speaker, now)
+        if self.lifecycle.is_running(now):
+            self._begun_while_running.add(turn)
+        return steps
 
     def changed(self, event: TurnChanged, now: float) -> list[Step]:
         """Take the new text of the open turn."""
@@ -133,13 +143,11 @@ class PromptScheduler:
         speculation = self.lifecycle.speculation
         if speculation is not None and self._is_contradicted(speculation, event.turn, event.text):
             steps += self.lifecycle.discard("speech resumed", now)
-        if not self._listens_to(event.speaker):
+        if not self._gates.listens_to(event.speaker):
             return steps
-        how = self._prompt.interrupt
-        if how == "speech" or (
-            how == "words" and count_words(event.text) >= self._prompt.interrupt_words
-        ):
-            steps += self._interrupt(now)
+        if self._gates.interrupts(event.text) and (interruption := self._interrupt(now)):
+            steps += interruption
+            self._begun_while_running.discard(event.turn)
         return steps
 
     def paused(self, event: TurnPaused, now: float) -> list[Step]:
@@ -151,11 +159,12 @@ class PromptScheduler:
         if (
             speculation is not None
             and speculation.turns[-1].turn != event.turn
-            and not self._wants(finished)
+            and not self._gates.wants(finished)
         ):
             return []  # another speaker, whom this prompt does not answer
         steps = self.lifecycle.discard("speech resumed", now)
-        if not self._may_speculate(finished):
+        skipped = self._skip_reason(event.turn, event.text, now) is not None
+        if skipped or not self._may_speculate(finished):
             return steps
         model = self._prompt.model or self._conversation.model
         if not self._conversation.budget.speculate(model, now):
@@ -168,7 +177,12 @@ class PromptScheduler:
     def ended(self, finished: FinishedTurn, moment: TurnTiming, now: float) -> list[Step]:
         """Take an ended turn: adopt the speculation, or collect the turn for a request."""
         steps: list[Step] = []
-        wanted = self._wants(finished)
+        wanted = self._gates.wants(finished)
+        reason = self._skip_reason(finished.turn, finished.text, now) if wanted else None
+        self._begun_while_running.discard(finished.turn)
+        if reason is not None:
+            wanted = False
+            steps.append(Publish(self.lifecycle.skipped(finished.turn, reason)))
         speculation = self.lifecycle.speculation
         if speculation is not None and (wanted or speculation.turns[-1].turn == finished.turn):
             if wanted and self._is_right(speculation, finished):
@@ -192,6 +206,7 @@ class PromptScheduler:
 
     def cancel(self, response_id: str | None, now: float) -> list[Step]:
         steps: list[Step] = []
+        self.lifecycle.playback.stop(response_id)
         for response in list(self.lifecycle.live.values()):
             if response_id in (None, response.id):
                 steps += self.lifecycle.end(response, ResponseOutcome("cancelled", "client"), now)
@@ -225,17 +240,10 @@ class PromptScheduler:
 
     # --- gates and triggers ------------------------------------------------------------------
 
-    def _listens_to(self, speaker: str | None) -> bool:
-        """Return whether this speaker may interrupt: the prompt's own, or an unknown one."""
-        return not self._prompt.speaker or speaker in (None, self._prompt.speaker)
-
-    def _wants(self, finished: FinishedTurn) -> bool:
-        prompt = self._prompt
-        if prompt.speaker and finished.speaker != prompt.speaker:
-            return False
-        if prompt.keyword and not contains_phrase(finished.text, prompt.keyword):
-            return False
-        return count_words(finished.text) >= prompt.min_words
+    def _skip_reason(self, turn: int, text: str, now: float) -> SkipReason | None:
+        """Return why a turn that ends now is not answered, if it is a back-channel."""
+        is_met = turn in self._begun_while_running or self.lifecycle.is_running(now)
+        return self._gates.skip_reason(text) if is_met else None
 
     def _trigger(self, now: float) -> list[Step]:
         """Send what was collected, if it is enough; called at the end of every turn."""
@@ -376,7 +384,7 @@ class PromptScheduler:
         prompt = self._prompt
         one_turn = prompt.every_turns == 1 and not prompt.after_silence and not prompt.at_end
         nothing_first = not self._waiting and not self._pending and self._has_room()
-        return prompt.speculate and one_turn and nothing_first and self._wants(finished)
+        return prompt.speculate and one_turn and nothing_first and self._gates.wants(finished)
 
     def _is_right(self, speculation: Response, finished: FinishedTurn) -> bool:
         """Return whether the speculation's request is the one to send now (law 5)."""

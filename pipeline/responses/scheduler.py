@@ -83,7 +83,7 @@ class ResponseScheduler:
                 return self._from_each(lambda each: each.speech(speaker, now))
             case TurnStarted(turn, _, speaker):
                 self._conversation.open_turns.add(turn)
-                return self._from_each(lambda each: each.speech(speaker, now))
+                return self._from_each(lambda each: each.began(turn, speaker, now))
             case TurnRevised(turn, text, speaker):
                 self._conversation.revise(turn, text, speaker)
                 return []
@@ -137,9 +137,9 @@ class ResponseScheduler:
         requested = self._order if prompt is None else [self._prompt_schedulers[prompt]]
         return [step for each in requested for step in each.create(now, client_id)]
 
-    def played(self, response_id: str, report: PlaybackReport) -> list[Step]:
+    def played(self, response_id: str, report: PlaybackReport, now: float) -> list[Step]:
         """Take what the client played of a response: the history is cut to it."""
-        return self._from_each(lambda each: each.lifecycle.play(response_id, report))
+        return self._from_each(lambda each: each.lifecycle.play(response_id, report, now))
 
     def set_vars(self, values: Mapping[str, str]) -> None:
         self._conversation.vars.update(values)

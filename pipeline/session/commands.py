@@ -111,4 +111,4 @@ class CommandHandler:
         report = PlaybackReport(command.text, command.characters, seconds)
         if report == PlaybackReport():
             raise InputError("playback.report: text, characters or duration is needed")
-        self._dispatch.carry_out(self._scheduler.played(command.response_id, report))
+        self._dispatch.carry_out(self._scheduler.played(command.response_id, report, self._now()))

@@ -16,6 +16,7 @@ from pipeline.protocol.events import (
     ResponseDone,
     ResponsePlayed,
     ResponseSentence,
+    ResponseSkipped,
 )
 from pipeline.responses.rate_limit import WINDOW
 from pipeline.responses.steps import (
@@ -89,6 +90,8 @@ class Watched:
         self.again: set[int] = set()  # asked once more on a client's wish
         self.last_done: ResponseDone | None = None
         self.reported: set[int] = set()  # turns whose wait for quota was published
+        self.met: set[int] = set()  # turns that began while a response was live
+        self.skipped: set[int] = set()
         self.refused = False  # refusals make it open how far back the history reaches
 
     @property
@@ -198,6 +201,8 @@ class Oracle:
                 self._done(event)
             case ResponsePlayed():
                 self._was_played(event)
+            case ResponseSkipped():
+                self._was_skipped(event)
             case _:
                 raise AssertionError(f"not the ledger's event: {event}")
 
@@ -295,6 +300,24 @@ class Oracle:
         rest = len(event.text) < len(told.text)
         assert event.interrupted == (rest or (told.done is not None and told.cut))
         self.zeroed = True
+
+    def _was_skipped(self, event: ResponseSkipped) -> None:
+        """A back-channel is wanted no more, if it met a response of this prompt."""
+        watched = self.prompt_schedulers[event.prompt]
+        (turn,) = event.turns
+        assert turn in watched.wanted
+        assert self.is_murmur(watched.prompt, self.transcript[turn][1])
+        heard_in_part = any(told.played is not None for told in watched.told.values())
+        assert turn in watched.met or watched.live or heard_in_part, "nothing ran"
+        watched.wanted.remove(turn)
+        watched.skipped.add(turn)
+
+    def is_murmur(self, prompt: Prompt, text: str) -> bool:
+        """Return whether a text of these tests takes nothing from a running response."""
+        if prompt.policy != "supersede":
+            return False
+        is_short = prompt.interrupt == "words" and len(text.split()) < prompt.interrupt_words
+        return is_short or plain(text) in ("yes", "mhm")
 
     def _started(self, start: StartCall) -> None:
         prompt_scheduler = self.prompt_schedulers[start.request.extra["lane"]]

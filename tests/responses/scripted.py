@@ -24,6 +24,7 @@ from pipeline.protocol.events import (
     ResponseDelta,
     ResponseDone,
     ResponsePlayed,
+    ResponseSkipped,
     ResponseWaiting,
 )
 
@@ -166,6 +167,8 @@ def short(event: Event) -> str:
     match event:
         case ResponseCreated(response_id=key, turns=turns):
             return f"{key} created for {' '.join(map(str, turns))}"
+        case ResponseSkipped(turns=turns, reason=reason):
+            return f"skipped {' '.join(map(str, turns))} ({reason})"
         case ResponseDelta(response_id=key, delta=delta):
             return f"{key}: {delta}"
         case ResponseDone(response_id=key, status=status, reason=reason):

@@ -72,7 +72,7 @@ class Talk:
         return self.do(self.scheduler.failed(key, error or GatewayLost("cut"), self.now))
 
     def plays(self, key: str, text: str | None = None, characters: int | None = None) -> list[str]:
-        return self.do(self.scheduler.played(key, PlaybackReport(text, characters)))
+        return self.do(self.scheduler.played(key, PlaybackReport(text, characters), self.now))
 
     def tick(self, seconds: float) -> list[str]:
         self.now += seconds

@@ -39,6 +39,7 @@ def test_the_documented_table_names_every_policy_in_order() -> None:
     [
         ("turns that wait for a response", "merges_waiting", ("one by one", "merge")),
         ("an unanswered turn is sent again", "merges_unanswered", ("no", "yes")),
+        ("a back-channel meets a response", "ignores_back_channels", ("answer", "skip")),
         ("adoption cancels the live response", "replaces_live", ("no", "yes")),
         ("gateway retries beside this service", "gateway_retries", ("no", "yes")),
         ("runs in-stream", "in_stream", ("no", "yes")),

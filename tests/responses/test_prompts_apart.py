@@ -91,7 +91,7 @@ class Lanes:
                 case Report(call):
                     self.owners[call.response_id] = call.prompt
                 case Publish(event):
-                    key = getattr(event, "response_id", "")
+                    key = _key(step)
                     self.owners.setdefault(key, getattr(event, "prompt", ""))
                 case PublishWait(prompt):
                     self.owners[_key(step)] = prompt
@@ -121,7 +121,8 @@ class Lanes:
 def _key(step: Step) -> str:
     match step:
         case Publish(event):
-            return str(getattr(event, "response_id", ""))
+            # an event of no response names its prompt
+            return str(getattr(event, "response_id", "") or f"of {getattr(event, 'prompt', '')}")
         case Report(call):
             return call.response_id
         case PublishWait(prompt):

@@ -226,7 +226,7 @@ async def test_clients_type_turns_cancel_and_ask_again() -> None:
     [
         (TurnCreateCommand(text="  "), "empty"),
         (ResponseCreateCommand(prompt="nope"), "there is reply"),
-        (PlaybackReportCommand(response_id="r1"), "text or characters"),
+        (PlaybackReportCommand(response_id="r1"), "text, characters or duration"),
     ],
 )
 async def test_a_command_without_sense_is_refused_in_words(command: Any, words: str) -> None:

@@ -16,6 +16,7 @@ from pipeline.protocol.events import (
     ResponseJsonPartial,
     ResponsePlayed,
     ResponseSentence,
+    ResponseSkipped,
     ResponseToolCall,
     ResponseToolResult,
     ResponseWaiting,
@@ -163,6 +164,8 @@ class Timeline:
                 self._tool(event)
             case SessionCreated() | SessionUpdated() | SessionEnded() | SessionResync():
                 self._session(event)
+            case ResponseSkipped():
+                self.rows.append(NoteRow(event.t, _skipped(event)))
             case _:
                 self._note(event)
 
@@ -343,6 +346,12 @@ def _waiting(event: ResponseWaiting) -> str:
     turns = ", ".join(map(str, event.turns))
     said = f"{event.prompt} waits for {event.reason} to answer turn {turns}"
     return f"{said}, until about {event.until}" if event.until else said
+
+
+def _skipped(event: ResponseSkipped) -> str:
+    turns = ", ".join(map(str, event.turns))
+    reason = event.reason.replace("_", "-")
+    return f"turn {turns} is not answered by {event.prompt}: {reason}"
 
 
 def _resumed(event: SttResumed) -> str:

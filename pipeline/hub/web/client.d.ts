@@ -170,6 +170,14 @@ export interface ResponseWaiting extends Envelope {
   until?: string | null;
 }
 
+/** Turns that a prompt does not answer: they met a response that was generated or played. */
+export interface ResponseSkipped extends Envelope {
+  type: "response.skipped";
+  prompt: string;
+  turns: number[];
+  reason: "back_channel" | "too_short";
+}
+
 /** Start of a response: its request was sent to the model. */
 export interface ResponseCreated extends Envelope {
   type: "response.created";
@@ -388,6 +396,7 @@ export type ServerEvent =
   | TurnCompleted
   | TurnRevisedEvent
   | ResponseWaiting
+  | ResponseSkipped
   | ResponseCreated
   | ResponseDelta
   | ResponseSentence

@@ -203,6 +203,10 @@ const APPLY = {
     turn.text = text ?? turn.text;
     turn.speaker = speaker ?? turn.speaker;
   },
+  "response.skipped"({ prompt, turns, reason, t }) {
+    const why = reason.replaceAll("_", "-");
+    this.notice(`turn ${turns.join(", ")} is not answered by ${prompt}: ${why}`, { t });
+  },
   "response.created"(event) {
     this.addResponse(event);
   },
