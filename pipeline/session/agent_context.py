@@ -9,6 +9,7 @@ import anyio
 from pipeline.config.settings import Prompt
 from pipeline.interfaces.stt_client import SpeechToText
 from pipeline.protocol.events import Event, ResponseCreated, ResponseDone
+from pipeline.responses.policies import POLICIES
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,9 @@ def prompt_of(setting: str, prompts: Mapping[str, Prompt]) -> str | None:
     if setting != "auto":
         return setting or None
     name, first = next(iter(prompts.items()), ("", None))
-    heard = first is not None and first.policy == "supersede" and first.output == "text"
-    return name if heard else None
+    if first is None or first.output != "text":
+        return None
+    return name if POLICIES[first.policy].replaces_live else None
 
 
 class AgentContext:
