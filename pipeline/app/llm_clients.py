@@ -1,5 +1,6 @@
 """The language model clients that the plan names."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,10 +22,11 @@ from pipeline.gateway.catalog_gate import CatalogGate
 from pipeline.gateway.client import GatewayClient
 from pipeline.gateway.dialect import Dialect
 from pipeline.gateway.fallback import FallbackGateway
+from pipeline.gateway.fallback_changes import FallbackChanges
 from pipeline.gateway.in_stream import InStreamConfig, InStreamGateway
 from pipeline.gateway.retry import RetryPolicy
 from pipeline.gateway.structured_output import JsonForm, Structured, best_mode
-from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Prices
+from pipeline.interfaces.llm import CompletionRequest, Form, JsonMode, Message, Prices
 from pipeline.protocol.events import Engine
 from pipeline.runtime.hosts import is_assemblyai_url, shown
 from pipeline.runtime.supervision import Supervisor
@@ -82,7 +84,8 @@ class LanguageModel:
             base = Dialect() if other.engine else first
             headers = {**base.headers, **_revealed(own)}
             client = self._client(other.engine or url, with_key, _dialect(other, headers, base))
-            targets.append(self._target(client, other.model))
+            target = self._target(client, other.model)
+            targets.append(_changed(target, other))
         policy = RetryPolicy(
             attempts=settings.llm.attempts,
             first_token=settings.llm.late_after,
@@ -235,6 +238,23 @@ def _json_mode(client: GatewayClient, model: str) -> JsonMode:
 def _can_stream(client: GatewayClient, model: str) -> bool:
     catalog = client.known_catalog
     return catalog is None or catalog.can_stream(model)
+
+
+def _changed(target: Target, fallback: Fallback) -> Target:
+    """Return ``target`` with the changes that a fallback makes to its requests."""
+    changes = FallbackChanges(
+        system=fallback.system,
+        messages=tuple(Message(each.role, each.content) for each in fallback.messages),
+        max_tokens=fallback.max_tokens,
+        temperature=fallback.temperature,
+        extra=fallback.extra,
+    )
+    return dataclasses.replace(
+        target,
+        rewrite=None if changes.is_empty else changes.apply,
+        has_own_messages=bool(fallback.system or fallback.messages),
+        first_token=fallback.first_token_timeout or None,
+    )
 
 
 def _context(client: GatewayClient, model: str) -> int | None:

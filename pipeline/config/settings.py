@@ -192,6 +192,13 @@ class SttSettings(Section, frozen=True, kw_only=True):
     keep_disk: Seconds = 600.0  #: seconds of older audio kept in a file; 0 is none
 
 
+class FallbackMessage(Section, frozen=True, kw_only=True):
+    """One message of a fallback's own request."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
 class Fallback(Section, frozen=True, kw_only=True):
     """The next model or server to use when the previous one fails or is unreachable."""
 
@@ -201,6 +208,14 @@ class Fallback(Section, frozen=True, kw_only=True):
     headers: dict[str, SecretSource] = field(default_factory=dict[str, str])  #: likewise
     parameters: dict[str, str] = field(default_factory=dict[str, str])  #: as in LlmSettings
     json_mode: JsonRequest = "auto"
+    system: str = ""  #: in place of the prompt's system message
+    #: in place of the prompt's other messages; {{turn}} is the message that carries the turn
+    messages: tuple[FallbackMessage, ...] = ()
+    max_tokens: Positive | None = None
+    temperature: Temperature | None = None
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])  #: further fields of the body
+    #: seconds without a first token before the next fallback; 0 is late_after of [llm]
+    first_token_timeout: Seconds = 0.0
 
 
 class LlmSettings(Section, frozen=True, kw_only=True):

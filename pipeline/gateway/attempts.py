@@ -48,6 +48,7 @@ class Target:
     context: Callable[[str], int | None] | None = None
     #: returns the request as it goes to this model, before all else
     rewrite: Callable[[CompletionRequest], CompletionRequest] | None = None
+    has_own_messages: bool = False  #: ``rewrite`` changes the messages, and so their length
 
     def adapted(self, request: CompletionRequest) -> CompletionRequest:
         """Return ``request`` with this target's model, overrides, streaming and JSON mode."""
@@ -69,7 +70,7 @@ class Target:
     def has_more_room(self, other: "Target", request: CompletionRequest) -> bool:
         """Return whether a request too long for ``other`` may fit here; True when not known."""
         ours, theirs = self._room(request), other._room(request)
-        return self.rewrite is not None or ours is None or theirs is None or ours > theirs
+        return self.has_own_messages or ours is None or theirs is None or ours > theirs
 
     def _room(self, request: CompletionRequest) -> int | None:
         return None if self.context is None else self.context(self.model or request.model)
@@ -332,11 +333,14 @@ class Attempts:
             raise failure
 
     def _first_token_limit(self) -> float | None:
-        """Return the seconds until the first token is due; None for the last target."""
+        """Return the seconds until the first token is due.
+
+        None for the last target, unless it has a limit of its own.
+        """
         target = self._remaining[0]
-        seconds = self._provider_state.policy.first_token
-        if target.first_token is not None:
-            seconds = target.first_token
+        if target.first_token:
+            return target.first_token
+        seconds = self._provider_state.policy.first_token if target.first_token is None else 0.0
         return seconds if seconds and self._has_next() else None
 
     def _has_next(self, failure: GatewayError | None = None) -> bool:

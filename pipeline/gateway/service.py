@@ -134,15 +134,28 @@ def _with_fallbacks(
 ) -> Sequence[Target]:
     """Return the servers to ask; a request's own fallbacks replace those of the settings."""
     chosen = [
-        replace(each, rewrite=partial(without_vendor_fields, keep_region=each.is_vendor))
+        replace(each, rewrite=partial(_stripped, each))
         for each in (first[:1] if fields.fallbacks else first)
     ]
     for fallback, target in zip(fields.fallbacks, others, strict=True):
-        chosen.append(replace(target, rewrite=partial(_rewritten, fallback, target.is_vendor)))
+        chosen.append(
+            replace(
+                target,
+                rewrite=partial(_rewritten, fallback, target.is_vendor),
+                has_own_messages="messages" in fallback.changes,
+            )
+        )
     return [
         replace(target, single_attempt=target.single_attempt or not fields.retry)
         for target in chosen
     ]
+
+
+def _stripped(target: Target, request: CompletionRequest) -> CompletionRequest:
+    """Return ``request`` with the changes of ``target``, without the extensions."""
+    if target.rewrite is not None:
+        request = target.rewrite(request)
+    return without_vendor_fields(request, keep_region=target.is_vendor)
 
 
 def _rewritten(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -30,6 +30,9 @@ FIELDS_OF_MODE: Mapping[JsonMode, tuple[str, ...]] = {
     "tool": ("tools", "tool_choice"),
     "prompt": (),
 }
+
+#: begins the rule that mode ``prompt`` adds to the system message
+RULE = "Answer with one JSON value and nothing else, no prose and no code fence."
 
 _raw = json.JSONDecoder(strict=False)  # models write raw line breaks
 
@@ -91,10 +94,8 @@ class Structured:
                 extra = {**request.extra, "tools": tools, "tool_choice": choice}
                 return msgspec.structs.replace(request, extra=extra)
             case "prompt":
-                rule = (
-                    "Answer with one JSON value and nothing else, no prose and no code fence."
-                    f" It must fit this JSON Schema: {msgspec.json.encode(self.schema).decode()}"
-                )
+                text = msgspec.json.encode(self.schema).decode()
+                rule = f"{RULE} It must fit this JSON Schema: {text}"
                 return msgspec.structs.replace(request, messages=_with_rule(request.messages, rule))
 
     def recast(
@@ -167,6 +168,13 @@ def _without_mode(request: CompletionRequest, asked: JsonMode) -> CompletionRequ
         case "prompt":
             pass
     return msgspec.structs.replace(request, extra=extra)
+
+
+def rule_of(messages: Sequence[Message]) -> str:
+    """Return the rule that mode ``prompt`` added to the system message; empty without one."""
+    content = messages[0].content or "" if messages and messages[0].role == "system" else ""
+    at = content.find(RULE)
+    return content[at:] if at >= 0 else ""
 
 
 def _with_rule(messages: tuple[Message, ...], rule: str) -> tuple[Message, ...]:
