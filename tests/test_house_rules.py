@@ -108,6 +108,8 @@ SECRET = re.compile(r"(^|_)(secret|token|password|signature|digest|bearer|key)($
 NO_SECRETS = {
     "pipeline.hub.auth.signed_tokens: token.count('.') == 2",
     "pipeline.journal.archive: page[0] == key",
+    "pipeline.journal.durable: each.key != session.key",
+    "pipeline.journal.durable: known.key != session.key",
     "pipeline.simulator.scenario: key != servers[0]",
     "pipeline.stt.stitch: _key(word.text) == _key(self._last)",
     "pipeline.app.plan: settings.llm.key == LlmSettings().key",  # where it is to be found

@@ -1,15 +1,18 @@
 """``pipeline export``: export of a stored session as events, subtitles, transcript or audio."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 from anyio import to_thread
 
 from pipeline.cli.storage import journal_file, recordings
 from pipeline.cli.views import transcript
+from pipeline.cli.views.output import print_error
 from pipeline.errors import InputError, RecordingError, SettingsError
 from pipeline.journal.sqlite import stored_events
-from pipeline.protocol.events import decode_event
+from pipeline.protocol.events import ServerEvent, UnknownEvent, decode_event
 from pipeline.recordings.files import chunks, find
 
 RENDERERS = {"srt": transcript.srt, "vtt": transcript.vtt, "md": transcript.markdown}
@@ -63,7 +66,19 @@ async def export(
         sys.stdout.buffer.write(b"".join(text + b"\n" for text in texts))
         return
     render = RENDERERS[formats[0]]
-    sys.stdout.write(render(transcript.transcript_of(session, map(decode_event, texts))))
+    sys.stdout.write(render(transcript.transcript_of(session, readable(texts))))
+
+
+def readable(texts: Iterable[bytes]) -> Iterator[ServerEvent | UnknownEvent]:
+    """Yield the events of a session; those that cannot be read are left out and counted."""
+    omitted = 0
+    for text in texts:
+        try:
+            yield decode_event(text)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            omitted += 1
+    if omitted:
+        print_error(f"{omitted} damaged events are left out; --jsonl prints them", prefix="")
 
 
 def copy_recording(folder: Path | None, session: str, to: Path) -> None:

@@ -11,7 +11,8 @@ from anyio import to_thread
 from pipeline.cli.storage import journal_file, recordings
 from pipeline.errors import JournalError
 from pipeline.journal.request_log_sqlite import OF_SESSION, SCHEMA
-from pipeline.journal.sqlite import StoredSession, erase_stored, stored_sessions
+from pipeline.journal.rows import DamagedSession, StoredSession
+from pipeline.journal.sqlite import damaged_sessions, erase_stored, stored_sessions
 from pipeline.recordings.files import erase
 
 
@@ -19,6 +20,7 @@ async def sessions(
     *,
     delete: str | None = None,
     json: bool = False,
+    damaged: bool = False,
     journal: Path | None = None,
     config: Path | None = None,
 ) -> None:
@@ -31,6 +33,8 @@ async def sessions(
         DELETE /v1/sessions/ID instead.
     json
         Print each session as a JSON object, one per line.
+    damaged
+        List the sessions that cannot be read and were set aside, with the reason.
     journal
         The journal's file, instead of the one in the settings.
     config
@@ -49,6 +53,10 @@ async def sessions(
             await to_thread.run_sync(erase, folder, delete)
         sys.stdout.write(f"deleted {delete}\n")
         return
+    if damaged:
+        for each in await to_thread.run_sync(damaged_sessions, path):
+            sys.stdout.write(f"{damage_as_json(each) if json else damage_as_line(each)}\n")
+        return
     for session in await to_thread.run_sync(stored_sessions, path):
         sys.stdout.write(f"{as_json(session) if json else as_line(session)}\n")
 
@@ -63,6 +71,15 @@ def as_json(session: StoredSession) -> str:
         "head": session.head,
     }
     return msgspec.json.encode(fields).decode()
+
+
+def damage_as_json(session: DamagedSession) -> str:
+    fields = {"id": session.id, "found": moment(session.found), "reason": session.reason}
+    return msgspec.json.encode(fields).decode()
+
+
+def damage_as_line(session: DamagedSession) -> str:
+    return f"{moment(session.found)}  {session.id}: {session.reason}"
 
 
 def as_line(session: StoredSession) -> str:

@@ -88,18 +88,20 @@ class Resume:
         position = self._positions.get(event.session_id)
         first = event.seq if event.from_seq is None else event.from_seq
         if position is not None and not isinstance(event, SessionResync):
-            if event.seq <= position[0]:
+            seq, epoch = position
+            if event.epoch == epoch and event.seq <= seq:
                 return False
-            if first != position[0] + 1:
-                raise Gap(f"{event.session_id}: {first} does not follow {position[0]}")
+            # Number 1 under another epoch begins another history: the id was used again.
+            if first != seq + 1 and (event.epoch == epoch or first != 1):
+                raise Gap(f"{event.session_id}: {first} does not follow {seq}")
         self._positions[event.session_id] = event.seq, event.epoch
-        if isinstance(event, SessionEnded) and event.session_id == self._session_id:
+        if event.session_id == self._session_id and _ends(event):
             self.over = True
         return True
 
     def _accept_heartbeat(self, event: Heartbeat) -> None:
         position = self._positions.get(event.session_id)
-        if position is not None and event.head > position[0] and not self._events:
+        if position is not None and _is_ahead(event, position, filtered=bool(self._events)):
             raise Gap(f"{event.session_id}: newest event {event.head}, last received {position[0]}")
         self._positions[event.session_id] = event.head, event.epoch
 
@@ -112,3 +114,15 @@ class Resume:
             code = event.error.code
             raise SubscribeError(event.error.message, code=code if isinstance(code, int) else None)
         return False
+
+
+def _ends(event: "ServerEvent | _Envelope") -> bool:
+    if isinstance(event, SessionResync):
+        return event.state.status == "ended"
+    return isinstance(event, SessionEnded)
+
+
+def _is_ahead(event: Heartbeat, position: tuple[int, int], *, filtered: bool) -> bool:
+    """Return whether events are missing before a heartbeat; filtered ones are not missing."""
+    seq, epoch = position
+    return (event.head > seq and not filtered) or (event.head < seq and event.epoch != epoch)

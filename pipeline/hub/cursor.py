@@ -138,6 +138,8 @@ class EventLog(Protocol):
     @property
     def recall(self) -> Callable[[int], Awaitable[Sequence[Frame]]] | None: ...
 
+    def continues(self, seq: int, epoch: int) -> bool: ...
+
     def read(self, after_seq: int, limit: int) -> Sequence[Frame]: ...
 
     def size(self, after_seq: int) -> int: ...
@@ -195,8 +197,8 @@ class Cursor:
         self._resync: str | None = None
         if after_seq is not None and after_seq > head:
             self._resync = "ahead"
-        elif epoch is not None and epoch > log.epoch:
-            self._resync = "epoch"
+        elif epoch is not None and not log.continues(self.seen, epoch):
+            self._resync = "epoch"  # a position in another history
         if self._resync is not None:
             self.seen = self.covered = 0
 

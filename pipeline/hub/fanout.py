@@ -267,7 +267,7 @@ class Subscriber:
     def unsubscribe(self, topic: Topic) -> None:
         subscription = self._subscriptions.pop(topic.id, None)
         if subscription is not None:
-            topic.detach(subscription)
+            subscription.topic.detach(subscription)  # perhaps an earlier topic of the same id
             self._behind.pop(subscription, None)
 
     def _unsubscribe_ended(self) -> None:
@@ -278,6 +278,14 @@ class Subscriber:
 
     def follows(self, topic: Topic) -> bool:
         return topic.id in self._subscriptions
+
+    def position_in(self, topic: Topic) -> int:
+        """Return up to which number of ``topic`` an earlier topic of its id was sent."""
+        subscription = self._subscriptions.get(topic.id)
+        if subscription is None:
+            return 0
+        covered, epoch = subscription.cursor.covered, subscription.topic.log.epoch
+        return covered if topic.log.continues(covered, epoch) else 0
 
     @property
     def lagging(self) -> bool:

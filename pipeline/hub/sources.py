@@ -280,7 +280,12 @@ class _Source:
             return SourceReplies(self._peer, ingest_session, self._adapter)
         subscriber = Subscriber(self._peer)
         after = self.start.after_seq or 0
-        subscriber.subscribe(ingest_session.session.topic, after_seq=after, events=self._events)
+        subscriber.subscribe(
+            ingest_session.session.topic,
+            after_seq=after,
+            epoch=self.start.epoch,
+            events=self._events,
+        )
         return subscriber
 
     async def _feed(self, ingest_session: IngestSession, orders: Iterable[Order]) -> None:

@@ -79,7 +79,8 @@ class SubscriptionSet:
 
     def _follow_new(self, topic: Topic) -> None:
         with suppress(Disconnect):  # the limit of sessions is reached: omit the new one
-            self._subscriber.subscribe(topic, after_seq=0, events=self._events)
+            after_seq = self._subscriber.position_in(topic)
+            self._subscriber.subscribe(topic, after_seq=after_seq, events=self._events)
 
 
 async def subscribe(peer: Peer, hub_state: HubState, command: SubscribeCommand | None) -> None:

@@ -34,6 +34,7 @@ class Archive:
         self._fetch = fetch
         self._pages: OrderedDict[tuple[int, int], Sequence[Frame]] = OrderedDict()
         self._loading: dict[tuple[int, int], anyio.Event] = {}
+        self._evicted: set[tuple[int, int]] = set()  # pages of removed sessions in ``_loading``
         self._one_thread = anyio.CapacityLimiter(1)
 
     async def read(self, key: int, after_seq: int) -> Sequence[Frame]:
@@ -54,6 +55,7 @@ class Archive:
         """Drop the pages of a removed session."""
         for page in [page for page in self._pages if page[0] == key]:
             del self._pages[page]
+        self._evicted.update(page for page in self._loading if page[0] == key)
 
     async def _load(self, page: tuple[int, int], after_seq: int) -> bool:
         """Read a page; return whether it contains the event after ``after_seq``."""
@@ -70,6 +72,10 @@ class Archive:
             return False
         finally:
             self._loading.pop(page).set()
+            is_evicted = page in self._evicted
+            self._evicted.discard(page)
+        if is_evicted:
+            return False  # read before the removal
         self._pages[page] = frames
         if len(self._pages) > PAGES:
             self._pages.popitem(last=False)

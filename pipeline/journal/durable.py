@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pipeline.errors import JournalError
 from pipeline.journal.archive import Archive
+from pipeline.journal.epoch_source import epoch_source
 from pipeline.journal.loading import Loaded
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.journal.outbox_sqlite import OutboxInFile
@@ -23,6 +24,7 @@ from pipeline.journal.recovery import lost_responses, lost_session
 from pipeline.journal.request_log import RequestLog
 from pipeline.journal.request_log_sqlite import OLDEST_TENTH, CallsInFile, removals
 from pipeline.journal.retention import expired, oldest
+from pipeline.journal.rows import DamagedSession
 from pipeline.journal.sqlite import (
     Change,
     Ended,
@@ -69,10 +71,10 @@ class _Task(NamedTuple):
 
 
 class Erasure:
-    """Requested removal of a session."""
+    """Requested removal of a session, and of damaged ones with the same id."""
 
-    def __init__(self, key: int, session_id: str) -> None:
-        self.key = key
+    def __init__(self, keys: Sequence[int], session_id: str) -> None:
+        self.keys = deque(keys)  # those that are left
         self.session_id = session_id
         self.failure: str | None = None
         self.done = anyio.Event()
@@ -84,6 +86,11 @@ class _StoredPosition(NamedTuple):
     key: int
     epoch: int
     head: int
+    epochs: Sequence[tuple[int, int]]  # of its events
+
+
+def _has_ended(log: SessionLog) -> bool:
+    return any(frame.type == "session.ended" for frame in log.read(log.visible - 1, 1))
 
 
 class DurableJournal:
@@ -103,6 +110,7 @@ class DurableJournal:
         self.requests: RequestLog | None = CallsInFile(self._put_statement, clock)
         self.outbox: OutboxInFile | None = None
         self.on_removed: OnRemoved | None = None
+        self.new_epoch = epoch_source(clock)
         self.archive = archive
         self._file = store
         self._loop = get_running_loop()
@@ -119,6 +127,7 @@ class DurableJournal:
         self._positions: dict[str, _StoredPosition] = {}  # sessions in the file, by session id
         self._keys: dict[SessionLog, int] = {}  # keys of the logs in use
         self._next_key = 1
+        self._damaged: list[DamagedSession] = []  # in the file, but not readable
 
     # --- on the event loop ---
 
@@ -127,15 +136,16 @@ class DurableJournal:
             raise JournalError(f"session {session_id!r} is being deleted: try again later")
         known = self._positions.get(session_id)
         if known is None:
-            key, epoch, head = self._next_key, 1, 0
+            known = _StoredPosition(self._next_key, 0, 0, ())
             self._next_key += 1
-        else:
-            key, epoch, head = known.key, known.epoch + 1, known.head
-        return self._open(key, session_id, epoch, head)
-
-    def _open(self, key: int, session_id: str, epoch: int, head: int) -> SessionLog:
-        log = SessionLog(session_id, epoch=epoch, head=head, keep=self._retention.events)
-        self._store_appended(log, key)
+        log = SessionLog(
+            session_id,
+            epoch=self.new_epoch(known.epoch),
+            head=known.head,
+            earlier=known.epochs,
+            keep=self._retention.events,
+        )
+        self._store_appended(log, known.key)
         return log
 
     def _store_appended(self, log: SessionLog, key: int) -> None:
@@ -146,7 +156,9 @@ class DurableJournal:
             nonlocal started
             if not started:  # a session without events is not stored
                 started = True
-                self._put(_Task(Opened(key, log.session_id, log.epoch, self._clock()), None))
+                self._put(
+                    _Task(Opened(key, log.session_id, log.epoch, self._clock(), log.epochs), None)
+                )
             self._queue_event(log, key, frame)
 
         log.store_with(store)
@@ -159,7 +171,7 @@ class DurableJournal:
     def release(self, log: SessionLog) -> None:
         key = self._keys.pop(log)
         if log.head:  # else it has no events in the file
-            self._positions[log.session_id] = _StoredPosition(key, log.epoch, log.head)
+            self._positions[log.session_id] = _StoredPosition(key, log.epoch, log.head, log.epochs)
 
     async def erase(self, session_id: str) -> bool:
         """Remove an ended session from the file; return whether it existed.
@@ -167,12 +179,15 @@ class DurableJournal:
         Cancelling the caller does not stop the removal. Raises ``JournalError``.
         """
         known = self._positions.get(session_id)
-        if known is None:
+        keys = [each.key for each in self._damaged if each.id == session_id]
+        if known is not None:
+            keys.append(known.key)
+        if not keys:
             return False
         if session_id in self._erasing:
             raise JournalError(f"session {session_id!r} is being deleted already")
         self._erasing.add(session_id)
-        erasure = Erasure(known.key, session_id)
+        erasure = Erasure(keys, session_id)
         self._tasks.put(erasure)
         await erasure.done.wait()
         if erasure.failure is not None:
@@ -182,14 +197,25 @@ class DurableJournal:
     def _on_erased(self, erasure: "Erasure") -> None:
         self._erasing.discard(erasure.session_id)
         if erasure.failure is None:
-            self._positions.pop(erasure.session_id, None)
-            self.archive.evict(erasure.key)
+            self._forget(erasure.session_id)
         erasure.done.set()
 
-    def _on_removal(self, session_id: str) -> None:
-        self._positions.pop(session_id, None)
+    def _forget(self, session_id: str) -> None:
+        known = self._positions.pop(session_id, None)
+        if known is not None:
+            self.archive.evict(known.key)
+        self._damaged = [each for each in self._damaged if each.id != session_id]
+
+    def _on_removal(self, session: KeptSession) -> None:
+        known = self._positions.get(session.id)
+        self._damaged = [each for each in self._damaged if each.key != session.key]
+        if known is not None and known.key != session.key:
+            return  # a damaged session; its id was used again
+        if any(log.session_id == session.id for log in self._keys):
+            return
+        self._forget(session.id)
         if self.on_removed is not None:
-            self.on_removed(session_id)
+            self.on_removed(session.id)
 
     def _queue_event(self, log: SessionLog, key: int, frame: Frame) -> None:
         if self.waiting >= MAX_WAITING:
@@ -235,19 +261,26 @@ class DurableJournal:
             self._on_trouble(trouble)
         self.trouble = trouble
 
-    def recover(self, stored: Sequence[Loaded]) -> None:
+    def recover(self, loaded: Loaded) -> None:
         """Restore the sessions of a previous process, and end those it left open."""
-        for session, log in stored:
-            self._next_key = max(self._next_key, session.key + 1)
-            self._positions[session.id] = _StoredPosition(session.key, session.epoch, session.head)
-            if log is not None and session.ended is None:
+        self._next_key = loaded.next_key
+        self._damaged = list(loaded.damaged)
+        for session, log in loaded.sessions:
+            self._positions[session.id] = _StoredPosition(
+                session.key, session.epoch, session.head, session.epochs
+            )
+            if log is None:
+                continue
+            if session.ended is None and not _has_ended(log):
                 self._end_lost(log, session.key)
-            elif log is not None:
-                self._track(log, session.key)
-        self.restored = [log for _, log in stored if log is not None]
+                continue
+            self._track(log, session.key)
+            if session.ended is None:  # the process died between its last event and this mark
+                self._put(_Task(Ended(session.key, self._clock()), None))
+        self.restored = [log for _, log in loaded.sessions if log is not None]
 
     def _end_lost(self, log: SessionLog, key: int) -> None:
-        log.epoch += 1
+        log.take_over(self.new_epoch(log.epoch))
         self._store_appended(log, key)
         ts = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
         for event in (*lost_responses(log.snapshot), lost_session()):
@@ -268,11 +301,14 @@ class DurableJournal:
                 self._commit(batch)
                 self._needs_checkpoint = True
             self._erase_some()
-            if self._file.wal_is_long():
-                self._maintain(self._file.checkpoint)
+            self._maintain(self._checkpoint_if_long)
             if not more:
                 self._maintain(self._file.checkpoint)
                 return
+
+    def _checkpoint_if_long(self) -> None:
+        if self._file.wal_is_long():
+            self._file.checkpoint()
 
     def _work_idle(self) -> None:
         """Run maintenance while no changes are queued."""
@@ -291,8 +327,10 @@ class DurableJournal:
             return
         erasure = self._erasures[0]
         try:
-            if self._file.remove_some(erasure.key, erasure.session_id):
-                return
+            while erasure.keys:
+                if self._file.remove_some(erasure.keys[0], erasure.session_id):
+                    return
+                erasure.keys.popleft()
             self._file.checkpoint()  # the write-ahead log contained it, too
         except JournalError as error:
             erasure.failure = str(error)
@@ -373,7 +411,7 @@ class DurableJournal:
     def _remove(self, session: KeptSession) -> None:
         while self._tasks.empty():
             if not self._file.remove_some(session.key, session.id):
-                self._loop.call_soon_threadsafe(self._on_removal, session.id)
+                self._loop.call_soon_threadsafe(self._on_removal, session)
                 return
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
+from pipeline.journal.epochs import EpochRuns
 from pipeline.journal.snapshot import SnapshotBuilder
 from pipeline.protocol.events import Event, Frame, SessionState, encode, type_of
 
@@ -26,17 +27,21 @@ class SessionLog:
     set, returns events older than those in memory.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords, each with a default
         self,
         session_id: str,
         *,
         epoch: int = 1,
         head: int = 0,
+        earlier: Sequence[tuple[int, int]] = (),
         keep: int = KEEP,
         store: StoreFrame | None = None,
     ) -> None:
+        """``earlier`` are the epochs of the events up to ``head``, see ``EpochRuns``."""
         self.session_id = session_id
         self.epoch = epoch
+        self._epochs = EpochRuns(earlier)
+        self._epochs.begin(head + 1, epoch)
         self.head = head  #: the newest number assigned
         self.visible = head  #: the newest number that subscribers may receive
         self.t = -1  #: of the newest visible event: milliseconds on the audio clock
@@ -93,14 +98,34 @@ class SessionLog:
             self._unconfirmed.append((frame, event))
         return frame
 
+    def take_over(self, epoch: int) -> None:
+        """Append later events under ``epoch``, that of the present process."""
+        assert epoch > self.epoch, f"{epoch} does not follow {self!r}"
+        self._begin_epoch(epoch)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._epochs.begin(self.head + 1, epoch)
+
+    @property
+    def epochs(self) -> Sequence[tuple[int, int]]:
+        """Pairs of a first ``seq`` and its epoch, oldest first."""
+        return self._epochs.runs
+
+    def continues(self, seq: int, epoch: int) -> bool:
+        """Return whether a subscriber that received ``seq`` under ``epoch`` can go on here."""
+        return seq == 0 or self._epochs.contain(seq, epoch)
+
     def confirm(self, seq: int) -> None:
         """Make everything up to ``seq`` visible, because it is stored now."""
         while self._unconfirmed and self._unconfirmed[0][0].seq <= seq:
             self._make_visible(*self._unconfirmed.popleft())
 
     def restore(self, frame: Frame, event: Event) -> None:
-        """Add an event stored by a previous process; ``epoch`` does not change."""
+        """Add an event stored by a previous process, under the epoch of that process."""
         assert frame.seq == self.visible + 1, f"{frame.seq} does not follow {self!r}"
+        if event.epoch != self.epoch:
+            self._begin_epoch(event.epoch)
         self.head = frame.seq
         self._make_visible(frame, event)
 

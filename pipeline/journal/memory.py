@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.interfaces.outbox import Outbox, Wanted
+from pipeline.journal.epoch_source import NewEpoch
 from pipeline.journal.log import KEEP, SessionLog
 from pipeline.journal.outbox_memory import OutboxInMemory
 from pipeline.journal.request_log import RequestLog
@@ -61,12 +62,15 @@ class MemoryJournal:
     waiting: int = 0
     requests: RequestLog | None = None
 
-    def __init__(self, *, keep: int = KEEP, wanted: Wanted | None = None) -> None:
+    def __init__(
+        self, new_epoch: NewEpoch, *, keep: int = KEEP, wanted: Wanted | None = None
+    ) -> None:
+        self._new_epoch = new_epoch
         self._keep = keep
         self.outbox = OutboxInMemory(wanted) if wanted else None
 
     def open(self, session_id: str) -> SessionLog:
-        log = SessionLog(session_id, keep=self._keep)
+        log = SessionLog(session_id, epoch=self._new_epoch(0), keep=self._keep)
         if self.outbox is not None:
             log.listen(self.outbox.add)
         return log

@@ -17,6 +17,7 @@ from pipeline.journal.durable import (
     OnTrouble,
     wall_clock,
 )
+from pipeline.journal.epoch_source import epoch_source
 from pipeline.journal.loading import frame_of, load
 from pipeline.journal.memory import Journal, MemoryJournal
 from pipeline.journal.outbox_sqlite import OutboxInFile, RowReader
@@ -45,8 +46,9 @@ async def open_journal(  # noqa: PLR0913 - keywords, each with a default
     cannot be used.
     """
     retention = retention or JournalRetention()
+    new_epoch = epoch_source(clock)
     if where == "memory":
-        yield MemoryJournal(keep=retention.events, wanted=wanted)
+        yield MemoryJournal(new_epoch, keep=retention.events, wanted=wanted)
         return
     path = Path(where)
     file, stored = await anyio.to_thread.run_sync(
@@ -54,7 +56,8 @@ async def open_journal(  # noqa: PLR0913 - keywords, each with a default
             load,
             path,
             sync_always=retention.sync_always,
-            since=clock() - retention.readable,
+            now=clock(),
+            readable=retention.readable,
             events=retention.events,
         )
     )
@@ -65,6 +68,7 @@ async def open_journal(  # noqa: PLR0913 - keywords, each with a default
 
     journal = DurableJournal(file, Archive(fetch), retention, clock, on_trouble)
     journal.on_removed = on_removed
+    journal.new_epoch = new_epoch
     row_reader = RowReader(path)
     if wanted is not None:
         journal.outbox = OutboxInFile(wanted, row_reader, journal.change, clock)

@@ -78,7 +78,8 @@ class OutboxInFile:
         """Return the statements to store in the same transaction as an event."""
         return tuple(
             Statement(
-                "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0, NULL)",
+                "INSERT INTO outbox (id, hook, session, key, seq, type, failed, due, tries)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0)",
                 (new_id(), hook, session_id, key, frame.seq, frame.type, self._clock()),
             )
             for hook in self._wanted(frame.type)

@@ -71,7 +71,7 @@ class CallsInFile:
     def settle(self, ended: ResponseEnded) -> None:
         self._put(
             Statement(
-                "INSERT OR REPLACE INTO response VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO response (id, ended, data) VALUES (?, ?, ?)",
                 (ended.response_id, self._clock(), _encode(ended)),
             )
         )

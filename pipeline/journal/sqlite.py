@@ -12,6 +12,15 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from pipeline.errors import JournalError
+from pipeline.journal.rows import (
+    DamagedSession,
+    InvalidRow,
+    StoredSession,
+    data_of,
+    encoded_runs,
+    session_of,
+)
+from pipeline.journal.schema import check_version, prepare
 
 try:
     import fcntl
@@ -21,33 +30,6 @@ except ImportError:  # not on Windows
 WAL_BYTES = 64 << 20  #: of write-ahead log, then it is checkpointed without waiting for idle time
 _PRIVATE = 0o600  # transcripts are confidential: readable by the service's own user only
 DELETE_ROWS = 5000  #: events removed at a time, so that no write waits long behind a removal
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS session (
-    key INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    epoch INTEGER NOT NULL,
-    opened REAL NOT NULL,
-    ended REAL
-);
-CREATE TABLE IF NOT EXISTS event (
-    key INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (key, seq)
-) WITHOUT ROWID;
-"""
-
-
-class StoredSession(NamedTuple):
-    """Session in the file."""
-
-    key: int
-    id: str
-    epoch: int
-    opened: float  #: Unix seconds
-    ended: float | None  #: Unix seconds; None while open, or if the process died before its end
-    head: int  #: the newest ``seq``; 0 without events
 
 
 class KeptSession(NamedTuple):
@@ -65,6 +47,7 @@ class Opened(NamedTuple):
     id: str
     epoch: int
     at: float  #: Unix seconds
+    epochs: Sequence[tuple[int, int]] = ()  #: see ``journal.epochs.EpochRuns``
 
 
 class Ended(NamedTuple):
@@ -118,6 +101,7 @@ class JournalFile:
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=0, check_same_thread=False
             )
+            self._db.text_factory = _text
             try:
                 for pragma in (
                     "journal_mode=WAL",
@@ -127,26 +111,56 @@ class JournalFile:
                     "secure_delete=ON",  # removed rows are overwritten
                 ):
                     self._db.execute(f"PRAGMA {pragma}")
-                self._db.executescript(_SCHEMA + tables)
-            except sqlite3.Error:
+                prepare(self._db, path, tables)
+            except (sqlite3.Error, JournalError):
                 self.close()
                 raise
 
-    def sessions(self) -> list[StoredSession]:
-        """Return every session in the file, oldest first."""
+    def sessions(self) -> tuple[list[StoredSession], list[DamagedSession]]:
+        """Return every session in the file, oldest first, and those whose row is damaged."""
         with _mapped_errors(self._path):
             return _sessions(self._db)
 
-    def kept(self) -> list[KeptSession]:
-        """Return every session in the file, with its end only."""
+    def damaged(self) -> list[DamagedSession]:
+        """Return the sessions that were set aside."""
         with _mapped_errors(self._path):
-            rows = self._db.execute("SELECT key, id, ended FROM session")
+            return _damaged(self._db)
+
+    def next_key(self) -> int:
+        """Return a key that no row of the file has."""
+        with _mapped_errors(self._path):
+            (newest,) = self._db.execute(
+                "SELECT MAX((SELECT COALESCE(MAX(key), 0) FROM session),"
+                " (SELECT COALESCE(MAX(key), 0) FROM damaged),"
+                " (SELECT COALESCE(MAX(key), 0) FROM event))"
+            ).fetchone()
+        return int(newest) + 1
+
+    def kept(self) -> list[KeptSession]:
+        """Return every session in the file, with its end only; a damaged one ended when found."""
+        with _mapped_errors(self._path):
+            rows = self._db.execute(
+                "SELECT key, id, ended FROM session WHERE typeof(ended) IN ('real', 'null')"
+                " UNION ALL SELECT key, id, found FROM damaged WHERE typeof(found) = 'real'"
+            )
             return [KeptSession(*row) for row in rows]
 
     def events(self, key: int) -> Iterator[bytes]:
         """Yield the JSON of a session's events, in order."""
         with _mapped_errors(self._path):
             yield from _events(self._db, key)
+
+    def set_aside(self, damaged: Iterable[DamagedSession]) -> None:
+        """Move sessions to the damaged ones; their events stay. Their ids can be used again."""
+        self.write(
+            statement
+            for session in damaged
+            for statement in (
+                Statement("INSERT OR REPLACE INTO damaged (key, id, found, reason)"
+                          " VALUES (?, ?, ?, ?)", session),
+                Statement("DELETE FROM session WHERE key = ?", (session.key,)),
+            )
+        )  # fmt: skip
 
     def write(self, changes: Iterable[Change]) -> None:
         """Store ``changes`` in one transaction: all, or none and a ``JournalError``."""
@@ -164,14 +178,17 @@ class JournalFile:
     def _apply(self, change: Change) -> None:
         match change:
             case Written(key, seq, data, statements):
-                self._db.execute("INSERT INTO event VALUES (?, ?, ?)", (key, seq, data))
+                self._db.execute(
+                    "INSERT INTO event (key, seq, data) VALUES (?, ?, ?)", (key, seq, data)
+                )
                 for statement in statements:
                     self._db.execute(*statement)
-            case Opened(key, session_id, epoch, at):
+            case Opened(key, session_id, epoch, at, epochs):
                 self._db.execute(
-                    "INSERT INTO session VALUES (?, ?, ?, ?, NULL)"
-                    " ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, ended = NULL",
-                    (key, session_id, epoch, at),
+                    "INSERT INTO session (key, id, epoch, opened, epochs) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch,"
+                    " epochs = excluded.epochs, ended = NULL",
+                    (key, session_id, epoch, at, encoded_runs(epochs)),
                 )
             case Ended(key, at):
                 self._db.execute("UPDATE session SET ended = ? WHERE key = ?", (at, key))
@@ -184,8 +201,13 @@ class JournalFile:
             return self._db.execute(*statement).rowcount
 
     def wal_is_long(self) -> bool:
-        wal = self._path.with_name(self._path.name + "-wal")
-        return wal.exists() and wal.stat().st_size > WAL_BYTES
+        """Return whether the write-ahead log should be checkpointed. Raises ``JournalError``."""
+        with _mapped_errors(self._path):
+            try:
+                size = self._path.with_name(self._path.name + "-wal").stat().st_size
+            except FileNotFoundError:
+                return False
+            return size > WAL_BYTES
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file, where it survives a power loss."""
@@ -214,9 +236,13 @@ class JournalFile:
             )
             if removed.rowcount > 0:
                 return True
+            reused = self._db.execute(
+                "SELECT 1 FROM session WHERE id = ? AND key <> ?", (session_id, key)
+            ).fetchone()
             self.write([
-                *(Statement(sql, (session_id,)) for sql in self._of_session),
+                *(Statement(sql, (session_id,)) for sql in self._of_session if not reused),
                 Statement("DELETE FROM session WHERE key = ?", (key,)),
+                Statement("DELETE FROM damaged WHERE key = ?", (key,)),
             ])  # fmt: skip
         return False
 
@@ -272,15 +298,41 @@ def _mapped_errors(path: Path) -> Generator[None]:
         raise  # a number assigned twice: a bug of this package, not a disk error
     except (sqlite3.Error, OSError) as error:
         raise JournalError(f"journal {path}: {error}") from error
+    except InvalidRow as error:
+        raise JournalError(f"journal {path} contains an invalid row: {error}") from error
 
 
-def _sessions(db: sqlite3.Connection) -> list[StoredSession]:
+def _text(value: bytes) -> str:
+    """Decode a text of the file; an invalid one must not make its row unreadable."""
+    return value.decode("utf-8", "replace")
+
+
+def _sessions(db: sqlite3.Connection) -> tuple[list[StoredSession], list[DamagedSession]]:
+    """Return the sessions, and those whose row cannot be used."""
+    has_epochs = any(row[1] == "epochs" for row in db.execute("PRAGMA table_info(session)"))
+    epochs = "epochs" if has_epochs else "''"
     rows = db.execute(
         "SELECT key, id, epoch, opened, ended,"
-        " (SELECT COALESCE(MAX(seq), 0) FROM event WHERE event.key = session.key)"
-        " FROM session ORDER BY key"
-    )
-    return [StoredSession(*row) for row in rows]
+        " (SELECT COALESCE(MAX(seq), 0) FROM event WHERE event.key = session.key),"
+        f" {epochs} FROM session ORDER BY key"
+    ).fetchall()
+    sessions: list[StoredSession] = []
+    damaged: list[DamagedSession] = []
+    for row in rows:
+        try:
+            sessions.append(session_of(row))
+        except InvalidRow as error:
+            opened = row[3] if isinstance(row[3], float) else 0.0
+            damaged.append(DamagedSession(row[0], str(row[1]), opened, str(error)))
+    return sessions, damaged
+
+
+def _damaged(db: sqlite3.Connection) -> list[DamagedSession]:
+    found = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'damaged'").fetchone()
+    if found is None:  # an older version wrote the file
+        return []
+    rows = db.execute("SELECT key, id, found, reason FROM damaged ORDER BY key")
+    return [DamagedSession(*row) for row in rows]
 
 
 _LAST = (1 << 63) - 1  # the greatest integer in SQLite
@@ -291,7 +343,7 @@ def _events(db: sqlite3.Connection, key: int, first: int = 0, last: int = _LAST)
         "SELECT data FROM event WHERE key = ? AND seq BETWEEN ? AND ? ORDER BY seq",
         (key, first, last),
     )
-    return (bytes(row[0]) for row in rows)
+    return (data_of(row[0]) for row in rows)
 
 
 # --- for other processes ---------------------------------------------------------------------
@@ -304,26 +356,41 @@ def reading(path: Path) -> Generator[sqlite3.Connection]:
         _mapped_errors(path),
         closing(_read_only(path)) as db,
     ):
+        check_version(db, path)
         yield db
 
 
 def _read_only(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection:
     where = f"{path.resolve().as_uri()}?mode=ro"
-    return sqlite3.connect(where, uri=True, timeout=1.0, check_same_thread=check_same_thread)
+    db = sqlite3.connect(where, uri=True, timeout=1.0, check_same_thread=check_same_thread)
+    db.text_factory = _text
+    return db
 
 
 def stored_sessions(path: Path) -> Sequence[StoredSession]:
     """Return the sessions in the journal at ``path``, also while a service uses it."""
     with reading(path) as db:
-        return _sessions(db)
+        return _sessions(db)[0]
+
+
+def damaged_sessions(path: Path) -> Sequence[DamagedSession]:
+    """Return the damaged sessions in the journal at ``path``, also while a service uses it."""
+    with reading(path) as db:
+        return [*_damaged(db), *_sessions(db)[1]]
 
 
 def stored_events(path: Path, session_id: str) -> Sequence[bytes]:
-    """Return one session's events as JSON. Raises ``JournalError`` when there is none."""
+    """Return one session's events as JSON; of a damaged one, if no other has the id.
+
+    Raises ``JournalError`` when there is none.
+    """
     with reading(path) as db:
-        for session in _sessions(db):
-            if session.id == session_id:
-                return list(_events(db, session.key))
+        sessions, damaged = _sessions(db)
+        keys = [each.key for each in sessions if each.id == session_id]
+        damaged += _damaged(db)
+        keys += [each.key for each in reversed(damaged) if each.id == session_id]
+        if keys:
+            return list(_events(db, keys[0]))
     raise JournalError(f"journal {path}: there is no session {session_id!r}")
 
 
@@ -331,11 +398,14 @@ def erase_stored(path: Path, session_id: str, of_session: Sequence[str], tables:
     """Remove a session from a journal that no service uses. Raises ``JournalError``."""
     file = JournalFile(path, tables=tables, of_session=of_session)
     try:
-        key = next((kept.key for kept in file.kept() if kept.id == session_id), None)
-        if key is None:
+        sessions, damaged = file.sessions()
+        keys = [each.key for each in sessions if each.id == session_id]
+        keys += [each.key for each in (*damaged, *file.damaged()) if each.id == session_id]
+        if not keys:
             raise JournalError(f"journal {path}: there is no session {session_id!r}")
-        while file.remove_some(key, session_id):
-            pass
+        for key in keys:
+            while file.remove_some(key, session_id):
+                pass
         file.checkpoint()
     finally:
         file.close()

@@ -49,6 +49,7 @@ class StartCommand(Command, frozen=True, kw_only=True, tag="session.start"):
     prompts: tuple[str, ...] | None = None  #: names from the settings; null: all prompts
     resume: bool = False  #: continue the session of that id, even if another source feeds it
     after_seq: int | None = None  #: of a continued session: send the events after this one
+    epoch: int | None = None  #: of the last event received, if the client kept it
 
 
 class TurnCommitCommand(Command, frozen=True, kw_only=True, tag="turn.commit"):

@@ -20,7 +20,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 
     seq: int = 0  #: from 1; 0 only in events without a number of their own (heartbeat)
     session_id: str = ""
-    epoch: int = 0  #: increases when another process takes over the session
+    epoch: int = 0  #: names the history; greater when another process continues it
     t: int = -1  #: milliseconds on the session's audio clock
     ts: str = ""  #: wall clock, ISO 8601, UTC
     from_seq: int | None = None

@@ -87,6 +87,7 @@ class PushMachine(RuleBasedStateMachine):
         self.later: list[Callable[[], object]] = []
         self.now = 0.0
         self.epoch = 1
+        self.epochs = {1}  # used so far
         self.responses = 0
         self.turn = 1
         self.open: dict[str, str] = {}
@@ -199,7 +200,9 @@ class PushMachine(RuleBasedStateMachine):
             self._disconnect(seat)
         self.later.clear()
         self.stored.clear()
-        self.epoch += 1
+        while self.epoch in self.epochs:
+            self.epoch += 1
+        self.epochs.add(self.epoch)
         del self.model.events[self.model.shown :]
         log = SessionLog(
             "s1", epoch=self.epoch, keep=KEEP, store=lambda _, frame: self.stored.append(frame)
@@ -209,12 +212,33 @@ class PushMachine(RuleBasedStateMachine):
             decoded = decode_event(text)
             assert not isinstance(decoded, UnknownEvent)
             log.restore(Frame(event["seq"], event["type"], text), decoded)
+        if log.epoch != self.epoch:
+            log.take_over(self.epoch)
         self.log = log
         self._set_stage()
         for ending in lost_responses(log.snapshot):
             self.say(ending)
         self.open = {}
         self.turn = len(self.model.turns_at(len(self.model.events))) + 1
+
+    @rule(epoch=st.integers(1, 1 << 53))
+    def begin_anew(self, epoch: int) -> None:
+        """The session is deleted, expires or is lost, and its id is used for another history."""
+        for seat in self.seats:
+            self._disconnect(seat)
+        self.later.clear()
+        self.stored.clear()
+        while epoch in self.epochs:
+            epoch += 1
+        self.epochs.add(epoch)
+        self.epoch = epoch
+        self.model.begin_anew()
+        self.log = SessionLog(
+            "s1", epoch=epoch, keep=KEEP, store=lambda _, frame: self.stored.append(frame)
+        )
+        self._set_stage()
+        self.open = {}
+        self.turn = 1
 
     # --- what subscribers do ---
 
@@ -238,7 +262,9 @@ class PushMachine(RuleBasedStateMachine):
         chair.client.connected(after_seq, globs)
         chair.sink = OracleSink(chair.client)
         chair.subscriber = Subscriber(chair.sink, limits=LIMITS)
-        chair.subscriber.subscribe(self.topic, after_seq=after_seq, events=globs)
+        chair.subscriber.subscribe(
+            self.topic, after_seq=after_seq, epoch=chair.client.epoch, events=globs
+        )
 
     @rule(seat=st.integers(0, CLIENTS - 1))
     def leave(self, seat: int) -> None:

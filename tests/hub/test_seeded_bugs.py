@@ -200,7 +200,12 @@ def a_restart_counts_from_one(patch: Patch) -> None:
     patch.setattr(SessionLog, "restore", nothing)
 
 
+def a_position_of_another_history_is_kept(patch: Patch) -> None:
+    patch.setattr(SessionLog, "continues", lambda *_: True)
+
+
 BUGS = [
+    a_position_of_another_history_is_kept,
     resume_skips_one,
     resume_repeats_one,
     a_full_buffer_loses_the_frame,

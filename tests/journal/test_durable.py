@@ -84,10 +84,11 @@ async def test_nothing_is_shown_before_it_is_on_disk(path: Path) -> None:
 
 async def test_after_a_clean_stop_everything_can_be_read_again(path: Path) -> None:
     async with open_journal(str(path)) as journal:
-        frames = say(journal.open("s1"), created(), delta("a"), END)
+        opened = journal.open("s1")
+        frames = say(opened, created(), delta("a"), END)
     async with open_journal(str(path)) as journal:
         (log,) = journal.restored
-        assert (log.session_id, log.epoch, log.read(0, 10)) == ("s1", 1, frames)
+        assert (log.session_id, log.epoch, log.read(0, 10)) == ("s1", opened.epoch, frames)
         assert log.state().status == "ended"
 
 
@@ -107,15 +108,10 @@ async def test_after_a_crash_numbers_go_on_and_open_responses_get_their_end(path
         await visible(log)
         events = [decode_event(frame.data) for frame in log.read(0, 10)]
     assert not any(isinstance(event, UnknownEvent) for event in events)
-    assert [(e.seq, e.epoch) for e in events if not isinstance(e, UnknownEvent)] == [
-        (1, 1),
-        (2, 1),
-        (3, 1),
-        (4, 1),
-        (5, 2),
-        (6, 2),
-        (7, 2),
-    ]
+    known = [e for e in events if not isinstance(e, UnknownEvent)]
+    assert [e.seq for e in known] == list(range(1, 8))
+    assert [e.epoch for e in known] == [1] * 4 + [log.epoch] * 3
+    assert log.epoch > 1
     done = [e for e in events if isinstance(e, ResponseDone)]
     assert [(e.response_id, e.status, e.reason, e.text) for e in done] == [
         ("r1", "failed", "owner_lost", "partial"),
@@ -140,10 +136,13 @@ async def test_an_id_used_again_goes_on_behind_its_old_events(path: Path) -> Non
         await visible(log)
         journal.release(log)
         again = journal.open("s1")
-        assert (again.epoch, say(again, delta("b"))[0].seq) == (2, 3)
+        assert again.epoch > log.epoch
+        assert say(again, delta("b"))[0].seq == 3
     async with open_journal(str(path), JournalRetention(readable=-1.0)) as journal:
         (lost,) = journal.restored
-        assert (lost.epoch, lost.head) == (3, 4)
+        assert lost.head == 4
+        assert lost.epoch > again.epoch
+        assert lost.epochs == ((1, log.epoch), (3, again.epoch), (4, lost.epoch))
 
 
 async def test_a_disk_that_takes_nothing_shows_nothing_until_it_does(path: Path) -> None:
@@ -303,7 +302,8 @@ async def kept_of(copy: Path) -> list[bytes]:
     async with open_journal(str(copy)) as journal:
         for log in journal.restored:
             await visible(log)
-            assert (log.epoch, log.snapshot.ended) == (2, True)
+            assert log.epoch > 1
+            assert log.snapshot.ended
     events = [text for s in stored_sessions(copy) for text in stored_events(copy, s.id)]
     return [text for text in events if b"owner_lost" not in text]
 

@@ -211,7 +211,8 @@ class Load:
                 if name in follower.names:
                     follower.check(name, model, stored)
             events += len(stored)
-            unseen += sum(event["epoch"] == 1 for event in model.events) - self._shown[name]
+            first = model.events[0]["epoch"]
+            unseen += sum(each["epoch"] == first for each in model.events) - self._shown[name]
         return Outcome(
             after=self._after,
             sessions=len(self.names),
@@ -227,11 +228,11 @@ def check_history(events: Sequence[Mapping[str, Any]]) -> int:
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     epochs = [event["epoch"] for event in events]
     assert epochs == sorted(epochs)
-    assert epochs[-1] == 2, "no event of the second process"
+    assert len(set(epochs)) == 2, "no event of the second process"
     created = [event for event in events if event["type"] == "response.created"]
     done = [event for event in events if event["type"] == "response.done"]
     assert sorted(e["response_id"] for e in created) == sorted(e["response_id"] for e in done)
-    late = [event for event in events if event["epoch"] == 2]
+    late = [event for event in events if event["epoch"] == epochs[-1]]
     lost = [event for event in late if event["type"] == "response.done"]
     assert all((e["status"], e["reason"]) == ("failed", "owner_lost") for e in lost)
     assert (late[-1]["type"], late[-1]["reason"]) == ("session.ended", "owner_lost")

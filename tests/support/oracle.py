@@ -19,6 +19,13 @@ class Model:
     def __init__(self) -> None:
         self.events: list[Json] = []
         self.shown = 0  #: how many a subscriber may have received
+        self.history = 0  #: changes when the session's id is used for another history
+
+    def begin_anew(self) -> None:
+        """Forget the history: it was deleted, expired or lost."""
+        self.events.clear()
+        self.shown = 0
+        self.history += 1
 
     def text_at(self, response_id: str, seq: int) -> str:
         return "".join(
@@ -54,15 +61,24 @@ class Client:
         self._model = model
         self.place = 0  #: everything up to here is covered
         self.globs: tuple[str, ...] = ()
+        self._history = model.history  # to which ``place`` belongs
         self._epoch = 0
         self._asked: int | None = None
+        self._received_epoch = 0
         self._fresh = False  # no frame yet on this connection
         self._texts: dict[str, str] = {}
         self._done: set[str] = set()
         self._knows_text = True  # it received every delta, or the state
 
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the newest event received, to send with ``place``."""
+        return self._received_epoch or None
+
     def connected(self, after_seq: int | None, globs: Sequence[str] = ()) -> None:
         """Start a new connection with this subscription."""
+        if after_seq in (None, 0):
+            self._history = self._model.history
         if after_seq is None or after_seq != self.place or tuple(globs) != self.globs:
             self._begin_again(after_seq)
         self._asked = after_seq
@@ -84,7 +100,9 @@ class Client:
         if event["type"] == "error":
             return
         self._check_epoch(event)
+        self._received_epoch = int(event["epoch"])
         if event["type"] == "heartbeat":
+            assert self._history == self._model.history, "a position in another history was kept"
             self._check_heartbeat(event)
             return
         self._check_range(event)
@@ -121,8 +139,10 @@ class Client:
         assert last <= self._model.shown, f"{last} was sent before it was safe"
         if event["type"] == "session.resync" and event.get("reason") in ("ahead", "epoch"):
             assert first == 1
+            self._history = self._model.history
         else:
             assert first == self.place + 1, f"{first} does not follow {self.place}"
+        assert self._history == self._model.history, "another history was continued"
         self.place = last
 
     def _check_truth(self, event: Json) -> None:

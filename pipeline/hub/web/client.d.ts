@@ -7,7 +7,7 @@ export interface Envelope {
   /** from 1, without a gap */
   seq: number;
   session_id: string;
-  /** increases when another process takes over the session */
+  /** names the history; greater when another process continues it */
   epoch: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -311,7 +311,7 @@ export interface SessionResync {
   /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** increases when another process takes over the session */
+  /** names the history; greater when another process continues it */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -339,7 +339,7 @@ export interface Heartbeat {
   /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** increases when another process takes over the session */
+  /** names the history; greater when another process continues it */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -372,7 +372,7 @@ export interface ErrorEvent {
   /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** increases when another process takes over the session */
+  /** names the history; greater when another process continues it */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;
@@ -436,6 +436,8 @@ export interface StartCommand {
   resume?: boolean;
   /** of a continued session: send the events after this one */
   after_seq?: number | null;
+  /** of the last event received, if the client kept it */
+  epoch?: number | null;
 }
 
 /** Encoding of the client's audio. */

@@ -18,6 +18,10 @@ export class Model {
 
   /** Apply `event`, and record in `changed` what it changed. */
   apply(event) {
+    if (event.seq === 1 && this.seq > 1) {
+      Object.assign(this, new Model()); // another history: the session's id was used again
+      this.changed.add("everything");
+    }
     if (event.seq) this.seq = event.seq;
     APPLY[event.type]?.call(this, event);
     const response = this.responses.get(event.response_id);

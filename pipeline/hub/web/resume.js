@@ -83,9 +83,13 @@ export class Resume {
     const place = this.#positions.get(session_id);
     const isResync = event.type === "session.resync";
     if (place && !isResync) {
-      if (seq <= place.seq) return false;
+      const sameEpoch = epoch === place.epoch;
+      if (sameEpoch && seq <= place.seq) return false;
       const first = event.from_seq ?? seq;
-      if (first !== place.seq + 1) throw new Gap(`${first} does not follow ${place.seq}`);
+      // Number 1 under another epoch begins another history: the id was used again.
+      if (first !== place.seq + 1 && (sameEpoch || first !== 1)) {
+        throw new Gap(`${first} does not follow ${place.seq}`);
+      }
     }
     const ended = event.type === "session.ended" || (isResync && event.state.status === "ended");
     this.#positions.set(session_id, { seq: seq ?? 0, epoch, ended });
@@ -94,7 +98,9 @@ export class Resume {
 
   #acceptHeartbeat({ session_id, head, epoch = 0 }) {
     const place = this.#positions.get(session_id);
-    if (place && head > place.seq && this.#events.length === 0) {
+    const isMissing = place && head > place.seq && this.#events.length === 0;
+    const isOther = place && head < place.seq && epoch !== place.epoch;
+    if (isMissing || isOther) {
       throw new Gap(`newest event ${head}, last received ${place.seq}`);
     }
     this.#positions.set(session_id, { seq: head, epoch, ended: place?.ended ?? false });

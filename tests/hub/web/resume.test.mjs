@@ -114,3 +114,19 @@ test("40xx means come back, 44xx does not", () => {
     assert.ok(!mayReconnect(code), `${code}`);
   }
 });
+
+test("another process continues the history under its epoch", () => {
+  const resume = new Resume("s", { place: { seq: 7, epoch: 1 } });
+  assert.equal(resume.accept({ ...delta(8), epoch: 2 }), true);
+  assert.deepEqual(resume.place("s"), { seq: 8, epoch: 2 });
+});
+
+test("the first event of another history is no duplicate, a later one is a gap", () => {
+  const other = (seq) => ({ ...delta(seq), epoch: 2 });
+  const resume = new Resume("s", { place: { seq: 7, epoch: 1 } });
+  assert.throws(() => resume.accept(other(3)), Gap);
+  assert.throws(() => resume.accept({ ...heartbeat(3), epoch: 2 }), Gap);
+  assert.equal(resume.accept(other(1)), true);
+  assert.equal(resume.accept(other(1)), false);
+  assert.deepEqual(resume.place("s"), { seq: 1, epoch: 2 });
+});
