@@ -9,6 +9,7 @@ from pipeline.errors import InputError, SettingsError
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.auth.signed_tokens import Signing
 from pipeline.hub.auth.tokens import Access
+from pipeline.interfaces.completions import CallerLimits
 
 
 def access_of(settings: ServeSettings, env: Mapping[str, str], *, now: float = 0) -> Access | None:
@@ -18,9 +19,26 @@ def access_of(settings: ServeSettings, env: Mapping[str, str], *, now: float = 0
         secret = _secret(f"serve.tokens.{name}.secret", token.secret, env)
         if secret in grants:
             raise SettingsError(f"serve.tokens.{name}.secret: another token has the same")
-        grants[secret] = Grant(frozenset(token.scopes), token.session, holder=name)
+        grants[secret] = Grant(
+            frozenset(token.scopes),
+            token.session,
+            holder=name,
+            models=token.models,
+            limits=_limits(token),
+        )
     signing = signing_of(settings.signing_keys, env, since=now)
     return Access(grants, signing) if grants or signing else None
+
+
+def _limits(token: TokenSettings) -> CallerLimits:
+    return CallerLimits(
+        requests_per_minute=token.requests_per_minute,
+        requests_per_day=token.requests_per_day,
+        tokens_per_minute=token.tokens_per_minute,
+        tokens_per_day=token.tokens_per_day,
+        usd_per_minute=token.usd_per_minute,
+        usd_per_day=token.usd_per_day,
+    )
 
 
 def signing_of(

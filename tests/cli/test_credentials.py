@@ -1,11 +1,13 @@
 """Access tokens and signing keys from the settings."""
 
+import msgspec
 import pytest
 
 from pipeline.cli.credentials import access_of, token_hint
 from pipeline.config.settings import ServeSettings, TokenSettings
 from pipeline.errors import SettingsError
 from pipeline.hub.auth.grants import UNAUTHENTICATED, Grant
+from pipeline.interfaces.completions import Caller, CallerLimits
 
 ENV = {"BOARD": "hush-board", "SAME": "hush-board"}
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI\n-----END PUBLIC KEY-----\n"
@@ -19,6 +21,20 @@ def test_a_secret_grants_what_its_table_lists_and_nothing_else() -> None:
     assert access.grant(shown, now=0) == Grant(frozenset({"subscribe"}), "call", holder="board")
     assert access.grant({"Authorization": "Bearer env:BOARD"}, now=0) == UNAUTHENTICATED
     assert "hush" not in repr(access)
+
+
+def test_a_token_brings_its_models_and_every_limit_of_its_spending() -> None:
+    numbers = {name: place for place, name in enumerate(CallerLimits.__struct_fields__, 1)}
+    token = msgspec.convert(
+        {"secret": "env:BOARD", "scopes": ["complete"], "models": ["gpt-*"], **numbers},
+        TokenSettings,
+    )
+    access = access_of(ServeSettings(tokens={"asker": token}), ENV)
+    assert access is not None
+    caller = access.grant({"Authorization": "Bearer hush-board"}, now=0).caller()
+    assert caller == Caller(
+        name="asker", models=("gpt-*",), limits=msgspec.convert(numbers, CallerLimits), sessions=""
+    )
 
 
 def test_without_tokens_every_client_is_accepted() -> None:
