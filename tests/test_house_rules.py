@@ -114,7 +114,7 @@ NO_SECRETS = {
     "pipeline.stt.stitch: _key(word.text) == _key(self._last)",
     "pipeline.app.plan: settings.llm.key == LlmSettings().key",  # where it is to be found
     "pipeline.app.stt_clients: settings.llm.key != LlmSettings().key",
-    "pipeline.app.plan: settings.stt.key == SttSettings().key",
+    "pipeline.app.plan: settings.key != SttSettings().key",
 }
 
 

@@ -1,7 +1,7 @@
 """The plan of a run: which engines it uses, and why, decided before anything is started."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -32,6 +32,14 @@ OUR_HEADERS = frozenset(
 )
 
 
+class SttFallback(Struct, frozen=True):
+    """An engine of speech-to-text that takes over, and what it authenticates with."""
+
+    engine: EngineChoice
+    key: Secret | None
+    token: Secret | None
+
+
 class Plan(Struct, frozen=True):
     """Engines, keys and prompts of a run."""
 
@@ -45,6 +53,17 @@ class Plan(Struct, frozen=True):
     fallback_headers: tuple[Mapping[str, Secret], ...] = ()
     stt_token: Secret | None = None  #: goes to speech-to-text in place of the key
     tools: Toolset | None = None  #: none, if no prompt offers any
+    stt_fallbacks: tuple[SttFallback, ...] = ()  #: take over from ``stt``, in order
+
+    @property
+    def local_stt(self) -> bool:
+        """Whether the embedded recogniser may be used."""
+        return "local" in (self.stt.name, *(one.engine.name for one in self.stt_fallbacks))
+
+    @property
+    def local(self) -> bool:
+        """Whether an embedded engine may be used."""
+        return self.local_stt or self.llm.name == "local"
 
 
 def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
@@ -52,18 +71,25 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
     stt_key = find_key(settings.stt.key, env)
     stt_token = _token(settings.stt, env)
     opener = settings.stt.token or settings.stt.key
-    stt = choose("stt", settings.stt.engine, opener, has_key=bool(stt_token or stt_key))
+    engines = _stt_engines(settings.stt, opener, has_key=bool(stt_token or stt_key))
+    stt, *fallbacks = (
+        SttFallback(
+            one,
+            stt_key if _may_have_key(one, engines, settings.stt) else None,
+            stt_token if _may_have_token(one, engines) else None,
+        )
+        for one in engines
+    )
     planned = _llm_plan(settings, env)
     llm, llm_key = planned.llm, planned.llm_key
-    if _is_foreign(stt) and settings.stt.key == SttSettings().key:
-        stt_key = None
-    _check_travel("stt.engine", stt.address, insecure=settings.stt.insecure)
+    for one in engines:
+        _check_travel("stt.engine", one.address, insecure=settings.stt.insecure)
     prompts = {name: _gathered(name, each) for name, each in prompts_of(settings, env).items()}
     for name, prompt in prompts.items():
         _check(name, prompt, settings, llm)
     if llm.name == "in-stream":
-        in_stream_prompt.check(settings, stt, prompts)
-        llm_key = None if _is_foreign(stt) else llm_key  # what is said goes to no one else
+        in_stream_prompt.check(settings, stt.engine, prompts)
+        llm_key = None if _is_foreign(stt.engine) else llm_key  # what is said goes to no one else
     if "llm_gateway" in settings.stt.parameters:
         raise SettingsError(
             'stt.parameters.llm_gateway: set llm.engine = "in-stream" instead; it is made of the'
@@ -73,12 +99,36 @@ def plan(settings: Settings, env: Mapping[str, str]) -> Plan:
         prompts = {name: _one_layer_retries(prompt) for name, prompt in prompts.items()}
     return replace(
         planned,
-        stt=stt,
-        stt_key=stt_key,
+        stt=stt.engine,
+        stt_key=stt.key,
         llm_key=llm_key,
         prompts=prompts,
-        stt_token=stt_token,
+        stt_token=stt.token,
         tools=_tools(settings, prompts, env),
+        stt_fallbacks=tuple(fallbacks),
+    )
+
+
+def _stt_engines(settings: SttSettings, key_source: str, *, has_key: bool) -> list[EngineChoice]:
+    """Return the engines of speech-to-text in order; at least one."""
+    first = [] if settings.engine == "auto" and settings.engines else [settings.engine]
+    names = dict.fromkeys([*first, *settings.engines])
+    return [choose("stt", name, key_source, has_key=has_key) for name in names]
+
+
+def _may_have_key(
+    engine: EngineChoice, engines: Sequence[EngineChoice], settings: SttSettings
+) -> bool:
+    """Return whether an engine gets the key: a foreign server only one that is not AssemblyAI's."""
+    return not _is_foreign(engine) or (
+        settings.key != SttSettings().key and _may_have_token(engine, engines)
+    )
+
+
+def _may_have_token(engine: EngineChoice, engines: Sequence[EngineChoice]) -> bool:
+    """Return whether an engine gets the token, which is for AssemblyAI if that is an engine."""
+    return not _is_foreign(engine) or all(
+        one.name == "local" or _is_foreign(one) for one in engines
     )
 
 

@@ -88,7 +88,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             )
             await stack.enter_async_context(delivering(worker, supervisor))
         engines: Engines | None = None
-        if "local" in (planned.stt.name, planned.llm.name):
+        if planned.local:
             beginning = _opening(planned) if planned.llm.name == "local" else ()
             engines = await stack.enter_async_context(
                 start_engines(settings.local, tell, prefill=beginning)
@@ -103,12 +103,13 @@ async def open_app(  # noqa: PLR0913 - each is another observer
         offered_tools: Mapping[str, OfferedTools] = {}
         if planned.tools is not None:
             offered_tools = await stack.enter_async_context(planned.tools.open())
-        stt, listen = speech_to_text(settings, planned, engines)
+        stt = speech_to_text(settings, planned, engines)
         limited = planned.llm.name == "assemblyai"
         dependencies = SessionDependencies(
-            stt=stt,
+            stt=stt.first,
             llm=llm.engine,
-            listen=listen,
+            stt_engines=stt.engines,
+            listen=stt.listen,
             gateway=llm.gateway,
             budget=Budget(settings.llm.requests_per_minute if limited else 0),
             new_id=_response_id,

@@ -4,6 +4,7 @@ import http.client
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,14 +18,19 @@ from msgspec.structs import replace
 from pipeline.app.app import App
 from pipeline.app.plan import Plan, plan
 from pipeline.app.startup import open_app
+from pipeline.app.stt_clients import stt_endpoints
 from pipeline.audio.pcm import Format
 from pipeline.cli.credentials import access_of
+from pipeline.cli.serve import guards_of
+from pipeline.cli.telemetry import load_telemetry
 from pipeline.cli.views.output import progress
+from pipeline.cli.webhook_settings import webhooks_of
 from pipeline.config.loading import load
 from pipeline.config.settings import JournalSettings, Settings
 from pipeline.embedded import weights
 from pipeline.errors import JournalError, PipelineError, RecordingError, ServeError
-from pipeline.hub.listening import listen
+from pipeline.gateway.structured_output import Structured
+from pipeline.hub.listening import check_host, listen
 from pipeline.hub.static_files import ASYNCAPI
 from pipeline.interfaces.llm import CompletionRequest, Message
 from pipeline.interfaces.stt import Heard
@@ -32,6 +38,7 @@ from pipeline.protocol.asyncapi import TITLE
 from pipeline.protocol.events import encode
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session.recording import folder_of
+from pipeline.stt.assemblyai.parameters import warnings as parameter_warnings
 
 LIVE = 30.0  #: seconds for each engine to respond
 PROBE = 2.0  #: seconds for a server on the port to respond
@@ -92,14 +99,19 @@ async def findings(settings: Settings, planned: Plan, *, live: bool) -> AsyncGen
         yield Finding("stt.token", "ok", f"found in {settings.stt.token}")
     yield _key("llm", settings.llm.key, planned.llm.name, present=planned.llm_key is not None)
     tests: list[tuple[str, Callable[[], str]]] = [
+        ("stt", lambda: _stt(settings, planned)),
+        ("prompts", lambda: _prompts(planned)),
+        ("webhooks", lambda: _webhooks(settings)),
         ("tokens", lambda: _tokens(settings)),
         ("journal", lambda: _journal(settings.journal.store)),
         ("port", lambda: _port(settings)),
     ]
     if settings.journal.record:
         tests.append(("recordings", lambda: _recordings(settings.journal)))
-    if "local" in (planned.stt.name, planned.llm.name):
+    if planned.local:
         tests.append(("models", lambda: _models(settings, planned)))
+    for warning in parameter_warnings(settings.stt.parameters):
+        yield Finding("stt", "warn", warning)
     for what, test in tests:
         yield await _run_check(what, partial(to_thread.run_sync, test))
     if live:
@@ -129,8 +141,34 @@ def _key(which: str, source: str, engine: str, *, present: bool) -> Finding:
     return Finding(what, "fail", f"no key in {source}: set it, or choose another engine", 2)
 
 
+def _stt(settings: Settings, planned: Plan) -> str:
+    """Make the endpoints as a session does, where the embedded one has any address."""
+    if planned.stt.name == "none":
+        return "no audio"
+    endpoints = stt_endpoints(settings, planned, "ws://127.0.0.1:1")
+    return ", then ".join(
+        one.engine if one.engine == "local" else f"{one.model} of {one.engine}" for one in endpoints
+    )
+
+
+def _prompts(planned: Plan) -> str:
+    for name, prompt in planned.prompts.items():
+        if prompt.output == "json":
+            Structured(prompt.json_schema, name, prompt.reasks)
+    return ", ".join(planned.prompts)
+
+
+def _webhooks(settings: Settings) -> str:
+    hooks = webhooks_of(settings, os.environ)
+    return ", ".join(f"{hook.name} to {hook.host}" for hook in hooks) or "none"
+
+
 def _tokens(settings: Settings) -> str:
-    access_of(settings.serve, os.environ)
+    access = access_of(settings.serve, os.environ, now=datetime.now(UTC).timestamp())
+    if access is None:
+        check_host(settings.serve.host)
+    guards_of(settings, os.environ)
+    load_telemetry(settings)
     keys = len(settings.serve.signing_keys)
     signed = f", {keys} in serve.signing_keys" if keys else ""
     return f"{len(settings.serve.tokens)} in [serve.tokens]{signed}"
@@ -182,7 +220,7 @@ def _serves_already(host: str, port: int) -> bool:
 
 def _models(settings: Settings, planned: Plan) -> str:
     files: list[Path] = []
-    if planned.stt.name == "local":
+    if planned.local_stt:
         files.append(weights.whisper_folder(settings.local.whisper))
     if planned.llm.name == "local":
         files.append(weights.gguf_file(settings.local.gguf))

@@ -1,8 +1,9 @@
 """Observers of a running server: log, Prometheus metrics, traces."""
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 from msgspec import Struct
@@ -50,6 +51,22 @@ class Observers(Struct, frozen=True, kw_only=True):
         )
 
 
+OpenTelemetry = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Any]]
+
+
+def load_telemetry(settings: Settings) -> OpenTelemetry | None:
+    """Import what exports traces, if the settings want it. Raises ``SettingsError``."""
+    if not settings.serve.otel:
+        return None
+    try:
+        from pipeline.telemetry.otlp import open_telemetry  # slow to import, and an extra
+    except ImportError as error:
+        raise SettingsError(
+            f"serve.otel: {error.name} is missing: pip install 'speech-llm-pipeline[otel]'"
+        ) from error
+    return open_telemetry
+
+
 @asynccontextmanager
 async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGenerator[Observers]:
     """Set up the log, and traces if the settings want them. Raises ``SettingsError``."""
@@ -66,13 +83,8 @@ async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGen
     ):
         tasks.start_soon(supervisor.run, "event loop lag", watch_lag, metrics.lag)
         stack.callback(tasks.cancel_scope.cancel)
-        if settings.serve.otel:
-            try:
-                from pipeline.telemetry.otlp import open_telemetry  # slow to import, and an extra
-            except ImportError as error:
-                raise SettingsError(
-                    f"serve.otel: {error.name} is missing: pip install 'speech-llm-pipeline[otel]'"
-                ) from error
+        open_telemetry = load_telemetry(settings)
+        if open_telemetry is not None:
             traces = await stack.enter_async_context(open_telemetry(env))
             observe, on_event = (*observe, traces.answered), (*on_event, traces.event)
             trace = traces.call

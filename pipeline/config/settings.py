@@ -20,8 +20,16 @@ Utterance = Annotated[str, Meta(min_length=1, max_length=60)]
 SttEngine = Annotated[
     str,
     Meta(
-        pattern=r"^(auto|assemblyai|local|wss?://.+)$",
-        description="auto, assemblyai, local, or a ws:// or wss:// address",
+        pattern=r"^(auto|assemblyai(/us|/eu)?|local|wss?://.+)$",
+        description="auto, assemblyai, assemblyai/us, assemblyai/eu, local, or a ws:// or wss://"
+        " address",
+    ),
+]
+NamedSttEngine = Annotated[
+    str,
+    Meta(
+        pattern=r"^(assemblyai(/us|/eu)?|local|wss?://.+)$",
+        description="assemblyai, assemblyai/us, assemblyai/eu, local, or a ws:// or wss:// address",
     ),
 ]
 LlmEngine = Annotated[
@@ -170,7 +178,12 @@ class McpSettings(Section, frozen=True, kw_only=True):
 class SttSettings(Section, frozen=True, kw_only=True):
     """Speech-to-text."""
 
-    engine: SttEngine = "auto"  #: auto, assemblyai, local, or a ws:// or wss:// address
+    #: auto, assemblyai, assemblyai/us, assemblyai/eu, local, or a ws:// or wss:// address
+    engine: SttEngine = "auto"
+    #: the engines that take over, in order, each from the one before it; with engine auto the
+    #: first is the one to begin with
+    engines: tuple[NamedSttEngine, ...] = ()
+    failover_after: Annotated[float, Meta(gt=0)] = 3.0  #: seconds to connect, with another engine
     region: Literal["default", "us", "eu"] = "default"
     key: SecretSource = "env:ASSEMBLYAI_API_KEY"
     token: SecretSource = ""  #: source of a temporary token, sent instead of the key

@@ -28,20 +28,23 @@ class StreamOpened(Struct, frozen=True):
     origin: float  #: where this connection's audio begins on the session's clock
     expires_at: float | None = None  #: Unix seconds
     model: str | None = None
+    engine: str = ""  #: as in the settings
 
 
 class StreamLost(Struct, frozen=True):
     """Loss of the connection; audio is kept and will be sent again."""
 
     cause: str
+    engine: str = ""  #: the one that was lost
 
 
 class StreamResumed(Struct, frozen=True):
-    """Return of the connection."""
+    """Return of the connection, perhaps with another engine."""
 
     replayed: float  #: seconds of audio sent again
     lost_from: float | None = None  #: seconds; the range that was not kept, if any
     lost_to: float | None = None
+    engine: str = ""  #: the one that goes on
 
 
 class StreamFailed(Struct, frozen=True):

@@ -153,6 +153,7 @@ class SttEndpoint(Struct, frozen=True, kw_only=True, metaclass=_StructABC):
 
     url: str  #: with the query string; may hold a token: not for messages
     host: str  #: for messages
+    engine: str = ""  #: its name in the settings and in events
     headers: dict[str, str] = {}
     model: str
     parameters: dict[str, Any] = {}

@@ -86,13 +86,15 @@ class SttInterrupted(Event, frozen=True, kw_only=True, tag="stt.interrupted"):
     """Loss of the connection to speech-to-text; audio is buffered."""
 
     cause: str
+    engine: str | None = None  #: the one that was lost, as in the settings
     speaker: str | None = None  #: of the channel, if channels are transcribed separately
 
 
 class SttResumed(Event, frozen=True, kw_only=True, tag="stt.resumed"):
-    """Reconnection to speech-to-text."""
+    """Reconnection to speech-to-text, perhaps with another engine."""
 
     replayed: float  #: seconds of audio sent again
+    engine: str | None = None  #: the one that goes on, as in the settings
     lost_from: float | None = None  #: seconds on the audio clock
     lost_to: float | None = None
     speaker: str | None = None  #: of the channel, if channels are transcribed separately

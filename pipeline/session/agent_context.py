@@ -8,7 +8,7 @@ import anyio
 
 from pipeline.config.settings import Prompt
 from pipeline.interfaces.stt_client import SpeechToText
-from pipeline.protocol.events import Event, ResponseCreated, ResponseDone
+from pipeline.protocol.events import Event, ResponseCreated, ResponseDone, ResponsePlayed
 from pipeline.responses.policies import POLICIES
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,15 @@ class AgentContext:
             case ResponseCreated(prompt=self._prompt):
                 self._responses.append(event.response_id)
             case ResponseDone() if event.text.strip() and event.response_id in self._responses:
-                self._text = event.text
-                self._wake.set()
+                self._say(event.text)
+            case ResponsePlayed() if event.text.strip() and event.response_id in self._responses:
+                self._say(event.text)  # as far as the caller heard it
             case _:
                 pass
+
+    def _say(self, text: str) -> None:
+        self._text = text
+        self._wake.set()
 
     async def run(self, stt: SpeechToText) -> None:
         """Send each new answer."""

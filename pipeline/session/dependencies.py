@@ -45,6 +45,7 @@ class SessionDependencies(Struct, frozen=True):
     offered_tools: Mapping[str, OfferedTools] = {}  #: by prompt, of those that offer tools
     runner: Runner | None = None  #: runs tool calls
     dtmf: DtmfSettings = DtmfSettings()  #: turns made of a caller's keys
+    stt_engines: Mapping[str, Engine] = {}  #: all of speech-to-text, by the name in its values
     agent_context: str = "auto"  #: as in the settings of speech-to-text
     observe: tuple[Observe, ...] = ()
     on_event: tuple[OnEvent, ...] = ()

@@ -104,6 +104,7 @@ class Session:
             self._in_stream,
             self._clock,
             self._now,
+            dependencies.stt_engines,
         )
         self._stt = dependencies.listen(audio, self._turns.hear)
         self._keys = KeyInput(dependencies.dtmf, self.publisher, self._turns.keyed, self._now)
@@ -262,7 +263,7 @@ class Session:
             self.publisher.publish(
                 SessionCreated(
                     source=source,
-                    stt=self._dependencies.stt,
+                    stt=self._turns.engine or self._dependencies.stt,
                     llm=self._dependencies.llm,
                     prompts=tuple(self._prompts),
                 )

@@ -27,11 +27,15 @@ from pipeline.protocol.events import (
 def of_connection(heard: Heard, speaker: str | None) -> Event | None:
     """Return the event of a change of the connection of ``speaker``, if it has one."""
     match heard:
-        case StreamLost(cause):
-            return SttInterrupted(cause=cause, speaker=speaker)
-        case StreamResumed(replayed, lost_from, lost_to):
+        case StreamLost(cause, engine):
+            return SttInterrupted(cause=cause, engine=engine or None, speaker=speaker)
+        case StreamResumed(replayed, lost_from, lost_to, engine):
             return SttResumed(
-                replayed=replayed, lost_from=lost_from, lost_to=lost_to, speaker=speaker
+                replayed=replayed,
+                engine=engine or None,
+                lost_from=lost_from,
+                lost_to=lost_to,
+                speaker=speaker,
             )
         case StreamFailed(cause, code):
             return stt_error(f"{speaker} is no longer transcribed, the others are: {cause}", code)

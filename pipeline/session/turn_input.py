@@ -1,7 +1,7 @@
 """The input of a session's turns: transcripts and typed text, tracked, scheduled and published."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import anyio
@@ -10,9 +10,10 @@ from anyio.abc import TaskGroup
 from pipeline.audio.pcm import AudioClock
 from pipeline.errors import GatewayError, InputError
 from pipeline.interfaces.llm import Gateway
-from pipeline.interfaces.stt import Heard, Transcript
+from pipeline.interfaces.stt import Heard, StreamOpened, Transcript
 from pipeline.interfaces.turns import SpeechStarted, TurnEnded, TurnEvent
 from pipeline.protocol.commands import TurnCreateCommand
+from pipeline.protocol.events import Engine, SessionUpdated
 from pipeline.responses.dispatch import Dispatch
 from pipeline.session import turn_events
 from pipeline.session.in_stream import InStreamReplies
@@ -40,6 +41,7 @@ class TurnInput:
         in_stream: InStreamReplies | None,
         audio_clock: AudioClock,
         now: Callable[[], float],
+        engines: Mapping[str, Engine],
     ) -> None:
         numbers = TurnNumbers()
         self._trackers = [TurnTracker(numbers, speaker=speaker) for speaker in speakers]
@@ -50,6 +52,8 @@ class TurnInput:
         self._in_stream = in_stream
         self._audio_clock = audio_clock
         self._now = now
+        self._engines = engines
+        self.engine: Engine | None = None  #: of speech-to-text, once it has been heard
         self._tasks: TaskGroup | None = None
         self._skipped = 0
         self._typed_turns = 0
@@ -87,11 +91,19 @@ class TurnInput:
         speaker, events = tracker.speaker, tracker.feed(heard)
         if self._in_stream is not None:
             self._in_stream.hear(heard, events, tracker)
+        if isinstance(heard, StreamOpened):
+            self._follow_engine(heard.engine)
         published = turn_events.of_connection(heard, speaker)
         if published is not None:
             self._publisher.publish(published)
         self._take(events)
         self._heard.set()
+
+    def _follow_engine(self, name: str) -> None:
+        """Publish that another engine recognises from now on."""
+        before, self.engine = self.engine, self._engines.get(name, self.engine)
+        if before is not None and self.engine != before:
+            self._publisher.publish(SessionUpdated(stt=self.engine))
 
     def typed(self, command: TurnCreateCommand) -> None:
         """Take in a turn that comes as text. Raises ``InputError`` for an empty one."""

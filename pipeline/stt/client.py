@@ -8,15 +8,17 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
+from msgspec.structs import replace
 
-from pipeline.errors import SettingsError, SttError
-from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamResumed
+from pipeline.errors import SttError
+from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed
 from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.runtime.tasks import BackgroundTasks
-from pipeline.stt.connection import SttConnection, open_connection
+from pipeline.stt.connection import SttConnection
+from pipeline.stt.engines import CATCH_UP, EngineSet
 from pipeline.stt.intake import PartialMerge
-from pipeline.stt.pacing import TokenBucket, slower
-from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, ReconnectPolicy, lifetime
+from pipeline.stt.pacing import TokenBucket
+from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, lifetime
 from pipeline.stt.replay import Replay
 from pipeline.stt.spool import FileSpool
 from pipeline.stt.stitch import Stitch
@@ -33,7 +35,6 @@ ROLL_TICK = 0.2  #: seconds, the same while it waits for a pause
 ROLL_AGAIN = 30.0  #: seconds until the next attempt when the next session could not be opened
 SOURCE_BURST = 5.0  #: seconds of audio that a source may send at once, faster than real time
 BACKLOG = 10.0  #: seconds of audio waiting to be sent, past which a fast source is slowed down
-CATCH_UP = 1.25  #: times real time, after the server has refused a faster pace
 STALLED = 2.0  #: seconds without audio after which the open turn is ended by force
 
 
@@ -50,11 +51,11 @@ class SttClient:
         endpoint: SttEndpoint,
         hear: Callable[[Heard], None],
         *,
+        others: Sequence[SttEndpoint] = (),
         dial: Dial = dial_websocket,
     ) -> None:
-        self._endpoint = endpoint
+        """``others`` are the engines that take over, in order; their audio format is the same."""
         self._hear = hear
-        self._dial = dial
         self._bytes_per_second = endpoint.bytes_per_second
         spool = (
             FileSpool(int(endpoint.keep_disk * self._bytes_per_second))
@@ -63,13 +64,14 @@ class SttClient:
         )
         self._replay = Replay(int(endpoint.keep_memory * self._bytes_per_second), spool)
         self._audio = StreamAudio(self._replay, self._bytes_per_second, endpoint.encoding)
-        partials = endpoint.capabilities.partials
-        self._stitch = Stitch(partials=partials, run_up=endpoint.run_up)
-        self._watchdog = Watchdog(partials=partials)
+        self._engines = EngineSet([endpoint, *others], dial, self._replay)
+        self._failover = self._engines.begin(0.0)
+        self._stitch = Stitch()
+        self._watchdog = Watchdog()
         self._deadline = TurnDeadline()
         self._merge = PartialMerge()
-        self._pace = endpoint.pace
         self._source_bucket = TokenBucket(endpoint.pace, SOURCE_BURST)
+        self._use(endpoint)
         self._connection: SttConnection | None = None  # audio is sent on it
         self._next: SttConnection | None = None  # takes over when the present one is over
         self._wake = anyio.Event()  # audio is waiting, or the end
@@ -89,16 +91,16 @@ class SttClient:
         Raises ``SttRefused``, ``SttBusy`` or ``SttLost`` when reconnecting stops. However it
         ends, the server's session is terminated, because it is billed until then.
         """
-        endpoint, now = self._endpoint, anyio.current_time()
-        policy = ReconnectPolicy(
-            first=endpoint.connect_timeout, patience=endpoint.patience, now=now
-        )
+        self._failover = self._engines.begin(anyio.current_time())
         self._started = True
         try:
-            connection: SttConnection | None = await self._connect(policy)
+            first = await self._connect()
+            for value in first.take_unread():
+                self._take(value, first)
             task_status.started()
+            connection: SttConnection | None = first
             while connection is not None:
-                connection = await self._run_connection(connection, policy)
+                connection = await self._run_connection(connection)
         finally:
             self._connection = None
             self._ended.set()
@@ -129,18 +131,13 @@ class SttClient:
 
         Raises ``SettingsError`` for a change that would end the session.
         """
-        if not self._endpoint.capabilities.update:
-            raise SettingsError(
-                f"speech-to-text at {self._endpoint.host} cannot change parameters in a session"
-            )
-        checked = self._endpoint.check_update(changes)
-        self._endpoint = self._endpoint.updated(checked)
+        checked = self._engines.update(changes)
         if self._connection is not None:
             await self._connection.update(checked)
 
     async def agent_said(self, text: str) -> None:
         """Pass on what the agent said last, also to the connections that follow."""
-        if self._endpoint.capabilities.agent_context:
+        if self._engines.current.capabilities.agent_context:
             await self.update({"agent_context": text})
 
     async def finish(self) -> None:
@@ -152,7 +149,7 @@ class SttClient:
 
     async def _throttle(self, seconds: float) -> None:
         """Slow down a source that is faster than audio may be sent to the server."""
-        if self._pace:
+        if self._engines.pace:
             wait = self._source_bucket.take(seconds, anyio.current_time())
         else:
             cursor = self._connection.cursor if self._connection else self._replay.start
@@ -163,35 +160,47 @@ class SttClient:
 
     # --- connecting ------------------------------------------------------------------------
 
-    async def _connect(self, policy: ReconnectPolicy) -> SttConnection:
+    async def _connect(self) -> SttConnection:
         """Open a connection that gets all audio from the first byte that is still needed."""
         while True:
             try:
-                connection = await self._open(self._resend_from)
+                connection = await self._engines.open(self._failover.current, self._resend_from)
             except SttError as error:
-                await anyio.sleep(policy.after(error, anyio.current_time(), random.random()))
+                await anyio.sleep(self._delay(error))
             else:
-                policy.opened(anyio.current_time())
-                self._stitch.opened()
                 self._connection = connection
+                self._begin(connection)
                 return connection
 
     def _resend_from(self) -> int:
         return self._audio.resend_from(self._stitch.ended)
 
-    async def _open(self, start: Callable[[], int]) -> SttConnection:
-        return await open_connection(self._endpoint, self._dial, self._replay, start, self._pace)
+    def _delay(self, error: SttError) -> float:
+        return self._failover.after(error, anyio.current_time(), random.random())
 
-    async def _reconnect(self, error: SttError, policy: ReconnectPolicy) -> SttConnection:
-        delay = policy.after(error, anyio.current_time(), random.random())
-        self._hear(StreamLost(str(error)))
-        connection = await self._connect_again(delay, policy)
+    def _begin(self, connection: SttConnection) -> None:
+        """Use a connection from now on."""
+        self._failover.opened(connection.engine, anyio.current_time())
+        self._use(connection.endpoint)
+        self._stitch.opened()
+
+    def _use(self, endpoint: SttEndpoint) -> None:
+        partials = endpoint.capabilities.partials
+        self._stitch.partials, self._stitch.run_up = partials, endpoint.run_up
+        self._watchdog.follow(endpoint.engine, partials=partials)
+        self._source_bucket.rate = self._engines.pace
+
+    async def _reconnect(self, error: SttError, lost: SttConnection) -> SttConnection:
+        delay = self._delay(error)
+        self._hear(StreamLost(str(error), lost.endpoint.engine))
+        connection = await self._connect_again(delay)
         resent = (self._replay.end - connection.cursor) / self._bytes_per_second
-        lost = self._audio.lost(self._stitch.ended)
-        connection.unread.append(StreamResumed(resent, *lost))
+        missing = self._audio.lost(self._stitch.ended)
+        engine = connection.endpoint.engine
+        connection.unread.append(StreamResumed(resent, *missing, engine=engine))
         return connection
 
-    async def _connect_again(self, delay: float, policy: ReconnectPolicy) -> SttConnection:
+    async def _connect_again(self, delay: float) -> SttConnection:
         """Connect after ``delay``; an open turn does not wait longer than others do."""
         failure: SttError | None = None
         async with anyio.create_task_group() as tasks:
@@ -199,7 +208,7 @@ class SttClient:
             background.start(self._end_overdue_turns)
             try:
                 await anyio.sleep(delay)
-                connection = await self._connect(policy)
+                connection = await self._connect()
             except SttError as error:
                 failure = error.with_traceback(None)
             await background.cancel()
@@ -209,9 +218,7 @@ class SttClient:
 
     # --- one connection --------------------------------------------------------------------
 
-    async def _run_connection(
-        self, connection: SttConnection, policy: ReconnectPolicy
-    ) -> SttConnection | None:
+    async def _run_connection(self, connection: SttConnection) -> SttConnection | None:
         """Use a connection until it ends; return the one that comes after it, if any."""
         failure: SttError | None = None
         try:
@@ -231,26 +238,26 @@ class SttClient:
             raise
         finally:
             await connection.close()
-        return await self._following(connection, failure, policy)
+        return await self._following(connection, failure)
 
     async def _following(
-        self, connection: SttConnection, failure: SttError | None, policy: ReconnectPolicy
+        self, connection: SttConnection, failure: SttError | None
     ) -> SttConnection | None:
         """Return the connection that continues the stream after ``connection``, if any."""
         if self._next is not None:
             following, self._next = self._next, None
-            policy.opened(anyio.current_time())
-            self._stitch.opened()
+            self._begin(following)
             return following
         if failure is None and not connection.replaced:
             return None
         self._connection = None
         if connection.protocol.too_fast:
-            self._pace = self._source_bucket.rate = slower(self._pace, CATCH_UP)
+            self._engines.slow_down()
+            self._source_bucket.rate = self._engines.pace
         self._release_audio(connection)
         if failure is None:
-            return await self._connect(policy)
-        return await self._reconnect(failure, policy)
+            return await self._connect()
+        return await self._reconnect(failure, connection)
 
     async def _receive(self, connection: SttConnection) -> None:
         try:
@@ -264,6 +271,8 @@ class SttClient:
             self._deliver(self._merge.release(anyio.current_time()))
 
     def _take(self, value: Heard, connection: SttConnection) -> None:
+        if isinstance(value, StreamOpened):
+            value = replace(value, engine=connection.endpoint.engine)
         fresh = self._stitch.accept(value, connection.sent)
         goes_on = self._next is not None or connection.replaced
         if fresh is None or (goes_on and isinstance(fresh, StreamClosed)):
@@ -293,8 +302,8 @@ class SttClient:
     async def _terminate(self, connection: SttConnection) -> None:
         """Request the end; abort a server that does not answer within ``close_timeout``."""
         await connection.terminate()
-        await anyio.sleep(self._endpoint.close_timeout)
-        log.warning("no Termination from %s in time", self._endpoint.host)
+        await anyio.sleep(connection.endpoint.close_timeout)
+        log.warning("no Termination from %s in time", connection.endpoint.host)
         if self._next is None and not connection.replaced:
             for value in connection.protocol.give_up():
                 self._hear(value)
@@ -307,7 +316,7 @@ class SttClient:
         left = lifetime(
             connection.protocol.expires_at,
             datetime.now(UTC).timestamp(),
-            self._endpoint.capabilities.longest_session,
+            connection.endpoint.capabilities.longest_session,
         )
         roll_at, roll_by = connection.opened + ROLL_AT * left, connection.opened + ROLL_BY * left
         while True:
@@ -326,8 +335,15 @@ class SttClient:
             await self._end_overdue_turn(connection, now)
             if now >= roll_at and self._is_pause(connection):
                 roll_at = now + ROLL_AGAIN
-                if await self._roll_over(connection, tasks):
+                if await self._roll_over(connection, connection.engine, tasks):
                     return None
+            preferred = self._failover.preferred(now)
+            if (
+                preferred is not None
+                and self._is_pause(connection)
+                and await self._roll_over(connection, preferred, tasks)
+            ):
+                return None
 
     def _release_audio(self, connection: SttConnection) -> None:
         """Release the audio that no resend needs."""
@@ -342,7 +358,7 @@ class SttClient:
         """
         stalled = now - self._last_audio > STALLED
         waiting = stalled and connection.caught_up and not self._finishing
-        is_open = self._stitch.open_from is not None or not self._endpoint.capabilities.partials
+        is_open = self._stitch.open_from is not None or not self._stitch.partials
         if waiting and is_open and connection.stalled_at != connection.cursor:
             connection.stalled_at = connection.cursor
             await connection.force_endpoint()
@@ -354,13 +370,13 @@ class SttClient:
             self._deadline.postpone(now)
         verdict = self._deadline.verdict(
             now,
-            self._endpoint.capabilities.turn_silence,
+            self._engines.current.capabilities.turn_silence,
             lambda: self._audio.speech_share(SILENCE) < SPEECH,
         )
         if verdict == "force" and connection is not None:
             await connection.force_endpoint()
         if verdict == "expire":
-            log.warning("the open turn is ended: %s sent no end of it", self._endpoint.host)
+            log.warning("the open turn is ended: %s sent no end of it", self._engines.current.host)
             self._deliver([*self._merge.release(now), self._stitch.expire()])
 
     async def _end_overdue_turns(self) -> None:
@@ -385,17 +401,19 @@ class SttClient:
         connection.replaced, self._connection = True, None
         await self._terminate(connection)
 
-    async def _roll_over(self, connection: SttConnection, tasks: TaskGroup) -> bool:
-        """Open the next session before this one ends; return whether it opened."""
+    async def _roll_over(self, connection: SttConnection, engine: int, tasks: TaskGroup) -> bool:
+        """Open the next session, of ``engine``, before this one ends; return whether it opened."""
         here = self._audio.end
 
         def start() -> int:
             return max(self._audio.align(max(here, self._stitch.ended)), self._replay.start)
 
         try:
-            following = await self._open(start)
+            following = await self._engines.open(engine, start)
         except SttError as error:
             log.warning("the next session cannot be opened yet: %s", error)
+            if engine != connection.engine:
+                self._failover.failed(engine, error, anyio.current_time())
             return False
         self._stitch.retire(following.protocol.origin)
         self._next = self._connection = following

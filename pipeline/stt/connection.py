@@ -24,8 +24,10 @@ class SttConnection:
     """Sends audio from a replay buffer and receives what the server recognises."""
 
     def __init__(
-        self, endpoint: SttEndpoint, socket: SttSocket, audio: Replay, *, pace: float
+        self, endpoint: SttEndpoint, socket: SttSocket, audio: Replay, *, engine: int, pace: float
     ) -> None:
+        self.endpoint = endpoint
+        self.engine = engine  #: its place among the engines of the stream
         self.protocol = endpoint.protocol()
         self.opened = anyio.current_time()
         self.cursor = 0  #: bytes of the session's audio; the next to be sent
@@ -33,7 +35,6 @@ class SttConnection:
         self.stalled_at = -1  #: bytes; where a turn was ended because the source sent no audio
         self.replaced = False  #: this connection ends, but the stream goes on
         self.unread: list[Heard] = []  #: values that came before ``receive`` was called
-        self._endpoint = endpoint
         self._socket = socket
         self._audio = audio
         self._bucket = TokenBucket(pace, BURST)
@@ -57,13 +58,13 @@ class SttConnection:
 
         Raises a ``SttError`` when it does not within ``connect_timeout``.
         """
-        with anyio.move_on_after(self._endpoint.connect_timeout) as waiting:
+        with anyio.move_on_after(self.endpoint.connect_timeout) as waiting:
             for message in self.protocol.open():
                 await self._socket.send(message)
             while self.protocol.state == "opening":
                 self.unread += await self._step(start)
         if waiting.cancelled_caught:
-            raise self.protocol.begin_timeout(self._endpoint.connect_timeout)
+            raise self.protocol.begin_timeout(self.endpoint.connect_timeout)
 
     def _start_at(self, position: int) -> None:
         self.cursor = position
@@ -127,7 +128,7 @@ class SttConnection:
 
     async def force_endpoint(self) -> None:
         """End the open turn now, if the server can."""
-        if self._endpoint.capabilities.force_endpoint:
+        if self.endpoint.capabilities.force_endpoint:
             await self._socket.send(self.protocol.force_endpoint())
 
     async def update(self, changes: Mapping[str, Any]) -> None:
@@ -147,14 +148,18 @@ class SttConnection:
         Raises a ``SttError`` when the connection ended, but not as agreed.
         """
         if self.unread:
-            values, self.unread = self.unread, []
-            return values
+            return self.take_unread()
         # before a message is read, so that none is lost when the wait is cancelled
         if self._reading.wait:
             await anyio.sleep(self._reading.wait)
         elif self._reading.yields():
             await checkpoint()
         return await self._step()
+
+    def take_unread(self) -> Sequence[Heard]:
+        """Return the values that came while the session was opened."""
+        values, self.unread = self.unread, []
+        return values
 
     async def _step(self, start: Callable[[], int] | None = None) -> Sequence[Heard]:
         try:
@@ -179,7 +184,7 @@ class SttConnection:
         warns = skipped > before and skipped.bit_count() == 1
         level = logging.WARNING if warns else logging.DEBUG
         count = f" ({skipped} so far)" if skipped > before else ""
-        log.log(level, "speech-to-text at %s: %s%s", self._endpoint.host, note, count)
+        log.log(level, "speech-to-text at %s: %s%s", self.endpoint.host, note, count)
 
     async def _last(self) -> bytes:
         with anyio.fail_after(CLOSE_AFTER_ERROR):
@@ -189,7 +194,7 @@ class SttConnection:
 
     def abort(self, reason: str) -> None:
         """Drop the connection; ``receive`` raises an error with this reason."""
-        log.info("dropping the connection to speech-to-text at %s: %s", self._endpoint.host, reason)
+        log.info("dropping the connection to speech-to-text at %s: %s", self.endpoint.host, reason)
         self._socket.abort(reason)
 
     async def close(self) -> None:
@@ -198,18 +203,20 @@ class SttConnection:
         await self._socket.leave(self.protocol.terminate() if running else None)
 
 
-async def open_connection(
+async def open_connection(  # noqa: PLR0913 - all of one connection
     endpoint: SttEndpoint,
     dial: Dial,
     audio: Replay,
     start: Callable[[], int],
+    *,
+    engine: int,
     pace: float,
 ) -> SttConnection:
     """Open a connection and wait until the server has confirmed the session.
 
     Raises ``SttRefused``, ``SttBusy`` or ``SttLost``.
     """
-    connection = SttConnection(endpoint, await dial(endpoint), audio, pace=pace)
+    connection = SttConnection(endpoint, await dial(endpoint), audio, engine=engine, pace=pace)
     try:
         await connection.begin(start)
     except BaseException:

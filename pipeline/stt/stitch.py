@@ -27,8 +27,8 @@ class Stitch:
     def __init__(self, *, partials: bool = True, run_up: float = 0.5) -> None:
         self.ended = 0.0  #: where the last word of the last ended turn ends
         self.open_from: float | None = None  #: where the open turn's first word starts
-        self._run_up = run_up  # seconds kept before the end of the last ended turn
-        self._partials = partials  # without them an open turn is not known
+        self.run_up = run_up  #: seconds kept before the end of the last ended turn
+        self.partials = partials  #: without them an open turn is not known
         self._last = ""  # the last word of the last ended turn
         self._base = 0.0  # the end of what earlier connections delivered
         self._until = math.inf  # where the next connection takes over
@@ -54,8 +54,8 @@ class Stitch:
 
     def floor(self, sent: float, received: float | None) -> float:
         """Return the start of the audio to keep, given what was sent and received."""
-        covered = self.ended - self._run_up
-        if not self._partials:
+        covered = self.ended - self.run_up
+        if not self.partials:
             return covered
         if self.open_from is not None:
             return max(covered, self.open_from - LEAD)

@@ -20,10 +20,16 @@ SPEECH = 0.25  #: share of loud frames that makes it speech; pauses are most of 
 class Watchdog:
     """Decides for all connections of one session when one is dead."""
 
-    def __init__(self, *, partials: bool = True) -> None:
+    def __init__(self) -> None:
+        self._engine = ""
         self._has_heartbeats = False
-        self._partials = partials
+        self._partials = True
         self._unanswered_at: float | None = None  # the last reconnect for unanswered speech
+
+    def follow(self, engine: str, *, partials: bool) -> None:
+        """Watch connections of ``engine`` from now on, which sends partials or does not."""
+        self._has_heartbeats = self._has_heartbeats and engine == self._engine
+        self._engine, self._partials = engine, partials
 
     def verdict(
         self, progress: Progress, now: float, opened: float, share: Callable[[float], float]

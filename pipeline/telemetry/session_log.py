@@ -54,11 +54,13 @@ class SessionLogger:
             case TurnCompleted(turn=turn, end_of_turn_delay=delay, text=text):
                 counted = {"turn": turn, "end_of_turn_delay": delay}
                 _log(self._level, "turn ended", session_id, counted, said=text)
-            case SttInterrupted(cause=cause, speaker=speaker):
+            case SttInterrupted(cause=cause):
                 lost = f"speech-to-text was interrupted: {cause}"
-                _log(logging.WARNING, lost, session_id, {"speaker": speaker})
+                counted = {"engine": event.engine, "speaker": event.speaker}
+                _log(logging.WARNING, lost, session_id, counted)
             case SttResumed():
-                counted = {"replayed": event.replayed, "speaker": event.speaker}
+                counted = {"replayed": event.replayed, "engine": event.engine}
+                counted |= {"speaker": event.speaker}
                 counted |= {"lost_from": event.lost_from, "lost_to": event.lost_to}
                 _log(logging.INFO, "speech-to-text goes on", session_id, counted)
             case ResponseWaiting(prompt=prompt, turns=turns, reason=reason, until=until):

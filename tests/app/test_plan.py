@@ -1,5 +1,7 @@
 """Which engine gets which key, and what is refused before anything starts."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -162,3 +164,67 @@ def test_what_is_said_goes_to_another_machine_by_tls_only_unless_that_is_asked_f
         plan(Settings(llm=behind), {})
     plan(Settings(llm=replace(llm, insecure=True)), {})
     plan(Settings(llm=replace(llm, engine=f"https:{address}")), {})
+
+
+ENGINES = ("assemblyai/us", "assemblyai/eu", "local")
+
+
+def stt(**fields: Any) -> Settings:
+    return Settings(stt=SttSettings(**fields))
+
+
+def engines_of(settings: Settings, **env: str) -> list[str]:
+    made = plan(settings, {"ASSEMBLYAI_API_KEY": "secret"} | env)
+    return [made.stt.shown, *(one.engine.shown for one in made.stt_fallbacks)]
+
+
+@pytest.mark.parametrize(
+    ("given", "engines"),
+    [
+        (stt(engines=ENGINES), list(ENGINES)),
+        (stt(engine="local", engines=ENGINES), ["local", "assemblyai/us", "assemblyai/eu"]),
+        (stt(engine="assemblyai"), ["assemblyai"]),
+        (stt(engines=("local", "local")), ["local"]),
+        (
+            stt(engine="ws://127.0.0.1:9/v3/ws", engines=("assemblyai",)),
+            ["ws://127.0.0.1:9/v3/ws", "assemblyai"],
+        ),
+    ],
+)
+def test_engines_of_speech_to_text_take_over_in_order(given: Settings, engines: list[str]) -> None:
+    assert engines_of(given) == engines
+
+
+def test_a_region_without_a_key_is_refused_wherever_it_stands() -> None:
+    with pytest.raises(SettingsError, match="needs a key"):
+        plan(stt(engines=("local", "assemblyai/eu")), {})
+
+
+def test_an_embedded_engine_that_takes_over_is_started_too() -> None:
+    made = plan(stt(engines=ENGINES), {"ASSEMBLYAI_API_KEY": "secret"})
+    assert made.local_stt
+    assert made.local
+
+
+@pytest.mark.parametrize(
+    ("given", "with_key"),
+    [
+        (stt(engines=("assemblyai", "wss://other.example/v3/ws")), [True, False]),
+        (stt(engines=("wss://other.example/v3/ws", "assemblyai")), [False, True]),
+        (stt(engines=("wss://a.example", "wss://b.example"), key="env:OURS"), [True, True]),
+        (stt(engines=("wss://a.example", "local"), key="env:OURS"), [True, True]),
+        (stt(engines=("assemblyai", "wss://a.example"), key="env:OURS"), [True, False]),
+        (stt(engine="wss://a.example"), [False]),
+    ],
+)
+def test_a_key_for_assemblyai_goes_to_no_other_server(
+    given: Settings, with_key: list[bool]
+) -> None:
+    made = plan(given, {"ASSEMBLYAI_API_KEY": "secret", "OURS": "ours"})
+    keys = [made.stt_key, *(one.key for one in made.stt_fallbacks)]
+    assert [key is not None for key in keys] == with_key
+
+
+def test_a_fallback_to_another_machine_must_be_encrypted_too() -> None:
+    with pytest.raises(SettingsError, match="in clear"):
+        plan(stt(engines=("local", "ws://other.example/v3/ws")), {})

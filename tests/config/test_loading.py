@@ -104,7 +104,10 @@ def test_an_unknown_variable_is_refused_by_its_own_name() -> None:
         ("[serve]\ndrain = -1", "serve.drain: expected a number of at least 0; got -1"),
         ("[serve]\ndrain = nan", "serve.drain: expected a number of at least 0; got nan"),
         ("stt = 3", "stt: expected a table; got 3"),
-        ("[stt]\nengine = 'lokal'", "stt.engine: expected auto, assemblyai, local, or a ws://"),
+        (
+            "[stt]\nengine = 'lokal'",
+            "stt.engine: expected auto, assemblyai, assemblyai/us, assemblyai/eu, local, or a ws://",
+        ),
         ("[prompts.a]\npolicy = 'que'", "prompts.a.policy: expected one of conflate, parallel, "),
         ("[prompts.a]\nspeculate = 1", "prompts.a.speculate: expected true or false; got 1"),
         ("[prompts.a]\nsiblings = 'b'", 'prompts.a.siblings: expected a list; got "b"'),

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from pipeline.errors import GatewayLost, InputError, SttLost, SttRefused
-from pipeline.interfaces.stt import SpeechBegan, StreamLost, Transcript
+from pipeline.interfaces.stt import SpeechBegan, StreamLost, StreamOpened, StreamResumed, Transcript
 from pipeline.protocol.commands import (
     PlaybackReportCommand,
     ResponseCancelCommand,
@@ -15,6 +15,7 @@ from pipeline.protocol.commands import (
     TurnCommitCommand,
     TurnCreateCommand,
 )
+from pipeline.protocol.events import Engine
 from pipeline.session.usage_limits import Exhausted
 from tests.support.session_fixture import Stage, turn
 
@@ -278,3 +279,23 @@ class Tape:
 
     def write(self, frame: bytes) -> None:
         self.heard += frame
+
+
+async def test_another_engine_of_speech_to_text_is_told_of() -> None:
+    stage = Stage(
+        stt_engines={
+            name: Engine(name="assemblyai", url=f"wss://{name}", model="m") for name in ("us", "eu")
+        }
+    )
+    async with stage.open() as session:
+        stage.speech.hear(StreamOpened("1", 0.0, engine="us"))
+        stage.speech.hear(StreamLost("the region is down", "us"))
+        stage.speech.hear(StreamOpened("2", 0.0, engine="eu"))
+        stage.speech.hear(StreamResumed(2.5, engine="eu"))
+        stage.speech.hear(StreamOpened("3", 0.0, engine="eu"))
+        await session.finish()
+    assert [
+        (event["type"], event.get("engine") or event["stt"]["url"])
+        for event in stage.events
+        if event["type"] in ("stt.interrupted", "session.updated", "stt.resumed")
+    ] == [("stt.interrupted", "us"), ("session.updated", "wss://eu"), ("stt.resumed", "eu")]

@@ -161,6 +161,7 @@ class Stage:
         audio: Format | None = None,
         listen: Callable[[Format, Hear], SpeechToText] | None = None,
         keep: int = KEEP,
+        stt_engines: Mapping[str, Engine] | None = None,
         **prompt: Any,
     ) -> None:
         """``listen`` is a speech-to-text to use in place of the scripted one."""
@@ -189,6 +190,7 @@ class Stage:
             new_id=lambda: next(ids),
             forms=forms or {},
             in_stream=in_stream(self) if in_stream else None,
+            stt_engines=stt_engines or {},
             observe=(lambda _, call: self.reports.append(call), *observe),
             on_event=on_event,
         )

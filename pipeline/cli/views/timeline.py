@@ -355,7 +355,8 @@ def _skipped(event: ResponseSkipped) -> str:
 
 
 def _resumed(event: SttResumed) -> str:
-    said = f"speech-to-text resumed, {event.replayed:.1f} s of audio sent again"
+    by = f" with {event.engine}" if event.engine else ""
+    said = f"speech-to-text resumed{by}, {event.replayed:.1f} s of audio sent again"
     if event.lost_from is not None and event.lost_to is not None:
         said += f", {event.lost_to - event.lost_from:.1f} s lost"
     return said

@@ -75,15 +75,19 @@ export interface Totals {
 export interface SttInterrupted extends Envelope {
   type: "stt.interrupted";
   cause: string;
+  /** the one that was lost, as in the settings */
+  engine?: string | null;
   /** of the channel, if channels are transcribed separately */
   speaker?: string | null;
 }
 
-/** Reconnection to speech-to-text. */
+/** Reconnection to speech-to-text, perhaps with another engine. */
 export interface SttResumed extends Envelope {
   type: "stt.resumed";
   /** seconds of audio sent again */
   replayed: number;
+  /** the one that goes on, as in the settings */
+  engine?: string | null;
   /** seconds on the audio clock */
   lost_from?: number | null;
   lost_to?: number | null;

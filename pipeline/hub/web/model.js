@@ -173,9 +173,10 @@ const APPLY = {
     const text = `${sttName(speaker)} is unreachable: ${cause}; audio is buffered`;
     this.notice(text, { t, tone: "warn" });
   },
-  "stt.resumed"({ replayed, lost_from: from, lost_to: to, speaker, t }) {
+  "stt.resumed"({ replayed, engine, lost_from: from, lost_to: to, speaker, t }) {
     const lost = isNumber(from) && isNumber(to) ? `, ${(to - from).toFixed(1)} s are lost` : "";
-    const text = `${sttName(speaker)} is connected again: ${replayed.toFixed(1)} s of audio sent again${lost}`;
+    const by = engine ? ` with ${engine}` : "";
+    const text = `${sttName(speaker)} is connected again${by}: ${replayed.toFixed(1)} s of audio sent again${lost}`;
     this.notice(text, { t, tone: lost ? "bad" : "plain" });
   },
   "source.interrupted"({ t }) {

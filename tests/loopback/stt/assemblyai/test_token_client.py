@@ -208,13 +208,13 @@ async def test_our_own_speech_to_text_takes_a_token_in_place_of_the_key(certific
     async with vendor(certificate) as (client, sim, _):
         token = (await client.get("/v1/token")).json()["token"]
         given = settings(sim.stt_url, key="env:NONE", token="env:TOKEN")
-        _, listen = speech_to_text(given, plan(given, {"TOKEN": token}), None)
+        clients = speech_to_text(given, plan(given, {"TOKEN": token}), None)
         told: list[Heard] = []
 
         def hear(heard: Heard, channel: int = 0) -> None:
             told.append(heard)
 
-        client_of_ours = listen(Format(), hear)
+        client_of_ours = clients.listen(Format(), hear)
         async with anyio.create_task_group() as tasks:
             await tasks.start(client_of_ours.run)
             await client_of_ours.finish()
