@@ -20,6 +20,7 @@ from pipeline.runtime.tasks import plain_errors
 from pipeline.session.dependencies import Observe, OnEvent
 from pipeline.telemetry.logs import set_up
 from pipeline.telemetry.loop_lag import watch_lag
+from pipeline.telemetry.loop_stall import watch_stalls
 from pipeline.telemetry.prometheus import GaugeValues, Metrics
 from pipeline.telemetry.session_log import SessionLogger
 
@@ -82,6 +83,7 @@ async def open_observers(settings: Settings, env: Mapping[str, str]) -> AsyncGen
         AsyncExitStack() as stack,
     ):
         tasks.start_soon(supervisor.run, "event loop lag", watch_lag, metrics.lag)
+        tasks.start_soon(supervisor.run, "event loop stalls", watch_stalls, metrics.stalled)
         stack.callback(tasks.cancel_scope.cancel)
         open_telemetry = load_telemetry(settings)
         if open_telemetry is not None:

@@ -1,14 +1,10 @@
-"""Event loop lag: the delay that every task of the process waits for."""
+"""Event loop lag: the delay that every task waits for; ``loop_stall`` names its causes."""
 
-import logging
 from collections.abc import Callable
 
 import anyio
 
 EVERY = 0.25  #: seconds
-LONG = 1.0  #: seconds that are worth a line in the log
-
-logger = logging.getLogger(__name__)
 
 
 async def watch_lag(report: Callable[[float], object]) -> None:
@@ -16,7 +12,4 @@ async def watch_lag(report: Callable[[float], object]) -> None:
     while True:
         due = anyio.current_time() + EVERY
         await anyio.sleep_until(due)
-        late = anyio.current_time() - due
-        report(late)
-        if late > LONG:
-            logger.warning("the event loop stood still for %.1f s", late)
+        report(anyio.current_time() - due)

@@ -28,6 +28,7 @@ from pipeline.protocol.events import (
     TurnCompleted,
 )
 from pipeline.runtime.version import VERSION
+from pipeline.telemetry.loop_stall import Culprit
 
 MOST = 32  #: values of one label; models and finish reasons come from other people's servers
 OTHER = "other"  #: stands for the values past that
@@ -73,6 +74,7 @@ class Metrics:
         self._models, self._prompts, self._reasons = LabelValues(), LabelValues(), LabelValues()
         self._hosts, self._kinds, self._codes = LabelValues(), LabelValues(), LabelValues()
         self._task_names = LabelValues()
+        self._stall_names = LabelValues()
         self._turns = self._counter("turns", "Turns that ended.")
         self._responses = self._counter(
             "responses", "Responses by how they ended.", "prompt", "model", "status", "reason"
@@ -128,6 +130,9 @@ class Metrics:
         self._pending = self._gauge("webhook_pending", "Deliveries that wait.", "webhook")
         self._given_up = self._gauge("webhook_failed", "Deliveries given up, kept.", "webhook")
         self._lag = self._histogram("event_loop_lag", "How late the event loop was.")
+        self._stalls = self._counter(
+            "event_loop_stalls", "Times that the event loop stood still, by its cause.", "where"
+        )
         self._sessions = self._gauge("sessions", "Sessions live.")
         self._tasks = self._gauge("tasks", "Tasks of the event loop.")
         self._waiting = self._gauge("journal_waiting", "Events that are not written down yet.")
@@ -180,6 +185,10 @@ class Metrics:
 
     def lag(self, seconds: float) -> None:
         self._lag.observe(seconds)
+
+    def stalled(self, seconds: float, culprit: Culprit) -> None:
+        """Count a stall of the event loop; the log has its length and the session."""
+        self._stalls.labels(self._stall_names.of(culprit.where)).inc()
 
     def call_ended(self, session_id: str, call: CallReport) -> None:
         prompt, model = self._prompts.of(call.prompt), self._models.of(call.model)
