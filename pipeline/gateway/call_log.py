@@ -176,7 +176,7 @@ def bounded(messages: Sequence[Message]) -> tuple[Message, ...]:
         if room <= 0:
             break
         text = message.content or ""
-        kept.append(message if len(text) <= room else replace(message, content=text[-room:]))
+        kept.append(replace(message, content=text[-room:] if text else None, attached=None))
         room -= len(text)
     return tuple(reversed(kept))
 

@@ -159,7 +159,12 @@ class GatewayClient:
         return exchange
 
     def _encoded(self, request: CompletionRequest) -> bytes:
-        return wire.encode_request(adapted(self.dialect.adapted(request, self.host)))
+        sent = adapted(self.dialect.adapted(request, self.host))
+        return wire.encode_request(sent, self._origin_of(request))
+
+    def _origin_of(self, request: CompletionRequest) -> str:
+        """Return server and model, as the owner of what they attach to their messages."""
+        return f"{self.endpoints.place} {request.model}"
 
     def _message(self, request: CompletionRequest, body: bytes) -> bytes:
         # Building an httpx.Request per call would take as long as the rest of this path.
@@ -169,7 +174,8 @@ class GatewayClient:
         return self._head + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def reader(self, headers: Mapping[str, str], request: CompletionRequest) -> ReplyReader:
-        return ReplyReader(self.host, headers, self._secrets, request)
+        origin = self._origin_of(request)
+        return ReplyReader(self.host, headers, self._secrets, request, origin)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
         place = self.endpoints.place if status == 404 else self.host

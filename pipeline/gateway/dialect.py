@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.interfaces.llm import CompletionRequest, JsonMode
+from pipeline.interfaces.llm import CompletionRequest, JsonMode, Message
 
 USAGE: Mapping[str, Any] = {"include_usage": True}
 STRICT = "strict"  #: inside ``response_format``
@@ -22,6 +22,7 @@ class Family(Struct, frozen=True):
     model: str  #: a pattern, of the beginning of the model's name
     names: Mapping[str, str] = {}  #: of a parameter at these servers; OFF: not sent
     json_mode: JsonMode | None = None
+    keeps_thoughts: bool = True  #: takes back what it attached to a message without tool calls
 
 
 AZURE = r".*\.azure\.com|.*\.azureml\.ms"
@@ -42,7 +43,7 @@ FAMILIES = (
         "(mistralai/)?(mi(ni)?stral|codestral|pixtral|magistral)",
         {"stream_options": OFF},
     ),
-    Family(r"api\.deepseek\.com", "", json_mode="json_object"),
+    Family(r"api\.deepseek\.com", "", json_mode="json_object", keeps_thoughts=False),
     Family(r"api\.groq\.com", "", json_mode="json_object"),
     Family(
         r"api\.groq\.com",
@@ -64,7 +65,10 @@ class Dialect(Struct, frozen=True):
         """Return ``request`` with the parameters of this server at ``host``."""
         if self.request_usage and request.stream and "stream_options" not in request.extra:
             request = replace(request, extra={**request.extra, "stream_options": USAGE})
-        names = {**family_of(host, request.model).names, **self.names}
+        family = family_of(host, request.model)
+        if not family.keeps_thoughts:
+            request = replace(request, messages=tuple(map(_without_thoughts, request.messages)))
+        names = {**family.names, **self.names}
         names |= dict.fromkeys(request.omit, OFF)
         return _renamed(request, names) if names else request
 
@@ -82,7 +86,12 @@ def family_of(host: str, model: str) -> Family:
     for each in FAMILIES:
         if re.fullmatch(each.host, host.partition(":")[0]) and re.match(each.model, model, re.I):
             json_mode = each.json_mode or found.json_mode
-            found = replace(found, names={**found.names, **each.names}, json_mode=json_mode)
+            found = replace(
+                found,
+                names={**found.names, **each.names},
+                json_mode=json_mode,
+                keeps_thoughts=found.keeps_thoughts and each.keeps_thoughts,
+            )
     return found
 
 
@@ -104,6 +113,12 @@ def _renamed(request: CompletionRequest, names: Mapping[str, str]) -> Completion
         temperature=None if "temperature" in names else request.temperature,
         extra=extra,
     )
+
+
+def _without_thoughts(message: Message) -> Message:
+    if message.attached is None or message.tool_calls:
+        return message
+    return replace(message, attached=None)
 
 
 def _without_strict(form: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,12 +6,23 @@ import msgspec
 
 from pipeline.errors import GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway import error_responses, wire
+from pipeline.gateway.attached_fields import (
+    MAX_ATTACHED,
+    NOTHING,
+    THOUGHTS,
+    AttachedFields,
+    Fields,
+    attached_fields,
+    joined,
+)
+from pipeline.gateway.call_numbers import CallNumbers
 from pipeline.gateway.chunk_template import ChunkTemplate
 from pipeline.gateway.error_bodies import read_error, status_inside
 from pipeline.gateway.event_stream import BOM, ErrorData, EventStream
 from pipeline.gateway.finish_reasons import ending_of
-from pipeline.gateway.wire import ChunkChoice, CompletionChunk, ToolCallChunk
+from pipeline.gateway.wire import ChunkChoice, CompletionChunk
 from pipeline.interfaces.llm import (
+    Attached,
     CompletionRequest,
     Finished,
     Piece,
@@ -22,7 +33,6 @@ from pipeline.interfaces.llm import (
 
 MAX_BODY = 16 * 1024 * 1024  #: bytes of a body that is not streamed
 MAX_STREAM = 64 * 1024 * 1024  #: bytes of a stream; 128,000 tokens, one per chunk, need half
-MAX_CALLS = 256  #: tool calls in one reply
 MAX_TEXT = 1_000_000  #: characters of one reply
 #: characters per token of ``max_tokens`` after which a reply is ended, and some for short ones
 LONGEST_TOKEN, SLACK = 32, 4096
@@ -44,7 +54,9 @@ class ReplyReader:
         headers: Mapping[str, str],
         key: error_responses.Key = "",
         request: CompletionRequest | None = None,
+        origin: str = "",
     ) -> None:
+        """``origin``: server and model, as the owner of the fields that they attach."""
         self._host, self._headers, self._key = host, headers, key
         self._request = request
         self._text_left = _text_limit(request)  # characters
@@ -52,7 +64,12 @@ class ReplyReader:
         self._template = ChunkTemplate()
         self._body: list[bytes] = []  # of a reply that is not streamed
         self._size = 0  # bytes received
-        self._calls = _CallNumbers()
+        self._calls = CallNumbers()
+        self._origin = origin
+        self._attached: Fields = {}
+        self._has_more = False  # the last chunk attached fields
+        self._attached_size = 0  # bytes
+        self._thought = False
         self._counts: wire.UsageCounts | None = None
         self._model: str | None = None
         self._id: str | None = error_responses.request_id_of(headers)
@@ -86,7 +103,7 @@ class ReplyReader:
         pieces = self._pieces(whole)
         if is_single and len(whole) == len(pieces) == 1 and events.is_idle:
             only = pieces[0]
-            if isinstance(only, TextDelta):
+            if isinstance(only, TextDelta) and not self._has_more:
                 self._template.learn(data, only.text)
         return pieces
 
@@ -164,7 +181,7 @@ class ReplyReader:
     def _whole_body(self, body: bytes) -> list[Piece]:
         kind = self._headers.get("content-type", "no content type")
         try:
-            chunk = wire.decode_chunk(body.removeprefix(BOM))
+            chunk = wire.decode_chunk(body := body.removeprefix(BOM))
         except ValueError as cause:
             raise GatewayLost(
                 f"{self._host} answered with {kind} that is not a completion; check llm.engine"
@@ -175,7 +192,7 @@ class ReplyReader:
                     self._key, body[: error_responses.MAX_BODY].decode("utf-8", "replace")
                 ),
             ) from cause
-        pieces = self._chunk(chunk)
+        pieces = self._chunk(chunk, self._more(body))
         if not chunk.choices:
             raise GatewayLost(
                 f"{self._host} answered without choices", status=200, request_id=chunk.request_id
@@ -202,8 +219,9 @@ class ReplyReader:
             return
         if type(event) is ErrorData:
             raise self._refusal(event)
+        more = self._more(event)
         for chunk in self._decode(event, last=last):
-            pieces += self._chunk(chunk)
+            pieces += self._chunk(chunk, more)
             if chunk.choices:
                 self._raise_choice_error(chunk, pieces)
 
@@ -222,7 +240,20 @@ class ReplyReader:
                 f" {error_responses.redacted(self._key, text)}"
             ) from cause
 
-    def _chunk(self, chunk: CompletionChunk) -> list[Piece]:
+    def _more(self, payload: bytes) -> AttachedFields:
+        """Collect the fields that a chunk attaches to the message; return those of its calls."""
+        found = attached_fields(payload)
+        self._has_more = found is not NOTHING
+        if self._has_more:
+            self._attached_size += len(payload)
+            if self._attached_size > MAX_ATTACHED:
+                self._attached, found = {}, NOTHING
+            else:
+                self._attached = joined(self._attached, found.message)
+            self._thought = self._thought or not THOUGHTS.isdisjoint(found.message)
+        return found
+
+    def _chunk(self, chunk: CompletionChunk, more: AttachedFields) -> list[Piece]:
         if chunk.is_error:
             raise self._error(chunk)
         self._counts = chunk.usage or self._counts
@@ -233,10 +264,13 @@ class ReplyReader:
         for position, choice in enumerate(chunk.choices or ()):
             if self.is_finished:
                 break
-            pieces += self._choice(choice, position, chunk.id or "")
+            calls = more.calls if position == 0 else ()
+            pieces += self._choice(choice, position, chunk.id or "", calls)
         return pieces
 
-    def _choice(self, choice: ChunkChoice, position: int, chunk_id: str) -> list[Piece]:
+    def _choice(
+        self, choice: ChunkChoice, position: int, chunk_id: str, more: Sequence[Fields]
+    ) -> list[Piece]:
         self.reason = choice.finish_reason or self.reason
         number = position if choice.index is None else choice.index
         pieces: list[Piece] = []
@@ -246,7 +280,10 @@ class ReplyReader:
         if self.is_finished:
             return pieces
         for nth, call in enumerate(choice.calls):
-            pieces.append(self._calls.delta(call, number, nth, chunk_id))
+            fields = more[nth] if nth < len(more) else {}
+            if fields or not call.is_blank:
+                at, call_id = self._calls.number(call, number, nth, chunk_id)
+                pieces.append(ToolCallDelta(at, call_id, call.name, call.arguments, fields))
         self.has_content = self.has_content or bool(pieces)
         return pieces
 
@@ -290,6 +327,8 @@ class ReplyReader:
             reason=self.reason,
             complete=self.reason is not None,
             ending=ending,
+            attached=Attached(self._origin, self._attached) if self._origin else None,
+            thought=self._thought or (self._counts is not None and self._counts.has_thoughts),
             usage=self._usage(),
             model=self._model,
             request_id=self._id or self._chunk_id,
@@ -299,43 +338,6 @@ class ReplyReader:
         if self._counts is None:
             return None
         return self._counts.usage(sent=_sent_bytes(self._request), received=self._size)
-
-
-class _CallNumbers:
-    """Numbers the tool calls of a reply, whichever choice or index their fragments have."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._ids: list[str] = []
-
-    def delta(self, call: ToolCallChunk, choice: int, nth: int, chunk_id: str) -> ToolCallDelta:
-        key = (
-            choice,
-            call.index if call.index is not None else self._implied_index(call, choice, nth),
-        )
-        number = self._numbers.get(key)
-        # Some servers send index 0 for every call: a new id with a name starts a new call.
-        is_new = number is None or (
-            call.name is not None and call.call_id is not None and call.call_id != self._ids[number]
-        )
-        if number is None or is_new:
-            number = self._numbers[key] = len(self._ids)
-            if number >= MAX_CALLS:
-                raise GatewayLost(f"the reply has more than {MAX_CALLS} tool calls")
-            self._ids.append(call.call_id or f"call_{chunk_id}_{number}")
-        return ToolCallDelta(
-            index=number,
-            id=self._ids[number] if is_new else None,
-            name=call.name,
-            arguments=call.arguments,
-        )
-
-    def _implied_index(self, call: ToolCallChunk, choice: int, nth: int) -> int:
-        """Return the index of a call without one: new if it has a name, else the last one."""
-        known = [index for held, index in self._numbers if held == choice]
-        if call.name is None and known:
-            return max(known)
-        return max(known, default=-1) + 1 if known else nth
 
 
 def _text_limit(request: CompletionRequest | None) -> int:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from pipeline.errors import GatewayRefused
+from pipeline.gateway.attached_messages import with_attached
 from pipeline.interfaces.llm import CompletionRequest, Usage
 from pipeline.runtime.json_values import encodable
 
@@ -25,12 +26,13 @@ NO_ERROR = frozenset({b"", b"null", b"false", b'""', b"{}", b"[]", b"0"})
 _encode = msgspec.json.Encoder().encode
 
 
-def encode_request(request: CompletionRequest) -> bytes:
+def encode_request(request: CompletionRequest, origin: str = "") -> bytes:
     """Return the body of ``POST /chat/completions``.
 
+    ``origin`` is server and model: messages are sent with what these attached to them.
     Raises GatewayRefused when ``extra`` repeats a field or a value is not valid JSON.
     """
-    messages = request.forwarded or request.messages
+    messages = request.forwarded or with_attached(request.messages, origin)
     body: dict[str, Any] = {"model": request.model, "messages": messages}
     if request.stream:
         body["stream"] = True
@@ -124,16 +126,19 @@ class ChunkChoice(Struct):
     @property
     def calls(self) -> list[ToolCallChunk]:
         message = self.delta or self.message
-        found = (message.tool_calls if message else None) or self.tool_calls
-        if not found:
-            return []
-        return [call for call in found if not call.is_blank]
+        return (message.tool_calls if message else None) or self.tool_calls or []
 
 
 class UsageDetails(Struct):
     """Breakdown of the input tokens."""
 
     cached_tokens: int | None = None
+
+
+class OutputDetails(Struct):
+    """Breakdown of the output tokens."""
+
+    reasoning_tokens: int | None = None
 
 
 class UsageCounts(Struct):
@@ -145,6 +150,14 @@ class UsageCounts(Struct):
     output_tokens: int | None = None
     prompt_tokens_details: UsageDetails | None = None
     input_tokens_details: UsageDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether some of the output tokens are reasoning."""
+        details = self.completion_tokens_details or self.output_tokens_details
+        return details is not None and (details.reasoning_tokens or 0) > 0
 
     def usage(self, *, sent: int, received: int) -> Usage | None:
         """Return the counts; None when they cannot be true: they are then estimated.
@@ -281,6 +294,10 @@ def _lenient_counts(found: Any) -> UsageCounts | None:
         inner = next(_objects([fields.get(name)]), None)
         return UsageDetails(_number(inner.get("cached_tokens"))) if inner else None
 
+    def output(name: str) -> OutputDetails | None:
+        inner = next(_objects([fields.get(name)]), None)
+        return OutputDetails(_number(inner.get("reasoning_tokens"))) if inner else None
+
     return UsageCounts(
         prompt_tokens=_number(fields.get("prompt_tokens")),
         completion_tokens=_number(fields.get("completion_tokens")),
@@ -288,6 +305,8 @@ def _lenient_counts(found: Any) -> UsageCounts | None:
         output_tokens=_number(fields.get("output_tokens")),
         prompt_tokens_details=details("prompt_tokens_details"),
         input_tokens_details=details("input_tokens_details"),
+        completion_tokens_details=output("completion_tokens_details"),
+        output_tokens_details=output("output_tokens_details"),
     )
 
 

@@ -26,6 +26,15 @@ class ToolCall(Struct, frozen=True):
     type: str = "function"
 
 
+class Attached(Struct, frozen=True):
+    """Fields that a server attached to its message, for its own next requests."""
+
+    origin: str  #: server and model; no other ones are sent them
+    fields: Mapping[str, Any] = {}
+    #: of tool calls, by our id of the call; ``id`` is the server's own where it is another
+    calls: Mapping[str, Mapping[str, Any]] = {}
+
+
 class Message(Struct, frozen=True, omit_defaults=True):
     """One chat message. Content is a string: lists got an opaque 500 (AssemblyAI CLI, 2026-06)."""
 
@@ -34,6 +43,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    attached: Attached | None = None  #: of an assistant message
 
 
 #: how JSON is requested: by a schema, by ``json_object`` and the instructions, by a forced tool
@@ -137,6 +147,7 @@ class ToolCallDelta(Struct, frozen=True):
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    fields: Mapping[str, Any] = {}  #: that the server attached; see ``Attached``
 
 
 #: how a reply ended, by its finish reason: as the model wanted, at a limit of tokens, cut by a
@@ -154,6 +165,8 @@ class Finished(Struct, frozen=True):
     request_id: str | None = None
     prices: Prices | None = None  #: of the model that answered, if known
     ending: Ending = "whole"  #: what ``reason`` means
+    attached: Attached | None = None  #: without the fields of tool calls, which came with these
+    thought: bool = False  #: the server sent thoughts beside the text, or counted their tokens
 
 
 Piece = Accepted | TextDelta | ToolCallDelta | Finished
@@ -257,6 +270,7 @@ class Gateway(Protocol):
 
 __all__ = [
     "Accepted",
+    "Attached",
     "CompletionRequest",
     "Ending",
     "Finished",

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from itertools import accumulate
 from typing import NamedTuple
 
-from pipeline.interfaces.llm import Message
+from pipeline.interfaces.llm import Attached, Message
 from pipeline.responses.playback import PlaybackReport, played_characters
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.tool_calls import ToolRound
@@ -32,7 +32,16 @@ class Played(NamedTuple):
 
 
 class _Exchange:
-    __slots__ = ("answer", "closed", "interrupted", "played", "question", "rounds", "turns")
+    __slots__ = (
+        "answer",
+        "attached",
+        "closed",
+        "interrupted",
+        "played",
+        "question",
+        "rounds",
+        "turns",
+    )
 
     def __init__(self, turns: tuple[FinishedTurn, ...], question: str) -> None:
         self.turns = turns
@@ -44,6 +53,7 @@ class _Exchange:
         self.played: int | None = None  # characters, once the client has reported
         self.interrupted = False
         self.closed = False
+        self.attached: Attached | None = None  # to the last message, if all of it was played
 
     def played_text(self) -> str:
         return self.answer if self.played is None else self.answer[: self.played]
@@ -61,7 +71,8 @@ class _Exchange:
             calls = tool_round.messages(played[at:end])
             at = min(end, len(played)) if calls else at
             out += calls
-        return [*out, Message("assistant", played[at:] + mark or NOTHING)]
+        attached = None if self.is_interrupted() else self.attached
+        return [*out, Message("assistant", played[at:] + mark or NOTHING, attached=attached)]
 
     def size(self) -> int:
         """Return the characters that the exchange adds to a request."""
@@ -101,6 +112,11 @@ class History:
         """Append published text to the answer."""
         if response_id in self._exchanges:
             self._exchanges[response_id].answer += text
+
+    def attach(self, response_id: str, attached: Attached | None) -> None:
+        """Keep what the server attached to the answer, if that is more than its name."""
+        if response_id in self._exchanges and attached is not None and attached.fields:
+            self._exchanges[response_id].attached = attached
 
     def add_round(self, response_id: str, tool_round: ToolRound) -> None:
         """Add a round of tool calls; results count as they come, also after the end."""

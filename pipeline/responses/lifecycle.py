@@ -52,12 +52,14 @@ from pipeline.protocol.events import (
 )
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
+from pipeline.responses.partials import PartialPacer
 from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.playing import PlaybackState
 from pipeline.responses.refusals import Refusals, passes
 from pipeline.responses.response import Response
 from pipeline.responses.sentences import Sentence
 from pipeline.responses.steps import CancelCall, Publish, Report, StartCall, Step
+from pipeline.responses.thoughts import ThoughtFilter
 from pipeline.responses.tool_calls import ToolCallAssembler
 from pipeline.responses.tool_loop import ToolLoop
 
@@ -78,6 +80,17 @@ class ResponseOutcome(Struct, frozen=True):
 
 
 COMPLETED = ResponseOutcome("completed")
+EMPTY = ResponseOutcome("completed", "empty")  #: the model had nothing to say
+ONLY_THOUGHTS = ResponseOutcome(
+    "incomplete",
+    "thinking",
+    error=ErrorDetail(
+        type="thinking",
+        message="the reply has thoughts and no text: raise max_tokens, or limit the model's"
+        " reasoning (reasoning of the prompt)",
+    ),
+    again=False,
+)
 
 
 class ResponseLifecycle:
@@ -166,7 +179,7 @@ class ResponseLifecycle:
 
     def receive(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:
         steps: list[Step] = []
-        text = "".join(map(self._text_of, pieces))
+        text = self._answer_in(response, pieces)
         if self.tools is not None:
             self._collect_tool_calls(response, pieces, now)
         if text:
@@ -189,6 +202,19 @@ class ResponseLifecycle:
         text = _separated(response, text)
         response.text += text
         return [] if response is self.speculation else self._publish_text(response, text, now)
+
+    def _answer_in(self, response: Response, pieces: Sequence[Piece]) -> str:
+        """Return the text of ``pieces`` without thoughts."""
+        thoughts = response.thoughts
+        text = thoughts.feed("".join(map(self._text_of, pieces)))
+        if pieces and isinstance(pieces[-1], Finished):
+            text += thoughts.finish()
+        if thoughts.retracted:
+            thoughts.retracted = False
+            if self._form is not None or response is self.speculation:  # it was not published
+                response.text = response.text[: response.round_start]
+                response.reader, response.partials = None, PartialPacer()
+        return text
 
     def _text_of(self, piece: Piece) -> str:
         if isinstance(piece, TextDelta):
@@ -315,6 +341,7 @@ class ResponseLifecycle:
     # --- inside ------------------------------------------------------------------------------
 
     def _start(self, response: Response) -> StartCall:
+        response.thoughts = ThoughtFilter()
         return StartCall(
             response.id,
             replace(response.request, id=response.id, session_id=self._conversation.session_id),
@@ -378,12 +405,17 @@ class ResponseLifecycle:
             return self.end(response, ResponseOutcome("incomplete", "cut"), now)
         if finished.ending in INCOMPLETE:
             reason = INCOMPLETE[finished.ending]
+            if reason == "max_tokens" and _is_only_thought(response, finished):
+                return self.end(response, ONLY_THOUGHTS, now)
             return self.end(response, ResponseOutcome("incomplete", reason, again=False), now)
         if self.tools is not None and response.gathered is not None:
             return self._call_tools(response, self.tools, now)
         if self._form is not None:
             return self._finish_json(response, self._form, now)
-        return self.end(response, COMPLETED, now)
+        self.history.attach(response.id, finished.attached)
+        if _is_only_thought(response, finished):
+            return self.end(response, ONLY_THOUGHTS, now)
+        return self.end(response, COMPLETED if response.text.strip() else EMPTY, now)
 
     def _call_tools(self, response: Response, tools: ToolLoop, now: float) -> list[Step]:
         if not tools.may_call(response):
@@ -469,6 +501,11 @@ class ResponseLifecycle:
 def models_of(prompt: Prompt, conversation: ConversationState) -> tuple[str, ...]:
     """Return the models that may answer ``prompt``, in order of preference."""
     return (prompt.model or conversation.model, *prompt.siblings)
+
+
+def _is_only_thought(response: Response, finished: Finished) -> bool:
+    """Return whether a reply has thoughts and no text."""
+    return not response.text.strip() and (finished.thought or response.thoughts.found)
 
 
 def _separated(response: Response, text: str) -> str:

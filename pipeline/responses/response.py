@@ -5,6 +5,7 @@ from pipeline.protocol.events import RequestInfo, Times, TokenUsage
 from pipeline.responses.partials import PartialPacer
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.sentences import SentenceSplitter
+from pipeline.responses.thoughts import ThoughtFilter
 from pipeline.responses.tool_calls import ToolCallAssembler, ToolRound
 
 
@@ -41,6 +42,7 @@ class Response:
         "spoken_at",
         "supersedes",
         "text",
+        "thoughts",
         "turn_at",
         "turns",
     )
@@ -69,6 +71,7 @@ class Response:
         self.sentence_at: float | None = None
         self.ended_at: float | None = None
         self.published_at: float | None = None
+        self.thoughts = ThoughtFilter()  # of the present reply
         self.splitter = SentenceSplitter(turns[-1].language or "en" if turns else "en")
         self.sentences = 0
         self.reader: JsonReader | None = None  # of a reply that must be JSON

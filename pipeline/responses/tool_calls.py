@@ -5,13 +5,14 @@ when every one has its result, the next request is sent.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from pipeline.interfaces.llm import FunctionCall, Message, ToolCall, ToolCallDelta
+from pipeline.interfaces.llm import Attached, FunctionCall, Message, ToolCall, ToolCallDelta
 from pipeline.interfaces.tools import OfferedTools, Tool, ToolRun, failure
 from pipeline.runtime.json_values import encodable
 
@@ -33,26 +34,37 @@ class ToolCallAssembler:
         call = self._calls.setdefault(piece.index, _Written())
         call.id = call.id or piece.id or ""
         call.name = call.name or piece.name or ""
+        call.fields = {**call.fields, **piece.fields}
         if call.size <= MAX_ARGUMENTS:
             call.parts.append(piece.arguments)
             call.size += len(piece.arguments)
 
-    def calls(self) -> list[tuple[str, str, str]]:
-        """Return id, name and arguments of each call; a repeated call only once."""
-        written = [self._calls[index] for index in sorted(self._calls)]
-        reported = [(call.id, call.name, "".join(call.parts)) for call in written]
-        return [
-            call for at, call in enumerate(reported) if not call[0] or call not in reported[:at]
+    def calls(self) -> list["WrittenCall"]:
+        """Return the calls; a repeated call only once."""
+        written = [
+            WrittenCall(call.id, call.name, "".join(call.parts), call.fields)
+            for _, call in sorted(self._calls.items())
         ]
+        return [call for at, call in enumerate(written) if not call.id or call not in written[:at]]
+
+
+class WrittenCall(NamedTuple):
+    """One tool call, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+    fields: Mapping[str, Any] = {}  #: that the server attached to it
 
 
 class _Written:
-    __slots__ = ("id", "name", "parts", "size")
+    __slots__ = ("fields", "id", "name", "parts", "size")
 
     def __init__(self) -> None:
         self.id = self.name = ""
         self.parts: list[str] = []
         self.size = 0
+        self.fields: Mapping[str, Any] = {}
 
 
 class PendingToolCall(Struct):
@@ -66,6 +78,7 @@ class PendingToolCall(Struct):
     error: str | None = None  #: the reason of a refusal
     begun: bool = False
     result: str | None = None  #: as sent to the model
+    fields: Mapping[str, Any] = {}  #: of the call in the server's own requests
 
     @property
     def outlives_response(self) -> bool:
@@ -81,7 +94,15 @@ class PendingToolCall(Struct):
 class ToolRound:
     """The calls of one reply."""
 
-    def __init__(self, response_id: str, calls: list[PendingToolCall], parallel: int) -> None:
+    def __init__(
+        self,
+        response_id: str,
+        calls: list[PendingToolCall],
+        parallel: int,
+        attached: Attached | None = None,
+    ) -> None:
+        """``attached``: to the message with the calls."""
+        self._attached = attached
         self.response_id = response_id
         self.calls = calls
         self._parallel = parallel
@@ -125,19 +146,27 @@ class ToolRound:
         results = [
             Message("tool", call.result or STILL_RUNNING, tool_call_id=call.id) for call in reported
         ]
-        return [Message("assistant", text or None, tool_calls=calls), *results]
+        attached = self._attached and replace(
+            self._attached, calls={call.id: call.fields for call in reported if call.fields}
+        )
+        asked = Message("assistant", text or None, tool_calls=calls, attached=attached)
+        return [asked, *results]
 
 
 def read(
-    written: Iterable[tuple[str, str, str]],
+    written: Iterable[WrittenCall],
     offered_tools: OfferedTools,
     new_id: Callable[[str], str],
 ) -> list[PendingToolCall]:
     """Check the calls that a model wrote; ``new_id`` makes the id of a call unique."""
-    return [
-        _call(at, name, text, offered_tools, new_id(id_ if PLAIN.fullmatch(id_) else ""))
-        for at, (id_, name, text) in enumerate(written)
-    ]
+    calls: list[PendingToolCall] = []
+    for at, call in enumerate(written):
+        call_id = new_id(call.id if PLAIN.fullmatch(call.id) else "")
+        pending = _call(at, call.name, call.arguments, offered_tools, call_id)
+        is_own = call.id and call.id != call_id and all(call.id != one.id for one in calls)
+        pending.fields = {**call.fields, **({"id": call.id} if is_own else {})}
+        calls.append(pending)
+    return calls
 
 
 def _call(

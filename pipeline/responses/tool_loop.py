@@ -52,7 +52,8 @@ class ToolLoop:
         """Run the calls of a whole reply; ``continue_request`` follows once ``is_over``."""
         assert response.gathered is not None
         calls = read(response.gathered.calls(), self._offered_tools, self._conversation.new_call_id)
-        current = ToolRound(response.id, calls, self._prompt.tool_parallel)
+        attached = response.finished.attached if response.finished is not None else None
+        current = ToolRound(response.id, calls, self._prompt.tool_parallel, attached)
         response.round, response.gathered = current, None
         response.rounds += 1
         self._history.add_round(response.id, current)
