@@ -5,6 +5,7 @@
 #                            model packages and the Python are those of the last good NAME.
 #   ready NAME EXTRAS        succeeds when that stamp is there.
 #   provision_litellm        makes .venvs/litellm, an environment for a peer of the tests.
+#   provision_node           makes .venvs/node, OpenAI's client for Node, for the tests.
 #   provision_browser        finds chromium on the system, or installs it where root may.
 #   provision_microphone     the same for PortAudio and ALSA's plugins.
 
@@ -115,6 +116,23 @@ provision_litellm() {
     else
         tail -n 5 "$VENV/install.log" | sed 's/^/    /' >&2
         say "no LiteLLM: the tests against it will be SKIPPED"
+    fi
+}
+
+# The node of pyright has no npm beside it on every system, so the system's npm is asked.
+provision_node() {
+    local folder="$ROOT/.venvs/node" wanted="openai@7"
+    if [ "$(cat "$folder/.ready" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    mkdir -p "$folder"
+    say "installing OpenAI's client for Node for the tests (once; some 20 MB; log: .venvs/node/install.log)"
+    if npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts "$wanted" \
+        >"$folder/install.log" 2>&1; then
+        printf '%s\n' "$wanted" >"$folder/.ready"
+    else
+        tail -n 5 "$folder/install.log" | sed 's/^/    /' >&2
+        say "no OpenAI client for Node: the tests with it will be SKIPPED"
     fi
 }
 
