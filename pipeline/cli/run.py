@@ -204,13 +204,15 @@ async def _session(app: App, source: Source, speed: float) -> int:
             await feed(session, source, speed=speed)
     for remark in _remarks(session, source):
         progress(f"{source.name}: {remark}")
-    failed = session.failed_responses or session.limit_reached or source.failure
-    return 1 if failed else 0
+    failed = session.failed_responses or session.limit_reached
+    return 1 if failed or source.failure or session.has_lost_audio else 0
 
 
 def _remarks(session: Session, source: Source) -> list[str]:
     """Return what the events do not show about the audio that was played."""
     remarks = [*source.remarks, *([source.failure] if source.failure else [])]
+    if session.has_lost_audio:
+        remarks.append("speech-to-text did not hear all of it; the events say what is missing")
     if not session.turns:
         remarks.append(f"no speech was recognised in {duration(session.heard * 1000)} of audio")
     return remarks

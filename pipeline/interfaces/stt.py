@@ -54,6 +54,14 @@ class StreamFailed(Struct, frozen=True):
     code: int | None = None  #: as in ``SttError``
 
 
+class StreamUnanswered(Struct, frozen=True):
+    """Audio with speech at the end of a stream whose end the server did not confirm."""
+
+    lost_from: float  #: seconds
+    lost_to: float  #: seconds
+    waited: float  #: seconds
+
+
 class StreamClosed(Struct, frozen=True):
     """End of the stream as agreed; no value follows."""
 
@@ -102,6 +110,7 @@ Heard = (
     | StreamLost
     | StreamResumed
     | StreamFailed
+    | StreamUnanswered
     | StreamClosed
     | SpeechBegan
     | Transcript

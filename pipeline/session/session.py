@@ -136,6 +136,11 @@ class Session:
         return self._scheduler.totals(0.0).turns
 
     @property
+    def has_lost_audio(self) -> bool:
+        """Whether speech-to-text did not hear all of the audio."""
+        return self._turns.has_lost_audio
+
+    @property
     def heard(self) -> float:
         """Seconds of audio so far."""
         return self._clock.position

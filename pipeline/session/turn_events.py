@@ -1,6 +1,12 @@
 """Protocol events of turn and connection events. Pure."""
 
-from pipeline.interfaces.stt import Heard, StreamFailed, StreamLost, StreamResumed
+from pipeline.interfaces.stt import (
+    Heard,
+    StreamFailed,
+    StreamLost,
+    StreamResumed,
+    StreamUnanswered,
+)
 from pipeline.interfaces.turns import (
     SpeechStarted,
     TurnChanged,
@@ -36,6 +42,12 @@ def of_connection(heard: Heard, speaker: str | None) -> Event | None:
                 lost_from=lost_from,
                 lost_to=lost_to,
                 speaker=speaker,
+            )
+        case StreamUnanswered(lost_from, lost_to, waited):
+            return stt_error(
+                f"speech-to-text did not confirm its end within {waited:.0f} s: what was said from"
+                f" {lost_from:.1f} to {lost_to:.1f} s may be lost",
+                None,
             )
         case StreamFailed(cause, code):
             return stt_error(f"{speaker} is no longer transcribed, the others are: {cause}", code)

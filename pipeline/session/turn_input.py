@@ -10,7 +10,14 @@ from anyio.abc import TaskGroup
 from pipeline.audio.pcm import AudioClock
 from pipeline.errors import GatewayError, InputError
 from pipeline.interfaces.llm import Gateway
-from pipeline.interfaces.stt import Heard, StreamOpened, Transcript
+from pipeline.interfaces.stt import (
+    Heard,
+    StreamFailed,
+    StreamOpened,
+    StreamResumed,
+    StreamUnanswered,
+    Transcript,
+)
 from pipeline.interfaces.turns import SpeechStarted, TurnEnded, TurnEvent
 from pipeline.protocol.commands import TurnCreateCommand
 from pipeline.protocol.events import Engine, SessionUpdated
@@ -54,6 +61,7 @@ class TurnInput:
         self._now = now
         self._engines = engines
         self.engine: Engine | None = None  #: of speech-to-text, once it has been heard
+        self.has_lost_audio = False  #: speech-to-text did not hear all of it
         self._tasks: TaskGroup | None = None
         self._skipped = 0
         self._typed_turns = 0
@@ -96,6 +104,10 @@ class TurnInput:
         published = turn_events.of_connection(heard, speaker)
         if published is not None:
             self._publisher.publish(published)
+        if isinstance(heard, StreamUnanswered | StreamFailed) or (
+            isinstance(heard, StreamResumed) and heard.lost_from is not None
+        ):
+            self.has_lost_audio = True
         self._take(events)
         self._heard.set()
 

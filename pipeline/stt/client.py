@@ -11,11 +11,18 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec.structs import replace
 
 from pipeline.errors import SttError
-from pipeline.interfaces.stt import Heard, StreamClosed, StreamLost, StreamOpened, StreamResumed
+from pipeline.interfaces.stt import (
+    Heard,
+    StreamClosed,
+    StreamLost,
+    StreamOpened,
+    StreamResumed,
+    StreamUnanswered,
+)
 from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.runtime.tasks import BackgroundTasks
 from pipeline.stt.connection import SttConnection
-from pipeline.stt.engines import CATCH_UP, EngineSet
+from pipeline.stt.engines import EngineSet
 from pipeline.stt.intake import PartialMerge
 from pipeline.stt.pacing import TokenBucket
 from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, lifetime
@@ -34,7 +41,10 @@ TICK = 1.0  #: seconds between two checks of a connection
 ROLL_TICK = 0.2  #: seconds, the same while it waits for a pause
 ROLL_AGAIN = 30.0  #: seconds until the next attempt when the next session could not be opened
 SOURCE_BURST = 5.0  #: seconds of audio that a source may send at once, faster than real time
-BACKLOG = 10.0  #: seconds of audio waiting to be sent, past which a fast source is slowed down
+#: seconds of audio that a source ahead of real time may have sent and the server not read; less
+#: than ``watchdog.BEHIND``
+LEAD = 2.0
+LOOK = 0.05  #: seconds until the next look, while nothing can be confirmed
 STALLED = 2.0  #: seconds without audio after which the open turn is ended by force
 
 
@@ -74,6 +84,8 @@ class SttClient:
         self._use(endpoint)
         self._connection: SttConnection | None = None  # audio is sent on it
         self._next: SttConnection | None = None  # takes over when the present one is over
+        self._real_time = TokenBucket(1.0, SOURCE_BURST)
+        self._held_back = False  # the source waits for the server
         self._wake = anyio.Event()  # audio is waiting, or the end
         self._last_audio = 0.0  # when audio came last
         self._finishing = False
@@ -148,15 +160,31 @@ class SttClient:
             await self._ended.wait()
 
     async def _throttle(self, seconds: float) -> None:
-        """Slow down a source that is faster than audio may be sent to the server."""
+        """Slow down a source that is faster than real time to what the server can take."""
+        now = anyio.current_time()
         if self._engines.pace:
-            wait = self._source_bucket.take(seconds, anyio.current_time())
-        else:
-            cursor = self._connection.cursor if self._connection else self._replay.start
-            behind = self._replay.end - cursor
-            wait = seconds / CATCH_UP if behind > BACKLOG * self._bytes_per_second else 0.0
-        if wait:
-            await anyio.sleep(wait)
+            wait = self._source_bucket.take(seconds, now)
+            if wait:
+                await anyio.sleep(wait)
+        elif self._real_time.take(seconds, now):
+            self._held_back = True
+            try:
+                await self._let_the_server_catch_up()
+            finally:
+                self._held_back = False
+
+    async def _let_the_server_catch_up(self) -> None:
+        """Return once less than ``LEAD`` of the audio has not been read by the server."""
+        while not self._ended.is_set():
+            connection = self._connection
+            if connection is not None:
+                lead = self._replay.end - connection.confirmed
+                if lead < LEAD * self._bytes_per_second:
+                    return
+            if connection is None or connection.confirmed == connection.cursor:
+                await anyio.sleep(LOOK)  # until there is one, or until more is sent on it
+            else:
+                await connection.confirm()
 
     # --- connecting ------------------------------------------------------------------------
 
@@ -300,11 +328,18 @@ class SttClient:
             await self._wake.wait()
 
     async def _terminate(self, connection: SttConnection) -> None:
-        """Request the end; abort a server that does not answer within ``close_timeout``."""
+        """Request the end; abort a server that does not answer in time.
+
+        It has ``close_timeout``, and as long as the audio that came faster than real time lasts.
+        """
+        patience = connection.endpoint.close_timeout + connection.ahead
         await connection.terminate()
-        await anyio.sleep(connection.endpoint.close_timeout)
+        await anyio.sleep(patience)
         log.warning("no Termination from %s in time", connection.endpoint.host)
         if self._next is None and not connection.replaced:
+            answered = self._stitch.answered
+            if self._audio.speech_share(self._audio.end - answered):
+                self._hear(StreamUnanswered(answered, self._audio.end, patience))
             for value in connection.protocol.give_up():
                 self._hear(value)
         connection.abort("no Termination in time")
@@ -325,7 +360,10 @@ class SttClient:
             now = anyio.current_time()
             self._release_audio(connection)
             reason = self._watchdog.verdict(
-                connection.protocol.progress, now, connection.opened, self._audio.speech_share
+                connection.protocol.progress,
+                now - connection.ahead,  # by which its answers may be late
+                connection.opened,
+                self._audio.speech_share,
             )
             if reason is not None:
                 return connection.abort(reason)
@@ -349,14 +387,14 @@ class SttClient:
         """Release the audio that no resend needs."""
         origin, received = connection.protocol.origin, connection.protocol.progress.received
         arrived = None if received is None else origin + received
-        self._audio.release_before(self._stitch.floor(connection.sent, arrived))
+        self._audio.release_before(self._stitch.floor(connection.sent, arrived, connection.ahead))
 
     async def _end_stalled_turn(self, connection: SttConnection, now: float) -> None:
         """End an open turn when the source has stopped sending: no silence ends it then.
 
         Without partials a turn may be open unseen; to end one that is not there is harmless.
         """
-        stalled = now - self._last_audio > STALLED
+        stalled = now - self._last_audio > STALLED and not self._held_back
         waiting = stalled and connection.caught_up and not self._finishing
         is_open = self._stitch.open_from is not None or not self._stitch.partials
         if waiting and is_open and connection.stalled_at != connection.cursor:
@@ -366,11 +404,13 @@ class SttClient:
     async def _end_overdue_turn(self, connection: SttConnection | None, now: float) -> None:
         """End an open turn that gets neither words nor an end, first by the server."""
         behind = 0 if connection is None else self._replay.end - connection.cursor
-        if behind > self._bytes_per_second:  # the server cannot have answered yet
+        # the server cannot have answered yet
+        if behind > self._bytes_per_second or self._held_back:
             self._deadline.postpone(now)
+        ahead = 0.0 if connection is None else connection.ahead
         verdict = self._deadline.verdict(
             now,
-            self._engines.current.capabilities.turn_silence,
+            self._engines.current.capabilities.turn_silence + ahead,
             lambda: self._audio.speech_share(SILENCE) < SPEECH,
         )
         if verdict == "force" and connection is not None:

@@ -32,6 +32,7 @@ class SttConnection:
         self.opened = anyio.current_time()
         self.cursor = 0  #: bytes of the session's audio; the next to be sent
         self.endpoint_at: int | None = None  #: bytes; where the open turn is to be ended
+        self.confirmed = 0  #: bytes of the session's audio; the server has read what is before
         self.stalled_at = -1  #: bytes; where a turn was ended because the source sent no audio
         self.replaced = False  #: this connection ends, but the stream goes on
         self.unread: list[Heard] = []  #: values that came before ``receive`` was called
@@ -51,6 +52,12 @@ class SttConnection:
         """Seconds on the session's clock up to which audio has been sent."""
         return self.protocol.origin + self.protocol.progress.sent
 
+    @property
+    def ahead(self) -> float:
+        """Seconds of audio that were sent faster than real time."""
+        elapsed = anyio.current_time() - self.opened
+        return max(0.0, self.protocol.progress.sent - elapsed)
+
     # --- opening ---------------------------------------------------------------------------
 
     async def begin(self, start: Callable[[], int]) -> None:
@@ -67,7 +74,7 @@ class SttConnection:
             raise self.protocol.begin_timeout(self.endpoint.connect_timeout)
 
     def _start_at(self, position: int) -> None:
-        self.cursor = position
+        self.cursor = self.confirmed = position
         self.protocol.origin = position / self._bytes_per_second
 
     # --- audio out -------------------------------------------------------------------------
@@ -123,6 +130,12 @@ class SttConnection:
         if self.endpoint_at is not None and (rest or self.cursor >= self.endpoint_at):
             self.endpoint_at = None
             await self.force_endpoint()
+
+    async def confirm(self) -> None:
+        """Wait until the server has read the audio that was sent so far."""
+        cursor = self.cursor
+        await self._socket.confirm()
+        self.confirmed = cursor
 
     # --- control messages ------------------------------------------------------------------
 

@@ -52,15 +52,24 @@ class Stitch:
         self._base, self._expired = self.ended, self._open
         return replace(self._open, ended=True, paused=False, expired=True)
 
-    def floor(self, sent: float, received: float | None) -> float:
-        """Return the start of the audio to keep, given what was sent and received."""
+    @property
+    def answered(self) -> float:
+        """Where the last recognised word ends, of an open turn too."""
+        return max(self.ended, self._open_end)
+
+    def floor(self, sent: float, received: float | None, ahead: float = 0.0) -> float:
+        """Return the start of the audio to keep, given what was sent and received.
+
+        ``ahead`` is how far the audio sent is ahead of real time, in seconds: a recogniser may be
+        as far behind it.
+        """
         covered = self.ended - self.run_up
         if not self.partials:
             return covered
         if self.open_from is not None:
             return max(covered, self.open_from - LEAD)
         known = sent - UNCONFIRMED if received is None else received - MARGIN
-        return max(covered, known)
+        return max(covered, known - ahead)
 
     def accept(self, heard: Heard, sent: float) -> Heard | None:
         """Return the new part of ``heard``, or None when an earlier connection delivered it.

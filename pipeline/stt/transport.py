@@ -27,6 +27,10 @@ class SttSocket(Protocol):
         """Send a message; on a closed connection nothing happens."""
         ...
 
+    async def confirm(self) -> None:
+        """Return once the peer has read everything that was sent, or the connection is closed."""
+        ...
+
     async def receive(self) -> bytes:
         """Return the next message. Raises ``Closed``."""
         ...

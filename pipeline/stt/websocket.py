@@ -2,6 +2,7 @@
 
 import socket as sockets
 import ssl
+from contextlib import suppress
 
 import anyio
 from websockets.asyncio.client import ClientConnection, connect
@@ -59,6 +60,11 @@ class Websocket:
             self.abort(f"it took no audio for {self._send_timeout:g} s")
         except ConnectionClosed:
             return
+
+    async def confirm(self) -> None:
+        """Wait for the answer to a ping: it comes after what was sent before has been read."""
+        with suppress(ConnectionClosed):
+            await (await self._socket.ping())
 
     async def receive(self) -> bytes:
         """Return the next message. Raises ``Closed``."""

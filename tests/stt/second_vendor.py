@@ -181,6 +181,9 @@ class SecondSocket:
             case _:
                 await self._inner.send(wire.TERMINATE)
 
+    async def confirm(self) -> None:
+        await self._inner.confirm()
+
     async def receive(self) -> bytes:
         while True:
             assert self._started

@@ -27,6 +27,9 @@ class MemorySocket:
         self.audio = 0  #: bytes
         self.mute = False  #: messages are held back, as by a dead network
         self.forgets = False  #: all but heartbeats is lost, as in a recogniser that hangs
+        self.reads = math.inf  #: times real time that audio is read at
+        self.most_unread = 0.0  #: seconds of audio that waited to be read
+        self._read_at = 0.0  # when all that was sent will have been read
         self.closed: Closed | None = None
         self._play = play
         self._out: deque[str] = deque()
@@ -42,12 +45,18 @@ class MemorySocket:
         now = anyio.current_time()
         if isinstance(message, bytes):
             self.audio += len(message)
+            self._read_at = max(self._read_at, now) + len(message) / 32_000 / self.reads
+            if self.reads < math.inf:
+                self.most_unread = max(self.most_unread, (self._read_at - now) * self.reads)
             self._play.recognise(message, now)
         else:
             value = msgspec.json.decode(message)
             self.controls.append(value["type"])
             self._play.control(value, now)
         self._wake.set()
+
+    async def confirm(self) -> None:
+        await anyio.sleep_until(max(self._read_at, anyio.current_time()))
 
     async def receive(self) -> bytes:
         while True:
