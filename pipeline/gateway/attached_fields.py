@@ -4,6 +4,7 @@ Gemini's thought signatures, ``reasoning_content``, ``reasoning_details``: the s
 back in its next requests, unchanged.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -43,6 +44,11 @@ THOUGHTS = frozenset(
         "thinking_blocks",
     ]
 )
+#: a delta of text alone, which most chunks are
+_PLAIN = re.compile(
+    rb'"delta":\s*\{(?:"role":\s*"assistant",\s*)?"content":\s*"(?:[^"\\]|\\.)*+"'
+    rb'(?:,\s*"[a-z_]+":\s*null)*\s*\}'
+)
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 
 
@@ -75,6 +81,8 @@ NOTHING = AttachedFields()
 
 def attached_fields(payload: bytes) -> AttachedFields:
     """Return the additional fields of a chunk or body; none of one that is hard to read."""
+    if _PLAIN.search(payload) is not None and payload.count(b'"delta"') == 1:
+        return NOTHING
     try:
         choices = _chunk(payload).choices
         first = next((each for each in choices or () if not each.index), None)
