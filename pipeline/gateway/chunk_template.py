@@ -29,11 +29,9 @@ class ChunkTemplate:
         head, tail = self._head, self._tail
         if not head or not data.startswith(head) or not data.endswith(tail):
             return None
-        try:
-            text = _text(data[len(head) : -len(tail)])
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None  # several chunks, or an invalid one
-        self._learns = 0
+        text = _string(data[len(head) : -len(tail)])
+        if text is not None:
+            self._learns = 0
         return text
 
     def learn(self, data: bytes, text: str) -> None:
@@ -42,6 +40,17 @@ class ChunkTemplate:
             return
         self._learns += 1
         found = _CONTENT.search(data)
-        if found is None or data.count(b'"content"') != 1 or _text(found[1]) != text:
+        if found is None or data.count(b'"content"') != 1 or _string(found[1]) != text:
             return
         self._head, self._tail = data[: found.start(1)], data[found.end(1) :]
+
+
+def _string(data: bytes) -> str | None:
+    """Return a JSON string's text; None for several chunks, or an invalid string.
+
+    Half of a surrogate pair is invalid: servers cut an emoji in two.
+    """
+    try:
+        return _text(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -49,6 +49,13 @@ def test_anything_else_is_left_to_be_read_whole(other: bytes) -> None:
     assert template.read(other) is None
 
 
+def test_half_of_a_surrogate_pair_is_read_but_not_learned() -> None:
+    reader = ReplyReader("h", {})
+    pieces = [piece for _ in range(2) for piece in reader.feed(chunk("\ud83d"))]
+    assert all(isinstance(piece, TextDelta) for piece in pieces)
+    assert merged([*pieces, *reader.feed(chunk(" Fine."))])[0] == TextDelta("?? Fine.")
+
+
 def test_nothing_is_learned_where_the_text_is_not_sure() -> None:
     twice = chunk("a", message={"content": "a"})
     elsewhere = chunk(None, note={"content": "x"})
