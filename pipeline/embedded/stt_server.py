@@ -262,14 +262,11 @@ class _SpeechSession:
 
 
 def _tuning_for(default: Tuning, asked: wire.Tunable) -> Tuning:
-    tuning = default
-    if asked.min_turn_silence is not None:
-        tuning = replace(tuning, pause=asked.min_turn_silence / 1000)
-    if asked.max_turn_silence is not None:
-        tuning = replace(tuning, end=asked.max_turn_silence / 1000)
-    if asked.vad_threshold is not None:
-        tuning = replace(tuning, threshold=asked.vad_threshold)
-    return tuning
+    return default.asked(
+        pause_ms=asked.min_turn_silence,
+        end_ms=asked.max_turn_silence,
+        threshold=asked.vad_threshold,
+    )
 
 
 def _answer_plain_requests(socket: ServerConnection, request: Request) -> Response | None:

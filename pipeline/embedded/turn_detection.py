@@ -45,6 +45,21 @@ class Tuning(Struct, frozen=True, kw_only=True):
     partial: float = 0.4  #: seconds between partials, at least
     patience: float = 1.2  #: times the last decode's duration between partials, at least
 
+    def asked(
+        self, *, pause_ms: float | None, end_ms: float | None, threshold: float | None
+    ) -> "Tuning":
+        """Return the thresholds that a client asked for.
+
+        Silences are never shorter than these: voice agents with a turn detector of their own ask
+        for 100 ms, which is a gap within a word here, and half a word is recognised as another.
+        """
+        return msgspec.structs.replace(
+            self,
+            pause=max(self.pause, (pause_ms or 0) / 1000),
+            end=max(self.end, (end_ms or 0) / 1000),
+            threshold=self.threshold if threshold is None else threshold,
+        )
+
 
 class Job(Struct, frozen=True):
     """Decode job: a range of chunks."""

@@ -267,3 +267,20 @@ def test_every_turn_sent_ends_exactly_once(
     assert {*orders} == {*range(len(listener.ended))}
     assert len(listener.ended) == sum(isinstance(said, TurnBegan) for said in listener.said)
     assert 0 <= listener.hearing.keep_from <= listener.hearing.now
+
+
+def test_a_client_may_ask_for_longer_silences_and_not_for_shorter_ones() -> None:
+    default = Tuning()
+    short = default.asked(pause_ms=100, end_ms=100, threshold=None)
+    assert (short.pause, short.end, short.threshold) == (default.pause, default.end, 0.5)
+    longer = default.asked(pause_ms=400, end_ms=1500, threshold=0.3)
+    assert (longer.pause, longer.end, longer.threshold) == (0.4, 1.5, 0.3)
+
+
+def test_a_gap_within_a_phrase_ends_no_turn_of_a_client_that_asks_for_100_ms() -> None:
+    listener = Listener(Tuning().asked(pause_ms=100, end_ms=100, threshold=None))
+    for _ in range(6):
+        listener.speak(0.6)
+        listener.silence(0.25)
+    listener.silence(1.0)
+    assert len(listener.ended) == 1
