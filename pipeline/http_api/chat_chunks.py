@@ -52,7 +52,7 @@ class ChunkEncoder:
     def __init__(self, request_id: str, model: str, created: int) -> None:
         """``created``: seconds since 1970."""
         self._request_id = request_id
-        self._head = {
+        self._head: dict[str, Any] = {
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion.chunk",
             "created": created,
@@ -82,7 +82,7 @@ class ChunkEncoder:
         reason = _encode(finish_reason(finished.reason))
         parts += (self._delta, b'{},"finish_reason":', reason, b"}]}\n\n")
         if usage is not None:
-            counts = {**self._head, "choices": [], "usage": usage_body(usage)}
+            counts: dict[str, Any] = {**self._head, "choices": [], "usage": usage_body(usage)}
             parts += (b"data: ", _encode({**counts, "request_id": self._request_id}), b"\n\n")
         parts.append(DONE)
         return b"".join(parts)

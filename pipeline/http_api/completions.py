@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import cast
 
 import anyio
 from msgspec import Struct
@@ -30,6 +31,7 @@ from pipeline.interfaces.llm import (
 
 MAX_BODY = 4 << 20  #: bytes
 EVENT_STREAM = "text/event-stream"
+UNBUFFERED = {"X-Accel-Buffering": "no"}  #: nginx passes each event on at once
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +166,9 @@ class _Answer:
 
     async def stream(self, reply: Reply, request: HttpRequest, until: float) -> None:
         encoder = ChunkEncoder(self._id, self._model, self._created)
-        stream = await request.stream(200, EVENT_STREAM, {**NO_STORE, **self._headers()})
+        stream = await request.stream(
+            200, EVENT_STREAM, {**NO_STORE, **UNBUFFERED, **self._headers()}
+        )
         try:
             with anyio.CancelScope(deadline=until) as patience:
                 pieces = self._first
@@ -173,12 +177,10 @@ class _Answer:
                         await stream.write(data)
                     pieces = await self._next(reply)
             finished = self._check_whole(is_late=patience.cancelled_caught)
-            await stream.write(
-                encoder.ending(finished, self.usage if self._include_usage else None)
-            )
+            ending = encoder.ending(finished, self.usage if self._include_usage else None)
         except GatewayError as failure:
-            await stream.write(error_event(error_body(api_error(failure), self._id)))
-        await stream.end()
+            ending = error_event(error_body(api_error(failure), self._id))
+        await stream.end(ending)
 
     async def _next(self, reply: Reply) -> Sequence[Piece]:
         if self._finished is not None:
@@ -254,7 +256,11 @@ def fallback_models(extra: Mapping[str, object]) -> Sequence[str]:
     listed = extra.get("fallbacks")
     if not isinstance(listed, list):
         return ()
-    named = [each.get("model") for each in listed if isinstance(each, dict)]
+    named = [
+        cast("dict[str, object]", each).get("model")
+        for each in cast("list[object]", listed)
+        if isinstance(each, dict)
+    ]
     return [model for model in named if isinstance(model, str)]
 
 

@@ -11,6 +11,7 @@ from pipeline.http_api.openapi import document
 from pipeline.interfaces.http import Endpoint, HttpRequest, HttpResponse
 
 COMPLETIONS = "/v1/chat/completions"
+RESPONSES = "/v1/responses"  #: answered so that its users read why
 OPENAPI = "/v1/openapi.json"
 COMPLETE = "complete"  #: the scope of a token
 
@@ -25,6 +26,9 @@ def endpoints(
     """Return the endpoints over ``completion`` and ``models``."""
     refuse = refusals(new_id)
     described = msgspec.json.format(msgspec.json.encode(document(version)), indent=2)
+
+    async def no_responses(_: HttpRequest) -> HttpResponse:
+        return refuse(404, f"the Responses API is not served: use {COMPLETIONS}", {})
 
     async def describe(_: HttpRequest) -> HttpResponse:
         return HttpResponse(200, JSON, described)
@@ -42,6 +46,14 @@ def endpoints(
             path=MODELS,
             methods=("GET", "HEAD"),
             answer=models.answer,
+            scope=COMPLETE,
+            below=True,
+            refuse=refuse,
+        ),
+        Endpoint(
+            path=RESPONSES,
+            methods=("POST", "GET", "DELETE"),
+            answer=no_responses,
             scope=COMPLETE,
             below=True,
             refuse=refuse,

@@ -51,6 +51,10 @@ class HttpServer:
         self._idle.set()
 
     @property
+    def connections(self) -> int:
+        return len(self._server.connections)
+
+    @property
     def in_progress(self) -> int:
         return self._in_progress
 
@@ -193,6 +197,10 @@ class StreamedResponse:
             self._request.cut()
             raise ConnectionResetError(f"the client took nothing for {STALL:g} s")
 
-    async def end(self) -> None:
-        """End the body."""
-        await self._response.write_eof()
+    async def end(self, data: bytes = b"") -> None:
+        """End the body, with ``data`` as its last part; raises ConnectionError as ``write``."""
+        with anyio.move_on_after(STALL) as patience:
+            await self._response.write_eof(data)
+        if patience.cancelled_caught:
+            self._request.cut()
+            raise ConnectionResetError(f"the client took nothing for {STALL:g} s")

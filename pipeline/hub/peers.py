@@ -41,7 +41,7 @@ class Peer(Sink, Protocol):
         """Send one message, within the time limit. Raises ``Disconnect`` when that fails."""
         ...
 
-    async def close_now(self, disconnected: Disconnect) -> None:
+    async def close_now(self, disconnect: Disconnect) -> None:
         """Close the socket now, before its handler has finished."""
         ...
 

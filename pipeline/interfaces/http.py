@@ -30,8 +30,8 @@ class ResponseStream(Protocol):
         """
         ...
 
-    async def end(self) -> None:
-        """End the body."""
+    async def end(self, data: bytes = b"") -> None:
+        """End the body, with ``data`` as its last part."""
         ...
 
 

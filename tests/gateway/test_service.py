@@ -137,7 +137,7 @@ async def test_assemblyais_own_gateway_gets_its_extensions_as_they_are_and_is_as
 
 
 async def test_a_session_of_ours_is_put_in_for_assemblyais_gateway_too() -> None:
-    fields = {**ALL_FIELDS, "transcript_id": "s1"}
+    fields: dict[str, Any] = {**ALL_FIELDS, "transcript_id": "s1"}
     answer, (asked,) = await ask(says("{}"), is_vendor=True, name="reader", **fields)
     assert answer == "{}"
     assert asked.forwarded[0]["content"] == "Sum up: ours"

@@ -17,7 +17,8 @@ class KeptStream:
     async def write(self, data: bytes) -> None:
         self.data += data
 
-    async def end(self) -> None:
+    async def end(self, data: bytes = b"") -> None:
+        self.data += data
         self.ended = True
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from typing import Any
+from typing import Any, cast
 
 import openai
 import pytest
@@ -27,7 +27,7 @@ async def test_one_line_says_where_it_answers_and_sdks_find_it_there() -> None:
             assert answer.choices[0].message.content == "Hi there."
             assert sim.llm.requests[0].model == "small"
             logged = await pipeline("requests", ready["url"].replace("http", "ws")[:-3], "--json")
-            assert json.loads(logged.out)["response_id"] == answer._request_id
+            assert json.loads(logged.out)["response_id"] == cast("Any", answer)._request_id
             assert await process.stop(signal.SIGTERM) == 143
 
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 import anyio
 import openai
 import pytest
+from openai.types import CompletionUsage
 from pydantic import BaseModel
 
 from pipeline.hub.auth.grants import Grant
@@ -12,9 +13,20 @@ from pipeline.interfaces.completions import CallerLimits
 from tests.support.gateway_server import gateway
 
 MESSAGES: Any = [{"role": "user", "content": "Is platform 4 open?"}]
-FUNCTION = {"name": "platform_state", "parameters": {"type": "object", "properties": {}}}
+FUNCTION: dict[str, Any] = {
+    "name": "platform_state",
+    "parameters": {"type": "object", "properties": {}},
+}
 TOOLS: Any = [{"type": "function", "function": FUNCTION}]
 CALL = {"llm": "reply", "tool_calls": [{"name": "platform_state", "arguments": {"n": 4}}]}
+
+
+async def streamed(client: Any, **asked: Any) -> Any:
+    """Return what the SDK makes of a whole stream."""
+    async with client.chat.completions.stream(**asked) as stream:
+        async for _ in stream:
+            pass
+        return await stream.get_final_completion()
 
 
 async def test_an_answer_in_one_piece() -> None:
@@ -28,7 +40,7 @@ async def test_an_answer_in_one_piece() -> None:
         assert answer.object == "chat.completion"
         assert answer.usage is not None
         assert answer.usage.total_tokens == answer.usage.prompt_tokens + 3
-        assert answer._request_id == cast("Any", answer).request_id
+        assert cast("Any", answer)._request_id == cast("Any", answer).request_id
 
 
 async def test_a_stream_with_its_usage() -> None:
@@ -36,7 +48,8 @@ async def test_a_stream_with_its_usage() -> None:
         gateway({"llm": "reply", "text": "It is closed."}) as stand,
         stand.client() as client,
     ):
-        texts, usages = [], []
+        texts: list[str] = []
+        usages: list[CompletionUsage] = []
         async for chunk in await client.chat.completions.create(
             model="small", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
         ):
@@ -61,10 +74,7 @@ async def test_a_stream_with_its_usage() -> None:
 )
 async def test_a_providers_own_ways_do_not_show(quirk: dict[str, Any]) -> None:
     async with gateway({"llm": "reply", "text": "a b", **quirk}) as stand, stand.client() as client:
-        async with client.chat.completions.stream(model="small", messages=MESSAGES) as stream:
-            async for _ in stream:
-                pass
-            answer = await stream.get_final_completion()
+        answer = await streamed(client, model="small", messages=MESSAGES)
         assert answer.choices[0].message.content == "a b"
         assert answer.choices[0].finish_reason == "stop"
 
@@ -77,12 +87,10 @@ async def test_a_tool_call(quirk: dict[str, Any], streams: bool) -> None:
     async with gateway({**CALL, **quirk}) as stand, stand.client() as client:
         asked: Any = {"model": "small", "messages": MESSAGES, "tools": TOOLS}
         if streams:
-            async with client.chat.completions.stream(**asked) as stream:
-                async for _ in stream:
-                    pass
-                message: Any = (await stream.get_final_completion()).choices[0].message
+            answer = await streamed(client, **asked)
         else:
-            message = (await client.chat.completions.create(**asked)).choices[0].message
+            answer = await cast("Any", client).chat.completions.create(**asked)
+        message: Any = answer.choices[0].message
         (call,) = message.tool_calls
         assert (call.type, call.function.name) == ("function", "platform_state")
         assert call.function.arguments.replace(" ", "") == '{"n":4}'
@@ -130,7 +138,7 @@ def failing(status: int, **more: Any) -> dict[str, Any]:
         (failing(503), openai.InternalServerError),
         ({"llm": "drop", "times": 0}, openai.InternalServerError),
     ],
-    ids=lambda value: str(value.get("status", "drop")) if isinstance(value, dict) else "",
+    ids=str,
 )
 @pytest.mark.parametrize("stream", [True, False])
 async def test_failures_are_the_sdks_own_exceptions(
