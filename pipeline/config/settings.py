@@ -377,7 +377,12 @@ class WebhookSettings(Section, frozen=True, kw_only=True):
     url: WebAddress = ""  #: https://, or http:// on this machine
     secret: SecretSource = ""  #: whsec_ and 24 to 64 bytes in base64; signs every POST
     old_secrets: tuple[SecretSource, ...] = ()  #: sign as well, until the receiver has the new one
-    events: tuple[str, ...] = ("turn.completed", "response.done", "session.ended")  #: globs
+    events: tuple[str, ...] = (
+        "turn.completed",
+        "response.done",
+        "response.played",
+        "session.ended",
+    )  #: globs
     #: seconds after each failed attempt; the default is that of the Standard Webhooks specification
     retries: tuple[Seconds, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
     timeout: Annotated[float, Meta(gt=0)] = 15.0  #: seconds for a response

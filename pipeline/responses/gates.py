@@ -41,7 +41,7 @@ class TurnGates:
             self._prompt.interrupt,
             is_running=True,
             is_listed=self._is_back_channel(text),
-            is_short=self._is_short(text),
+            is_short=self._prompt.interrupt == "words" and self._is_short(text),
         )
 
     def _is_back_channel(self, text: str) -> bool:

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from pipeline.interfaces.llm import Attached, Message
-from pipeline.responses.playback import PlaybackReport, played_characters
+from pipeline.responses.alignment import PlaybackReport, played_characters
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.tool_calls import ToolRound
 

@@ -39,22 +39,17 @@ from pipeline.interfaces.request_log import CallReport
 from pipeline.interfaces.tools import OfferedTools
 from pipeline.protocol.events import (
     ErrorDetail,
-    Event,
     ResponseCreated,
     ResponseDelta,
     ResponseDone,
     ResponseJsonPartial,
-    ResponsePlayed,
     ResponseSentence,
-    ResponseSkipped,
-    SkipReason,
     Status,
 )
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.history import History
 from pipeline.responses.partials import PartialPacer
-from pipeline.responses.playback import PlaybackReport
-from pipeline.responses.playing import PlaybackState
+from pipeline.responses.playback import Playback
 from pipeline.responses.refusals import Refusals, passes
 from pipeline.responses.response import Response
 from pipeline.responses.sentences import Sentence
@@ -106,7 +101,7 @@ class ResponseLifecycle:
     ) -> None:
         self.history = History(prompt.history, prompt.interrupted_mark)
         self.live: dict[str, Response] = {}
-        self.playback = PlaybackState()
+        self.playback = Playback(self.history)
         self.speculation: Response | None = None
         self._name = name
         self._prompt = prompt
@@ -311,32 +306,9 @@ class ResponseLifecycle:
             self._report(response, ending.status, ending.reason),
         ]
 
-    # --- playback and back-channels ------------------------------------------------------------
-
     def is_running(self, now: float) -> bool:
         """Return whether a response is generated, or played as the client reports."""
-        newest = self.playback.response_id
-        if self.live or newest is None:
-            return bool(self.live)
-        return self.playback.is_playing(self.history.unplayed(newest), now)
-
-    def skipped(self, turn: int, reason: SkipReason) -> Event:
-        """Return the event of a turn that is not answered."""
-        return ResponseSkipped(prompt=self._name, turns=(turn,), reason=reason)
-
-    def play(self, response_id: str, report: PlaybackReport, now: float) -> list[Step]:
-        """Take what the client played of a response; it may have ended."""
-        self.playback.report(response_id, now)
-        played = self.history.play(response_id, report)
-        if played is None:
-            return []
-        event = ResponsePlayed(
-            response_id=response_id,
-            text=played.text,
-            characters=len(played.text),
-            interrupted=played.interrupted,
-        )
-        return [Publish(event)]
+        return bool(self.live) or self.playback.is_playing(now)
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.interfaces.llm import CompletionRequest, Form, Piece
 from pipeline.interfaces.tools import OfferedTools
 from pipeline.interfaces.turns import TurnChanged, TurnPaused
-from pipeline.protocol.events import ErrorDetail, SkipReason
+from pipeline.protocol.events import ErrorDetail, ResponseSkipped, SkipReason
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.gates import TurnGates
 from pipeline.responses.lifecycle import ResponseLifecycle, ResponseOutcome, models_of
@@ -182,7 +182,8 @@ class PromptScheduler:
         self._begun_while_running.discard(finished.turn)
         if reason is not None:
             wanted = False
-            steps.append(Publish(self.lifecycle.skipped(finished.turn, reason)))
+            skipped = ResponseSkipped(prompt=self._name, turns=(finished.turn,), reason=reason)
+            steps.append(Publish(skipped))
         speculation = self.lifecycle.speculation
         if speculation is not None and (wanted or speculation.turns[-1].turn == finished.turn):
             if wanted and self._is_right(speculation, finished):

@@ -22,8 +22,8 @@ from pipeline.interfaces.turns import (
     TurnStarted,
 )
 from pipeline.protocol.events import Totals
+from pipeline.responses.alignment import PlaybackReport
 from pipeline.responses.conversation import ConversationState
-from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.prompt_scheduler import PromptScheduler, TurnTiming
 from pipeline.responses.response import Response
@@ -139,7 +139,9 @@ class ResponseScheduler:
 
     def played(self, response_id: str, report: PlaybackReport, now: float) -> list[Step]:
         """Take what the client played of a response: the history is cut to it."""
-        return self._from_each(lambda each: each.lifecycle.play(response_id, report, now))
+        return self._from_each(
+            lambda each: each.lifecycle.playback.report(response_id, report, now)
+        )
 
     def set_vars(self, values: Mapping[str, str]) -> None:
         self._conversation.vars.update(values)

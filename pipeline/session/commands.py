@@ -16,8 +16,8 @@ from pipeline.protocol.commands import (
     TurnCreateCommand,
 )
 from pipeline.protocol.events import type_of
+from pipeline.responses.alignment import PlaybackReport
 from pipeline.responses.dispatch import Dispatch
-from pipeline.responses.playback import PlaybackReport
 from pipeline.session.command_outcomes import CommandOutcomes
 from pipeline.session.key_input import KeyInput
 from pipeline.session.turn_input import TurnInput

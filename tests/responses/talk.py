@@ -8,8 +8,8 @@ from pipeline.errors import GatewayError, GatewayLost
 from pipeline.interfaces.llm import CompletionRequest, Ending, Finished, TextDelta
 from pipeline.interfaces.turns import SpeechStarted, TurnChanged, TurnEnded, TurnEvent, TurnPaused
 from pipeline.protocol.events import Event, ResponseDone
+from pipeline.responses.alignment import PlaybackReport
 from pipeline.responses.conversation import ConversationState
-from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.rate_limit import Budget
 from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.responses.steps import (

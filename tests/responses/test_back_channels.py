@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.config.settings import Interrupt, Policy, Prompt
 from pipeline.interfaces.turns import TurnStarted
 from pipeline.responses.back_channels import BY_LANGUAGE, LONGEST, is_back_channel
-from pipeline.responses.playing import SLACK, SLOWEST
+from pipeline.responses.playback import SLACK, SLOWEST
 from pipeline.responses.policies import POLICIES, skip_reason
 from tests.responses.talk import Talk
 

@@ -33,8 +33,8 @@ from pipeline.interfaces.turns import (
     TurnRevised,
     TurnStarted,
 )
+from pipeline.responses.alignment import PlaybackReport
 from pipeline.responses.conversation import ConversationState
-from pipeline.responses.playback import PlaybackReport
 from pipeline.responses.rate_limit import Budget
 from pipeline.responses.scheduler import ResponseScheduler
 from pipeline.responses.steps import Step

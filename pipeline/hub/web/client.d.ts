@@ -359,7 +359,7 @@ export interface AudioAck {
   /** from 1; 0 only in events without a number of their own (heartbeat) */
   seq?: number;
   session_id?: string;
-  /** increases when another process takes over the session */
+  /** names the history; greater when another process continues it */
   epoch?: number;
   /** milliseconds on the session's audio clock */
   t?: number;

@@ -135,6 +135,12 @@ test("a response that was played in part says how much the caller heard", () => 
   assert.equal(ending(modelOf(...all, played(6)).responses.get("r1")), "");
 });
 
+test("a turn that is not answered says why", () => {
+  const skipped = { prompt: "reply", turns: [2], reason: "back_channel" };
+  const model = modelOf(turn(2, "Uh-huh."), { type: "response.skipped", ...skipped });
+  assert.equal(model.items.at(-1).text, "turn 2 is not answered by reply: back-channel");
+});
+
 test("an answer in JSON shows the object so far", () => {
   const partial = (value) => ({ type: "response.output_json.partial", response_id: "r1", value });
   const model = modelOf(

@@ -179,10 +179,8 @@ async def test_a_server_says_whom_it_tells_and_that_memory_forgets() -> None:
     async with receiving() as receiver, serving(env=surroundings(receiver)) as server:
         await server.process.stop(signal.SIGTERM)
         said = await server.process.stderr()
-    assert (
-        f"webhook crm: turn.completed, response.done, session.ended to 127.0.0.1:{receiver.port}"
-        in said
-    )
+    events = "turn.completed, response.done, response.played, session.ended"
+    assert f"webhook crm: {events} to 127.0.0.1:{receiver.port}" in said
     assert "deliveries are kept in memory only" in said
     assert "whsec_" not in said
 

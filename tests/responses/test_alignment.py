@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.responses import playback
-from pipeline.responses.playback import PlaybackReport, played_characters
+from pipeline.responses import alignment
+from pipeline.responses.alignment import PlaybackReport, played_characters
 
 PLAIN = "Sure, order twelve costs five dollars. It arrives on Monday at noon. Anything else?"
 MARKDOWN = "\n\nSure! **Order 12** costs $5.\n\nIt arrives on *Monday*.\n\n- Anything else?"
@@ -129,7 +129,7 @@ def test_any_report_covers_a_part_of_the_answer(answer: str, played: str, second
 
 def test_the_work_for_texts_that_never_meet_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
-    monkeypatch.setattr(playback, "_meet", lambda *_: compared.append(1))
+    monkeypatch.setattr(alignment, "_meet", lambda *_: compared.append(1))
     heard("ab cd " * 2000, "ef gh " * 2000)
     heard("ab cd " * 2000, "ab gh " * 2000)
-    assert 0 < len(compared) <= 2 * playback.MOST_SKIPS * (playback.LOOKAHEAD + 1) ** 2
+    assert 0 < len(compared) <= 2 * alignment.MOST_SKIPS * (alignment.LOOKAHEAD + 1) ** 2
