@@ -23,9 +23,14 @@ def dispatch(arguments: list[str]) -> int:
         case [] | ["-h" | "--help" | "help"]:
             sys.stdout.write(commands.overview())
             return 0
-        case ["--version"]:
+        case ["--version" | "-V" | "version"]:
             sys.stdout.write(f"pipeline {VERSION}\n")
             return 0
+        case ["help", name] if name in commands.COMMANDS:
+            return dispatch([name, "--help"])
+        case ["help", name, *_]:
+            sys.stderr.write(f"error: {commands.unknown(name)}\n")
+            return 2
         case [name, *rest] if name in commands.COMMANDS:
             from pipeline.cli.runner import start  # heavy: only for a command that is run
 

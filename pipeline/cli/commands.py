@@ -40,7 +40,8 @@ def overview() -> str:
         "cancelled.\n\n"
         "Usage: pipeline COMMAND [--debug] ...\n\n"
         f"{listed}\n\n"
-        "pipeline COMMAND --help describes a command; pipeline --version prints the version.\n"
+        "pipeline COMMAND --help describes a command, and so does pipeline help COMMAND;"
+        " pipeline --version prints the version.\n"
         f"{EXIT_CODES}\n"
     )
 

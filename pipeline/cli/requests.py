@@ -16,6 +16,7 @@ from pipeline.cli.views.wording import approximately, dollars, duration
 from pipeline.errors import InputError, SubscribeError
 from pipeline.interfaces.request_log import CallRecord, Selection
 from pipeline.journal.request_log_sqlite import stored_calls
+from pipeline.runtime.connect_errors import why_unreachable
 
 PATH = "/v1/requests"
 PATIENCE = 10.0  #: seconds for a server's response
@@ -86,7 +87,7 @@ async def _request(url: str, token: str, which: Selection) -> Sequence[CallRecor
         async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
             answer = await client.get(page.rstrip("/") + PATH, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SubscribeError(f"{url} cannot be reached: {error}") from error
+        raise SubscribeError(f"{url} cannot be reached: {why_unreachable(error)}") from error
     if answer.status_code != 200:
         raise SubscribeError(f"{url} returned {answer.status_code}: {answer.text.strip()[:200]}")
     try:

@@ -39,12 +39,21 @@ def start(name: str, arguments: Sequence[str], *, debug: bool = False) -> int:
     try:
         chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        print_error(f"{error}\npipeline {name} --help lists the flags", prefix="error: ")
+        print_error(f"{_usage(error)}\npipeline {name} --help lists the flags", prefix="error: ")
         return 2
     if chosen is not command:  # --help
         chosen(*bound.args, **bound.kwargs)
         return 0
     return guarded(partial(command, *bound.args, **bound.kwargs), debug=debug)
+
+
+def _usage(error: cyclopts.CycloptsError) -> str:
+    """Return the message of a usage error."""
+    if not isinstance(error, cyclopts.UnusedCliTokensError):
+        return str(error)
+    words = [word for word in error.unused_tokens or () if word]
+    many = "arguments" if len(words) > 1 else "an argument"
+    return f"{many} too many: {', '.join(map(repr, words))}; a name with spaces needs quotes"
 
 
 def guarded(body: Body, *, debug: bool) -> int:

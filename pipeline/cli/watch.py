@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipeline.cli.credentials import token_of
-from pipeline.cli.views.output import printer, printing
+from pipeline.cli.views.output import printer, printing, progress
 from pipeline.client.connect import connect
 from pipeline.errors import InputError
 from pipeline.protocol.events import Frame, UnknownEvent, type_of
@@ -26,7 +26,7 @@ async def watch(
     Parameters
     ----------
     url
-        The server: ws://HOST:PORT.
+        The server: ws://HOST:PORT or http://HOST:PORT.
     session
         The id of one session; all sessions unless given.
     after_seq
@@ -39,19 +39,28 @@ async def watch(
         Source of the server's bearer token: env:NAME or file:PATH, never the token itself;
         env:PIPELINE_TOKEN unless given.
     """
-    if not url.startswith(("ws://", "wss://")):
-        raise InputError(f"{url}: expected ws://HOST:PORT or wss://HOST:PORT")
+    address = websocket_address(url)
     secret = token_of(token)
     every = session == EVERY_SESSION
     async with (
         printing(printer(json=json, name_sessions=every)) as put,
         connect(
-            url, session, after_seq=after_seq, events=_flat(events or ()), token=secret
+            address, session, after_seq=after_seq, events=_flat(events or ()), token=secret
         ) as subscription,
     ):
+        progress(f"connected to {address}: waiting for events")
         async for event in subscription:
             kind = event.type if isinstance(event, UnknownEvent) else type_of(event)
             put(Frame(0, kind, subscription.raw))
+
+
+def websocket_address(url: str) -> str:
+    """Return the address of a server's websockets. Raises ``InputError``."""
+    scheme, separator, rest = url.partition("://")
+    kind = {"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}.get(scheme.lower())
+    if not separator or kind is None or not rest:
+        raise InputError(f"{url}: expected ws://HOST:PORT or http://HOST:PORT")
+    return f"{kind}://{rest}"
 
 
 def _flat(globs: Iterable[str]) -> tuple[str, ...]:

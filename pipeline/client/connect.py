@@ -18,6 +18,7 @@ from pipeline.errors import SubscribeError
 from pipeline.protocol.close_codes import may_reconnect
 from pipeline.protocol.commands import ControlCommand
 from pipeline.protocol.events import ServerEvent, UnknownEvent, decode_event, encode
+from pipeline.runtime.connect_errors import why_unreachable
 from pipeline.runtime.hosts import is_loopback
 
 OPEN_TIMEOUT = 5.0  #: seconds for a handshake
@@ -92,8 +93,7 @@ class Events:
             ) from error
         except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
             raise SubscribeError(
-                f"cannot subscribe at {self._url}: {str(error) or type(error).__name__};"
-                " is the server running?"
+                f"cannot subscribe at {self._url}: {why_unreachable(error)}"
             ) from error
 
     async def _bearer(self) -> str:

@@ -1,8 +1,9 @@
 """Settings loader: pipeline.toml, environment and flags into ``Settings``; reads keys."""
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import cast
 
@@ -55,9 +56,35 @@ def load(
     for source, layer in _layers(path, env or {}, overrides or {}):
         errors += [f"{source}: {problem}" for problem in validation.problems(_SCHEMA, layer)]
         tree = validation.merge(tree, layer)
+    errors += _misspelled(env or {}, set(_texts(tree)))
     if errors:
         raise SettingsError("\n".join(errors))
     return msgspec.convert(tree, Settings)
+
+
+def _misspelled(env: Mapping[str, str], used: Collection[str]) -> Iterator[str]:
+    """Yield an error for each variable that would be a setting with two underscores for one.
+
+    A variable that a setting refers to by ``env:NAME`` has a use of its own.
+    """
+    for name in sorted(env):
+        if name.startswith(PREFIX) and "__" not in name and f"env:{name}" not in used:
+            path = _meant(name.removeprefix(PREFIX).lower().split("_"))
+            if path:
+                right = PREFIX + "__".join(path).upper()
+                yield f"environment {name}: no such setting; did you mean {right}?"
+
+
+def _meant(words: Sequence[str]) -> list[str]:
+    """Return the path of the setting that ``words`` make, if there is one."""
+    cuts = range(1, len(words))
+    for ends in chain.from_iterable(combinations(cuts, depth) for depth in (1, 2, 3)):
+        bounds = [0, *ends, len(words)]
+        path = ["_".join(words[start:end]) for start, end in pairwise(bounds)]
+        kind = validation.kind_at(_SCHEMA, path)
+        if kind is not None and not isinstance(kind, msgspec.inspect.StructType):
+            return path
+    return []
 
 
 def _layers(

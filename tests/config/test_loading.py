@@ -163,3 +163,29 @@ def test_a_key_file_that_is_not_there_is_refused() -> None:
 def test_a_secret_never_prints_itself() -> None:
     secret = Secret("hush")
     assert "hush" not in f"{secret} {secret!r} {[secret]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("PIPELINE_SERVE_PORT", "PIPELINE_SERVE__PORT"),
+        ("PIPELINE_STT_SPEECH_MODEL", "PIPELINE_STT__SPEECH_MODEL"),
+        ("PIPELINE_PROMPTS_MY_OWN_MAX_TOKENS", "PIPELINE_PROMPTS__MY_OWN__MAX_TOKENS"),
+        ("PIPELINE_SERVE_TOKENS_BOARD_SECRET", "PIPELINE_SERVE__TOKENS__BOARD__SECRET"),
+    ],
+)
+def test_a_variable_with_an_underscore_too_few_is_refused_with_the_right_name(
+    name: str, right: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: no such setting; did you mean {right}"):
+        load(None, {name: "1"})
+
+
+@pytest.mark.parametrize("name", ["PIPELINE_TOKEN", "PIPELINE_RUN_ID", "PIPELINE_SERVE", "PATH"])
+def test_other_variables_are_left_alone(name: str) -> None:
+    assert load(None, {name: "1"}) == load()
+
+
+def test_a_variable_that_holds_a_key_of_the_settings_is_left_alone() -> None:
+    env = {"PIPELINE_STT__KEY": "env:PIPELINE_STT_KEY", "PIPELINE_STT_KEY": "secret"}
+    assert load(None, env).stt.key == "env:PIPELINE_STT_KEY"

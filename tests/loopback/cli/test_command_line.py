@@ -61,6 +61,11 @@ async def test_help_lists_the_commands_and_the_exit_codes() -> None:
     assert "Exit codes: 0 done" in ran.out
 
 
+async def test_help_and_version_are_words_too() -> None:
+    assert (await pipeline("help", "watch")).out == (await pipeline("watch", "--help")).out
+    assert (await pipeline("version")).out == (await pipeline("--version")).out
+
+
 async def test_each_command_has_a_help_text() -> None:
     for name in ("run", "compare", "serve", "watch", "local", "simulate"):
         ran = await pipeline(name, "--help")
@@ -71,6 +76,9 @@ async def test_each_command_has_a_help_text() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["help", "wacth"], "error: no command 'wacth'; did you mean watch?"),
+        (["run", "a.wav", "b.wav"], "error: an argument too many: 'b.wav'"),
+        (["watch", "localhost"], "error: localhost: expected ws://HOST:PORT or http://HOST:PORT"),
         (["frobnicate"], "error: no command 'frobnicate'; expected one of run, compare,"),
         (["wacth"], "error: no command 'wacth'; did you mean watch?"),
         (["run"], "error: a file or --transcript-id is required; see pipeline run --help"),
@@ -86,7 +94,7 @@ async def test_each_command_has_a_help_text() -> None:
         (["run", "a.wav", "--config", "no.toml"], "error: no.toml: cannot be read: No such file"),
         (["run", "a.wav", "--config", "odd.toml"], "error: odd.toml: serve.prot: no such setting"),
         (["serve", "--host", "0.0.0.0"], "error: not listening on 0.0.0.0 without a token:"),
-        (["watch", "http://x"], "error: http://x: expected ws://HOST:PORT"),
+        (["watch", "ftp://x"], "error: ftp://x: expected ws://HOST:PORT"),
     ],
 )
 async def test_invalid_input_is_reported_in_one_line_with_exit_code_2(
@@ -213,9 +221,10 @@ async def test_a_port_that_is_taken_is_exit_code_2() -> None:
 
 
 async def test_a_missing_server_cannot_be_watched() -> None:
-    ran = await pipeline("watch", "ws://127.0.0.1:1")
-    assert ran.code == 3
-    assert "is the server running?" in ran.err
+    for address in ("ws://127.0.0.1:1", "http://127.0.0.1:1"):
+        ran = await pipeline("watch", address)
+        assert ran.code == 3
+        assert "ws://127.0.0.1:1/v1/events: the connection was refused" in ran.err
 
 
 @pytest.mark.parametrize(
