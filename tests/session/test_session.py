@@ -248,6 +248,37 @@ async def test_what_was_played_is_what_the_next_request_tells() -> None:
     assert stage.gateway.requests[1].messages[2].content == "One [interrupted]"
 
 
+async def test_what_was_played_is_an_event_that_may_follow_the_end_of_its_response() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Hello."))
+        await anyio.sleep(10)
+        await session.command(PlaybackReportCommand(response_id="r1", text="ONE"))
+        await session.command(PlaybackReportCommand(response_id="r1", text="one"))
+        await session.command(PlaybackReportCommand(response_id="r1", duration=60_000.0))
+        await session.finish()
+    done, *played = stage.said("response.done", "response.played")
+    parts = [(one["characters"], one["interrupted"]) for one in played]
+    assert parts == [(3, True), (len(done["text"]), False)]
+    assert all(done["text"].startswith(one["text"]) for one in played)
+
+
+async def test_a_back_channel_is_a_turn_that_is_not_answered() -> None:
+    stage = Stage()
+    async with stage.open() as session:
+        stage.speech.hear(turn(0, "Hello."))
+        await anyio.sleep(0.5)
+        stage.speech.hear(turn(1, "Uh-huh."))
+        await anyio.sleep(10)
+        stage.speech.hear(turn(2, "Yes."))
+        await session.finish()
+    assert len(stage.gateway.requests) == 2
+    types = stage.types()
+    at = types.index("response.skipped")
+    assert types[at - 1] == "turn.completed"
+    assert (stage.events[at]["turns"], stage.events[at]["reason"]) == ([2], "back_channel")
+
+
 async def test_speech_to_text_and_variables_change_in_a_running_session() -> None:
     stage = Stage(user="{{turn}} for {{vars.name}}")
     async with stage.open() as session:
