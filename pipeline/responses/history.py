@@ -94,6 +94,8 @@ class History:
         self._exchanges: dict[str, _Exchange] = {}
         self._unanswered: deque[FinishedTurn] = deque(maxlen=MOST_UNANSWERED)
         self._room: int | None = None  # characters of a request, after one was too long
+        self.transcript_room: int | None = None  #: the same, of the transcript in a request
+        self.transcript_sent = 0  #: characters of the transcript in the last request
 
     def open(self, response_id: str, turns: tuple[FinishedTurn, ...], question: str) -> None:
         """Open the exchange of a published response to ``turns``; they are no longer unanswered."""
@@ -150,9 +152,12 @@ class History:
         return sum(each.size() for each in self._sent())
 
     def shorten(self) -> tuple[int, int]:
-        """Halve the history; return the exchanges of the next request, and of the last one."""
+        """Halve history and transcript; return the exchanges of the next and the last request."""
         before = len(self._sent())
-        self._room = self.size() // 2
+        if before:
+            self._room = self.size() // 2
+        if self.transcript_sent:
+            self.transcript_room = self.transcript_sent // 2
         return len(self._sent()), before
 
     def drop_newest(self, count: int) -> int:

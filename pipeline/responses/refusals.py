@@ -5,7 +5,8 @@ a request fails                   then
 ================================  ==============================================================
 for a cause that passes           its turns are unanswered: the next request contains them
 refused by the server             its turns are dropped
-  for its length                  and the history is halved, if it is longer than the turn
+  for its length                  and history and transcript are halved, if they are longer than
+                                  the turn
   for its content or form again   and the newest exchanges leave the history, since one of them
                                   likely is the cause: one, then two, four, ...
   after a round of tool calls     and the round's results leave the history
@@ -43,14 +44,18 @@ class Refusals:
         self._in_a_row += 1
         self._history.drop_round(response.id)
         if error.cause == "length":
-            return self._shorten(len(response.request.messages[-1].content or ""))
+            return self._shorten(sum(len(each.text) for each in response.turns))
         if self._in_a_row < 2:
             return ""
         dropped = self._history.drop_newest(2 ** (self._in_a_row - 2))
         return f"; the next request lacks the newest {dropped} exchanges" if dropped else ""
 
     def _shorten(self, question: int) -> str:
-        if self._history.size() <= question:
+        """Halve what precedes a turn of ``question`` characters, if that is the longer part."""
+        if self._history.size() + self._history.transcript_sent <= question:
             return ""
         left, sent = self._history.shorten()
-        return f"; the next request has {left} of {sent} earlier exchanges"
+        parts = [f"{left} of {sent} earlier exchanges"] if sent else []
+        if self._history.transcript_sent:
+            parts.append(f"the newest {self._history.transcript_room} characters of the transcript")
+        return f"; the next request has {' and '.join(parts)}"

@@ -59,7 +59,7 @@ class RequestBuilder:
         ``speculated`` is a turn that has not ended yet and stands in the transcript as if it had.
         """
         prompt = self._prompt
-        transcript = partial(self._conversation.transcript, speculated)
+        transcript = partial(self._transcript, speculated)
         variables = {**prompt.vars, **self._conversation.vars}
         context = TemplateContext(turns, transcript, variables)
         request = CompletionRequest(
@@ -74,3 +74,11 @@ class RequestBuilder:
         )
         request = request if self._form is None else self._form.ask(request)
         return request if self._offered_tools is None else self._offered_tools.offer(request)
+
+    def _transcript(self, speculated: FinishedTurn | None) -> str:
+        """Return the transcript, its newest lines only after a request was too long."""
+        text, room = self._conversation.transcript(speculated), self._history.transcript_room
+        if room is not None and len(text) > room:
+            _, _, text = text[len(text) - room :].partition("\n")  # no part of a line
+        self._history.transcript_sent = len(text)
+        return text

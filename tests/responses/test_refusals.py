@@ -92,6 +92,29 @@ def test_a_history_that_is_too_long_is_halved_by_characters() -> None:
     assert talk.asked("r7") == ["user: question 5", f"assistant: {'ten signs.' * 5}", "user: short"]
 
 
+@pytest.mark.parametrize("where", ["system", "user"])
+def test_a_transcript_that_is_too_long_is_halved_by_whole_lines(where: str) -> None:
+    templates = {"system": "", "user": "{{turn}}"} | {where: "So far: {{transcript}}\n{{turn}}"}
+    talk = Talk(notes=Prompt(history=0, **templates))  # type: ignore[arg-type]
+    for turn in range(1, 9):
+        talk.ends(turn, f"this is line {turn}")
+        talk.over(f"r{turn}", "OK")
+    talk.ends(9, "short")
+    talk.fails("r9", refused("length"))
+    error = talk.done["r9"].error
+    assert error is not None
+    assert "newest" in error.message
+    talk.ends(10, "short")
+    asked = "\n".join(talk.asked("r10"))
+    assert "this is line 4" not in asked
+    assert "this is line 8" in asked
+    assert asked.count("this is line") == asked.count("\nthis is line") + asked.count(": this is")
+    for turn in range(10, 20):
+        talk.fails(f"r{turn}", refused("length"))
+        talk.ends(turn + 1, "short")
+    assert "this is line" not in "\n".join(talk.asked("r20"))
+
+
 def test_a_turn_that_is_too_long_by_itself_leaves_the_history_alone() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
