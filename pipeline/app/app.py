@@ -124,10 +124,8 @@ class App:
             raise NoCapacity(
                 f"{len(self._live)} sessions are open, the most that serve.max_sessions allows"
             )
-        try:
-            self._allowance.check_day(_today())
-        except Exhausted as exhausted:
-            raise NoCapacity(f"no new sessions: {exhausted}") from exhausted
+        for exhausted in self._allowance.reached_today(_today()):
+            raise NoCapacity(f"no new sessions: {exhausted}")
 
     async def steer(self, session_id: str, command: ControlCommand) -> None:
         """Carry out a subscriber's command on a live session. Raises ``InputError``."""
@@ -170,26 +168,31 @@ class App:
         )
 
     async def watch_limits(self) -> None:
-        """End the sessions that have reached a usage limit, until cancelled."""
+        """End sessions at a usage limit, or stop their requests, until cancelled."""
         async with anyio.create_task_group() as tasks:
             while True:
                 await anyio.sleep(LOOK)
                 self._at_limit &= self._live.keys()
                 for session, _ in tuple(self._live.values()):
                     try:
-                        self._check_limits(session)
-                    except Exhausted as exhausted:
-                        if session.id not in self._at_limit:
+                        end = self._limit_that_ends(session)
+                        if end is not None and session.id not in self._at_limit:
                             self._at_limit.add(session.id)
-                            tasks.start_soon(_stop_at_limit, session, exhausted)
+                            tasks.start_soon(_stop_at_limit, session, end)
                     except Exception:
                         logger.exception("session %s: its usage cannot be checked", session.id)
 
-    def _check_limits(self, session: Session) -> None:
+    def _limit_that_ends(self, session: Session) -> Exhausted | None:
+        """Return the limit at which a session ends now; one on requests may only stop those."""
         today = _today()
         self._allowance.note(session.id, session.spent, today)
-        self._allowance.check(session.id)
-        self._allowance.check_day(today)
+        reached = list(self._allowance.reached(session.id, today))
+        of_requests: Exhausted | None = None
+        if self._settings.limits.when_spent == "transcribe" and session.transcribes_past_limits:
+            of_requests = next((limit for limit in reached if limit.is_of_requests), None)
+            reached = [limit for limit in reached if not limit.is_of_requests]
+        session.limit_requests(of_requests)
+        return reached[0] if reached else None
 
     @property
     def trouble(self) -> str | None:

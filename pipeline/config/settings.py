@@ -12,6 +12,7 @@ Scope = Literal["ingest", "subscribe", "control", "complete"]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
+Usd = Annotated[float, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]  #: 0 is any free one
 Amount = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -141,6 +142,9 @@ class Prompt(Section, frozen=True, kw_only=True):
     )
     history: Count = 20  #: earlier exchanges in each request; 0 is none
     sentences: bool = False  #: push response.output_text.sentence
+
+    session_tokens: Count = 0  #: tokens of this prompt in a session, then no more requests; 0: any
+    session_cost: Usd = 0.0  #: likewise in USD
 
     first_token_timeout: Seconds = 10.0  #: seconds
     total_timeout: Seconds = 60.0  #: seconds
@@ -332,12 +336,16 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
 
 
 class LimitSettings(Section, frozen=True, kw_only=True):
-    """Spending limits of sessions; a session that reaches one is ended. 0 is no limit."""
+    """Spending limits of sessions; 0 is no limit."""
 
     session_minutes: Seconds = 480.0  #: minutes of speech-to-text, summed over channels
     session_tokens: Count = 10_000_000  #: input and output tokens of language models
+    session_cost: Usd = 0.0  #: USD, of language model calls whose price is known
     day_minutes: Seconds = 0.0  #: all sessions together, from 0:00 UTC
     day_tokens: Count = 0
+    day_cost: Usd = 0.0
+    #: when tokens or cost are spent: send no more requests and go on transcribing, or end
+    when_spent: Literal["transcribe", "end"] = "transcribe"
 
 
 class TwilioSettings(Section, frozen=True, kw_only=True):

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-#: back_channel: one of the prompt's ``back_channels``; too_short: under ``interrupt_words``
-SkipReason = Literal["back_channel", "too_short"]
+#: back_channel: one of the prompt's ``back_channels``; too_short: under ``interrupt_words``;
+#: limit_reached: a spending limit allows no more requests
+SkipReason = Literal["back_channel", "too_short", "limit_reached"]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
@@ -78,7 +79,7 @@ class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
     """End of a session; its last event."""
 
-    reason: str  #: source_ended, idle, limit, client, shutdown, error
+    reason: str  #: source_ended, idle, limit (also one that stopped requests), shutdown, error
     totals: Totals
 
 

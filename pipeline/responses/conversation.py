@@ -10,6 +10,7 @@ from pipeline.protocol.events import Totals
 from pipeline.responses.fencing import transcript_lines
 from pipeline.responses.prompt import FinishedTurn
 from pipeline.responses.rate_limit import Budget
+from pipeline.responses.spending import PromptSpending
 
 CALL_IDS = 4096  #: tool call ids remembered, so that none is used twice
 TRANSCRIPT_TURNS = 2000  #: turns kept for {{transcript}}; the oldest go first
@@ -51,12 +52,18 @@ class ConversationState:
     """State of one session that every prompt scheduler reads and writes."""
 
     def __init__(
-        self, budget: Budget, model: str, new_id: Callable[[], str], session_id: str = ""
+        self,
+        budget: Budget,
+        model: str,
+        new_id: Callable[[], str],
+        session_id: str = "",
+        spending: PromptSpending | None = None,
     ) -> None:
         self.budget = budget
         self.model = model  #: the engine's default
         self.new_id = new_id
         self.session_id = session_id  #: for the request log
+        self.spending = spending or PromptSpending()
         self.vars: dict[str, str] = {}
         self.counts = TotalsCounter()
         self.open_turns: set[int] = set()  #: several only with separate channels

@@ -467,6 +467,7 @@ class ResponseLifecycle:
             request=response.info(),
         )
         self._conversation.counts.add(call)
+        self._conversation.spending.add(self._name, call.usage)
         return Report(call)
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import GatewayBusy, GatewayError
 from pipeline.interfaces.llm import CompletionRequest, Form, Piece
 from pipeline.interfaces.tools import OfferedTools
 from pipeline.interfaces.turns import TurnChanged, TurnPaused
-from pipeline.protocol.events import ErrorDetail, ResponseSkipped, SkipReason
+from pipeline.protocol.events import ErrorDetail, ErrorEvent, ResponseSkipped, SkipReason
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.gates import TurnGates
 from pipeline.responses.lifecycle import ResponseLifecycle, ResponseOutcome, models_of
@@ -167,6 +167,8 @@ class PromptScheduler:
         if skipped or not self._may_speculate(finished):
             return steps
         model = self._prompt.model or self._conversation.model
+        if self._conversation.spending.reached(self._name, self._prompt) is not None:
+            return steps
         if not self._conversation.budget.speculate(model, now):
             return steps
         turns = self._with_unanswered((finished,))
@@ -262,17 +264,18 @@ class PromptScheduler:
         moment = self._pending_moment or TurnTiming(now, None)
         self._waiting.append(TurnBatch(tuple(self._pending), moment, client_id=client_id))
         self._pending.clear()
+        steps = self._skip_waiting(after=len(self._waiting) - 1)
         if len(self._waiting) > MOST_WAITING:
             last = merged([self._waiting.pop(), self._waiting.pop()][::-1])
             self._waiting.append(last)
-        return self._advance(now)
+        return steps + self._advance(now)
 
     # --- policies ----------------------------------------------------------------------------
 
     def _advance(self, now: float) -> list[Step]:
         """Start the responses that may start now."""
         self._admitted_at = inf
-        steps: list[Step] = []
+        steps = self._skip_waiting(after=1)
         while self._waiting:
             if self._rules.merges_waiting or now < self._short_until(now):
                 self._waiting = deque([merged(self._waiting)])
@@ -287,6 +290,23 @@ class PromptScheduler:
                 steps += self._give_up(batch, now)
             else:
                 return steps + self._wait_for_quota(batch, now)
+        return steps
+
+    def _skip_waiting(self, after: int) -> list[Step]:
+        """Skip the waiting batches but the first ``after`` where a spending limit is reached."""
+        spending = self._conversation.spending
+        limit = spending.reached(self._name, self._prompt)
+        if limit is None or len(self._waiting) <= after:
+            return []
+        spending.has_refused = True
+        steps: list[Step] = []
+        if spending.is_new(limit):
+            steps.append(Publish(ErrorEvent(error=limit.error())))
+        while len(self._waiting) > after:
+            numbers = tuple(each.turn for each in self._waiting[after].turns)
+            skipped = ResponseSkipped(prompt=self._name, turns=numbers, reason="limit_reached")
+            steps.append(Publish(skipped))
+            del self._waiting[after]
         return steps
 
     def _expiry(self, batch: TurnBatch, now: float) -> float:

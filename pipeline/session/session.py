@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
+from msgspec import UNSET
 
 from pipeline.audio.pcm import AudioClock, Format, Framer
 from pipeline.config.settings import Prompt
@@ -30,6 +31,7 @@ from pipeline.protocol.events import (
 from pipeline.responses.conversation import ConversationState
 from pipeline.responses.dispatch import Dispatch
 from pipeline.responses.scheduler import ResponseScheduler
+from pipeline.responses.spending import PromptSpending, SpentLimit
 from pipeline.runtime.tasks import plain_errors
 from pipeline.session import turn_events
 from pipeline.session.agent_context import AgentContext, prompt_of
@@ -71,7 +73,7 @@ class Session:
         self._now = dependencies.clock
         self._clock = AudioClock()
         self._prompts = prompts
-        self.limit_reached = False  #: a usage limit ended it, or stopped its requests
+        self._is_ending_at_limit = False
         self._finishing = False
         self._finished = anyio.Event()
         speakers = audio.speakers or (None,)
@@ -80,8 +82,13 @@ class Session:
         self.publisher = EventPublisher(
             topic.id, append, self._clock, dependencies, self._context.note
         )
+        self._spending = PromptSpending()
         conversation = ConversationState(
-            dependencies.budget, dependencies.llm.model or "", dependencies.new_id, topic.id
+            dependencies.budget,
+            dependencies.llm.model or "",
+            dependencies.new_id,
+            topic.id,
+            self._spending,
         )
         self._scheduler = ResponseScheduler(
             prompts, conversation, dependencies.forms, dependencies.offered_tools
@@ -155,16 +162,31 @@ class Session:
         return self.publisher.failed_responses
 
     @property
+    def limit_reached(self) -> bool:
+        """Whether a usage limit ended it, or kept a request from being sent."""
+        return self._is_ending_at_limit or self._spending.has_refused
+
+    @property
+    def transcribes_past_limits(self) -> bool:
+        """Whether a limit on tokens or cost can stop its requests alone.
+
+        In-stream, the service sends the requests: only the end of the session stops them.
+        """
+        return self._in_stream is None
+
+    @property
     def spent(self) -> SessionUsage:
         """What the session has cost so far."""
         totals = self._scheduler.totals(self._clock.position * self._channels)
-        return SessionUsage(totals.audio_seconds, totals.input_tokens + totals.output_tokens)
+        cost = 0.0 if totals.cost is UNSET else totals.cost
+        tokens = totals.input_tokens + totals.output_tokens
+        return SessionUsage(totals.audio_seconds, tokens, cost)
 
     # --- input ---------------------------------------------------------------------------------
 
     async def audio(self, data: bytes) -> None:
         """Take audio of any length in the session's format; ignore it past a usage limit."""
-        if self.limit_reached:
+        if self._is_ending_at_limit:
             return
         for frame in self._framer.feed(data):
             await self._send(frame)
@@ -173,7 +195,7 @@ class Session:
         """Carry out a client's command. Raises ``InputError`` for one that cannot be."""
         if isinstance(command, ControlCommand) and command.session_id not in (None, self.id):
             raise InputError(f"{type_of(command)}: session_id is not this session's")
-        if self.limit_reached:
+        if self._is_ending_at_limit:
             raise InputError(f"{type_of(command)}: the session has reached its limit, and ends")
         await self._commands.carry_out(command)
 
@@ -224,11 +246,18 @@ class Session:
         self._turns.finish()
         self._dispatch.carry_out(self._scheduler.finish(self._now()))
         await self._dispatch.settled()
-        self._end(reason)
+        self._end("limit" if self._spending.has_refused else reason)
+
+    def limit_requests(self, limit: Exhausted | None) -> None:
+        """Send no more requests and go on transcribing while a limit is reached."""
+        spent = None if limit is None else SpentLimit(limit.limit, str(limit))
+        self._spending.stop(spent)
+        if spent is not None and self._spending.is_new(spent):
+            self.publisher.publish(ErrorEvent(error=spent.error()))
 
     async def stop_at_limit(self, limit: Exhausted) -> None:
         """Publish the limit, take no more input, and end once the last turn is answered."""
-        self.limit_reached = True
+        self._is_ending_at_limit = True
         detail = ErrorDetail(type="limit_reached", message=str(limit), code=limit.limit)
         self.publisher.publish(ErrorEvent(error=detail))
         await self.finish("limit")

@@ -1,5 +1,6 @@
-"""Usage limits: speech-to-text minutes and tokens, per session and per day. Pure."""
+"""Usage limits: speech-to-text minutes, tokens and cost, per session and per day. Pure."""
 
+from collections.abc import Iterator
 from datetime import date
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ class SessionUsage(Struct, frozen=True):
 
     seconds: float  #: of audio that speech-to-text heard, every channel of it
     tokens: int  #: into and out of language models
+    cost: float = 0.0  #: USD, of language model calls whose price is known
 
 
 NOTHING = SessionUsage(0.0, 0)
@@ -26,6 +28,11 @@ class Exhausted(PipelineError):
     def __init__(self, limit: str, most: float, unit: str, whose: str) -> None:
         super().__init__(f"{whose} used its {most:g} {unit} ({limit})")
         self.limit = limit
+
+    @property
+    def is_of_requests(self) -> bool:
+        """Whether requests to language models have reached it, and not speech-to-text."""
+        return not self.limit.endswith("minutes")
 
 
 class UsageLimits:
@@ -46,6 +53,7 @@ class UsageLimits:
         self._days[today] = SessionUsage(
             so_far.seconds + spent.seconds - before.seconds,
             so_far.tokens + spent.tokens - before.tokens,
+            so_far.cost + spent.cost - before.cost,
         )
         if len(self._days) > DAYS:
             del self._days[next(iter(self._days))]
@@ -54,21 +62,28 @@ class UsageLimits:
     def forget(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
 
-    def check(self, session_id: str) -> None:
-        """Raise ``Exhausted`` when a session has reached its own limit."""
-        limits, spent = self._limits, self._sessions.get(session_id, NOTHING)
-        _check("limits.session_minutes", limits.session_minutes, spent.seconds / 60)
-        _check("limits.session_tokens", limits.session_tokens, spent.tokens)
+    def reached(self, session_id: str, today: date) -> Iterator[Exhausted]:
+        """Yield the limits that a session has reached: its own, then the day's."""
+        spent = self._sessions.get(session_id, NOTHING)
+        limits = self._limits
+        yield from _reached("session", spent, limits.session_minutes, limits.session_tokens,
+                            limits.session_cost)  # fmt: skip
+        yield from self.reached_today(today)
 
-    def check_day(self, today: date) -> None:
-        """Raise ``Exhausted`` when all sessions together have reached the day's limit."""
-        limits, spent = self._limits, self._days.get(today, NOTHING)
-        _check("limits.day_minutes", limits.day_minutes, spent.seconds / 60)
-        _check("limits.day_tokens", limits.day_tokens, spent.tokens)
+    def reached_today(self, today: date) -> Iterator[Exhausted]:
+        """Yield the limits that all sessions together have reached."""
+        spent, limits = self._days.get(today, NOTHING), self._limits
+        yield from _reached("day", spent, limits.day_minutes, limits.day_tokens, limits.day_cost)
 
 
-def _check(limit: str, most: float, spent: float) -> None:
-    if most and spent >= most:
-        unit = "minutes of speech-to-text" if limit.endswith("minutes") else "tokens"
-        whose = "the session has" if "session" in limit else "the service has today"
-        raise Exhausted(limit, most, unit, whose)
+def _reached(
+    whose: str, spent: SessionUsage, minutes: float, tokens: float, cost: float
+) -> Iterator[Exhausted]:
+    for name, unit, most, used in (
+        ("minutes", "minutes of speech-to-text", minutes, spent.seconds / 60),
+        ("tokens", "tokens", tokens, spent.tokens),
+        ("cost", "USD", cost, spent.cost),
+    ):
+        if most and used >= most:
+            owner = "the session has" if whose == "session" else "the service has today"
+            yield Exhausted(f"limits.{whose}_{name}", most, unit, owner)

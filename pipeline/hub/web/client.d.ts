@@ -44,7 +44,7 @@ export interface SessionUpdated extends Envelope {
 /** End of a session; its last event. */
 export interface SessionEnded extends Envelope {
   type: "session.ended";
-  /** source_ended, idle, limit, client, shutdown, error */
+  /** source_ended, idle, limit (also one that stopped requests), shutdown, error */
   reason: string;
   totals: Totals;
 }
@@ -179,7 +179,7 @@ export interface ResponseSkipped extends Envelope {
   type: "response.skipped";
   prompt: string;
   turns: number[];
-  reason: "back_channel" | "too_short";
+  reason: "back_channel" | "limit_reached" | "too_short";
 }
 
 /** Start of a response: its request was sent to the model. */

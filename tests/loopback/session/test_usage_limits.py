@@ -55,7 +55,8 @@ async def test_a_session_ends_when_its_speech_to_text_is_used_up() -> None:
 async def test_a_session_ends_when_its_tokens_are_used_up_and_asks_for_no_more() -> None:
     start = '{"type":"session.start","audio":null}'
     turn = '{"type":"turn.create","text":"Spend, and spend again."}'
-    async with service(LINES, limits=LimitSettings(session_tokens=40), policy="queue") as (
+    limits = LimitSettings(session_tokens=40, when_spent="end")
+    async with service(LINES, limits=limits, policy="queue") as (
         url,
         sim,
         _,
@@ -79,3 +80,24 @@ async def test_when_the_day_is_used_up_sessions_end_and_no_new_one_begins() -> N
             error = json.loads(await socket.recv())["error"]
         assert error["code"] == 4429
         assert "no new sessions: the service has today used its" in error["message"]
+
+
+async def test_a_spent_day_stops_the_requests_of_a_session_that_goes_on() -> None:
+    limits = LimitSettings(day_tokens=5)
+    async with service(LINES, limits=limits, policy="queue") as (url, _, _):
+        with anyio.fail_after(15):
+            async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
+                await socket.send('{"type":"session.start","audio":null}')
+                await socket.send('{"type":"turn.create","text":"Spend it."}')
+                kinds = [json.loads(await socket.recv())["type"]]
+                while kinds[-1] != "error":
+                    kinds.append(json.loads(await socket.recv())["type"])
+                await socket.send('{"type":"turn.create","text":"And again."}')
+                await socket.send('{"type":"session.end"}')
+                events = [json.loads(frame) async for frame in socket]
+    assert [event["type"] for event in events] == [
+        "turn.completed",
+        "response.skipped",
+        "session.ended",
+    ]
+    assert events[-1]["reason"] == "limit"
