@@ -132,6 +132,11 @@ class ResponseScheduler:
         """Cancel one response, or all of them, for a client."""
         return self._from_each(lambda each: each.cancel(response_id, now))
 
+    @property
+    def has_turn(self) -> bool:
+        """Whether a turn has ended."""
+        return self._conversation.last_turn() is not None
+
     def create(self, prompt: str | None, now: float, client_id: str | None = None) -> list[Step]:
         """Create a response for a client now. Raises KeyError for an unknown prompt."""
         requested = self._order if prompt is None else [self._prompt_schedulers[prompt]]

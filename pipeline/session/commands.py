@@ -1,7 +1,8 @@
 """The client commands of a running session: each checked and carried out."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
+from pipeline.config.settings import Prompt
 from pipeline.errors import InputError
 from pipeline.interfaces.stt_client import SpeechToText
 from pipeline.protocol.commands import (
@@ -32,7 +33,7 @@ class CommandHandler:
         keys: KeyInput,
         dispatch: Dispatch,
         stt: SpeechToText,
-        prompts: Collection[str],
+        prompts: Mapping[str, Prompt],
         now: Callable[[], float],
         *,
         in_stream: bool,
@@ -92,14 +93,25 @@ class CommandHandler:
         if prompt is not None and prompt not in self._prompts:
             known = ", ".join(self._prompts)
             raise InputError(f"response.create: no prompt {prompt!r}; there is {known}")
-        self._dispatch.carry_out(self._scheduler.create(prompt, self._now(), command.client_id))
+        steps = self._scheduler.create(prompt, self._now(), command.client_id)
+        if not steps and not self._scheduler.has_turn:
+            raise InputError("response.create: no turn has ended yet that could be answered")
+        self._dispatch.carry_out(steps)
 
     async def _update(self, command: SessionUpdateCommand) -> None:
+        self._check_vars(command.vars)
         if command.stt:
             await self._stt.update(command.stt)
-        if command.vars and self._in_stream:
-            raise InputError("session.update: vars cannot change in-stream, where they went along")
         self._scheduler.set_vars(command.vars)
+
+    def _check_vars(self, values: Mapping[str, str]) -> None:
+        if values and self._in_stream:
+            raise InputError("session.update: vars cannot change in-stream, where they went along")
+        known = sorted({name for prompt in self._prompts.values() for name in prompt.vars})
+        for name in values:
+            if name not in known:
+                there = f"; there is {', '.join(known)}" if known else ""
+                raise InputError(f"session.update: no prompt has a variable {name[:64]!r}{there}")
 
     def _tool_result(self, command: ToolResultCommand) -> None:
         if not self._dispatch.tool_result(command.call_id, command.result):

@@ -227,6 +227,8 @@ async def test_clients_type_turns_cancel_and_ask_again() -> None:
     [
         (TurnCreateCommand(text="  "), "empty"),
         (ResponseCreateCommand(prompt="nope"), "there is reply"),
+        (ResponseCreateCommand(prompt="reply"), "no turn has ended yet"),
+        (SessionUpdateCommand(vars={"tome": "x"}), "no prompt has a variable 'tome'"),
         (PlaybackReportCommand(response_id="r1"), "text, characters or duration"),
     ],
 )
@@ -280,7 +282,7 @@ async def test_a_back_channel_is_a_turn_that_is_not_answered() -> None:
 
 
 async def test_speech_to_text_and_variables_change_in_a_running_session() -> None:
-    stage = Stage(user="{{turn}} for {{vars.name}}")
+    stage = Stage(user="{{turn}} for {{vars.name}}", vars={"name": "a stranger"})
     async with stage.open() as session:
         await session.command(
             SessionUpdateCommand(stt={"keyterms_prompt": ["Oslo"]}, vars={"name": "Ann"})
