@@ -9,7 +9,9 @@ from sentencex import segment  # type: ignore[import-untyped]  # it ships no typ
 segmented = cast("Callable[[str, str], list[str]]", segment)
 
 #: without one of these nothing can have ended: the sentence terminals of Unicode
-ENDERS = frozenset(".!?\n։؝؞؟۔܀܁܂߹࠷࠹࠽࠾।॥၊။።፧፨᙮᜵᜶។៕᠃᠉᥄᥅᪨᭚᭞᰻᱾‼‽⁇⁈⁉⸮⸼。꓿꘎꛳꛷꡶꣎꤯꧈꩝꫰꯫﹒﹖﹗！．？｡།༎;;")
+ENDERS = frozenset(
+    ".!?\n։؝؞؟۔܀܁܂߹࠷࠹࠽࠾।॥၊။።፧፨᙮᜵᜶។៕᠃᠉᥄᥅᪨᭚᭞᰻᱾‼‽⁇⁈⁉⸮⸼。꓿꘎꛳꛷꡶꣎꤯꧈꩝꫰꯫﹒﹖﹗！．？｡།༎;\u037e"
+)
 #: ends that sentencex does not know: Khmer, Tibetan; the Greek question mark; a Thai polite
 #: particle before a space, where Thai has no terminal
 _MORE_ENDS = re.compile(

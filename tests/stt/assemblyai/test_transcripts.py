@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.interfaces.stt import Transcript
+from pipeline.responses.text_match import same_words
 from pipeline.stt.assemblyai import wire
 from pipeline.stt.assemblyai.parameters import Family
 from pipeline.stt.assemblyai.transcripts import text_of, transcript
@@ -100,6 +101,27 @@ US: Family = "universal-streaming"
 )
 def test_the_text_is_all_that_was_said_so_far(message: wire.Turn, text: str) -> None:
     assert text_of(message) == text
+
+
+@pytest.mark.parametrize(
+    "pause",
+    [
+        pytest.param(turn("call me tomorrow", "call", "me", "tomorrow~"), id="in both places"),
+        pytest.param(turn("call me", "call", "me", "tomorrow~"), id="not final yet"),
+        pytest.param(
+            turn("call me", "call", "me", "tom~", utterance="call me tomorrow"), id="utterance"
+        ),
+        pytest.param(
+            turn("call me tomorrow", "call", "me", "tomorrow~", utterance="call me tomorrow"),
+            id="everywhere",
+        ),
+        pytest.param(turn("Call me tomorrow.", "Call~", "me~", "tomorrow.~"), id="U3"),
+        pytest.param(turn("Call me", "Call", "me", "tomorrow~"), id="formatted"),
+    ],
+)
+def test_a_guess_at_the_pause_is_right_for_every_shape_of_message(pause: wire.Turn) -> None:
+    end = turn("Call me tomorrow.", "Call", "me", "tomorrow.", end_of_turn=True)
+    assert same_words(text_of(pause), text_of(end))
 
 
 @given(
