@@ -96,6 +96,7 @@ class App:
             log.listen(self._on_frame)
         dependencies = self.dependencies if start.audio else _without_audio(self.dependencies)
         session = Session(topic, log.append, prompts, dependencies, audio)
+        log.on_stalled = session.stall
         started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         info = SessionInfo(
             id=session_id, source=source, started=started, status="live", head=0, subscribers=0
@@ -108,6 +109,7 @@ class App:
         except JournalError as error:
             raise SessionUnavailable(str(error)) from error
         finally:
+            log.on_stalled = None  # it refers to the session
             del self._live[session_id]
             self._allowance.note(session_id, session.spent, _today())
             self._allowance.forget(session_id)

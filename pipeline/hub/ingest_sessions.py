@@ -28,6 +28,7 @@ class IngestSession:
         self._reading: anyio.CancelScope | None = None  # of the present source
         self.heard_at = anyio.current_time()  #: when a source last sent anything
         self._is_away = False  # the last source was lost, and no other is there
+        self._closed = anyio.Event()  # the session is over, also if its end cannot be shown
         self._changed = anyio.Event()
 
     @property
@@ -76,6 +77,24 @@ class IngestSession:
             if waiting.cancelled_caught:
                 self.over = True
 
+    def close(self) -> None:
+        """Cancel the present source: the session is not served any more."""
+        self.end(self.reason)
+        self._closed.set()
+
+    async def until_ended(self) -> None:
+        """Wait until ``session.ended`` is visible.
+
+        Raises ``Disconnect`` if the session is closed before: its end cannot be stored now.
+        """
+        ended = self.session.topic.ended
+        async with anyio.create_task_group() as tasks:
+            for event in (ended, self._closed):
+                tasks.start_soon(_cancel_after, event, tasks.cancel_scope)
+        if not ended.is_set():
+            text = "the session's last events cannot be stored now: they come later"
+            raise Disconnect(text, code=CloseCode.LATER)
+
     def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
@@ -119,6 +138,7 @@ class IngestSessions:
         try:
             yield ingest_session
         finally:
+            ingest_session.close()
             del self._open[session.id]
 
     def find(self, start: StartCommand) -> IngestSession | None:
@@ -149,6 +169,11 @@ class IngestSessions:
         for ingest_session in self._open.values():
             ingest_session.end("shutdown")
         await self._is_empty.wait()
+
+
+async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def _described(ingest_session: IngestSession) -> str:

@@ -224,7 +224,7 @@ class _Source:
                     background.start(self._until_idle, ingest_session, hub_state.idle)
                 await self._feed(ingest_session, orders)
                 if ingest_session.over:
-                    await topic.ended.wait()
+                    await ingest_session.until_ended()
                     with anyio.move_on_after(FLUSH_TIMEOUT):
                         await replies.caught_up()
                 await background.cancel()

@@ -2,7 +2,7 @@
 
 import logging
 from asyncio import get_running_loop
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pipeline.errors import JournalError
 from pipeline.journal.archive import Archive
+from pipeline.journal.backlog import OVERHEAD, Backlog
 from pipeline.journal.epoch_source import epoch_source
 from pipeline.journal.loading import Loaded
 from pipeline.journal.log import KEEP, SessionLog
@@ -41,7 +42,10 @@ BATCH_BYTES = 1 << 18
 IDLE_TIME = 1.0  #: seconds without events before the write-ahead log is checkpointed
 RETRY = 1.0  #: seconds between attempts while writes fail
 CLEANUP_INTERVAL = 3600.0  #: seconds between removals of old sessions
-MAX_WAITING = 20_000  #: events that may wait while writes fail
+MAX_CALLS = 20_000  #: changes that wait, past which the request log takes no more
+#: events that are stored whatever waits: one per response and session, which are bounded
+ENDINGS = frozenset({"response.done", "session.ended"})
+HARD = 1 << 20  #: bytes past its bound that an ending session may still add
 
 OnTrouble = Callable[[str | None], object]
 OnRemoved = Callable[[str], object]  #: called with the id of a removed session
@@ -89,6 +93,27 @@ class _StoredPosition(NamedTuple):
     epochs: Sequence[tuple[int, int]]  # of its events
 
 
+class _Stored(NamedTuple):
+    """Result of stored changes, for the event loop."""
+
+    changes: int
+    confirmed: dict[SessionLog, int]  # the newest stored number of each log
+    sizes: Counter[int]  # bytes, by the key of their session
+    then: Sequence[Callable[[], object]]
+
+
+def _stored(batch: Sequence[_Task]) -> _Stored:
+    confirmed: dict[SessionLog, int] = {}
+    sizes: Counter[int] = Counter()
+    for task in batch:
+        if isinstance(task.change, Written):
+            sizes[task.change.key] += len(task.change.data) + OVERHEAD
+            if task.log is not None:
+                confirmed[task.log] = task.change.seq
+    then = [task.then for task in batch if task.then is not None]
+    return _Stored(len(batch), confirmed, sizes, then)
+
+
 def _has_ended(log: SessionLog) -> bool:
     return any(frame.type == "session.ended" for frame in log.read(log.visible - 1, 1))
 
@@ -127,6 +152,9 @@ class DurableJournal:
         self._positions: dict[str, _StoredPosition] = {}  # sessions in the file, by session id
         self._keys: dict[SessionLog, int] = {}  # keys of the logs in use
         self._next_key = 1
+        self._backlog = Backlog()
+        self._rejected: dict[int, str] = {}  # reasons, by the key of a session that is given up
+        self._unstorable: set[int] = set()  # the same keys, used by the writer thread only
         self._damaged: list[DamagedSession] = []  # in the file, but not readable
 
     # --- on the event loop ---
@@ -218,18 +246,29 @@ class DurableJournal:
             self.on_removed(session.id)
 
     def _queue_event(self, log: SessionLog, key: int, frame: Frame) -> None:
-        if self.waiting >= MAX_WAITING:
-            raise JournalError(f"{self.waiting} events wait to be stored: {self.trouble}")
+        room = self._backlog.room(key)
+        if key in self._rejected or (room < 0 and log.on_stalled is not None):
+            self._stall(log, self._rejected.get(key))
+        if frame.type not in ENDINGS and (key in self._rejected or room < -HARD):
+            raise JournalError(f"session {log.session_id}: its events cannot be stored")
         outbox = self.outbox
         entries = outbox.entries(key, log.session_id, frame) if outbox is not None else ()
         wake = outbox.wake if outbox is not None and entries else None
+        self._backlog.add(key, len(frame.data) + OVERHEAD)
         self._put(_Task(Written(key, frame.seq, frame.data, entries), log, wake))
         if frame.type == "session.ended":
             self._put(_Task(Ended(key, self._clock()), None))
 
+    def _stall(self, log: SessionLog, reason: str | None) -> None:
+        """Report, once, that the session of ``log`` must end."""
+        on_stalled, log.on_stalled = log.on_stalled, None
+        if on_stalled is not None:
+            why = reason or self.trouble or "the disk is too slow"
+            on_stalled(f"the events of session {log.session_id} cannot be stored: {why}")
+
     def _put_statement(self, change: Statement) -> None:
-        """Queue ``change``; while writes fail, changes past ``MAX_WAITING`` are dropped."""
-        if self.waiting < MAX_WAITING:
+        """Queue ``change``; while writes fail, changes past ``MAX_CALLS`` are dropped."""
+        if self.waiting < MAX_CALLS:
             self._put(_Task(change, None))
 
     async def change(self, change: Statement) -> None:
@@ -242,18 +281,25 @@ class DurableJournal:
         self.waiting += 1
         self._tasks.put(task)
 
-    def _on_written(
-        self, count: int, confirmed: dict[SessionLog, int], then: Sequence[Callable[[], object]]
-    ) -> None:
-        self.waiting -= count
+    def _on_written(self, stored: "_Stored") -> None:
+        self.waiting -= stored.changes
+        self._backlog.remove(stored.sizes)
         if self.trouble is not None:
             logger.warning("the journal stores events again")
             self.trouble = None
             self._on_trouble(None)
-        for log, seq in confirmed.items():
+        for log, seq in stored.confirmed.items():
             log.confirm(seq)
-        for step in then:
+        for step in stored.then:
             step()
+
+    def _on_rejected(self, task: _Task, reason: str) -> None:
+        """Give up a change that can never be stored, and end its session."""
+        self.waiting -= 1
+        self._backlog.remove(_stored([task]).sizes)
+        if task.log is not None and isinstance(task.change, Written):
+            self._rejected[task.change.key] = reason
+            self._stall(task.log, reason)
 
     def _on_failed(self, trouble: str) -> None:
         if self.trouble is None:
@@ -297,9 +343,12 @@ class DurableJournal:
                 self._work_idle()
                 continue
             batch, more = self._batch(first)
-            if batch:
+            if batch and not self._unstorable:
                 self._commit(batch)
-                self._needs_checkpoint = True
+            else:
+                for task in batch:
+                    self._commit_alone(task)
+            self._needs_checkpoint = self._needs_checkpoint or bool(batch)
             self._erase_some()
             self._maintain(self._checkpoint_if_long)
             if not more:
@@ -332,8 +381,8 @@ class DurableJournal:
                     return
                 erasure.keys.popleft()
             self._file.checkpoint()  # the write-ahead log contained it, too
-        except JournalError as error:
-            erasure.failure = str(error)
+        except Exception as error:  # noqa: BLE001 - any: its caller waits for an answer
+            erasure.failure = str(error) or type(error).__name__
         self._erasures.popleft()
         self._loop.call_soon_threadsafe(self._on_erased, erasure)
 
@@ -357,31 +406,50 @@ class DurableJournal:
 
     def _commit(self, batch: list[_Task]) -> None:
         """Store ``batch``, then confirm it; retry until it is stored or ``stop`` is called."""
-        while batch and not self._try(lambda: self._file.write(task.change for task in batch)):
+        try:
+            stored = self._write(batch)
+        except Exception:
+            logger.exception("events cannot be stored together, so one by one")
+            for task in batch:
+                self._commit_alone(task)
+            return
+        if stored:
+            self._loop.call_soon_threadsafe(self._on_written, _stored(batch))
+
+    def _commit_alone(self, task: _Task) -> None:
+        """Store one change; one that can never be stored costs its own session only."""
+        try:
+            if isinstance(task.change, Written | Ended) and task.change.key in self._unstorable:
+                raise LookupError("an event before it was not stored")
+            stored = self._write([task])
+        except Exception as error:  # noqa: BLE001 - any: the others are stored
+            if isinstance(task.change, Written):
+                self._unstorable.add(task.change.key)
+            reason = f"{type(error).__name__}: {error}"
+            logger.error("a change of the journal is given up: %s", reason)  # noqa: TRY400
+            self._loop.call_soon_threadsafe(self._on_rejected, task, reason)
+        else:
+            if stored:
+                self._loop.call_soon_threadsafe(self._on_written, _stored([task]))
+
+    def _write(self, batch: Sequence[_Task]) -> bool:
+        """Store ``batch``, however long it takes; return False if ``stop`` was called first."""
+        while True:
+            try:
+                self._file.write(task.change for task in batch)
+            except JournalError as error:
+                self._loop.call_soon_threadsafe(self._on_failed, str(error))
+            else:
+                return True
             if self.stopping.wait(RETRY):
                 logger.error("%d events were not stored", len(batch))
-                return
-        confirmed = {
-            task.log: task.change.seq
-            for task in batch
-            if task.log is not None and isinstance(task.change, Written)
-        }
-        then = [task.then for task in batch if task.then is not None]
-        self._loop.call_soon_threadsafe(self._on_written, len(batch), confirmed, then)
-
-    def _try(self, step: Callable[[], None]) -> bool:
-        try:
-            step()
-        except JournalError as error:
-            self._loop.call_soon_threadsafe(self._on_failed, str(error))
-            return False
-        return True
+                return False
 
     def _maintain(self, step: Callable[[], None]) -> bool:
         """Run one maintenance step; a repeated failure is logged only once."""
         try:
             step()
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - any: the journal still stores events
             if step not in self._failed_steps:
                 self._failed_steps.add(step)
                 logger.warning("maintenance of the journal failed; it still stores events: %s",

@@ -12,6 +12,7 @@ from pipeline.protocol.events import Event, Frame, SessionState, encode, type_of
 KEEP = 100_000  #: events that a session's log keeps in memory by default
 
 OnVisible = Callable[[Frame], object]
+OnStalled = Callable[[str], object]
 #: stores a frame of a log; the log is an argument so that neither holds a reference to the other
 StoreFrame = Callable[["SessionLog", Frame], object]
 #: returns events that follow a number; empty when the first of them was removed
@@ -47,6 +48,8 @@ class SessionLog:
         self.t = -1  #: of the newest visible event: milliseconds on the audio clock
         self.ts = ""  #: of the newest visible event: wall clock
         self.recall: Recall | None = None  #: for numbers below ``oldest``
+        #: called with the reason when the session must end because its events cannot be stored
+        self.on_stalled: OnStalled | None = None
         self._keep = keep
         self._store = store
         self._listeners: tuple[OnVisible, ...] = ()

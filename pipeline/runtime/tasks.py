@@ -7,17 +7,22 @@ from typing import TypeVarTuple, Unpack
 import anyio
 from anyio.abc import TaskGroup
 
+from pipeline.errors import PipelineError
+
 Given = TypeVarTuple("Given")
 
 
 @asynccontextmanager
 async def plain_errors() -> AsyncGenerator[None]:
-    """Raise the only error of a block itself, without the exception group of its task group."""
+    """Raise the only error of a block itself, without the exception group of its task group.
+
+    Of several errors that this package raises on purpose, the first is raised.
+    """
     try:
         yield
     except BaseExceptionGroup as group:
         first, *others = group.exceptions
-        if others:
+        if others and not all(isinstance(each, PipelineError) for each in group.exceptions):
             raise
         raise first from None
 

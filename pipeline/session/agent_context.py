@@ -8,7 +8,13 @@ import anyio
 
 from pipeline.config.settings import Prompt
 from pipeline.interfaces.stt_client import SpeechToText
-from pipeline.protocol.events import Event, ResponseCreated, ResponseDone, ResponsePlayed
+from pipeline.protocol.events import (
+    Event,
+    ResponseCreated,
+    ResponseDone,
+    ResponsePlayed,
+    SessionEnded,
+)
 from pipeline.responses.policies import POLICIES
 
 log = logging.getLogger(__name__)
@@ -41,6 +47,7 @@ class AgentContext:
         self._prompt = prompt
         self._responses: deque[str] = deque(maxlen=REMEMBERED)
         self._text: str | None = None  # to be sent
+        self._over = False  # nothing more is to be sent
         self._wake = anyio.Event()
 
     def note(self, event: Event) -> None:
@@ -52,6 +59,9 @@ class AgentContext:
                 self._say(event.text)
             case ResponsePlayed() if event.text.strip() and event.response_id in self._responses:
                 self._say(event.text)  # as far as the caller heard it
+            case SessionEnded():
+                self._over = True
+                self._wake.set()
             case _:
                 pass
 
@@ -60,9 +70,11 @@ class AgentContext:
         self._wake.set()
 
     async def run(self, stt: SpeechToText) -> None:
-        """Send each new answer."""
+        """Send each new answer, until the session has ended."""
         while True:
             await self._wake.wait()
+            if self._over:
+                return  # not cancelled: that would keep ``stt`` in a reference cycle
             self._wake = anyio.Event()
             try:
                 await stt.agent_said(latest(self._text or ""))

@@ -1,12 +1,16 @@
 """The event publisher of a session: events go to its log, call reports to the observers."""
 
+import logging
 from collections.abc import Callable
 
 from pipeline.audio.pcm import AudioClock
+from pipeline.errors import JournalError
 from pipeline.interfaces.request_log import CallReport
-from pipeline.protocol.events import Event, ResponseDelta
+from pipeline.protocol.events import Event, ResponseCreated, ResponseDelta, type_of
 from pipeline.session.dependencies import SessionDependencies
 from pipeline.session.timestamps import Timestamps
+
+logger = logging.getLogger(__name__)
 
 
 class EventPublisher:
@@ -27,6 +31,7 @@ class EventPublisher:
         """``note`` gets every event but deltas before the observers of the process do."""
         self.failed_responses = 0
         self.closed = False  #: nothing is published any more
+        self._unpublished: set[str] = set()  # responses whose creation could not be stored
         self._session_id = session_id
         self._append = append
         self._clock = clock
@@ -39,7 +44,15 @@ class EventPublisher:
         """Append ``event`` to the log, unless the session has ended."""
         if self.closed:
             return
-        self._append(event, t=round(self._clock.position * 1000), ts=self._timestamp())
+        if self._unpublished and _response_of(event) in self._unpublished:
+            return
+        try:
+            self._append(event, t=round(self._clock.position * 1000), ts=self._timestamp())
+        except JournalError as error:  # the session ends because of it, see ``Session.stall``
+            logger.warning("%s: %s is not published", error, type_of(event))
+            if isinstance(event, ResponseCreated):
+                self._unpublished.add(event.response_id)
+            return
         if type(event) is not ResponseDelta:
             self._note(event)
             for on_event in self._on_event:
@@ -59,3 +72,7 @@ class EventPublisher:
     def close(self) -> None:
         """Publish nothing more."""
         self.closed = True
+
+
+def _response_of(event: Event) -> str | None:
+    return getattr(event, "response_id", None)

@@ -76,6 +76,8 @@ class Session:
         self._is_ending_at_limit = False
         self._finishing = False
         self._finished = anyio.Event()
+        self._stalled = anyio.Event()
+        self._stall_reason = ""
         speakers = audio.speakers or (None,)
         self._channels = len(speakers)
         self._context = AgentContext(prompt_of(dependencies.agent_context, prompts))
@@ -197,6 +199,8 @@ class Session:
             raise InputError(f"{type_of(command)}: session_id is not this session's")
         if self._is_ending_at_limit:
             raise InputError(f"{type_of(command)}: the session has reached its limit, and ends")
+        if self._stall_reason:
+            raise SessionUnavailable(self._stall_reason)
         await self._commands.carry_out(command)
 
     def source_lost(self) -> None:
@@ -282,6 +286,21 @@ class Session:
             self.publisher.publish(SessionEnded(reason=reason, totals=totals))
             self.publisher.close()
             self._dispatch.close()
+            self._stalled.set()  # ends the task that waits for it
+
+    def stall(self, reason: str) -> None:
+        """End the session soon, because its events cannot be stored; takes no more commands.
+
+        Called while an event is appended, so that nothing else may be published here.
+        """
+        self._stall_reason = reason
+        self._stalled.set()
+
+    async def _end_when_stalled(self) -> None:
+        await self._stalled.wait()
+        if self._stall_reason:
+            self.abort("error")
+            raise SessionUnavailable(self._stall_reason)
 
     # --- start ---------------------------------------------------------------------------------
 
@@ -291,6 +310,7 @@ class Session:
         tasks.start_soon(self._keys.run, name=f"keys of {self.id}")
         tasks.start_soon(self._context.run, self._stt, name=f"context of {self.id}")
         self._turns.begin(tasks)
+        tasks.start_soon(self._end_when_stalled, name=f"journal of {self.id}")
         await tasks.start(self._listen, name=f"speech-to-text of {self.id}")
         if self.failure is None:
             self.begun = True

@@ -42,6 +42,11 @@ DAMAGES = {
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # the writer is a thread: it keeps real time
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
 

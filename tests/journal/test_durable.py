@@ -181,17 +181,6 @@ async def test_a_log_that_cannot_be_worked_off_holds_nobody_up(
     assert caplog.text.count("disk full") == 1
 
 
-async def test_only_so_many_events_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.journal.durable.MAX_WAITING", 5)
-    async with open_journal(str(path)) as journal:
-        log = journal.open("s1")
-        say(log, *map(delta, "abcd"))
-        with pytest.raises(JournalError, match="5 events wait"):
-            say(log, delta("e"))
-        await visible(log)
-        assert say(log, delta("f"))[0].seq == 5
-
-
 async def test_what_was_said_is_for_the_services_own_user(path: Path) -> None:
     async with open_journal(str(path)) as journal:
         log = journal.open("s1")
