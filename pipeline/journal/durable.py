@@ -40,6 +40,7 @@ from pipeline.protocol.events import Frame
 BATCH = 1000  #: events committed together, at most
 BATCH_BYTES = 1 << 18
 IDLE_TIME = 1.0  #: seconds without events before the write-ahead log is checkpointed
+CHECKPOINT_RETRY = 0.25  #: seconds, while another process keeps the bytes of a removed session
 RETRY = 1.0  #: seconds between attempts while writes fail
 CLEANUP_INTERVAL = 3600.0  #: seconds between removals of old sessions
 MAX_CALLS = 20_000  #: changes that wait, past which the request log takes no more
@@ -143,6 +144,7 @@ class DurableJournal:
         self._clock = clock
         self._tasks: SimpleQueue[_Task | Erasure | None] = SimpleQueue()
         self._erasures: deque[Erasure] = deque()  # used by the writer thread only
+        self._removed: list[Erasure] = []  # their bytes are left in the write-ahead log
         self._erasing: set[str] = set()  # ids of sessions that are being removed
         self._needs_checkpoint = True  # the write-ahead log is not empty
         self._cleaned_up = -CLEANUP_INTERVAL
@@ -338,7 +340,7 @@ class DurableJournal:
         """Write queued changes in batches until stopped."""
         while True:
             try:
-                first = self._tasks.get(timeout=0 if self._erasures else IDLE_TIME)
+                first = self._tasks.get(timeout=self._patience)
             except Empty:
                 self._work_idle()
                 continue
@@ -352,23 +354,24 @@ class DurableJournal:
             self._erase_some()
             self._maintain(self._checkpoint_if_long)
             if not more:
-                self._maintain(self._file.checkpoint)
+                self._maintain(self._checkpoint)
                 return
 
     def _checkpoint_if_long(self) -> None:
         if self._file.wal_is_long():
-            self._file.checkpoint()
+            self._checkpoint()
 
     def _work_idle(self) -> None:
         """Run maintenance while no changes are queued."""
         if self._erasures:
             self._erase_some()
             return
-        if self._needs_checkpoint:
-            self._needs_checkpoint = not self._maintain(self._file.checkpoint)
+        if self._needs_checkpoint or self._removed:
+            self._maintain(self._checkpoint)
         if self._clock() - self._cleaned_up > CLEANUP_INTERVAL:
             self._cleaned_up = self._clock()
             self._maintain(self._remove_old)
+            self._needs_checkpoint = True  # the log contains what was removed
 
     def _erase_some(self) -> None:
         """Continue the first erasure for one step, so that writes do not wait long behind it."""
@@ -380,11 +383,30 @@ class DurableJournal:
                 if self._file.remove_some(erasure.keys[0], erasure.session_id):
                     return
                 erasure.keys.popleft()
-            self._file.checkpoint()  # the write-ahead log contained it, too
         except Exception as error:  # noqa: BLE001 - any: its caller waits for an answer
             erasure.failure = str(error) or type(error).__name__
-        self._erasures.popleft()
-        self._loop.call_soon_threadsafe(self._on_erased, erasure)
+        self._removed.append(self._erasures.popleft())
+        self._maintain(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        """Empty the write-ahead log; the removals before are complete once that is done.
+
+        The log contains the removed events, too, and is kept while another process reads it.
+        """
+        self._needs_checkpoint = True
+        if self._file.checkpoint():
+            self._needs_checkpoint = False
+        complete = [each for each in self._removed if each.failure or not self._needs_checkpoint]
+        self._removed = [each for each in self._removed if each not in complete]
+        for erasure in complete:
+            self._loop.call_soon_threadsafe(self._on_erased, erasure)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for changes before maintenance."""
+        if self._erasures:
+            return 0.0
+        return CHECKPOINT_RETRY if self._removed else IDLE_TIME
 
     def _batch(self, first: "_Task | Erasure | None") -> tuple[list[_Task], bool]:
         batch: list[_Task] = []

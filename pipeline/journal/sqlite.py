@@ -209,10 +209,14 @@ class JournalFile:
                 return False
             return size > WAL_BYTES
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the file, where it survives a power loss."""
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the file, where it survives a power loss, and empty it.
+
+        Returns False while another process reads an older state: the log is kept for it.
+        """
         with _mapped_errors(self._path):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def size(self) -> int:
         """Return the bytes in use, without the free pages of removed events."""
@@ -406,6 +410,10 @@ def erase_stored(path: Path, session_id: str, of_session: Sequence[str], tables:
         for key in keys:
             while file.remove_some(key, session_id):
                 pass
-        file.checkpoint()
+        if not file.checkpoint():
+            raise JournalError(
+                f"journal {path}: session {session_id!r} is removed, but another process reads the"
+                " file: its bytes are gone when that process has ended and a service has run on it"
+            )
     finally:
         file.close()

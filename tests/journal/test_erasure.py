@@ -1,5 +1,7 @@
 """A session that is removed: nothing of it is left in the file, and the others lack nothing."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -8,7 +10,8 @@ import pytest
 from pipeline.errors import JournalError
 from pipeline.interfaces.llm import Message
 from pipeline.interfaces.request_log import CallRecord, CallTimes, ResponseEnded, Selection
-from pipeline.journal import sqlite
+from pipeline.journal import durable, sqlite
+from pipeline.journal.durable import JournalRetention
 from pipeline.journal.epoch_source import epoch_source
 from pipeline.journal.log import SessionLog
 from pipeline.journal.memory import Journal, MemoryJournal
@@ -94,7 +97,7 @@ async def test_its_id_begins_anew(path: Path) -> None:
 async def test_a_long_one_holds_nobody_up_and_its_id_is_taken_meanwhile(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "DELETE_ROWS", 20)
+    monkeypatch.setattr(sqlite, "DELETE_ROWS", 5)
     async with open_journal(str(path)) as journal:
         await talked(journal, "long", turns=2000)
         gone: list[bool] = []
@@ -139,3 +142,52 @@ async def test_a_journal_that_no_service_uses_is_cleaned_by_hand(path: Path) -> 
 
 async def test_in_memory_there_is_nothing_to_remove() -> None:
     assert not await MemoryJournal(epoch_source(lambda: 0.0)).erase("call")
+
+
+async def test_bytes_that_another_process_still_reads_are_removed_once_it_has_gone(
+    path: Path,
+) -> None:
+    async with open_journal(str(path)) as journal:
+        await talked(journal, "gone")
+        await talked(journal, "kept")
+        done: list[bool] = []
+
+        async def erase() -> None:
+            done.append(await journal.erase("gone"))
+
+        async with anyio.create_task_group() as tasks:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+                reader.execute("BEGIN")
+                assert reader.execute("SELECT count(*) FROM session").fetchone() == (2,)
+                tasks.start_soon(erase)
+                await anyio.sleep(0.6)
+                assert b"of gone" in written(path), "the reader needs them"
+                assert done == []
+                await talked(journal, "next")  # nothing waits for it
+        assert done == [True]
+        assert b"of gone" not in written(path)
+
+
+async def test_what_retention_removes_leaves_no_byte(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "IDLE_TIME", 0.02)
+    now = [1000.0]
+    keeping = JournalRetention(seconds=100.0)
+    async with open_journal(str(path), keeping, clock=lambda: now[0]) as journal:
+        await talked(journal, "gone")
+        await anyio.sleep(0.2)
+        now[0] += 4000.0
+        with anyio.fail_after(5):
+            while b"canary of gone" in written(path):  # noqa: ASYNC110 - the writer is a thread
+                await anyio.sleep(0.02)
+
+
+async def test_an_id_that_is_used_again_keeps_its_newest_position(path: Path) -> None:
+    async with open_journal(str(path)) as journal:
+        first = await talked(journal, "call")
+        second = await talked(journal, "call")
+        third = journal.open("call")
+        assert (first.head, second.head, third.head) == (4, 8, 8)
+        assert first.epoch < second.epoch < third.epoch
+        assert third.epochs == ((1, first.epoch), (5, second.epoch), (9, third.epoch))
