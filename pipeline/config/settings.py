@@ -307,7 +307,7 @@ class ServeSettings(Section, frozen=True, kw_only=True):
     max_per_address: Positive = 100  #: websockets per address, except loopback
     max_per_token: Positive = 1000  #: websockets per token
     max_sessions_per_token: Positive = 100  #: live sessions per token
-    requests_per_second: Positive = 500  #: of all clients together, handshakes included
+    requests_per_second: Positive = 500  #: of clients with a token; as many of others
     commands_per_second: Positive = 50  #: per connection
     hosts: tuple[
         HostName, ...

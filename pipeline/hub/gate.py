@@ -43,8 +43,8 @@ class Gate:
         page = self._host_check.refusal(headers) or self._wrong_method(other, path, method)
         if page is None:
             try:
-                self.admission.check_rate(path, anyio.current_time())
-                grant = self.admission.grant(path, query, headers, now=wall_clock())
+                now, clock = wall_clock(), anyio.current_time()
+                grant = self.admission.admit(path, query, headers, now=now, clock=clock)
             except Disconnect as refusal:
                 page = refusal_page(refusal)
             else:

@@ -34,6 +34,10 @@ def refusal_page(refusal: Disconnect) -> HttpResponse:
     return text_page(_STATUSES[refusal.code], str(refusal), **more)
 
 
+#: headers with one value: which of two a proxy in front has checked is not known
+SINGLE = ("Host", "Origin", "Authorization", "Content-Type", "Content-Length", "Upgrade")
+
+
 class HostCheck:
     """Check of the Host and Origin headers.
 
@@ -51,13 +55,16 @@ class HostCheck:
 
     def refusal(self, headers: Mapping[str, str]) -> HttpResponse | None:
         """Return the response that refuses the request, or None."""
+        for name in SINGLE:
+            if _count(headers, name) > 1:
+                return text_page(400, f"the header {name} was sent more than once")
         host = name_of(headers.get("Host", ""))
         if self._local and not (is_loopback(host) or host in self._names):
             return text_page(421, "this host name is not allowed (serve.hosts)")
         origin = headers.get("Origin")
         if origin is None or origin.lower() in self._origins:
             return None
-        name = urlsplit(origin).hostname or ""
+        name = _hostname(origin)
         if name and (name == host or (self._local and is_loopback(name))):
             return None
         return text_page(403, "this origin is not allowed (serve.origins)")
@@ -65,10 +72,22 @@ class HostCheck:
 
 def name_of(host: str) -> str:
     """Return a Host header without its port."""
+    return _hostname(f"//{host}")
+
+
+def _hostname(url: str) -> str:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _count(headers: Mapping[str, str], name: str) -> int:
+    """Return how often a header was sent; the HTTP and the websocket library name it apart."""
+    if name not in headers:
+        return 0
+    all_of = getattr(headers, "getall", None) or getattr(headers, "get_all", None)
+    return len(all_of(name)) if all_of is not None else 1
 
 
 def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:

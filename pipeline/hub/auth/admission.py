@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
+from typing import Literal
 
 from pipeline.config.settings import ServeSettings
 from pipeline.errors import SettingsError
@@ -24,6 +25,10 @@ BY_MESSAGE = ("auth", "message")  #: query field: the token is sent as the first
 
 
 MAX_UNAUTHENTICATED = 256  #: connections without a token yet, in addition to served sockets
+#: clients with a token (or all, where none is needed), of paths whose format has its own
+#: signature, and without a valid token
+ClientKind = Literal["known", "signed", "unknown"]
+CLIENT_KINDS: tuple[ClientKind, ...] = ("known", "signed", "unknown")
 BURST_SECONDS = 4  #: requests of this many seconds may arrive at once
 
 
@@ -45,7 +50,7 @@ class Admission:
         self._guarded = guarded  # paths whose format has its own signature
         self._proxies = _proxies(settings)
         rate = settings.requests_per_second
-        self._requests = RateLimiter(rate, BURST_SECONDS * rate)
+        self._rates = {kind: RateLimiter(rate, BURST_SECONDS * rate) for kind in CLIENT_KINDS}
         per_address, per_token = settings.max_per_address, settings.max_per_token
         self._connections = ConnectionCounter(per_address + MAX_UNAUTHENTICATED // 8, "")
         self._addresses = ConnectionCounter(
@@ -82,9 +87,25 @@ class Admission:
             "" if is_within(peer, self._proxies) else counting_name(peer)
         )
 
-    def check_rate(self, path: str, now: float) -> None:
-        """Raise ``Disconnect`` when the request rate limit is exceeded."""
-        if self.scope(path) is not None and not self._requests.take(now):
+    def admit(
+        self, path: str, query: str, headers: Mapping[str, str], *, now: float, clock: float
+    ) -> Grant:
+        """Return the client's rights at ``path``, and count the request; see ``grant``.
+
+        Clients without a valid token have a request rate of their own, so that they cannot use up
+        that of the others. ``clock`` is monotonic. Raises ``Disconnect`` past the rate, too.
+        """
+        try:
+            grant = self.grant(path, query, headers, now=now)
+        except Disconnect:
+            self._check_rate("unknown", path, clock)
+            raise
+        kind: ClientKind = "signed" if path in self._guarded else "known"
+        self._check_rate("unknown" if grant is UNAUTHENTICATED else kind, path, clock)
+        return grant
+
+    def _check_rate(self, kind: ClientKind, path: str, clock: float) -> None:
+        if self.scope(path) is not None and not self._rates[kind].take(clock):
             raise Disconnect("too many requests at once: try later", code=CloseCode.LATER)
 
     def grant(self, path: str, query: str, headers: Mapping[str, str], *, now: float) -> Grant:

@@ -1,5 +1,7 @@
 """Counts, rates, and whose address counts."""
 
+from typing import Any
+
 import pytest
 
 from pipeline.config.settings import ServeSettings
@@ -13,6 +15,7 @@ from pipeline.hub.auth.limits import (
     is_within,
     networks,
 )
+from pipeline.hub.auth.tokens import Access
 from pipeline.protocol.close_codes import CloseCode, Disconnect
 
 PROXIES = networks(["10.0.0.0/8", "fd00::1"])
@@ -74,9 +77,8 @@ def test_an_address_is_whose_the_last_known_proxy_says(
     assert is_within(peer, PROXIES) == (peer in ("10.0.0.1", "fd00::1"))
 
 
-def reception(**settings: object) -> Admission:
-    given = ServeSettings(**settings)  # type: ignore[arg-type]
-    return Admission(None, {"/v1/events"}, set(), given)
+def reception(access: Access | None = None, **settings: Any) -> Admission:
+    return Admission(access, {"/v1/events"}, set(), ServeSettings(**settings))
 
 
 def test_one_address_cannot_have_every_place() -> None:
@@ -107,12 +109,29 @@ def test_connections_that_say_nothing_count_too_but_not_those_of_a_proxy() -> No
 def test_more_than_so_many_requests_a_second_are_put_off_but_nobodys_health() -> None:
     desk = reception(requests_per_second=10)
     for _ in range(40):
-        desk.check_rate("/v1/events", 0)
+        request(desk, "/v1/events")
     with pytest.raises(Disconnect) as refused:
-        desk.check_rate("/v1/events", 0)
+        request(desk, "/v1/events")
     assert refused.value.code == CloseCode.LATER
-    desk.check_rate("/healthz", 0)
-    desk.check_rate("/v1/events", 0.1)
+    request(desk, "/healthz")
+    request(desk, "/v1/events", clock=0.1)
+
+
+def test_clients_without_a_token_do_not_use_up_the_rate_of_the_others() -> None:
+    access = Access({"secret": Grant(holder="one")})
+    desk = reception(access, requests_per_second=10)
+    codes: list[int] = []
+    for token in [""] * 50 + ["guess"] * 50:
+        with pytest.raises(Disconnect) as refused:
+            request(desk, "/v1/events", token)
+        codes.append(refused.value.code)
+    assert codes == [CloseCode.UNAUTHORIZED] * 40 + [CloseCode.LATER] * 60
+    assert request(desk, "/v1/events", "secret").holder == "one"
+
+
+def request(desk: Admission, path: str, token: str = "", *, clock: float = 0) -> Grant:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return desk.admit(path, "", headers, now=1e9, clock=clock)
 
 
 def test_a_proxy_that_is_no_address_is_named() -> None:
