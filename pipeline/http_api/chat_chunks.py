@@ -76,11 +76,17 @@ class ChunkEncoder:
         return b"".join(parts)
 
     def ending(self, finished: Finished, usage: Usage | None) -> bytes:
-        """Return the last events; with ``usage``, a chunk for the token counts among them."""
+        """Return the last events; with ``usage``, a chunk for the token counts among them.
+
+        What the server attached to its message, thoughts for example, is in the last delta.
+        """
         parts: list[bytes] = []
         self._begin(parts)
         reason = _encode(finish_reason(finished.reason))
-        parts += (self._delta, b'{},"finish_reason":', reason, b"}]}\n\n")
+        attached: Mapping[str, Any] = (
+            finished.attached.fields if finished.attached is not None else {}
+        )
+        parts += (self._delta, _encode(attached), b',"finish_reason":', reason, b"}]}\n\n")
         if usage is not None:
             counts: dict[str, Any] = {**self._head, "choices": [], "usage": usage_body(usage)}
             parts += (b"data: ", _encode({**counts, "request_id": self._request_id}), b"\n\n")
@@ -112,4 +118,12 @@ def _tool_call(piece: ToolCallDelta) -> bytes:
         function["name"] = piece.name
     if piece.id is not None:
         call |= {"id": piece.id, "type": "function"}
-    return _encode({"tool_calls": [call]})
+    return _encode({"tool_calls": [with_fields(call, piece.fields)]})
+
+
+def with_fields(call: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool call with what the server attached to it, its own id among it."""
+    if not fields:
+        return call
+    function = {**fields.get("function", {}), **call["function"]}
+    return {**call, **fields, "function": function}

@@ -1,11 +1,11 @@
 """Pieces of a reply to the body of a whole chat completion. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from pipeline.http_api.chat_chunks import finish_reason, usage_body
+from pipeline.http_api.chat_chunks import finish_reason, usage_body, with_fields
 from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta, Usage
 
 
@@ -14,6 +14,7 @@ class _Call:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self.fields: dict[str, Any] = {}
 
 
 class CompletionCollector:
@@ -41,6 +42,7 @@ class CompletionCollector:
         call.id = piece.id or call.id
         call.name = piece.name or call.name
         call.arguments.append(piece.arguments)
+        call.fields |= piece.fields
 
     def body(self, request_id: str, model: str, created: int, usage: Usage) -> bytes:
         """Return the JSON body; ``created``: seconds since 1970."""
@@ -60,15 +62,16 @@ class CompletionCollector:
 
     def _message(self) -> dict[str, Any]:
         text = "".join(self._texts)
-        message: dict[str, Any] = {"role": "assistant", "content": text}
+        attached = self.finished.attached if self.finished is not None else None
+        fields: Mapping[str, Any] = attached.fields if attached is not None else {}
+        message: dict[str, Any] = {**fields, "role": "assistant", "content": text}
         if self._calls:
             message["content"] = text or None
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": "".join(call.arguments)},
-                }
-                for _, call in sorted(self._calls.items())
-            ]
+            message["tool_calls"] = [_written(call) for _, call in sorted(self._calls.items())]
         return message
+
+
+def _written(call: _Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": "".join(call.arguments)}
+    written = {"id": call.id, "type": "function", "function": function}
+    return with_fields(written, call.fields)

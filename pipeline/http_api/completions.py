@@ -195,6 +195,8 @@ class _Answer:
             raise GatewayTimeout("the answer took longer than gateway.total_timeout")
         if self._finished is None or not self._finished.complete:
             raise GatewayLost("the provider cut the answer short")
+        if self._finished.ending == "failed":
+            raise GatewayLost(f"the provider ended the answer with {self._finished.reason!r}")
         return self._finished
 
     def _note(self, pieces: Sequence[Piece]) -> None:

@@ -18,7 +18,7 @@ from pipeline.errors import (
 from pipeline.http_api.chat_chunks import ChunkEncoder, finish_reason
 from pipeline.http_api.chat_completion import CompletionCollector
 from pipeline.http_api.errors import ApiError, api_error, error_response
-from pipeline.interfaces.llm import Finished, Piece, TextDelta, ToolCallDelta, Usage
+from pipeline.interfaces.llm import Attached, Finished, Piece, TextDelta, ToolCallDelta, Usage
 
 DONE = Finished("end_turn", complete=True)
 CALL: Sequence[Piece] = [
@@ -151,3 +151,25 @@ def test_an_error_has_the_shape_that_the_sdks_read() -> None:
     headers = response.headers
     assert (headers["Retry-After"], headers["Retry-After-Ms"]) == ("2", "1250")
     assert (headers["X-Request-Id"], headers["X-RateLimit-Limit"]) == ("r1", "30")
+
+
+THOUGHTS = Attached("s", fields={"reasoning_content": "Hm."})
+SIGNED = ToolCallDelta(0, "c1", "look", "{}", {"id": "theirs", "extra_content": {"s": "x"}})
+OVER = Finished("stop", complete=True, attached=THOUGHTS)
+
+
+def test_what_a_server_attached_is_in_the_last_delta_and_in_its_tool_calls() -> None:
+    encoder = ChunkEncoder("r1", "m", 7)
+    _, call, last, _ = events(encoder.encode([SIGNED]) + encoder.ending(OVER, None))
+    (signed,) = call["choices"][0]["delta"]["tool_calls"]
+    assert (signed["id"], signed["extra_content"]) == ("theirs", {"s": "x"})
+    assert signed["function"] == {"name": "look", "arguments": "{}"}
+    assert last["choices"][0]["delta"] == {"reasoning_content": "Hm."}
+
+
+def test_what_a_server_attached_is_in_the_message_of_a_whole_answer() -> None:
+    collector = CompletionCollector()
+    collector.add([TextDelta("Hi"), SIGNED, OVER])
+    message = json.loads(collector.body("r1", "m", 7, Usage()))["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Hi")
+    assert message["tool_calls"][0]["id"] == "theirs"

@@ -88,7 +88,13 @@ async def test_a_failure_before_the_first_token_has_its_status(body: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "ending", [GatewayLost("cut"), Finished(None, complete=False)], ids=["error", "cut"]
+    "ending",
+    [
+        GatewayLost("cut"),
+        Finished(None, complete=False),
+        Finished("error", complete=True, ending="failed"),
+    ],
+    ids=["error", "cut", "failed"],
 )
 async def test_a_failure_in_the_middle_of_a_stream_ends_it_with_an_error(ending: Any) -> None:
     request = FakeRequest(STREAM)
