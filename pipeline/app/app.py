@@ -81,8 +81,13 @@ class App:
         return f"<App: {len(self._live)} sessions live, {len(self._ended)} kept>"
 
     @asynccontextmanager
-    async def open(self, start: StartCommand, *, source: str) -> AsyncGenerator[Session]:
-        """Open a session for the length of the block. Raises a ``PipelineError``."""
+    async def open(
+        self, start: StartCommand, *, source: str, real_time: bool = True
+    ) -> AsyncGenerator[Session]:
+        """Open a session for the length of the block. Raises a ``PipelineError``.
+
+        ``real_time``: false where the audio is not as fast as it was spoken.
+        """
         self._check_capacity()
         self._forget()
         session_id = start.session_id or f"s_{token_hex(8)}"
@@ -95,7 +100,7 @@ class App:
         if self._on_frame is not None:
             log.listen(self._on_frame)
         dependencies = self.dependencies if start.audio else _without_audio(self.dependencies)
-        session = Session(topic, log.append, prompts, dependencies, audio)
+        session = Session(topic, log.append, prompts, dependencies, audio, real_time=real_time)
         log.on_stalled = session.stall
         started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         info = SessionInfo(

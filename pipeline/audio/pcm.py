@@ -93,7 +93,9 @@ class AudioClock:
     Positions are seconds from the first sample; times are on the clock of ``now``.
     """
 
-    def __init__(self, marks: int = 1200) -> None:
+    def __init__(self, marks: int = 1200, *, real_time: bool = True) -> None:
+        """``real_time``: false where audio does not arrive as it was spoken: no time is known."""
+        self._real_time = real_time
         self._marks = marks
         self._positions = array("d")
         self._times = array("d")
@@ -115,7 +117,7 @@ class AudioClock:
         Inside a frame the audio is assumed to arrive evenly, but never before the previous frame;
         a position that has not arrived counts as the latest one.
         """
-        if not self._times:
+        if not self._times or not self._real_time:
             return None
         index = bisect_left(self._positions, position)
         if index == len(self._times):

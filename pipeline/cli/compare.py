@@ -12,7 +12,7 @@ from pipeline.app.app import feed
 from pipeline.app.plan import plan, prompts_of
 from pipeline.app.startup import open_app
 from pipeline.audio.sources import FileSource
-from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.cli.flags import choose_prompts, engine_overrides, paced
 from pipeline.cli.variants import Variant, check_names, settings_of_prompts, variants_of
 from pipeline.cli.views.comparison import (
     TIMES,
@@ -24,7 +24,7 @@ from pipeline.cli.views.comparison import (
 )
 from pipeline.cli.views.output import progress
 from pipeline.cli.views.wording import duration
-from pipeline.config.loading import load
+from pipeline.config.loading import load, with_policy
 from pipeline.config.settings import Policy, Prompt, Settings
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.protocol.commands import StartCommand
@@ -87,6 +87,8 @@ async def compare(
     }
     base = load(config, os.environ, overrides)
     prompts = choose_prompts(prompts_of(base, os.environ), prompt or [], policy=policy, model=model)
+    if policy is None:
+        prompts = paced(prompts, speed, with_policy(config, os.environ))
     chosen = variants_of(variant or [], models or [])
     prepared = [_settings_of(each, overrides, prompts, config) for each in chosen]
     await (await FileSource.open(file)).aclose()  # an unreadable file fails before the first run
@@ -148,7 +150,7 @@ async def _play(settings: Settings, file: str, speed: float, tally: Tally) -> No
     try:
         async with (
             open_app(settings, planned, tell=progress, on_frame=take) as app,
-            app.open(StartCommand(), source=source.name) as session,
+            app.open(StartCommand(), source=source.name, real_time=speed == 1) as session,
         ):
             await feed(session, source, speed=speed)
     finally:

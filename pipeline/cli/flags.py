@@ -1,7 +1,7 @@
 """Conversion of command line flags to settings. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -47,6 +47,22 @@ def choose_prompts(
     changes["transcript_id"] = transcript_id
     given = {field: value for field, value in changes.items() if value is not None}
     return {name: replace(prompt, **given) for name, prompt in chosen.items()}
+
+
+def paced(
+    prompts: Mapping[str, Prompt], speed: float, with_policy: Collection[str]
+) -> dict[str, Prompt]:
+    """Return the prompts for audio at ``speed``.
+
+    At another speed than 1 turns wait for one another, unless the settings name a policy
+    (``with_policy``): the model is not faster than usual, and each answer would be superseded.
+    """
+    return {
+        name: replace(prompt, policy="queue")
+        if speed != 1 and prompt.policy == "supersede" and name not in with_policy
+        else prompt
+        for name, prompt in prompts.items()
+    }
 
 
 def ago(text: str, now: float) -> float:

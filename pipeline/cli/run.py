@@ -18,7 +18,7 @@ from pipeline.audio.formats import description_of
 from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import Source
 from pipeline.cli.commands import STANDARD_INPUT
-from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.cli.flags import choose_prompts, engine_overrides, paced
 from pipeline.cli.interrupt import on_first_interrupt
 from pipeline.cli.source import AudioSelection, open_source
 from pipeline.cli.stored import PENDING_TRANSCRIPT, plan_over_transcript, run_over_transcript
@@ -26,7 +26,7 @@ from pipeline.cli.views.output import Item, printer, printing, progress
 from pipeline.cli.views.timeline import Discarded
 from pipeline.cli.views.wording import duration
 from pipeline.config.default_prompts import STORED_PROMPTS
-from pipeline.config.loading import load
+from pipeline.config.loading import load, with_policy
 from pipeline.config.settings import Policy, Prompt, Settings
 from pipeline.errors import SettingsError
 from pipeline.interfaces.request_log import CallReport
@@ -36,6 +36,12 @@ from pipeline.session.session import Session
 LOCAL_NOTE = (
     "the embedded model is tiny: it shows the loop, not the quality;"
     " llm.engine (--llm URL) replaces it"
+)
+
+
+SPEED_NOTE = (
+    "not in real time: durations such as after_silence are those of the recording, turns wait for"
+    " one another unless a policy is named, and times from speech to answer are not shown"
 )
 
 
@@ -84,7 +90,8 @@ async def run(
     model
         Name of the language model on its server.
     speed
-        Seconds of the recording per second; 0 is as fast as speech-to-text accepts it.
+        Seconds of the recording per second; 0 is as fast as speech-to-text accepts it. Other than
+        1, turns wait for one another (queue) unless a policy is named.
     speculate
         Start responses at a pause, before the turn has ended.
     stored
@@ -141,6 +148,9 @@ async def run(
         planned = plan_over_transcript(settings)
         progress(headlines(planned)[0])
         return await run_over_transcript(settings, planned, file, json=json)
+    if not live and policy is None:
+        named = with_policy(config, os.environ)
+        settings = replace(settings, prompts=paced(settings.prompts, speed, named))
     planned = plan(settings, os.environ)
     source = await open_source(
         AudioSelection(
@@ -197,7 +207,8 @@ def _show_discarded(put: Callable[[Item], None], session_id: str, call: CallRepo
 
 async def _session(app: App, source: Source, speed: float) -> int:
     start = StartCommand(audio=description_of(source.format))
-    async with app.open(start, source=source.name) as session:
+    real_time = speed == 1 or isinstance(source, Microphone)
+    async with app.open(start, source=source.name, real_time=real_time) as session:
         if isinstance(source, Microphone):
             await _record(session, source)
         else:
@@ -245,6 +256,8 @@ def headlines(planned: Plan, speed: float | None = None) -> list[str]:
     whys = dict.fromkeys((planned.stt.why, planned.llm.why))
     engines = f"stt {planned.stt.shown}  llm {planned.llm.shown}"
     lines = [f"{engines}  {_policies(planned.prompts)}{pace}  ({'; '.join(whys)})"]
+    if speed not in (None, 1):
+        lines.append(SPEED_NOTE)
     if planned.llm.name == "local":
         lines.append(LOCAL_NOTE)
     return lines

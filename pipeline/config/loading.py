@@ -51,15 +51,29 @@ def load(
     ``overrides`` maps dotted paths to values; text is converted to the setting's type. Raises
     ``SettingsError`` with every invalid setting.
     """
-    tree: Tree = {}
-    errors: list[str] = []
-    for source, layer in _layers(path, env or {}, overrides or {}):
-        errors += [f"{source}: {problem}" for problem in validation.problems(_SCHEMA, layer)]
-        tree = validation.merge(tree, layer)
+    tree, errors = _merged(path, env or {}, overrides or {})
     errors += _misspelled(env or {}, set(_texts(tree)))
     if errors:
         raise SettingsError("\n".join(errors))
     return msgspec.convert(tree, Settings)
+
+
+def with_policy(path: Path | None, env: Mapping[str, str]) -> frozenset[str]:
+    """Return the prompts whose policy the settings name, rather than leave to the default."""
+    prompts = _merged(path, env, {})[0].get("prompts", {})
+    return frozenset(name for name, prompt in prompts.items() if "policy" in prompt)
+
+
+def _merged(
+    path: Path | None, env: Mapping[str, str], overrides: Mapping[str, object]
+) -> tuple[Tree, list[str]]:
+    """Return the merged layers, and the errors in them."""
+    tree: Tree = {}
+    errors: list[str] = []
+    for source, layer in _layers(path, env, overrides):
+        errors += [f"{source}: {problem}" for problem in validation.problems(_SCHEMA, layer)]
+        tree = validation.merge(tree, layer)
+    return tree, errors
 
 
 def _misspelled(env: Mapping[str, str], used: Collection[str]) -> Iterator[str]:

@@ -66,6 +66,10 @@ class ConversationState:
         self.spending = spending or PromptSpending()
         self.vars: dict[str, str] = {}
         self.counts = TotalsCounter()
+        #: false: audio comes faster or slower than it was spoken, and durations are those of the
+        #: audio, not those of the clock
+        self.real_time = True
+        self.silent_from: float | None = None  #: seconds of audio; where the last turn ended
         self.open_turns: set[int] = set()  #: several only with separate channels
         self._transcript: deque[FinishedTurn] = deque(maxlen=TRANSCRIPT_TURNS)
         self._last = 0  # the turn that ended last

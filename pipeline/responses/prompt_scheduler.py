@@ -122,6 +122,13 @@ class PromptScheduler:
 
     # --- turns -----------------------------------------------------------------------
 
+    def silence(self, seconds: float, now: float) -> list[Step]:
+        """Take the length of a silence in the audio that is over: it may have been the trigger."""
+        prompt = self._prompt
+        collected = self._pending and len(self._pending) >= prompt.every_turns
+        due = prompt.after_silence and seconds >= prompt.after_silence and not prompt.at_end
+        return self._fire(now) if collected and due else []
+
     def speech(self, speaker: str | None, now: float) -> list[Step]:
         """Take the start of speech, which may bring no turn."""
         if self._silent_at < inf:
@@ -253,6 +260,8 @@ class PromptScheduler:
         if self._prompt.at_end or len(self._pending) < self._prompt.every_turns:
             return []
         if self._prompt.after_silence:
+            if not self._conversation.real_time:
+                return []  # ``silence`` tells, or the end of the session
             talking = bool(self._conversation.open_turns)  # on another channel
             self._silent_at = inf if talking else now + self._prompt.after_silence
             return []

@@ -73,6 +73,7 @@ class ResponseScheduler:
             case TurnEnded(turn, text):
                 finished = FinishedTurn(turn, text, event.speaker, event.language)
                 self._conversation.add_turn(finished)
+                self._conversation.silent_from = event.end
                 timing = TurnTiming(now, spoken_at)
                 return self._from_each(lambda each: each.ended(finished, timing, now))
             case TurnChanged():
@@ -81,12 +82,20 @@ class ResponseScheduler:
                 return self._from_each(lambda each: each.paused(event, now))
             case SpeechStarted(_, speaker):
                 return self._from_each(lambda each: each.speech(speaker, now))
-            case TurnStarted(turn, _, speaker):
+            case TurnStarted(turn, at, speaker):
+                steps = self._after_silence(at, now)
                 self._conversation.open_turns.add(turn)
-                return self._from_each(lambda each: each.began(turn, speaker, now))
+                return steps + self._from_each(lambda each: each.began(turn, speaker, now))
             case TurnRevised(turn, text, speaker):
                 self._conversation.revise(turn, text, speaker)
                 return []
+
+    def _after_silence(self, at: float, now: float) -> list[Step]:
+        """Return what a silence in the audio, over at ``at``, triggers: its length is not ours."""
+        silent_from = self._conversation.silent_from
+        if self._conversation.real_time or silent_from is None:
+            return []
+        return self._from_each(lambda each: each.silence(at - silent_from, now))
 
     def _from_each(self, decide: Callable[[PromptScheduler], list[Step]]) -> list[Step]:
         """Return the steps that the prompt schedulers decide on, in the order of the prompts."""

@@ -55,14 +55,17 @@ logger = logging.getLogger(__name__)
 class Session:
     """One live session: joins speech-to-text, turns, responses and the log."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is its own, beside the shared dependencies
         self,
         topic: Topic,
         append: Callable[..., object],
         prompts: Mapping[str, Prompt],
         dependencies: SessionDependencies,
         audio: Format,
+        *,
+        real_time: bool = True,
     ) -> None:
+        """``real_time``: false where the audio is not as fast as it was spoken."""
         self.topic = topic
         self.failure: PipelineError | None = None  #: the error of speech-to-text that ended it
         self.begun = False  #: its first event has its place in the log
@@ -71,7 +74,7 @@ class Session:
         self._format = audio
         self._framer = Framer(audio)
         self._now = dependencies.clock
-        self._clock = AudioClock()
+        self._clock = AudioClock(real_time=real_time)
         self._prompts = prompts
         self._is_ending_at_limit = False
         self._finishing = False
@@ -92,6 +95,7 @@ class Session:
             topic.id,
             self._spending,
         )
+        conversation.real_time = real_time
         self._scheduler = ResponseScheduler(
             prompts, conversation, dependencies.forms, dependencies.offered_tools
         )

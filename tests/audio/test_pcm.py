@@ -58,3 +58,10 @@ def test_the_clock_drops_old_marks() -> None:
     assert clock.heard_at(1.0) is None
     assert clock.heard_at(49.99) == pytest.approx(49.99)
     assert clock.position == pytest.approx(50.0)
+
+
+def test_out_of_real_time_no_position_has_a_time() -> None:
+    clock = AudioClock(real_time=False)
+    clock.advance(0.05, 100.0)
+    assert clock.heard_at(0.02) is None
+    assert clock.position == 0.05

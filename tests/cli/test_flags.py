@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.flags import choose_prompts, engine_overrides
+from pipeline.cli.flags import choose_prompts, engine_overrides, paced
 from pipeline.config.settings import Example, Prompt
 from pipeline.errors import SettingsError
 
@@ -43,3 +43,19 @@ def test_two_texts_are_two_prompts() -> None:
 def test_an_unknown_name_is_refused_with_the_likely_one() -> None:
     with pytest.raises(SettingsError, match=r"no prompt 'note'; did you mean notes\?"):
         choose_prompts(KNOWN, ["note"])
+
+
+@pytest.mark.parametrize(
+    ("speed", "named", "policies"),
+    [
+        (1, (), ["supersede", "conflate"]),
+        (4, (), ["queue", "conflate"]),
+        (0, (), ["queue", "conflate"]),
+        (0.5, ("reply",), ["supersede", "conflate"]),
+    ],
+)
+def test_out_of_real_time_turns_wait_for_one_another_unless_a_policy_is_named(
+    speed: float, named: tuple[str, ...], policies: list[str]
+) -> None:
+    prompts = {"reply": Prompt(), "notes": Prompt(policy="conflate")}
+    assert [each.policy for each in paced(prompts, speed, named).values()] == policies

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.loading import Secret, find_key, load
+from pipeline.config.loading import Secret, find_key, load, with_policy
 from pipeline.config.settings import Settings
 from pipeline.errors import SettingsError
 
@@ -189,3 +189,9 @@ def test_other_variables_are_left_alone(name: str) -> None:
 def test_a_variable_that_holds_a_key_of_the_settings_is_left_alone() -> None:
     env = {"PIPELINE_STT__KEY": "env:PIPELINE_STT_KEY", "PIPELINE_STT_KEY": "secret"}
     assert load(None, env).stt.key == "env:PIPELINE_STT_KEY"
+
+
+def test_prompts_with_a_policy_of_their_own_are_known(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text('[prompts.a]\npolicy = "supersede"\n[prompts.b]\nmodel = "m"\n[prompts.c]\n')
+    assert with_policy(file, {"PIPELINE_PROMPTS__C__POLICY": "queue"}) == {"a", "c"}

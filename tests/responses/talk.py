@@ -28,12 +28,19 @@ from tests.responses.scripted import short
 class Talk:
     """Says things to a ledger at ``now``; every method returns what came of it."""
 
-    def __init__(self, *, limit: int = 0, budget: Budget | None = None, **prompts: Prompt) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int = 0,
+        budget: Budget | None = None,
+        real_time: bool = True,
+        **prompts: Prompt,
+    ) -> None:
         ids = itertools.count(1)
         self.budget = budget or Budget(limit)
-        self.scheduler = ResponseScheduler(
-            prompts, ConversationState(self.budget, "model", lambda: f"r{next(ids)}")
-        )
+        conversation = ConversationState(self.budget, "model", lambda: f"r{next(ids)}")
+        conversation.real_time = real_time
+        self.scheduler = ResponseScheduler(prompts, conversation)
         self.now = 0.0
         self.requests: dict[str, CompletionRequest] = {}
         self.done: dict[str, ResponseDone] = {}

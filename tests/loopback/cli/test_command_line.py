@@ -158,6 +158,7 @@ async def test_a_superseded_response_ends_before_its_successor_is_created() -> N
     slow = {"llm": "reply", "match": "ask not", "text": "a b c d", "token_ms": 1000}
     async with simulate([*SPEECH, slow]) as sim:
         words = ["--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m", "--speed", "20"]
+        words += ["--policy", "supersede"]
         ran = await pipeline("run", RECORDING, *words, "--json")
     assert ran.code == 0
     story = [
