@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from pipeline.errors import InputError
 from pipeline.ingest.opening import ADDRESS, check_session_id
 from pipeline.ingest.pcm import Mixer, check_channels, check_rate, check_size, expand
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import (
     AudioFormat,
     ClientCommand,
@@ -17,6 +18,7 @@ from pipeline.protocol.commands import (
     decode_command,
 )
 from pipeline.protocol.events import Frame
+from pipeline.runtime.containers import MOST_HEAD, container_of, is_undecided
 
 MAX_COMMAND_BYTES = 1 << 14
 
@@ -35,9 +37,13 @@ class RawAdapter:
         self._ended = False
         self._mixer: Mixer | None = None  # none: a session without audio
         self._expands = False
+        self._head: bytes | None = b""  # of the audio, until it is known to be no container
 
     def receive(self, message: bytes | str) -> Sequence[bytes | ClientCommand]:
-        """Decode the audio or command in ``message``. Raises ``InputError``."""
+        """Decode the audio or command in ``message``.
+
+        Raises ``InputError``, or ``Disconnect`` for a recording in place of raw audio.
+        """
         if isinstance(message, bytes):
             return self._audio(message)
         return (self._command(message),)
@@ -54,7 +60,21 @@ class RawAdapter:
         check_size(data)
         if self._ended or not data:
             return ()
+        if self._head is not None:
+            self._check_head(data)
         return (self._mixer.feed(expand(data, "mulaw") if self._expands else data),)
+
+    def _check_head(self, data: bytes) -> None:
+        """Raise ``Disconnect`` if the audio begins like a recording, which would be noise."""
+        self._head = (self._head or b"") + data[:MOST_HEAD]
+        container = container_of(self._head)
+        if container is not None:
+            raise Disconnect(
+                f"this is {container}, not raw audio: decode it first, or use pipeline run FILE",
+                code=CloseCode.BAD_REQUEST,
+            )
+        if not is_undecided(self._head):
+            self._head = None
 
     def _command(self, text: str) -> ClientCommand:
         if len(text) > MAX_COMMAND_BYTES:

@@ -21,7 +21,7 @@ class Adapter(Protocol):
         """Decode ``message``: audio as bytes, everything else as commands.
 
         The first item of a connection is a ``StartCommand``. Raises ``InputError`` for an
-        invalid message.
+        invalid message, and ``Disconnect`` for one after which no other can be valid.
         """
         ...
 

@@ -1,6 +1,8 @@
 """The raw format: sample rates, channels, refusals."""
 
 from array import array
+from collections import deque
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +11,11 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.ingest.pcm import Mixer, expand
 from pipeline.ingest.raw import RawAdapter
+from pipeline.protocol.close_codes import CloseCode, Disconnect
 from pipeline.protocol.commands import AudioFormat, SessionEndCommand, StartCommand
+from pipeline.runtime.containers import MOST_HEAD
 from tests.ingest.garbage import complaint, garbage
+from tests.support.media import KINDS, record, sine
 
 
 def started(audio: str) -> tuple[RawAdapter, StartCommand]:
@@ -101,3 +106,30 @@ def test_garbage_is_refused_with_a_message(message: bytes | str) -> None:
     adapter, _ = started('{"channels":2}')
     said = complaint(adapter, message)
     assert said is None or len(said) > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 7, 1000, 1 << 16])
+def test_a_recording_in_place_of_raw_audio_is_refused_by_its_name(
+    tmp_path: Path, kind: str, size: int
+) -> None:
+    data = record(tmp_path / f"a.{kind}", [(0, 1, 440)]).read_bytes()
+    adapter = RawAdapter()
+    adapter.receive('{"type": "session.start"}')
+    pieces = [data[at : at + size] for at in range(0, MOST_HEAD + size, size)]
+    with pytest.raises(Disconnect, match="not raw audio: decode it") as refused:
+        deque(map(adapter.receive, pieces), maxlen=0)
+    assert refused.value.code == CloseCode.BAD_REQUEST
+    assert len(str(refused.value)) < 123  # fits the reason of a close
+
+
+@pytest.mark.parametrize("sound", [bytes(8000), b"\xff" * 8000, sine(0.5, 440, 16_000)])
+def test_raw_audio_passes_unchanged_in_pieces_of_any_length(sound: bytes) -> None:
+    adapter = RawAdapter()
+    adapter.receive('{"type": "session.start"}')
+    passed = b""
+    for at in range(0, len(sound), 333):
+        (piece,) = adapter.receive(sound[at : at + 333])
+        assert isinstance(piece, bytes)
+        passed += piece
+    assert passed == sound
