@@ -20,7 +20,7 @@ from pipeline.interfaces.http import HttpRequest, HttpResponse
 from pipeline.runtime.supervision import Supervisor
 
 DRAINING = "draining: the server is about to stop and accepts no new sessions"
-ERASE_TIMEOUT = 4.0  #: seconds to wait for a deletion; it continues after that
+ERASE_TIMEOUT = 2.0  #: seconds to wait for a deletion; it continues after that
 
 Route = Callable[[], tuple[str, bytes]]
 #: answers a plain request by the fields of its query, and may await other services

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from pipeline.journal.epochs import EpochRuns
 from pipeline.journal.snapshot import SnapshotBuilder
-from pipeline.protocol.events import Event, Frame, SessionState, encode, type_of
+from pipeline.protocol.encoding import encoded
+from pipeline.protocol.events import Event, Frame, SessionState, type_of
 
 KEEP = 100_000  #: events that a session's log keeps in memory by default
 
@@ -91,7 +92,8 @@ class SessionLog:
         """
         seq = self.head + 1
         event = replace(event, seq=seq, session_id=self.session_id, epoch=self.epoch, t=t, ts=ts)
-        frame = Frame(seq, type_of(event), encode(event))
+        event, data = encoded(event)
+        frame = Frame(seq, type_of(event), data)
         if self._store is None:
             self.head = seq
             self._make_visible(frame, event)
