@@ -24,15 +24,15 @@ from pipeline.runtime.tasks import BackgroundTasks
 from pipeline.stt.connection import SttConnection
 from pipeline.stt.engines import EngineSet
 from pipeline.stt.intake import PartialMerge
-from pipeline.stt.pacing import TokenBucket
 from pipeline.stt.reconnect import ROLL_AT, ROLL_BY, lifetime
 from pipeline.stt.replay import Replay
+from pipeline.stt.source_pace import SourcePace
 from pipeline.stt.spool import FileSpool
 from pipeline.stt.stitch import Stitch
 from pipeline.stt.stream_audio import StreamAudio
 from pipeline.stt.transport import Dial
-from pipeline.stt.turn_deadline import SILENCE, TurnDeadline
-from pipeline.stt.watchdog import SPEECH, Watchdog
+from pipeline.stt.turn_watch import TurnWatch
+from pipeline.stt.watchdog import Watchdog
 from pipeline.stt.websocket import dial as dial_websocket
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,6 @@ log = logging.getLogger(__name__)
 TICK = 1.0  #: seconds between two checks of a connection
 ROLL_TICK = 0.2  #: seconds, the same while it waits for a pause
 ROLL_AGAIN = 30.0  #: seconds until the next attempt when the next session could not be opened
-SOURCE_BURST = 5.0  #: seconds of audio that a source may send at once, faster than real time
-#: seconds of audio that a source ahead of real time may have sent and the server not read; less
-#: than ``watchdog.BEHIND``
-LEAD = 2.0
-LOOK = 0.05  #: seconds until the next look, while nothing can be confirmed
-STALLED = 2.0  #: seconds without audio after which the open turn is ended by force
 
 
 class SttClient:
@@ -78,14 +72,12 @@ class SttClient:
         self._failover = self._engines.begin(0.0)
         self._stitch = Stitch()
         self._watchdog = Watchdog()
-        self._deadline = TurnDeadline()
+        self._turns = TurnWatch(self._stitch, self._audio)
         self._merge = PartialMerge()
-        self._source_bucket = TokenBucket(endpoint.pace, SOURCE_BURST)
+        self._source = SourcePace(self._replay, self._bytes_per_second)
         self._use(endpoint)
         self._connection: SttConnection | None = None  # audio is sent on it
         self._next: SttConnection | None = None  # takes over when the present one is over
-        self._real_time = TokenBucket(1.0, SOURCE_BURST)
-        self._held_back = False  # the source waits for the server
         self._wake = anyio.Event()  # audio is waiting, or the end
         self._last_audio = 0.0  # when audio came last
         self._finishing = False
@@ -116,6 +108,7 @@ class SttClient:
         finally:
             self._connection = None
             self._ended.set()
+            self._source.stop()
             self._replay.close()
 
     async def send(self, frame: bytes) -> None:
@@ -126,7 +119,8 @@ class SttClient:
         """
         if self._ended.is_set():
             return
-        await self._throttle(len(frame) / self._bytes_per_second)
+        seconds = len(frame) / self._bytes_per_second
+        await self._source.wait(seconds, lambda: self._connection)
         self._last_audio = anyio.current_time()
         self._replay.append(frame)
         if self._connection is None or not await self._connection.try_send(frame):
@@ -159,33 +153,6 @@ class SttClient:
         if self._started:
             await self._ended.wait()
 
-    async def _throttle(self, seconds: float) -> None:
-        """Slow down a source that is faster than real time to what the server can take."""
-        now = anyio.current_time()
-        if self._engines.pace:
-            wait = self._source_bucket.take(seconds, now)
-            if wait:
-                await anyio.sleep(wait)
-        elif self._real_time.take(seconds, now):
-            self._held_back = True
-            try:
-                await self._let_the_server_catch_up()
-            finally:
-                self._held_back = False
-
-    async def _let_the_server_catch_up(self) -> None:
-        """Return once less than ``LEAD`` of the audio has not been read by the server."""
-        while not self._ended.is_set():
-            connection = self._connection
-            if connection is not None:
-                lead = self._replay.end - connection.confirmed
-                if lead < LEAD * self._bytes_per_second:
-                    return
-            if connection is None or connection.confirmed == connection.cursor:
-                await anyio.sleep(LOOK)  # until there is one, or until more is sent on it
-            else:
-                await connection.confirm()
-
     # --- connecting ------------------------------------------------------------------------
 
     async def _connect(self) -> SttConnection:
@@ -216,7 +183,7 @@ class SttClient:
         partials = endpoint.capabilities.partials
         self._stitch.partials, self._stitch.run_up = partials, endpoint.run_up
         self._watchdog.follow(endpoint.engine, partials=partials)
-        self._source_bucket.rate = self._engines.pace
+        self._source.limit(self._engines.pace)
 
     async def _reconnect(self, error: SttError, lost: SttConnection) -> SttConnection:
         delay = self._delay(error)
@@ -281,7 +248,7 @@ class SttClient:
         self._connection = None
         if connection.protocol.too_fast:
             self._engines.slow_down()
-            self._source_bucket.rate = self._engines.pace
+            self._source.limit(self._engines.pace)
         self._release_audio(connection)
         if failure is None:
             return await self._connect()
@@ -306,7 +273,7 @@ class SttClient:
         if fresh is None or (goes_on and isinstance(fresh, StreamClosed)):
             return
         now = anyio.current_time()
-        self._deadline.hear(fresh, now)
+        self._turns.hear(fresh, now)
         self._deliver(self._merge.add(fresh, now))
 
     def _deliver(self, values: Sequence[Heard]) -> None:
@@ -369,8 +336,7 @@ class SttClient:
                 return connection.abort(reason)
             if now >= roll_by:
                 return await self._end_for_next(connection)
-            await self._end_stalled_turn(connection, now)
-            await self._end_overdue_turn(connection, now)
+            await self._end_open_turn(connection, now)
             if now >= roll_at and self._is_pause(connection):
                 roll_at = now + ROLL_AGAIN
                 if await self._roll_over(connection, connection.engine, tasks):
@@ -389,38 +355,25 @@ class SttClient:
         arrived = None if received is None else origin + received
         self._audio.release_before(self._stitch.floor(connection.sent, arrived, connection.ahead))
 
-    async def _end_stalled_turn(self, connection: SttConnection, now: float) -> None:
-        """End an open turn when the source has stopped sending: no silence ends it then.
-
-        Without partials a turn may be open unseen; to end one that is not there is harmless.
-        """
-        stalled = now - self._last_audio > STALLED and not self._held_back
-        waiting = stalled and connection.caught_up and not self._finishing
-        is_open = self._stitch.open_from is not None or not self._stitch.partials
-        if waiting and is_open and connection.stalled_at != connection.cursor:
-            connection.stalled_at = connection.cursor
-            await connection.force_endpoint()
+    async def _end_open_turn(self, connection: SttConnection, now: float) -> None:
+        """End an open turn that waits for a stalled source or server."""
+        if not (self._source.holds or self._finishing):
+            await self._turns.end_stalled(connection, now - self._last_audio)
+        await self._end_overdue_turn(connection, now)
 
     async def _end_overdue_turn(self, connection: SttConnection | None, now: float) -> None:
-        """End an open turn that gets neither words nor an end, first by the server."""
         behind = 0 if connection is None else self._replay.end - connection.cursor
-        # the server cannot have answered yet
-        if behind > self._bytes_per_second or self._held_back:
-            self._deadline.postpone(now)
-        ahead = 0.0 if connection is None else connection.ahead
-        verdict = self._deadline.verdict(
+        ended = await self._turns.end_overdue(
+            connection,
             now,
-            self._engines.current.capabilities.turn_silence + ahead,
-            lambda: self._audio.speech_share(SILENCE) < SPEECH,
+            self._engines.current.capabilities.turn_silence,
+            is_behind=behind > self._bytes_per_second or self._source.holds,
         )
-        if verdict == "force" and connection is not None:
-            await connection.force_endpoint()
-        if verdict == "expire":
-            log.warning("the open turn is ended: %s sent no end of it", self._engines.current.host)
-            self._deliver([*self._merge.release(now), self._stitch.expire()])
+        if ended is not None:
+            self._deliver([*self._merge.release(now), ended])
 
     async def _end_overdue_turns(self) -> None:
-        """Do the same while there is no connection."""
+        """End an open turn in time while there is no connection, too."""
         while True:
             await anyio.sleep(TICK)
             await self._end_overdue_turn(None, anyio.current_time())

@@ -34,7 +34,7 @@ class ReconnectPolicy:
 
     def opened(self, now: float) -> None:
         """Record that a session has begun."""
-        if not self._was_open:
+        if not self._was_open or self._is_healthy(now):
             self._healthy_at = now
         self._opened_at, self._alive_at, self._was_open = now, now, True
 
@@ -45,7 +45,7 @@ class ReconnectPolicy:
         """
         if isinstance(error, SttRefused):
             raise error
-        if self._opened_at is not None and now - self._opened_at >= HEALTHY:
+        if self._is_healthy(now):
             self._healthy_at, self._attempts = now, 0
         if self._opened_at is not None:
             self._opened_at, self._alive_at = None, now
@@ -56,6 +56,9 @@ class ReconnectPolicy:
         if then - self._alive_at > patience or then - self._healthy_at > FLAPPING * patience:
             raise self._exhausted(error, now)
         return delay
+
+    def _is_healthy(self, now: float) -> bool:
+        return self._opened_at is not None and now - self._opened_at >= HEALTHY
 
     def _delay(self, error: SttError, jitter: float) -> float:
         if isinstance(error, SttBusy):

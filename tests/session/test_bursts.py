@@ -16,7 +16,8 @@ from pipeline.protocol.commands import StartCommand
 from pipeline.session.session import Session
 from pipeline.simulator.number_audio import spoken
 from pipeline.stt.assemblyai.endpoint import endpoint_for
-from pipeline.stt.client import SOURCE_BURST, SttClient
+from pipeline.stt.client import SttClient
+from pipeline.stt.source_pace import SOURCE_BURST
 from tests.stt.server import MemoryServer
 from tests.support.session_fixture import Stage
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.interfaces.stt import StreamClosed, StreamLost, StreamUnanswered
 from pipeline.interfaces.stt_protocol import SttEndpoint
 from pipeline.simulator.number_audio import spoken
-from pipeline.stt.client import LEAD, SOURCE_BURST
+from pipeline.stt.source_pace import LEAD, SOURCE_BURST
 from pipeline.stt.watchdog import BEHIND
 from tests.stt.server import MemoryServer, MemorySocket
 from tests.stt.vendors import VENDORS, Session, session

@@ -108,3 +108,10 @@ def test_without_a_rate_there_is_no_limit() -> None:
 
 def test_too_fast_halves_what_is_above_real_time() -> None:
     assert [slower(1.25, 9), slower(2.0, 9), slower(0, 1.25)] == [1.125, 1.5, 1.25]
+
+
+def test_a_long_session_that_another_took_over_from_was_healthy() -> None:
+    policy = ReconnectPolicy(first=10, patience=60, now=0.0)
+    policy.opened(0.0)
+    policy.opened(9000.0)  # the next session, without an interruption
+    assert policy.after(SttLost("lost"), 9001.0, 0.5) == 0.0
