@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.config.settings import ServeSettings
-from pipeline.hub import peers, sources
+from pipeline.hub import peers
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.auth.tokens import Access
 from pipeline.hub.server import MAX_COMMAND, MAX_CONTROL, MAX_MESSAGE, Hub, serve
@@ -96,7 +96,6 @@ async def test_who_does_not_say_what_it_wants_is_closed_and_may_come_back(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "FIRST_MESSAGE_TIMEOUT", 0.1)
-    monkeypatch.setattr(sources, "FIRST_MESSAGE_TIMEOUT", 0.1)
     async with serving() as hub, dial(hub, path) as connection:
         assert await code_of(connection) == CloseCode.IDLE
         assert connection.close_reason == "no message in 0.1 s"
