@@ -48,7 +48,7 @@ class Refusals:
         if self._in_a_row < 2:
             return ""
         dropped = self._history.drop_newest(2 ** (self._in_a_row - 2))
-        return f"; the next request lacks the newest {dropped} exchanges" if dropped else ""
+        return f"; the next request lacks the newest exchanges ({dropped})" if dropped else ""
 
     def _shorten(self, question: int) -> str:
         """Halve what precedes a turn of ``question`` characters, if that is the longer part."""

@@ -26,6 +26,12 @@ def refused(cause: RefusalCause, *, retryable: bool | None = None) -> GatewayRef
     return failure
 
 
+def message_of(talk: Talk, key: str) -> str:
+    error = talk.done[key].error
+    assert error is not None
+    return error.message
+
+
 PASSING: list[GatewayError] = [
     GatewayLost("500", status=500),
     GatewayLost("reset"),
@@ -86,8 +92,7 @@ def test_a_history_that_is_too_long_is_halved_by_characters() -> None:
         talk.over(f"r{turn}", "ten signs." * turn)
     talk.ends(6, "short")
     talk.fails("r6", refused("length"))
-    assert talk.done["r6"].error is not None
-    assert talk.done["r6"].error.message == "no; the next request has 1 of 5 earlier exchanges"
+    assert message_of(talk, "r6") == "no; the next request has 1 of 5 earlier exchanges"
     talk.ends(7, "short")
     assert talk.asked("r7") == ["user: question 5", f"assistant: {'ten signs.' * 5}", "user: short"]
 
@@ -101,9 +106,7 @@ def test_a_transcript_that_is_too_long_is_halved_by_whole_lines(where: str) -> N
         talk.over(f"r{turn}", "OK")
     talk.ends(9, "short")
     talk.fails("r9", refused("length"))
-    error = talk.done["r9"].error
-    assert error is not None
-    assert "newest" in error.message
+    assert "newest" in message_of(talk, "r9")
     talk.ends(10, "short")
     asked = "\n".join(talk.asked("r10"))
     assert "this is line 4" not in asked
@@ -118,13 +121,12 @@ def test_a_transcript_that_is_too_long_is_halved_by_whole_lines(where: str) -> N
 def test_a_turn_that_is_too_long_by_itself_leaves_the_history_alone() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")
-    talk.over("r1", "ONE")
-    talk.ends(2, "a much longer turn")
+    talk.over("r1", "FOUR")
+    talk.ends(2, "as long")  # 7 characters, and so has the exchange with its question
     talk.fails("r2", refused("length"))
-    assert talk.done["r2"].error is not None
-    assert talk.done["r2"].error.message == "no"
+    assert message_of(talk, "r2") == "no"
     talk.ends(3, "three")
-    assert talk.asked("r3") == ["user: one", "assistant: ONE", "user: three"]
+    assert talk.asked("r3") == ["user: one", "assistant: FOUR", "user: three"]
 
 
 @pytest.mark.parametrize("cause", ["content", "malformed"])
@@ -132,19 +134,45 @@ def test_the_exchange_that_makes_turn_after_turn_refused_leaves_the_history(
     cause: RefusalCause,
 ) -> None:
     talk = Talk(reply=Prompt())
-    for turn, answer in enumerate(["ONE", "TWO", "THREE", "WRONG"], 1):
+    for turn in range(1, 9):
         talk.ends(turn, str(turn))
-        talk.over(f"r{turn}", answer)
+        talk.over(f"r{turn}", "OK")
     sent: list[int] = []
-    for turn in range(5, 10):
+    told: list[str] = []
+    for turn in range(9, 16):
         talk.ends(turn, str(turn))
         sent.append(len(talk.asked(f"r{turn}")) // 2)
         talk.fails(f"r{turn}", refused(cause))
-    assert sent == [4, 4, 3, 1, 0]
-    talk.ends(10, "ten")
-    talk.over("r10", "TEN")
-    talk.ends(11, "eleven")
-    assert talk.asked("r11") == ["user: ten", "assistant: TEN", "user: eleven"]
+        told.append(message_of(talk, f"r{turn}"))
+    assert sent == [8, 8, 7, 5, 1, 0, 0]
+    lacks = "no; the next request lacks the newest exchanges"
+    assert told == ["no", *(f"{lacks} ({count})" for count in (1, 2, 4, 1)), "no", "no"]
+    talk.ends(16, "a")
+    talk.over("r16", "A")
+    talk.ends(17, "b")
+    assert talk.asked("r17") == ["user: a", "assistant: A", "user: b"]
+
+
+@pytest.mark.parametrize("cause", ["key", "model", "funds", "permission", "address", "unexplained"])
+def test_a_refusal_that_lies_with_the_server_leaves_the_history_alone(cause: RefusalCause) -> None:
+    talk = Talk(reply=Prompt())
+    talk.ends(1, "one")
+    talk.over("r1", "ONE")
+    for turn in range(2, 6):
+        talk.ends(turn, "x")
+        assert talk.asked(f"r{turn}") == ["user: one", "assistant: ONE", "user: x"]
+        talk.fails(f"r{turn}", refused(cause))
+        assert message_of(talk, f"r{turn}") == "no"
+
+
+def test_the_first_refusal_of_a_session_leaves_the_history_alone() -> None:
+    talk = Talk(reply=Prompt())
+    talk.ends(1, "one")
+    talk.over("r1", "ON", None)
+    talk.ends(2, "two")
+    talk.fails("r2", refused("content"))
+    talk.ends(3, "three")
+    assert len(talk.asked("r3")) == 3
 
 
 def test_refusals_with_an_answer_between_them_leave_the_history_alone() -> None:
