@@ -34,14 +34,23 @@ class PlainHttp:
         admitted = self._gate.check(request.path, request.query, request.method, request.headers)
         response: HttpResponse | None
         if isinstance(admitted, Grant):
-            is_public = self._gate.admission.scope(request.path) is None
-            request.keep_alive = self._gate.admission.is_open or not is_public
+            request.keep_alive = self._may_stay(request)
             response = await self._admitted(request, admitted)
         else:
             response = admitted
         if response is not None and response.status >= 400:
             self.observer.refused(response.status)
         return response
+
+    def _may_stay(self, request: PlainRequest) -> bool:
+        """Return whether the connection may wait for another request.
+
+        Not that of a client without a token where tokens are required, nor one that asks for
+        another protocol: only a connection's first request can begin a websocket.
+        """
+        admission = self._gate.admission
+        is_admitted = admission.is_open or admission.scope(request.path) is not None
+        return is_admitted and "Upgrade" not in request.headers
 
     async def _admitted(self, request: PlainRequest, grant: Grant) -> HttpResponse | None:
         other = self._gate.other(request.path)

@@ -42,6 +42,16 @@ async def test_a_client_without_a_token_is_told_before_its_body_is_read_and_is_n
         assert "connection" not in response.headers
 
 
+async def test_only_the_first_request_of_a_connection_can_begin_a_websocket() -> None:
+    async with gateway() as stand, httpx.AsyncClient(trust_env=False) as client:
+        root = stand.url.removesuffix("/v1")
+        response = await client.get(f"{root}/healthz")
+        assert "connection" not in response.headers
+        wanted = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        response = await client.get(f"{root}/v1/events", headers=wanted)
+        assert (response.status_code, response.headers["connection"]) == (426, "close")
+
+
 async def test_a_body_that_is_too_long_is_refused() -> None:
     async with gateway() as stand, httpx.AsyncClient(trust_env=False) as client:
         response = await client.post(stand.url + COMPLETIONS, content=b"x" * (5 << 20))
