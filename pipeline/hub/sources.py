@@ -213,7 +213,7 @@ class _Source:
         if isinstance(replies, Subscriber):
             hub_state.heartbeat_subscribers.add(replies)
         try:
-            async with anyio.create_task_group() as tasks:
+            async with plain_errors(), anyio.create_task_group() as tasks:
                 background = BackgroundTasks(tasks)
                 background.start(send_replies, replies, self._reading, self._disconnect)
                 background.start(_until_ended, topic, self._reading)
