@@ -91,11 +91,15 @@ class Running:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    async def ended(self) -> int:
+        """Wait for the end and return the exit code."""
+        with anyio.fail_after(PATIENCE):
+            return await self._process.wait()
+
     async def stop(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code."""
         self._process.send_signal(number)
-        with anyio.fail_after(PATIENCE):
-            return await self._process.wait()
+        return await self.ended()
 
 
 @asynccontextmanager
