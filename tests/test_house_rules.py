@@ -111,7 +111,6 @@ NO_SECRETS = {
     "pipeline.journal.durable: each.key != session.key",
     "pipeline.journal.durable: known.key != session.key",
     "pipeline.simulator.scenario: key != servers[0]",
-    "pipeline.stt.stitch: _key(word.text) == _key(self._last)",
     "pipeline.app.plan: settings.llm.key == LlmSettings().key",  # where it is to be found
     "pipeline.app.stt_clients: settings.llm.key != LlmSettings().key",
     "pipeline.app.plan: settings.key != SttSettings().key",

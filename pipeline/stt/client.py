@@ -325,6 +325,7 @@ class SttClient:
             now = anyio.current_time()
             await anyio.sleep(ROLL_TICK if now >= roll_at else min(TICK, roll_at - now))
             now = anyio.current_time()
+            await self._end_open_turn(connection, now)
             self._release_audio(connection)
             reason = self._watchdog.verdict(
                 connection.protocol.progress,
@@ -336,7 +337,6 @@ class SttClient:
                 return connection.abort(reason)
             if now >= roll_by:
                 return await self._end_for_next(connection)
-            await self._end_open_turn(connection, now)
             if now >= roll_at and self._is_pause(connection):
                 roll_at = now + ROLL_AGAIN
                 if await self._roll_over(connection, connection.engine, tasks):
@@ -362,13 +362,10 @@ class SttClient:
         await self._end_overdue_turn(connection, now)
 
     async def _end_overdue_turn(self, connection: SttConnection | None, now: float) -> None:
-        behind = 0 if connection is None else self._replay.end - connection.cursor
-        ended = await self._turns.end_overdue(
-            connection,
-            now,
-            self._engines.current.capabilities.turn_silence,
-            is_behind=behind > self._bytes_per_second or self._source.holds,
-        )
+        if self._source.holds:
+            self._turns.postpone(now)
+        tolerated = self._engines.current.capabilities.turn_silence
+        ended = await self._turns.end_overdue(connection, now, tolerated)
         if ended is not None:
             self._deliver([*self._merge.release(now), ended])
 

@@ -48,6 +48,11 @@ class SttConnection:
         return self.cursor == self._audio.end
 
     @property
+    def behind(self) -> float:
+        """Seconds of audio that wait to be sent."""
+        return (self._audio.end - self.cursor) / self._bytes_per_second
+
+    @property
     def sent(self) -> float:
         """Seconds on the session's clock up to which audio has been sent."""
         return self.protocol.origin + self.protocol.progress.sent

@@ -80,7 +80,12 @@ class Stitch:
             return heard if self._base <= heard.at < self._until else None
         if not isinstance(heard, Transcript):
             return heard
-        fresh = self._fresh(heard) if heard.words else self._without_times(heard)
+        if heard.order == self._expired.order:
+            following = self._after_expired(heard)
+            if following is None:
+                return None
+            heard = following
+        fresh = self._fresh(heard) if heard.words else heard
         if fresh is None:
             return None
         if fresh.text:
@@ -109,14 +114,19 @@ class Stitch:
         if word.start >= self._base:
             return False
         tail = word.start < self._base - 0.05 and word.end < self._base + TAIL
-        return tail or _middle(word) < self._base or _key(word.text) == _key(self._last)
+        return tail or _middle(word) < self._base or _plain(word.text) == _plain(self._last)
 
-    def _without_times(self, heard: Transcript) -> Transcript | None:
-        """Return what follows the words of an expired turn: without times they are counted."""
-        if heard.order != self._expired.order:
-            return heard
-        rest = heard.text.split()[len(self._expired.text.split()) :]
-        return replace(heard, text=" ".join(rest)) if rest else None
+    def _after_expired(self, heard: Transcript) -> Transcript | None:
+        """Return what follows the words of the turn that expired: they may have got other times."""
+        parts, known = heard.text.split(), self._expired.text.split()
+        told = [_plain(part) for part in parts[: len(known)]] == [_plain(part) for part in known]
+        if not told and heard.words:
+            return heard  # another reading, whose words are told apart by their times
+        rest = parts[len(known) :]
+        if not rest:
+            return None
+        timed = heard.words[len(known) :] if len(heard.words) == len(parts) else ()
+        return replace(heard, text=" ".join(rest), words=timed)
 
     def _fresh(self, heard: Transcript) -> Transcript | None:
         if _middle(heard.words[-1]) >= self._until:
@@ -135,7 +145,7 @@ class Stitch:
         return replace(heard, text=text, words=words)
 
 
-def _key(text: str) -> str:
+def _plain(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 

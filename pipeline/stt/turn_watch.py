@@ -11,6 +11,7 @@ from pipeline.stt.watchdog import SPEECH
 
 log = logging.getLogger(__name__)
 
+BEHIND = 1.0  #: seconds of audio that wait to be sent, so that the server has not answered yet
 STALLED = 2.0  #: seconds without audio after which the open turn is ended by force
 
 
@@ -26,6 +27,10 @@ class TurnWatch:
         """Note a value of the stream."""
         self._deadline.hear(heard, now)
 
+    def postpone(self, now: float) -> None:
+        """Begin the wait for words anew: the source is ahead of real time."""
+        self._deadline.postpone(now)
+
     async def end_stalled(self, connection: SttConnection, waited: float) -> None:
         """End an open turn when no audio came for ``waited`` seconds: no silence ends it then.
 
@@ -38,15 +43,15 @@ class TurnWatch:
             await connection.force_endpoint()
 
     async def end_overdue(
-        self, connection: SttConnection | None, now: float, tolerated: float, *, is_behind: bool
+        self, connection: SttConnection | None, now: float, tolerated: float
     ) -> Transcript | None:
         """End an open turn that gets neither words nor an end, first by the server.
 
-        ``tolerated`` is as in ``TurnDeadline``; ``is_behind`` is whether the server cannot have
-        answered yet. Returns the end of the turn when the server did not send it.
+        ``tolerated`` is as in ``TurnDeadline``. Returns the end of the turn when the server did not
+        send it.
         """
-        if is_behind:
-            self._deadline.postpone(now)
+        if connection is not None and connection.behind > BEHIND:
+            self._deadline.wait_from(now)
         ahead = 0.0 if connection is None else connection.ahead
         verdict = self._deadline.verdict(
             now, tolerated + ahead, lambda: self._audio.speech_share(SILENCE) < SPEECH

@@ -101,6 +101,14 @@ def test_the_words_of_an_expired_turn_are_not_delivered_again() -> None:
     assert later.text == "is"
 
 
+def test_the_words_of_an_expired_turn_are_known_whatever_times_they_get() -> None:
+    it = stitch(turn(("my", 3.0), ("number", 3.5)), sent=12.0)
+    it.expire()
+    assert it.accept(turn(("my", 9.0), ("number", 9.5)), 12.0) is None
+    later = it.accept(turn(("My", 9.0), ("number", 9.5), ("is", 10.0), text="My number is"), 12.0)
+    assert later == Transcript(0, "is", words=(Word("is", 10.0, 10.2),))
+
+
 def test_without_times_the_words_of_an_expired_turn_are_counted() -> None:
     it = stitch(Transcript(4, "my number"))
     it.expire()

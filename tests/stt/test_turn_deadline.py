@@ -60,9 +60,20 @@ def test_a_turn_that_is_not_open_is_not_ended(heard: dict[float, Heard]) -> None
     assert list(verdicts(heard)) == []
 
 
-def test_a_new_connection_gets_the_time_to_hear_the_turn_again() -> None:
-    assert next(verdicts({1.0: OPEN, 7.0: StreamOpened("x", 0.0)}))[0] == 1.0 + 5.5
-    assert next(verdicts({1.0: OPEN, 5.0: StreamOpened("x", 0.0)}))[0] == 5.0 + 5.5
+def test_a_new_connection_gets_some_time_to_hear_the_turn_again() -> None:
+    assert next(verdicts({1.0: OPEN, 3.0: StreamOpened("x", 0.0)}))[0] == 3.0 + 5.5
+    expired = [
+        at for at, said in verdicts({1.0: OPEN, 5.0: StreamOpened("x", 0.0)}) if said == "expire"
+    ]
+    assert expired == [1.0 + 9.5]
+
+
+def test_a_source_ahead_of_real_time_gives_its_server_the_time_it_needs() -> None:
+    deadline = TurnDeadline()
+    deadline.hear(OPEN, 1.0)
+    for second in range(2, 60):
+        deadline.postpone(float(second))
+        assert deadline.verdict(second + 0.5, 0.0, lambda: True) is None
 
 
 def test_a_silence_that_was_configured_is_tolerated() -> None:
