@@ -434,6 +434,8 @@ class ResponseLifecycle:
             return self.end(response, ResponseOutcome("completed", json=verdict.value), now)
         response.replies += 1
         again = form.ask_again(response.request, response.text, verdict.error, response.replies)
+        if again is None and _is_only_thought(response, response.finished):
+            return self.end(response, ONLY_THOUGHTS, now)
         if again is None:
             detail = ErrorDetail(type="invalid_output", message=verdict.error)
             outcome = ResponseOutcome("failed", detail.type, error=detail, again=False)
@@ -476,9 +478,10 @@ def models_of(prompt: Prompt, conversation: ConversationState) -> tuple[str, ...
     return (prompt.model or conversation.model, *prompt.siblings)
 
 
-def _is_only_thought(response: Response, finished: Finished) -> bool:
+def _is_only_thought(response: Response, finished: Finished | None) -> bool:
     """Return whether a reply has thoughts and no text."""
-    return not response.text.strip() and (finished.thought or response.thoughts.found)
+    thought = response.thoughts.found or (finished is not None and finished.thought)
+    return thought and not response.text.strip()
 
 
 def _separated(response: Response, text: str) -> str:

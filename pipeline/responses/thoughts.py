@@ -24,10 +24,11 @@ _THINK = [
 _CALL = ["tool_call", "tool_calls", "function_call", "function_calls", "tool_code"]
 #: how a block begins and ends; where its end is missing, the end of the reply is its end
 _BLOCKS: tuple[tuple[str, str], ...] = (
-    *((rf"<{name}(?:\s[^<>]*)?>", rf"</{name}\s*>") for name in (*_THINK, *_CALL)),
+    (rf"<(?:{'|'.join(_THINK)})(?:\s[^<>]*)?>", rf"</(?:{'|'.join(_THINK)})\s*>"),
+    *((rf"<{name}(?:\s[^<>]*)?>", rf"</{name}\s*>") for name in _CALL),
     (r"<function=[^<>]*>", r"</function\s*>"),
-    (r"\[think\]", r"\[/think\]"),  # Mistral
-    (r"\[tool_calls\]", r"(?!)"),
+    (r"(?-i:\[THINK\])", r"\[/THINK\]"),  # Mistral; in small letters it may be a word
+    (r"(?-i:\[TOOL_CALLS\])", r"(?!)"),
     ("◁think▷", "◁/think▷"),  # Kimi
     (r"<\|tool_calls_section_begin\|>", r"<\|tool_calls_section_end\|>"),
     ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),

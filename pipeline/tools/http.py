@@ -9,7 +9,7 @@ import msgspec
 
 from pipeline.errors import SettingsError
 from pipeline.interfaces.tools import ToolRun, failure
-from pipeline.runtime.hosts import is_loopback
+from pipeline.runtime.hosts import is_loopback, shown
 
 MAX_BODY = 256 * 1024  #: bytes of a response that are read
 MAX_ERROR = 500  #: characters of an error response that the model receives
@@ -23,7 +23,7 @@ class HttpTool:
         """Raises SettingsError when ``url`` is not an http:// or https:// address."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"{url!r} is not an http:// or https:// address")
+            raise SettingsError(f"{shown(url)!r} is not an http:// or https:// address")
         self._url = url
         self._client = httpx.AsyncClient(
             headers=dict(headers),

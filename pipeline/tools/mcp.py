@@ -16,6 +16,7 @@ from msgspec import Struct
 from pipeline.config.settings import McpSettings
 from pipeline.errors import SettingsError, ToolsError
 from pipeline.interfaces.tools import ToolRun, failure
+from pipeline.runtime.hosts import shown
 
 if TYPE_CHECKING:
     from mcp import Client, MCPError
@@ -71,7 +72,7 @@ class McpServer:
         parts = urlsplit(settings.url)
         if settings.url and not (parts.scheme in ("http", "https") and parts.hostname):
             raise SettingsError(
-                f"{where}.url: {settings.url!r} is not an http:// or https:// address"
+                f"{where}.url: {shown(settings.url)!r} is not an http:// or https:// address"
             )
 
     def __repr__(self) -> str:
@@ -177,7 +178,7 @@ class McpServer:
 
     def _unusable(self, reason: str) -> str:
         settings = self.settings
-        what = f"at {settings.url}" if settings.url else f"({' '.join(settings.command)})"
+        what = f"at {shown(settings.url)}" if settings.url else f"({' '.join(settings.command)})"
         line = self._last_stderr_line
         stderr = f'; last line on stderr: "{line}"' if line else ""
         return f"mcp.{self.name} {what} cannot be used: {reason}{stderr}"

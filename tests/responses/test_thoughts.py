@@ -40,13 +40,14 @@ HIDDEN = [
     ("<think>secret</think>It is <think>secret</think>noon.", "It is noon."),
     ("<think>secret", ""),
     ("<think/>It is noon.", "It is noon."),
+    ("<think>secret</thinking>It is noon.", "It is noon."),
 ]
 PLAIN = [
     "If a < b, say <thin>, then 2 <",
     "<thinker>no thought</thinker>",
     "Use the `<think>` tag, and close it by `</think>`.",
     'The tag is "<think>".',
-    "See [1] and [thinking about it].",
+    "See [1] and [thinking about it], or [think] of it.",
     "<p>Hello <b>world</b></p>",
     " leading space",
     "  ",
@@ -143,6 +144,12 @@ def test_an_answer_without_text_has_a_reason(
 ) -> None:
     done = Talk().turn(1, *texts, reason=reason, **finished)
     assert (done.status, done.reason) == (status, why)
+
+
+def test_json_that_was_never_written_for_thinking_says_so() -> None:
+    form = JsonForm(Structured({}, reasks=0), "response_format", beside_tools=False)
+    done = Talk(form=form, output="json").turn(1, "<think>secret</think>")
+    assert (done.status, done.reason) == ("incomplete", "thinking")
 
 
 @pytest.mark.parametrize("opening", ["<think>", ""])

@@ -104,7 +104,7 @@ async def test_an_endpoint_that_redirects_or_fails_is_an_error_for_the_model() -
 
 
 async def test_a_python_function_named_by_the_prompt_is_called() -> None:
-    lines = asks_for("order_status", '{"order": 4711')
+    lines = asks_for("order_status", '{"order": 4711}')
     async with service(lines, tools=("samples.tools:order_status",)) as (url, *_):
         events = await talk(url)
     (result,) = of(events, "response.tool_result")
