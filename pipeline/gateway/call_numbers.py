@@ -39,6 +39,11 @@ class CallNumbers:
     def __init__(self) -> None:
         self._calls: list[_Numbered] = []
 
+    @property
+    def any(self) -> bool:
+        """Whether the reply has a call."""
+        return bool(self._calls)
+
     def number(
         self, call: ToolCallChunk, choice: int, nth: int, chunk_id: str
     ) -> tuple[int, str | None]:

@@ -327,12 +327,17 @@ class ReplyReader:
             reason=self.reason,
             complete=self.reason is not None,
             ending=ending,
-            attached=Attached(self._origin, self._attached) if self._origin else None,
+            attached=self._all_attached(),
             thought=self._thought or (self._counts is not None and self._counts.has_thoughts),
             usage=self._usage(),
             model=self._model,
             request_id=self._id or self._chunk_id,
         )
+
+    def _all_attached(self) -> Attached | None:
+        if not self._origin or not (self._attached or self._calls.any):
+            return None
+        return Attached(self._origin, self._attached)
 
     def _usage(self) -> Usage | None:
         if self._counts is None:

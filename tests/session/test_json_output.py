@@ -96,7 +96,7 @@ async def test_without_tries_left_the_first_misfit_is_the_end() -> None:
 
 
 async def test_broken_json_is_repaired_and_the_history_tells_what_was_understood() -> None:
-    on = stage(["Sure! {'item': 'tea', count: 2,"], GOOD)
+    on = stage(["Sure! {'item': 'tea', count: 2,}"], GOOD)
     async with on.open() as session:
         on.speech.hear(turn(0, "Two cups of tea."))
         await anyio.sleep(5)

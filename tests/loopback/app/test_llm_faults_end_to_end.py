@@ -209,7 +209,7 @@ async def test_broken_json_is_repaired_and_what_was_shown_of_it_stays_however_it
     assert not [one for one in events if one["type"] == "response.output_text.delta"]
     shown = [one for one in events if one["type"] == "response.output_json.partial"]
     final = {one["response_id"]: one["json"] for one in events if one["type"] == "response.done"}
-    assert len(shown) > len(CORPUS)
+    assert len(shown) > len(CORPUS) // 2
     for partial in shown:
         assert begins(partial["value"], final[partial["response_id"]])
 
