@@ -27,7 +27,7 @@ MOST_PENDING = 5000  #: turns collected for one request (a three-hour meeting ha
 MOST_WAITING = 64  #: batches; past it the newest are merged
 #: seconds; the reply to another call, of any session, may have reported more quota
 LOOK_AGAIN = 1.0
-CLOSING_WAIT = 2.0  #: seconds; so long the end of a session waits for quota
+CLOSING_WAIT = 4.0  #: seconds; so long the end of a session waits for quota
 
 
 class TurnTiming(Struct, frozen=True):
