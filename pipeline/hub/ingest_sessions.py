@@ -141,13 +141,14 @@ class IngestSessions:
             ingest_session.close()
             del self._open[session.id]
 
-    def find(self, start: StartCommand) -> IngestSession | None:
+    def find(self, start: StartCommand, *, takes_over: bool = False) -> IngestSession | None:
         """Return the session that ``start`` continues; None if it starts a new one.
 
         A session whose source was lost without a close is continued by its ``session_id``; while
         a source is attached, or none is accepted any more, only ``resume`` does so, in the second
-        case to receive the session's last events. Raises ``Disconnect`` when there is
-        no such session, ``InputError`` when the audio formats differ.
+        case to receive the session's last events; ``takes_over`` is for formats that cannot say
+        ``resume``. Raises ``Disconnect`` when there is no such session, ``InputError`` when the
+        audio formats differ.
         """
         ingest_session = self._open.get(start.session_id or "")
         if ingest_session is None or (ingest_session.over and not start.resume):
@@ -155,7 +156,7 @@ class IngestSessions:
                 name = start.session_id or "without a session_id"
                 raise Disconnect(f"there is no live session {name}", code=CloseCode.NO_SESSION)
             return None
-        if ingest_session.is_fed and not start.resume:
+        if ingest_session.is_fed and not (start.resume or takes_over):
             return None
         if start.audio != ingest_session.audio:
             raise InputError(

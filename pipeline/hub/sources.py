@@ -52,7 +52,7 @@ async def ingest(
         start = _granted(peer.grant, start)
         with hub_state.ingest_sessions.track():
             source_socket = _Source(peer, adapter, start, events, hub_state.commands())
-            ingest_session = hub_state.ingest_sessions.find(start)
+            ingest_session = hub_state.ingest_sessions.find(start, takes_over=adapter.takes_over)
             if ingest_session is None:
                 disconnect = await _open_session(source_socket, rest, hub_state, source)
             else:

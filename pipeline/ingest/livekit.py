@@ -33,6 +33,7 @@ class LiveKitAdapter:
     """Adapter of one track. Its first audio starts the session; unpublishing it ends both."""
 
     takes_events = False
+    takes_over = False
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address

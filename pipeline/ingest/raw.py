@@ -30,6 +30,7 @@ class RawAdapter:
     """
 
     takes_events = True
+    takes_over = False
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         del address  # session.start has all parameters

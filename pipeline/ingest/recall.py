@@ -53,6 +53,7 @@ class RecallAdapter:
     """Adapter of one bot in one meeting. The first audio starts the session; its close ends it."""
 
     takes_events = False
+    takes_over = False
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address

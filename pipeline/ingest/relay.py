@@ -51,6 +51,7 @@ class RelayAdapter:
     """Adapter of one call. Its session has no audio: Twilio transcribes and synthesizes."""
 
     takes_events = False
+    takes_over = True  # with applicationReconnect, Twilio opens a second websocket for the call
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address

@@ -85,6 +85,7 @@ class TelnyxAdapter:
     other, ``track=both`` each as a speaker: ``caller`` and ``agent``, or as in ``speakers``."""
 
     takes_events = False
+    takes_over = False
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address

@@ -78,6 +78,7 @@ class TwilioAdapter:
     """
 
     takes_events = False
+    takes_over = False
 
     def __init__(self, address: Mapping[str, str] = ADDRESS) -> None:
         self._address = address

@@ -17,6 +17,11 @@ class Adapter(Protocol):
         """Whether the peer receives our own events, errors included, instead of ``answer``'s."""
         ...
 
+    @property
+    def takes_over(self) -> bool:
+        """Whether a connection continues a session whose earlier one still seems to be open."""
+        ...
+
     def receive(self, message: bytes | str) -> Sequence[Order]:
         """Decode ``message``: audio as bytes, everything else as commands.
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.hub.auth.grants import Grant
 from pipeline.hub.fanout import Topics
-from pipeline.hub.ingest_sessions import UNNOTICED, IngestSession
+from pipeline.hub.ingest_sessions import UNNOTICED, IngestSession, IngestSessions
 from pipeline.hub.sources import read_start
 from pipeline.ingest.livekit import LiveKitAdapter
 from pipeline.protocol.close_codes import CloseCode, Disconnect
@@ -92,3 +92,19 @@ async def test_the_absence_of_a_source_is_told() -> None:
 async def test_a_source_that_is_replaced_late_was_lost_without_a_sign() -> None:
     assert await entered(lost=False, away=UNNOTICED + 1) == ["source.resumed"]
     assert await entered(lost=False, away=0.05) == []
+
+
+@pytest.mark.parametrize(("resume", "takes_over"), [(True, False), (False, True)])
+async def test_a_session_that_still_has_a_source_is_taken_over_where_that_is_meant(
+    resume: bool, takes_over: bool
+) -> None:
+    sessions, start = IngestSessions(), StartCommand(session_id="mine")
+    with sessions.begin(FakeSession(Topics(), "mine"), start) as ingest_session:
+        ingest_session.enter(anyio.CancelScope())
+        again = StartCommand(session_id="mine", resume=resume)
+        assert sessions.find(start) is None
+        assert sessions.find(again, takes_over=takes_over) is ingest_session
+
+
+def test_a_format_that_takes_over_may_also_begin_a_session() -> None:
+    assert IngestSessions().find(StartCommand(session_id="mine"), takes_over=True) is None
