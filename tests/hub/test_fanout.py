@@ -1,6 +1,6 @@
 """Fan-out: who keeps up is written to at once, who lags is served alone."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -253,3 +253,36 @@ async def test_an_ended_session_that_is_still_being_sent_keeps_its_place() -> No
     log.append(SessionEnded(reason="client", totals=Totals()), t=0, ts="")
     with pytest.raises(Disconnect, match="at most 1 sessions"):
         subscriber.subscribe(topics.open(SessionLog("s2")), after_seq=0)
+
+
+async def test_a_heartbeat_covers_what_a_filter_held_back() -> None:
+    stage = Stage()
+    sink = FakeSink()
+    subscriber = Subscriber(sink)
+    subscriber.subscribe(stage.topic, after_seq=0, events=("speech.*",))
+    stage.deltas("ab")
+    subscriber.beat()
+    stage.deltas("c")
+    stage.say(SpeechStartedEvent())
+    *_, beat, event = sink.events
+    assert isinstance(beat, Heartbeat)
+    assert isinstance(event, SpeechStartedEvent)
+    assert (beat.head, event.from_seq, event.seq) == (2, 3, 4)
+
+
+async def test_one_who_catches_up_gets_no_pending_frame_twice() -> None:
+    log, due = SessionLog("s1"), list[Callable[[], None]]()
+    topic = Topic(log, defer=due.append)
+    log.listen(topic.publish)
+    sinks = [FakeSink() for _ in range(MAX_DIRECT + 1)]
+    for sink in sinks:
+        Subscriber(sink).subscribe(topic, after_seq=0)
+    log.append(SpeechStartedEvent(), t=0, ts="")  # pending: the next turn of the loop writes it
+    late = FakeSink()
+    subscriber = Subscriber(late)
+    subscriber.subscribe(topic, after_seq=0)
+    subscriber.step(0)
+    assert not subscriber.lagging
+    for flush in due:
+        flush()
+    assert [sink.numbers for sink in (late, *sinks)] == [[1]] * (MAX_DIRECT + 2)

@@ -81,6 +81,17 @@ async def test_the_end_of_a_session_calls_off_only_what_has_no_side_effects() ->
     assert anyio.current_time() == pytest.approx(4.0)
 
 
+async def test_an_abort_stops_running_tools_without_side_effects_and_asks_nothing_more() -> None:
+    runner = Runner(3.0)
+    async with asking(runner, "look", "book") as (dispatch, gateway):
+        await anyio.sleep(2)  # 1 s: both tools start
+        dispatch.carry_out(dispatch.scheduler.abort("shutdown", anyio.current_time()))
+        assert dispatch.scheduler.idle
+        await anyio.sleep(10)
+        assert runner.finished == ["book"]
+        assert len(gateway.requests) == 1
+
+
 async def test_a_client_answers_once_and_only_what_it_was_asked() -> None:
     async with asking(Runner(3.0), "ask", "look") as (dispatch, gateway):
         await anyio.sleep(2)
