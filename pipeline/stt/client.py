@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec.structs import replace
 
-from pipeline.errors import SttError
+from pipeline.errors import SttError, SttLost
 from pipeline.interfaces.stt import (
     Heard,
     StreamClosed,
@@ -198,6 +198,7 @@ class SttClient:
     async def _connect_again(self, delay: float) -> SttConnection:
         """Connect after ``delay``; an open turn does not wait longer than others do."""
         failure: SttError | None = None
+        connection: SttConnection | None = None
         async with anyio.create_task_group() as tasks:
             background = BackgroundTasks(tasks)
             background.start(self._end_overdue_turns)
@@ -207,8 +208,8 @@ class SttClient:
             except SttError as error:
                 failure = error.with_traceback(None)
             await background.cancel()
-        if failure is not None:
-            raise failure
+        if connection is None:
+            raise failure or SttLost("no connection to speech-to-text")
         return connection
 
     # --- one connection --------------------------------------------------------------------

@@ -70,7 +70,10 @@ def _field(name: str, kind: Any, value: Any) -> dict[str, Any]:
         return {name: Raw(msgspec.json.encode(value))}
     item = _item(kind)
     if item is not None:
-        return {name: _items(item, value)} if isinstance(value, list) else {}
+        try:
+            return {name: _items(item, msgspec.convert(value, list[Any]))}
+        except msgspec.ValidationError:
+            return {}
     for attempt in (value, str(value) if isinstance(value, int | float) else words_of(value)):
         try:
             read = msgspec.convert(attempt, kind, strict=False)
@@ -79,6 +82,10 @@ def _field(name: str, kind: Any, value: Any) -> dict[str, Any]:
         if not isinstance(read, float) or math.isfinite(read):
             return {name: read}
     return {}
+
+
+def _as_table(value: Any) -> Table:
+    return typing.cast("Table", value) if isinstance(value, dict) else {}
 
 
 def _item(kind: Any) -> type[Struct] | None:
@@ -95,7 +102,7 @@ def _items(kind: type[Struct], values: list[Any]) -> tuple[Struct, ...]:
     items: list[Struct] = []
     for value in values:
         try:
-            items.append(read(kind, value if isinstance(value, dict) else {}))
+            items.append(read(kind, _as_table(value)))
         except msgspec.ValidationError:
             continue
     return tuple(items)
@@ -117,8 +124,7 @@ def error_text(given: Table) -> str | None:
 
 def error_code(given: Table) -> float | None:
     """Return the code of an error message, where it is a number."""
-    nested = given.get("error")
-    for source in (given, nested if isinstance(nested, dict) else {}):
+    for source in (given, _as_table(given.get("error"))):
         for name in _CODES:
             try:
                 return msgspec.convert(source[name], float, strict=False)
