@@ -36,7 +36,7 @@ def same_words(one: str, other: str) -> bool:
     return one == other or meaning(one) == meaning(other)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def meaning(text: str) -> str:
     """Return ``text`` without what formatting may change: case, sentence punctuation, spaces.
 

@@ -29,7 +29,7 @@ def count_words(text: str) -> int:
     return len(words(text))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def words(text: str) -> tuple[str, ...]:
     """Return the words of ``text``; signs alone are no words."""
     found: list[str] = []
@@ -78,14 +78,14 @@ def _parts(said: tuple[str, ...]) -> list[str]:
     return [part for word in said for part in _PARTS.split(word) if has_word(part)]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _forms(word: str) -> tuple[str, ...]:
     """Return the word as it is, and without the clitics of its script."""
     key = _key(word)
     return (key, *without_clitics(key))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _key(word: str) -> str:
     """Return ``word`` without case, punctuation and vowel points."""
     plain = _POINTS.sub("", unicodedata.normalize("NFKC", word).casefold())
