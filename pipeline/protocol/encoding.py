@@ -6,6 +6,7 @@ that has a JSON form.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -60,11 +61,15 @@ def _cleaned(value: Any, depth: int) -> Any:
         case Struct():
             return _cleaned_struct(value, depth)
         case dict():
-            return {str(_cleaned(key, depth + 1)): _cleaned(each, depth + 1)
-                    for key, each in value.items()}  # fmt: skip
+            pairs: Mapping[Any, Any] = value
+            return {
+                str(_cleaned(key, depth + 1)): _cleaned(each, depth + 1)
+                for key, each in pairs.items()
+            }
         case tuple() | list():
-            items = (_cleaned(each, depth + 1) for each in value)
-            return tuple(items) if isinstance(value, tuple) else list(items)
+            items: Sequence[Any] = value
+            cleaned = [_cleaned(each, depth + 1) for each in items]
+            return tuple(cleaned) if isinstance(value, tuple) else cleaned
         case _:
             return _cleaned_scalar(value)
 

@@ -7,7 +7,7 @@ from pipeline.journal.epoch_source import epoch_source
 from pipeline.journal.epochs import MAX_RUNS, EpochRuns
 from pipeline.journal.log import SessionLog
 from pipeline.journal.rows import decoded_runs, encoded_runs
-from pipeline.protocol.events import SpeechStartedEvent
+from pipeline.protocol.events import Event, Frame, SpeechStartedEvent
 
 
 @given(clock=st.lists(st.integers(0, 1 << 32), min_size=2, max_size=20))
@@ -52,15 +52,15 @@ def test_a_position_belongs_to_the_history_of_its_event(
 def test_a_log_restored_from_its_events_knows_its_epochs(sizes: list[int]) -> None:
     log = SessionLog("s1", epoch=100)
     restored = SessionLog("s1", epoch=1)
-    events = []
+    events: list[tuple[Frame, Event]] = []
     for number, size in enumerate(sizes):
         if number:
             log.take_over(100 + number)
         for _ in range(size):
             event = SpeechStartedEvent(epoch=log.epoch)
             events.append((log.append(event, t=0, ts=""), event))
-    for frame, event in events:
-        restored.restore(frame, event)
+    for frame, stored in events:
+        restored.restore(frame, stored)
     assert restored.epochs == log.epochs
     assert restored.epoch == log.epoch
 
