@@ -30,20 +30,21 @@ def test_a_right_history_has_no_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("places", "said"),
     [
-        (lambda h: h[:-1], "session.ended is not the last"),
-        (lambda h: h[1:], "session.created is not the first"),
-        (lambda h: [*h[:5], *h[6:]], "law 3: r2 begins beside"),
-        (lambda h: [*h[:8], h[3], *h[8:]], "law 2: response.output_text.delta of r1"),
-        (lambda h: [*h[:3], *h[4:]], "the deltas of r1 are not its text"),
-        (lambda h: [*h[:2], *h[3:]], "law 1: response.output_text.delta of r1 before"),
-        (lambda h: [*h[:7], *h[8:]], "law 1: r2 has no response.done"),
-        (lambda h: [*h[:6], *h[8:]], "law 12: turn 2 is silent"),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8], "session.ended is not the last"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], "session.created is not the first"),
+        ([0, 1, 2, 3, 4, 6, 7, 8, 9], "law 3: r2 begins beside"),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 3, 8, 9], "law 2: response.output_text.delta of r1"),
+        ([0, 1, 2, 4, 5, 6, 7, 8, 9], "the deltas of r1 are not its text"),
+        ([0, 1, 3, 4, 5, 6, 7, 8, 9], "law 1: response.output_text.delta of r1 before"),
+        ([0, 1, 2, 3, 4, 5, 6, 8, 9], "law 1: r2 has no response.done"),
+        ([0, 1, 2, 3, 4, 5, 8, 9], "law 12: turn 2 is silent"),
     ],
 )
-def test_each_kind_of_fault_is_found(change: Any, said: str) -> None:
-    assert any(said in each for each in violations(numbered(change(HISTORY)), {"reply"}))
+def test_each_kind_of_fault_is_found(places: list[int], said: str) -> None:
+    events = numbered([HISTORY[place] for place in places])
+    assert any(said in each for each in violations(events, {"reply"}))
 
 
 def test_an_id_that_is_used_again_continues_under_a_higher_epoch() -> None:

@@ -1,6 +1,7 @@
 """A task that holds up the event loop is named, with its session and its client."""
 
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 import anyio
@@ -8,7 +9,7 @@ import pytest
 
 from pipeline.hub.fanout import Topics
 from pipeline.journal.log import SessionLog
-from pipeline.protocol.events import SpeechStartedEvent
+from pipeline.protocol.events import Frame, SpeechStartedEvent
 from pipeline.telemetry.loop_stall import Culprit, watch_stalls
 
 
@@ -32,21 +33,24 @@ class Connection:
             pass
 
 
-async def stalls_of(held_up: float, *work: object) -> list[tuple[float, Culprit]]:
+async def stalls_of(work: Callable[[], object]) -> list[tuple[float, Culprit]]:
     found: list[tuple[float, Culprit]] = []
+
+    def report(seconds: float, culprit: Culprit) -> None:
+        found.append((seconds, culprit))
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch_stalls, lambda *stall: found.append(stall))
+        tasks.start_soon(watch_stalls, report)
         await anyio.sleep(0.2)  # real time: the sampler's thread has none other
-        for each in work:
-            each(held_up)  # type: ignore[operator]
-            await anyio.sleep(0.2)
+        work()
+        await anyio.sleep(0.2)
         tasks.cancel_scope.cancel()
     return found
 
 
 async def test_a_clients_flood_is_named_by_its_address(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = await stalls_of(0.4, Connection().data_received)
+        found = await stalls_of(lambda: Connection().data_received(0.4))
     stall = max(found, key=lambda one: one[0])
     assert 0.2 < stall[0] < 2
     assert stall[1].peer == "192.0.2.7:4711"
@@ -59,8 +63,12 @@ async def test_a_sessions_events_are_named_by_its_id_and_function() -> None:
     log = SessionLog("s_42")
     Topics().open(log)
     slow = Connection()
-    log.listen(lambda _: slow.data_received(0.4))
-    found = await stalls_of(0, lambda _: log.append(SpeechStartedEvent(), t=0, ts=""))
+
+    def hold_up(frame: Frame) -> None:
+        slow.data_received(0.4)
+
+    log.listen(hold_up)
+    found = await stalls_of(lambda: log.append(SpeechStartedEvent(), t=0, ts=""))
     stall = max(found, key=lambda one: one[0])
     assert stall[1].session == "s_42"
     assert stall[1].where.startswith("journal.log.")
@@ -68,4 +76,4 @@ async def test_a_sessions_events_are_named_by_its_id_and_function() -> None:
 
 
 async def test_a_loop_that_turns_is_not_reported() -> None:
-    assert [stall for stall in await stalls_of(0.0, lambda _: None) if stall[0] > 0.5] == []
+    assert [stall for stall in await stalls_of(lambda: None) if stall[0] > 0.5] == []
