@@ -272,6 +272,7 @@ async def disrupt(run: Chaos, server: Running, sim: Simulation, args: argparse.N
 
 async def chaos(run: Chaos, args: argparse.Namespace) -> str:
     """Return what the server logged."""
+    logged, code = "", 0
     config = args.journal.with_name("pipeline.toml")
     config.write_text(SETTINGS)
     async with simulate(SPOKEN) as sim, anyio.create_task_group() as tasks:

@@ -61,7 +61,9 @@ class StallSampler:
     def _watch(self) -> None:
         while not self._stopped.wait(EVERY):
             if self._found is None and monotonic() - self._turned_at > STALL:
-                frame = sys._current_frames().get(self._thread_id)
+                # the documented way to see another thread's stack
+                frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+                frame = frames.get(self._thread_id)
                 task = None
                 with suppress(RuntimeError):
                     task = asyncio.current_task(self._loop)
