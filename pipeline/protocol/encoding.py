@@ -7,7 +7,7 @@ that has a JSON form.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import NODEFAULT, Struct
@@ -61,13 +61,13 @@ def _cleaned(value: Any, depth: int) -> Any:
         case Struct():
             return _cleaned_struct(value, depth)
         case dict():
-            pairs: Mapping[Any, Any] = value
+            pairs = cast("Mapping[Any, Any]", value)
             return {
                 str(_cleaned(key, depth + 1)): _cleaned(each, depth + 1)
                 for key, each in pairs.items()
             }
         case tuple() | list():
-            items: Sequence[Any] = value
+            items = cast("Sequence[Any]", value)
             cleaned = [_cleaned(each, depth + 1) for each in items]
             return tuple(cleaned) if isinstance(value, tuple) else cleaned
         case _:

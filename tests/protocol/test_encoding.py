@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -37,7 +37,7 @@ def with_odd_values(data: st.DataObject, value: Any, kind: Any) -> Any:
     if kind is Any:
         return data.draw(odd_json)
     if isinstance(value, tuple):
-        items: Sequence[Any] = value
+        items = cast("Sequence[Any]", value)
         return tuple(with_odd_values(data, each, None) for each in items)
     if isinstance(value, float) or "float" in str(kind):
         return data.draw(st.sampled_from([*ODD_NUMBERS, 1.0]))
