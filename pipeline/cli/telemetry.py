@@ -47,7 +47,7 @@ class Observers(Struct, frozen=True, kw_only=True):
                 waiting=app.waiting,
                 well=app.trouble is None,
                 budget=app.dependencies.budget.left(app.dependencies.clock()),
-                webhooks={} if app.worker is None else app.worker.left,
+                webhooks={} if app.worker is None else app.worker.remaining,
             )
         )
 

@@ -55,15 +55,15 @@ class Outbox(Protocol):
         """Call ``wake`` whenever a new delivery is due."""
         ...
 
-    async def look(self, hook: str, now: float, limit: int) -> Due:
+    async def fetch_due(self, hook: str, now: float, limit: int) -> Due:
         """Return at most ``limit`` deliveries that are due at ``now``, in Unix seconds."""
         ...
 
-    async def made(self, delivery_id: str) -> None:
+    async def mark_delivered(self, delivery_id: str) -> None:
         """Delete a delivery that was made."""
         ...
 
-    async def put_off(self, delivery_id: str, due: float, error: str) -> None:
+    async def reschedule(self, delivery_id: str, due: float, error: str) -> None:
         """Count a failed attempt; the next one is due at ``due``."""
         ...
 
@@ -79,6 +79,6 @@ class Outbox(Protocol):
         """Make all failed deliveries pending again, from the first attempt."""
         ...
 
-    async def left(self) -> Mapping[str, Remaining]:
+    async def remaining(self) -> Mapping[str, Remaining]:
         """Return the numbers of undelivered deliveries, by webhook."""
         ...

@@ -51,7 +51,7 @@ class OutboxInMemory:
         if hooks:
             self._wake()
 
-    async def look(self, hook: str, now: float, limit: int) -> Due:
+    async def fetch_due(self, hook: str, now: float, limit: int) -> Due:
         waiting = self._hooks.get(hook, {})
         open_ones = sorted(
             ((each.due, delivery_id) for delivery_id, each in waiting.items() if not each.failed),
@@ -63,11 +63,11 @@ class OutboxInMemory:
             next((at for at, _ in open_ones if at > now), None),
         )
 
-    async def made(self, delivery_id: str) -> None:
+    async def mark_delivered(self, delivery_id: str) -> None:
         for waiting in self._hooks.values():
             waiting.pop(delivery_id, None)
 
-    async def put_off(self, delivery_id: str, due: float, error: str) -> None:
+    async def reschedule(self, delivery_id: str, due: float, error: str) -> None:
         for waiting in self._hooks.values():
             if delivery_id in waiting:
                 waiting[delivery_id].due = due
@@ -90,7 +90,7 @@ class OutboxInMemory:
                     each.failed, each.tries, each.due = False, 0, now
         self._wake()
 
-    async def left(self) -> Mapping[str, Remaining]:
+    async def remaining(self) -> Mapping[str, Remaining]:
         return {
             hook: Remaining(
                 pending=sum(not each.failed for each in waiting.values()),

@@ -88,7 +88,7 @@ class OutboxInFile:
     def listen(self, wake: Callable[[], object]) -> None:
         self.wake = wake
 
-    async def look(self, hook: str, now: float, limit: int) -> Due:
+    async def fetch_due(self, hook: str, now: float, limit: int) -> Due:
         due = await self._read(
             "SELECT id, type, data, tries FROM outbox JOIN event USING (key, seq)"
             " WHERE hook = ? AND failed = 0 AND due <= ? ORDER BY due, key, seq LIMIT ?",
@@ -99,10 +99,10 @@ class OutboxInFile:
         )
         return Due([Delivery(row[0], row[1], bytes(row[2]), row[3]) for row in due], later[0][0])
 
-    async def made(self, delivery_id: str) -> None:
+    async def mark_delivered(self, delivery_id: str) -> None:
         await self._change(Statement("DELETE FROM outbox WHERE id = ?", (delivery_id,)))
 
-    async def put_off(self, delivery_id: str, due: float, error: str) -> None:
+    async def reschedule(self, delivery_id: str, due: float, error: str) -> None:
         sql = "UPDATE outbox SET tries = tries + 1, due = ?, error = ? WHERE id = ?"
         await self._change(Statement(sql, (due, error, delivery_id)))
 
@@ -118,7 +118,7 @@ class OutboxInFile:
         await self._change(Statement(RETRY, (now,)))
         self.wake()
 
-    async def left(self) -> Mapping[str, Remaining]:
+    async def remaining(self) -> Mapping[str, Remaining]:
         rows = await self._read(
             "SELECT hook, SUM(failed = 0), SUM(failed) FROM outbox GROUP BY hook", ()
         )

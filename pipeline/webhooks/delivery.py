@@ -77,7 +77,7 @@ class DeliveryWorker:
         on_attempt: OnAttempt,
     ) -> None:
         """``clock`` returns Unix seconds."""
-        self.left: Mapping[str, Remaining] = {}  #: by webhook, as last counted
+        self.remaining: Mapping[str, Remaining] = {}  #: by webhook, as last counted
         self.disabled: set[str] = set()  #: webhooks that returned 410
         self._hooks = hooks
         self._subscriptions = subscriptions
@@ -122,13 +122,13 @@ class DeliveryWorker:
         unknown: set[str] = set()
         while True:
             try:
-                self.left = await self._outbox.left()
+                self.remaining = await self._outbox.remaining()
             except JournalError as error:
                 logger.warning("webhooks: %s", error)
-            for name in self.left.keys() - self._wake_events.keys() - unknown:
+            for name in self.remaining.keys() - self._wake_events.keys() - unknown:
                 unknown.add(name)
                 logger.warning("webhook %s is not in the settings but has %d pending deliveries",
-                               name, self.left[name].pending)  # fmt: skip
+                               name, self.remaining[name].pending)  # fmt: skip
             await anyio.sleep(COUNT_INTERVAL)
 
     async def _deliver(self, hook: Hook) -> None:
@@ -153,7 +153,7 @@ class DeliveryWorker:
             return min(held, MAX_WAIT) if held > 0 else MAX_WAIT
         known = set(in_progress)  # a delivery settled during the read may still be in it
         try:
-            found = await self._outbox.look(hook.name, now, 2 * MAX_CONCURRENT)
+            found = await self._outbox.fetch_due(hook.name, now, 2 * MAX_CONCURRENT)
         except JournalError as error:
             logger.warning("webhook %s: cannot read due deliveries: %s", hook.name, error)
             return READ_RETRY
@@ -191,13 +191,13 @@ class DeliveryWorker:
         match next_step(answer, tries, hook.retries, random.random()):
             case Delivered():
                 self._on_attempt(hook.name, "delivered")
-                await self._outbox.made(delivery.id)
+                await self._outbox.mark_delivered(delivery.id)
             case RetryLater(wait, hold):
                 self._on_attempt(hook.name, "retried")
                 logger.info("webhook %s: %s will be sent to %s again in %.0f s: %s", hook.name,
                             delivery.id, hook.host, wait, why)  # fmt: skip
                 self._held_until[hook.name] = max(self._held_until[hook.name], now + hold)
-                await self._outbox.put_off(delivery.id, now + wait, why)
+                await self._outbox.reschedule(delivery.id, now + wait, why)
             case RetriesExhausted():
                 self._on_attempt(hook.name, "failed")
                 logger.error("webhook %s: gave up %s of type %s after %d attempts: %s", hook.name,

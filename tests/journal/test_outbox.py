@@ -71,41 +71,41 @@ async def test_each_hook_finds_what_it_wants_oldest_first_until_it_was_delivered
         outbox.listen(woken.set)
         log = await ended(journal)
         assert woken.is_set()
-        first, second = (await outbox.look("crm", 1000.0, 9)).due
-        (other,) = (await outbox.look("audit", 1000.0, 9)).due
+        first, second = (await outbox.fetch_due("crm", 1000.0, 9)).due
+        (other,) = (await outbox.fetch_due("audit", 1000.0, 9)).due
         assert [each.event for each in (first, second)] == [f.data for f in log.read(0, 9)]
         assert len({first.id, second.id, other.id}) == 3
-        await outbox.made(first.id)
-        assert (await outbox.look("crm", 1000.0, 9)).due == [second]
-        assert await outbox.left() == {"crm": Remaining(1, 0), "audit": Remaining(1, 0)}
+        await outbox.mark_delivered(first.id)
+        assert (await outbox.fetch_due("crm", 1000.0, 9)).due == [second]
+        assert await outbox.remaining() == {"crm": Remaining(1, 0), "audit": Remaining(1, 0)}
 
 
 async def test_what_is_put_off_is_due_later_and_what_is_given_up_never(where: str) -> None:
     async with opened(where) as (journal, outbox):
         await ended(journal)
-        first, second = (await outbox.look("crm", 1000.0, 9)).due
-        await outbox.put_off(first.id, 1005.0, "500")
-        look = await outbox.look("crm", 1000.0, 9)
-        assert (look.due, look.next) == ([second], 1005.0)
-        (again,) = [d for d in (await outbox.look("crm", 1005.0, 9)).due if d.id == first.id]
+        first, second = (await outbox.fetch_due("crm", 1000.0, 9)).due
+        await outbox.reschedule(first.id, 1005.0, "500")
+        found = await outbox.fetch_due("crm", 1000.0, 9)
+        assert (found.due, found.next) == ([second], 1005.0)
+        (again,) = [d for d in (await outbox.fetch_due("crm", 1005.0, 9)).due if d.id == first.id]
         assert again.tries == 1
         await outbox.give_up(first.id, 1005.0, "500")
         await outbox.give_up_all("crm", 1005.0, "gone")
-        look = await outbox.look("crm", 2000.0, 9)
-        assert (look.due, look.next) == ([], None)
-        assert (await outbox.left())["crm"] == Remaining(0, 2)
+        found = await outbox.fetch_due("crm", 2000.0, 9)
+        assert (found.due, found.next) == ([], None)
+        assert (await outbox.remaining())["crm"] == Remaining(0, 2)
         await outbox.retry(3000.0)
-        assert [each.tries for each in (await outbox.look("crm", 3000.0, 9)).due] == [0, 0]
+        assert [each.tries for each in (await outbox.fetch_due("crm", 3000.0, 9)).due] == [0, 0]
 
 
 async def test_it_is_there_after_a_restart_and_is_listed(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     async with opened(path) as (journal, outbox):
         await ended(journal)
-        (before, _) = (await outbox.look("crm", 1000.0, 9)).due
+        (before, _) = (await outbox.fetch_due("crm", 1000.0, 9)).due
         await outbox.give_up(before.id, 1001.0, "HTTP 500")
     async with opened(path) as (_, outbox):
-        assert len((await outbox.look("crm", 1000.0, 9)).due) == 1
+        assert len((await outbox.fetch_due("crm", 1000.0, 9)).due) == 1
     listed = stored_deliveries(path)
     assert [(each.hook, each.type, each.failed) for each in listed] == [
         ("crm", "turn.completed", True),
@@ -127,8 +127,8 @@ async def test_a_session_that_a_crash_cut_off_is_told_of_when_it_is_ended(tmp_pa
         with anyio.fail_after(5):
             while log.unconfirmed:  # noqa: ASYNC110 - the writer is a thread
                 await anyio.sleep(0.002)
-        (told,) = (await outbox.look("audit", 1000.0, 9)).due
-    assert b'"reason":"owner_lost"' in told.event
+        (stored,) = (await outbox.fetch_due("audit", 1000.0, 9)).due
+    assert b'"reason":"owner_lost"' in stored.event
 
 
 def test_an_event_and_its_delivery_are_stored_as_one_or_not_at_all(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_deliveries_go_with_their_session(tmp_path: Path) -> None:
         for session_id in ("s1", "s2"):
             journal.release(await ended(journal, session_id))
         await journal.erase("s1")
-        assert (await outbox.left())["crm"].pending == 2
+        assert (await outbox.remaining())["crm"].pending == 2
     assert {each.session_id for each in stored_deliveries(path)} == {"s2"}
 
 
@@ -166,9 +166,9 @@ async def test_what_was_given_up_long_ago_is_let_go_of(
             while log.visible < 1:  # noqa: ASYNC110 - the writer is a thread
                 await anyio.sleep(0.002)
             await outbox.give_up_all("crm", clock.now, "500")
-            assert (await outbox.left())["crm"].failed == 1
+            assert (await outbox.remaining())["crm"].failed == 1
             clock.now += 200.0
-            while await outbox.left():  # noqa: ASYNC110 - the writer is a thread
+            while await outbox.remaining():  # noqa: ASYNC110 - the writer is a thread
                 await anyio.sleep(0.002)
 
 
@@ -177,7 +177,7 @@ async def test_a_file_of_before_there_were_webhooks_gets_its_outbox(tmp_path: Pa
     JournalFile(path).close()
     async with opened(path) as (journal, outbox):
         await ended(journal)
-        assert (await outbox.left())["audit"].pending == 1
+        assert (await outbox.remaining())["audit"].pending == 1
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT COUNT(*) FROM outbox").fetchone() == (3,)
     db.close()

@@ -68,12 +68,12 @@ async def test_it_is_tried_for_three_days_by_the_schedule_and_then_given_up() ->
     async with posting(peer, [hook()]) as (outbox, _):
         outbox.add(ENDED)
         await anyio.sleep(30 * DAY)
-        left = await outbox.left()
+        remaining = await outbox.remaining()
     waits = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
     assert [at for at, *_ in peer.tries] == [sum(waits[:n]) for n in range(10)]
     assert len({message for *_, message in peer.tries}) == 1
     assert len(peer.bodies) == 1
-    assert (left["crm"].pending, left["crm"].failed) == (0, 1)
+    assert (remaining["crm"].pending, remaining["crm"].failed) == (0, 1)
 
 
 async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> None:
@@ -82,7 +82,7 @@ async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> No
         outbox.add(ENDED)
         outbox.add(Frame(8, "speech.started", b"{}"))  # nobody wants it
         await anyio.wait_all_tasks_blocked()
-        assert (await outbox.left())["crm"].pending == 0
+        assert (await outbox.remaining())["crm"].pending == 0
     assert peer.bodies == {
         b'{"type":"session.ended","timestamp":"2026-11-23T12:00:00Z","data":%b}' % ENDED.data
     }
@@ -91,8 +91,8 @@ async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> No
 class Slow(OutboxInMemory):
     """What it tells is as old as a look takes."""
 
-    async def look(self, hook: str, now: float, limit: int) -> Due:
-        seen = await super().look(hook, now, limit)
+    async def fetch_due(self, hook: str, now: float, limit: int) -> Due:
+        seen = await super().fetch_due(hook, now, limit)
         await anyio.sleep(0.3)
         return seen
 
@@ -119,7 +119,7 @@ async def test_what_was_given_up_is_tried_again_when_somebody_says_so() -> None:
         assert len(peer.tries) == 1
         await worker.retry()
         await anyio.sleep(1)
-        assert (await outbox.left())["crm"].pending == 0
+        assert (await outbox.remaining())["crm"].pending == 0
     assert len(peer.tries) == 2
 
 
@@ -160,11 +160,11 @@ async def test_one_that_is_gone_gets_nothing_more(caplog: pytest.LogCaptureFixtu
         await anyio.sleep(1)
         outbox.add(ENDED)
         await anyio.sleep(DAY)
-        left = await outbox.left()
+        remaining = await outbox.remaining()
         assert worker.disabled == {"gone"}
     assert [name for _, name, _ in peer.tries].count("gone") == 1
     assert [name for _, name, _ in peer.tries].count("here") == 2
-    assert (left["gone"].pending, left["gone"].failed) == (0, 1)
+    assert (remaining["gone"].pending, remaining["gone"].failed) == (0, 1)
     assert "webhook gone: example.com returned 410 Gone" in caplog.text
 
 
@@ -175,7 +175,7 @@ async def test_what_waits_in_memory_is_bounded_and_the_loss_is_told(
     async with posting(peer, [hook("slow")], most=10) as (outbox, _):
         for _number in range(12):
             outbox.add(ENDED)
-        assert (await outbox.left())["slow"].pending == 10
+        assert (await outbox.remaining())["slow"].pending == 10
     assert caplog.text.count("is dropped") == 2
 
 
@@ -184,9 +184,9 @@ async def test_leaving_delivers_what_is_due_and_waits_a_moment_only() -> None:
     async with posting(quick, [hook()]) as (outbox, _):
         for _number in range(5):
             outbox.add(ENDED)
-    assert (await outbox.left())["crm"].pending == 0
+    assert (await outbox.remaining())["crm"].pending == 0
     left_at = anyio.current_time()
     async with posting(slow, [hook("slow")]) as (outbox, _):
         outbox.add(ENDED)
     assert anyio.current_time() - left_at == pytest.approx(1.0)
-    assert (await outbox.left())["slow"].pending == 1
+    assert (await outbox.remaining())["slow"].pending == 1

@@ -35,17 +35,17 @@ async def test_an_unforeseen_error_of_the_outbox_is_noted_and_the_delivery_made(
 
         looks = makes = 0
 
-        async def look(self, hook: str, now: float, limit: int) -> Due:
+        async def fetch_due(self, hook: str, now: float, limit: int) -> Due:
             self.looks += 1
             if self.looks == 2:
                 raise kind("odd")
-            return await super().look(hook, now, limit)
+            return await super().fetch_due(hook, now, limit)
 
-        async def made(self, delivery_id: str) -> None:
+        async def mark_delivered(self, delivery_id: str) -> None:
             self.makes += 1
             if self.makes == 1:
                 raise kind("odd")
-            await super().made(delivery_id)
+            await super().mark_delivered(delivery_id)
 
     await deliver(Odd, lambda name, tries: OK, tasks=["webhook crm", "webhook crm"])
 
@@ -61,7 +61,7 @@ async def deliver(make: type[OutboxInMemory], answer: object, tasks: list[str]) 
         await anyio.sleep(1)
         outbox.add(ENDED)
         await anyio.sleep(60)
-        left = await outbox.left()
+        remaining = await outbox.remaining()
     assert failures == tasks
     assert len(peer.tries) == 2
-    assert (left["crm"].pending, left["crm"].failed) == (0, 0)
+    assert (remaining["crm"].pending, remaining["crm"].failed) == (0, 0)
