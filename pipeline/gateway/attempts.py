@@ -63,8 +63,8 @@ class Target:
         if request.stream and not self.streams(request):
             left = {name: value for name, value in request.extra.items() if name != STREAM_OPTIONS}
             request = msgspec.structs.replace(request, stream=False, extra=left)
-        if request.recast is not None and self.json_mode is not None:
-            return request.recast(request, self.json_mode(request.model))
+        if request.with_json_mode is not None and self.json_mode is not None:
+            return request.with_json_mode(request, self.json_mode(request.model))
         return request
 
     def has_more_room(self, other: "Target", request: CompletionRequest) -> bool:

@@ -72,7 +72,7 @@ class Structured:
         """Return a reader for the reply while it streams."""
         return PartialJson(self._openings)
 
-    def ask(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
+    def apply(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
         """Return ``request`` with the schema added in the way that ``mode`` names."""
         match mode:
             case "response_format":
@@ -83,7 +83,7 @@ class Structured:
                 return msgspec.structs.replace(request, extra={**request.extra, **more})
             case "json_object":
                 more = {"response_format": {"type": "json_object"}}
-                return self.ask(replace(request, extra={**request.extra, **more}), "prompt")
+                return self.apply(replace(request, extra={**request.extra, **more}), "prompt")
             case "tool":
                 function = {"name": TOOL, "description": "Answer.", "parameters": self.schema}
                 tools = [
@@ -98,13 +98,13 @@ class Structured:
                 rule = f"{RULE} It must fit this JSON Schema: {text}"
                 return msgspec.structs.replace(request, messages=_with_rule(request.messages, rule))
 
-    def recast(
+    def change_mode(
         self, request: CompletionRequest, asked: JsonMode, mode: JsonMode
     ) -> CompletionRequest:
         """Return ``request`` converted from the mode ``asked`` to ``mode``."""
-        return request if mode == asked else self.ask(_without_mode(request, asked), mode)
+        return request if mode == asked else self.apply(_without_mode(request, asked), mode)
 
-    def judge(self, text: str, reader: PartialJson | None = None) -> Valid | Invalid:
+    def validate(self, text: str, reader: PartialJson | None = None) -> Valid | Invalid:
         """Validate a complete reply. Values that ``reader`` has published do not change."""
         if len(text) > MAX_TEXT:
             return Invalid(f"the reply is longer than {MAX_TEXT} characters", text[:MAX_TEXT])
@@ -156,7 +156,7 @@ def best_mode(supported: Iterable[str]) -> JsonMode:
 
 
 def _without_mode(request: CompletionRequest, asked: JsonMode) -> CompletionRequest:
-    """Remove what ``Structured.ask`` added to the body; a rule in the messages may stay."""
+    """Remove what ``Structured.apply`` added to the body; a rule in the messages may stay."""
     extra = dict(request.extra)
     match asked:
         case "response_format" | "json_object":
@@ -215,12 +215,12 @@ class JsonForm:
         self._beside_tools = beside_tools
         self._mode: JsonMode = self._allowed_mode(mode)
 
-    def ask(self, request: CompletionRequest) -> CompletionRequest:
-        asked = self._structured.ask(request, self._mode)
-        return replace(asked, recast=self._recast)
+    def apply(self, request: CompletionRequest) -> CompletionRequest:
+        asked = self._structured.apply(request, self._mode)
+        return replace(asked, with_json_mode=self._with_json_mode)
 
-    def _recast(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
-        return self._structured.recast(request, self._mode, self._allowed_mode(mode))
+    def _with_json_mode(self, request: CompletionRequest, mode: JsonMode) -> CompletionRequest:
+        return self._structured.change_mode(request, self._mode, self._allowed_mode(mode))
 
     def _allowed_mode(self, mode: JsonMode) -> JsonMode:
         fields = FIELDS_OF_MODE[mode]
@@ -232,15 +232,15 @@ class JsonForm:
     def reader(self) -> PartialJson:
         return self._structured.reader()
 
-    def judge(self, text: str, reader: JsonReader) -> Verdict:
+    def validate(self, text: str, reader: JsonReader) -> Verdict:
         shown = reader if isinstance(reader, PartialJson) else None
-        match self._structured.judge(text, shown):
+        match self._structured.validate(text, shown):
             case Valid(value):
                 return Verdict(value)
             case Invalid(error):
                 return Verdict(error=error)
 
-    def ask_again(
+    def retry_request(
         self, request: CompletionRequest, text: str, error: str, tries: int
     ) -> CompletionRequest | None:
         return self._structured.reask(request, Invalid(error, text), tries)

@@ -70,7 +70,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     #: all other fields of the body, in wire format
     extra: Mapping[str, Any] = {}
     #: returns the request with JSON requested in the given mode
-    recast: Callable[["CompletionRequest", JsonMode], "CompletionRequest"] | None = None
+    with_json_mode: Callable[["CompletionRequest", JsonMode], "CompletionRequest"] | None = None
 
 
 class RateLimit(Struct, frozen=True):
@@ -234,17 +234,17 @@ class JsonReader(Protocol):
 class Form(Protocol):
     """Required output format of a prompt's replies."""
 
-    def ask(self, request: CompletionRequest) -> CompletionRequest:
+    def apply(self, request: CompletionRequest) -> CompletionRequest:
         """Return ``request`` with the output format added in the mode that the model supports."""
         ...
 
     def reader(self) -> JsonReader: ...
 
-    def judge(self, text: str, reader: JsonReader) -> Verdict:
+    def validate(self, text: str, reader: JsonReader) -> Verdict:
         """Validate a whole reply, whose partial values ``reader`` has returned."""
         ...
 
-    def ask_again(
+    def retry_request(
         self, request: CompletionRequest, text: str, error: str, tries: int
     ) -> CompletionRequest | None:
         """Return the next request after ``tries`` invalid replies; none: give up."""

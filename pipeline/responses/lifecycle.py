@@ -424,7 +424,7 @@ class ResponseLifecycle:
 
     def _finish_json(self, response: Response, form: Form, now: float) -> list[Step]:
         reader = response.reader or form.reader()
-        verdict = form.judge(response.text, reader)
+        verdict = form.validate(response.text, reader)
         if verdict.error is None:
             if response.published_at is None:
                 response.published_at = now
@@ -433,7 +433,7 @@ class ResponseLifecycle:
             self.history.append(response.id, response.text)
             return self.end(response, ResponseOutcome("completed", json=verdict.value), now)
         response.replies += 1
-        again = form.ask_again(response.request, response.text, verdict.error, response.replies)
+        again = form.retry_request(response.request, response.text, verdict.error, response.replies)
         if again is None and _is_only_thought(response, response.finished):
             return self.end(response, ONLY_THOUGHTS, now)
         if again is None:

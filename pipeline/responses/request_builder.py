@@ -72,7 +72,7 @@ class RequestBuilder:
             turns=tuple(each.turn for each in turns),
             extra=self._extra,
         )
-        request = request if self._form is None else self._form.ask(request)
+        request = request if self._form is None else self._form.apply(request)
         return request if self._offered_tools is None else self._offered_tools.offer(request)
 
     def _transcript(self, speculated: FinishedTurn | None) -> str:

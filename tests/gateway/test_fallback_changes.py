@@ -65,7 +65,7 @@ def test_the_messages_are_replaced_up_to_the_tool_rounds() -> None:
     ],
 )
 def test_a_reply_that_must_be_json_is_still_asked_for_as_json(changes: FallbackChanges) -> None:
-    request = Structured({"type": "object"}).ask(REQUEST, "prompt")
+    request = Structured({"type": "object"}).apply(REQUEST, "prompt")
     system = changes.apply(request).messages[0]
     assert system.role == "system"
     assert (system.content or "").count("JSON Schema") == 1

@@ -56,7 +56,7 @@ def test_broken_json_is_understood_however_it_is_cut(text: str, meant: Any, seed
         rest = rest[size:]
         assert shown is None or holds(shown, reader.value())
         shown = reader.settled()
-    verdict = ANYTHING.judge(text, reader)
+    verdict = ANYTHING.validate(text, reader)
     assert isinstance(verdict, Valid)
     assert verdict.value == meant
     assert shown is None or holds(shown, verdict.value)
@@ -64,7 +64,7 @@ def test_broken_json_is_understood_however_it_is_cut(text: str, meant: Any, seed
 
 @pytest.mark.parametrize("text", CUT_OFF)
 def test_a_text_that_ends_inside_a_value_has_no_value(text: str) -> None:
-    assert isinstance(ANYTHING.judge(text), Invalid)
+    assert isinstance(ANYTHING.validate(text), Invalid)
 
 
 def test_the_corpus_is_large_enough() -> None:
@@ -113,7 +113,7 @@ def test_a_duplicate_key_keeps_the_published_value() -> None:
     text = '{"a": "x", "a": "y"}'
     reader.feed(text)
     assert reader.frozen
-    assert ANYTHING.judge(text, reader) == Valid({"a": "x"})
+    assert ANYTHING.validate(text, reader) == Valid({"a": "x"})
 
 
 def test_what_is_nested_without_end_freezes() -> None:
@@ -154,15 +154,15 @@ def test_anything_at_all_is_read_without_a_crash(text: str) -> None:
         reader.feed(char)
         reader.value()
         reader.settled()
-    assert isinstance(ANYTHING.judge(text, reader), Valid | Invalid)
+    assert isinstance(ANYTHING.validate(text, reader), Valid | Invalid)
 
 
 # --- the verdict -----------------------------------------------------------------------------
 
 
 def test_a_value_that_fits_is_valid_and_a_repair_is_marked() -> None:
-    assert CITY.judge('{"city": "Oslo"}') == Valid({"city": "Oslo"})
-    assert CITY.judge('{"city": "Oslo",}') == Valid({"city": "Oslo"}, repaired=True)
+    assert CITY.validate('{"city": "Oslo"}') == Valid({"city": "Oslo"})
+    assert CITY.validate('{"city": "Oslo",}') == Valid({"city": "Oslo"}, repaired=True)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_what_json_cannot_say_again_is_not_let_in(text: str, meant: Any) -> None
     reader = ANYTHING.reader()
     reader.feed(text)
     for shown in (None, reader):
-        verdict = ANYTHING.judge(text, shown)
+        verdict = ANYTHING.validate(text, shown)
         assert isinstance(verdict, Valid)
         assert verdict.value == meant
         assert msgspec.json.decode(msgspec.json.encode(verdict.value)) == meant
@@ -187,7 +187,7 @@ def test_what_json_cannot_say_again_is_not_let_in(text: str, meant: Any) -> None
 
 def test_a_number_beyond_all_numbers_is_none() -> None:
     wants = Structured({"type": "object", "properties": {"a": {"type": "number"}}})
-    verdict = wants.judge('{"a": 1e999}')
+    verdict = wants.validate('{"a": 1e999}')
     assert isinstance(verdict, Invalid)
     assert "null" in verdict.error
 
@@ -204,7 +204,7 @@ def test_a_number_beyond_all_numbers_is_none() -> None:
     ],
 )
 def test_what_does_not_fit_says_why(text: str, error: str) -> None:
-    verdict = CITY.judge(text)
+    verdict = CITY.validate(text)
     assert isinstance(verdict, Invalid)
     assert error in verdict.error
 
@@ -242,7 +242,7 @@ def test_the_best_way_that_the_model_knows_is_chosen(supported: list[str], mode:
 
 
 def test_response_format_carries_the_schema() -> None:
-    asked = CITY.ask(REQUEST, "response_format").extra
+    asked = CITY.apply(REQUEST, "response_format").extra
     assert asked["top_p"] == 0.5
     assert asked["response_format"]["json_schema"] == {
         "name": "where_is_it_",
@@ -253,18 +253,18 @@ def test_response_format_carries_the_schema() -> None:
 
 def test_a_schema_that_leaves_no_choice_is_asked_for_strictly_and_closed() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    asked = Structured(schema).ask(REQUEST, "response_format").extra["response_format"]
+    asked = Structured(schema).apply(REQUEST, "response_format").extra["response_format"]
     assert asked["json_schema"]["strict"] is True
     assert asked["json_schema"]["schema"] == {**schema, "additionalProperties": False}
 
 
 def test_a_model_without_it_is_made_to_call_a_tool() -> None:
-    asked = CITY.ask(REQUEST, "tool").extra
+    asked = CITY.apply(REQUEST, "tool").extra
     assert asked["tool_choice"]["function"]["name"] == "answer"
     assert asked["tools"][0]["function"]["parameters"] == CITY.schema
 
 
 def test_a_model_without_tools_gets_the_schema_in_the_prompt() -> None:
-    first, *rest = CITY.ask(REQUEST, "prompt").messages
+    first, *rest = CITY.apply(REQUEST, "prompt").messages
     assert str(first.content).startswith("Be brief.\n\nAnswer with one JSON value")
     assert rest == [REQUEST.messages[1]]
