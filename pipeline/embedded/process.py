@@ -1,5 +1,6 @@
 """Child process of the embedded engines: start, readiness, end. Loads no model itself."""
 
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -9,7 +10,7 @@ from typing import Literal
 
 import anyio
 import msgspec
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 from msgspec import Struct
@@ -20,6 +21,8 @@ from pipeline.errors import EngineError
 _CLOSE_SECONDS = 5.0
 _LONGEST_READY_LINE = 65_536  #: bytes
 _LONGEST_LINE = 2_000  #: characters of a line of the child's stderr that are passed on
+
+_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str], None]
 
@@ -62,7 +65,8 @@ async def start_engines(
 ) -> AsyncGenerator[Engines]:
     """Run the engines while the context is open.
 
-    ``on_progress`` receives their messages: while they load, and when a generation is stopped.
+    ``on_progress`` receives their messages while they load, and the last one if they end by
+    themselves; what they write in between goes to the log: a view may be open on the terminal.
     ``prefill`` is the beginning of conversations, processed by the model in advance. Without
     ``speech`` there is no speech-to-text, which saves its memory and time at the start. Raises
     EngineError, with the child's last message, if they do not start; if they fail later, their
@@ -74,14 +78,17 @@ async def start_engines(
     process = await anyio.open_process(
         command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=os.name == "posix"
     )
-    words = _ChildLog(on_progress)
+    words = ChildLog(on_progress)
     engines: Engines | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(words.relay, process)
+            assert process.stderr is not None
+            tasks.start_soon(words.relay, process.stderr)
             engines = await _ready(process, config)
             if engines is not None:
+                words.state = "ready"
                 yield engines
+                words.state = "ending"
                 await _end(process)
             tasks.cancel_scope.cancel()
     finally:
@@ -90,29 +97,35 @@ async def start_engines(
         raise EngineError(f"the embedded engines did not start: {words.last}")
 
 
-class _ChildLog:
+class ChildLog:
     """The child's stderr, passed on line by line."""
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
+        self.state: Literal["loading", "ready", "ending"] = "loading"
         self.last = "no message on stderr"
 
-    async def relay(self, process: Process) -> None:
-        assert process.stderr is not None
+    async def relay(self, stderr: ByteReceiveStream) -> None:
+        """Read ``stderr`` to its end."""
         rest = ""
         # on a busy machine ``_end`` may close the pipe before its end was read
         with suppress(anyio.ClosedResourceError):
-            async for text in TextReceiveStream(process.stderr, errors="replace"):
+            async for text in TextReceiveStream(stderr, errors="replace"):
                 *lines, rest = (rest + text).split("\n")
                 for line in lines:
                     self._pass_on(line)
                 rest = rest[-_LONGEST_LINE:]
         self._pass_on(rest)
+        if self.state == "ready":
+            self._on_progress(f"the embedded engines ended: {self.last}")
 
     def _pass_on(self, line: str) -> None:
         if line := line.strip()[:_LONGEST_LINE]:
             self.last = line.removeprefix("error: ")
-            self._on_progress(line)
+            if self.state == "loading":
+                self._on_progress(line)
+            else:
+                _log.info("%s", line)
 
 
 async def _ready(process: Process, config: bytes) -> Engines | None:

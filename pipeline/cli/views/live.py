@@ -1,9 +1,11 @@
 """Timeline on a terminal: settled rows scroll away, open rows stay and change."""
 
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +25,8 @@ from pipeline.protocol.events import ResponseDone, ServerEvent
 SLOW = 1000.0  #: milliseconds
 
 TONES = {"plain": "dim", "warning": "yellow", "error": "red"}
+Rendered = Sequence[RenderableType]
+
 TOOL_TONES = {False: "dim", True: "yellow"}  # by whether it failed
 
 
@@ -102,15 +106,58 @@ def _totals(row: TotalsRow) -> Text:
     return line
 
 
+class _NewestLines:
+    """Renderable of rows, cut to the newest lines that the window has room for.
+
+    The rows are read when they are drawn: a print above them draws them again, and would show
+    a settled row twice if it drew them as they were before.
+    """
+
+    def __init__(self, rows: Callable[[], Rendered]) -> None:
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = max(1, console.height - 1)
+        newest: list[list[Segment]] = []
+        for row in reversed(self._rows()):
+            newest = [*console.render_lines(row, options.reset_height(), pad=False), *newest]
+            if len(newest) >= room:
+                break
+        for number, line in enumerate(newest[-room:]):
+            if number:
+                yield Segment.line()
+            yield from line
+
+
+class _OpenRows(Live):
+    """Region of the open rows, at the bottom of the terminal; draws itself at regular moments."""
+
+    def __init__(self, console: Console, draw: Callable[[Sequence[Row]], Rendered]) -> None:
+        self._rows: Sequence[Row] = ()
+        newest = _NewestLines(lambda: draw(self._rows))
+        super().__init__(
+            newest, console=console, transient=True, refresh_per_second=12, vertical_overflow="crop"
+        )
+
+    def replace(self, rows: Sequence[Row], above: Rendered) -> None:
+        """Set the open rows, and print what has settled above them.
+
+        The lock keeps the thread that redraws away in between: it would change the height that
+        the print erases, and leave a row twice on the screen.
+        """
+        with self._lock:
+            self._rows = rows
+            if above:
+                self.console.print(Group(*above))
+
+
 class LiveView:
     """Live view of one session, fed with its events in order."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._timeline = Timeline()
-        self._live = Live(
-            console=console, transient=True, refresh_per_second=12, vertical_overflow="crop"
-        )
+        self._live = _OpenRows(console, self._rendered)
         self._live.start()
 
     def show(self, event: ServerEvent) -> None:
@@ -123,20 +170,21 @@ class LiveView:
         self._timeline.discarded(speculation)
         self._update()
 
+    def refresh(self) -> None:
+        """Draw now, without waiting for the next of the regular moments."""
+        self._live.refresh()
+
     def _update(self) -> None:
         settled = self._timeline.take_settled()
-        room = max(4, self._console.height - 2)
-        self._live.update(self._rendered(self._timeline.rows[-room:]))
-        if settled:
-            self._console.print(self._rendered(settled))
+        self._live.replace(tuple(self._timeline.rows), self._rendered(settled))
 
-    def _rendered(self, rows: list[Row]) -> Group:
+    def _rendered(self, rows: Sequence[Row]) -> Rendered:
         several = len(self._timeline.prompts) > 1
-        return Group(*(rendered(row, several_prompts=several) for row in rows))
+        return [rendered(row, several_prompts=several) for row in rows]
 
     def close(self) -> None:
         """Restore the terminal and print the remaining rows."""
-        self._live.update(Group())
+        self._live.replace((), ())
         self._live.stop()
         if self._timeline.rows:
-            self._console.print(self._rendered(self._timeline.rows))
+            self._console.print(Group(*self._rendered(self._timeline.rows)))

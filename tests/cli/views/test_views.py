@@ -21,6 +21,7 @@ from tests.cli.example_session import (
     tools,
     turn,
 )
+from tests.support.screen import Screen
 
 
 def lines(*events: ServerEvent, name_sessions: bool = False) -> str:
@@ -182,3 +183,37 @@ def test_events_of_unknown_types_are_skipped_by_a_view() -> None:
     frames = [Frame(1, "new", b'{"type":"new"}'), Frame(2, type_of(event), encode(event))]
     ViewPrinter(LineView(out)).write(frames)
     assert out.getvalue().startswith("turns 1")
+
+
+def test_the_newest_lines_of_an_answer_higher_than_the_window_are_on_the_screen() -> None:
+    for width, height in ((50, 20), (80, 24), (120, 40), (30, 4)):
+        screen = Screen(width, height)
+        view = LiveView(Console(file=screen, force_terminal=True, width=width, height=height))
+        view.show(turn(1, "Tell me everything.", 0))
+        view.show(asked("r1", 1))
+        for number in range(600):
+            view.show(said("r1", f"word{number} "))
+        view.show(partial(2, "and", 900))  # an open row below the answer
+        view.refresh()
+        shown = " ".join(" ".join(screen.lines).split())
+        assert "word599" in shown
+        assert "word0 " not in shown
+        view.close()
+
+
+def test_a_settled_row_stands_on_the_screen_once_at_every_moment() -> None:
+    """Printing above the open rows draws them again: as they are, not as they were."""
+    screen = Screen(100, 30)
+    view = LiveView(Console(file=screen, force_terminal=True, width=100, height=30))
+    for number, animal in enumerate(("zebra", "otter", "heron"), 1):
+        view.show(partial(number, f"tell me of the {animal}", number))
+        view.refresh()
+        view.show(turn(number, f"Tell me of the {animal}.", number))
+        view.show(asked(f"r{number}", number))
+        view.show(said(f"r{number}", f"A{animal} " + "w " * 80))
+        view.refresh()
+        view.show(done(f"r{number}", f"A{animal} " + "w " * 80, "cancelled", reason="superseded"))
+    view.close()
+    for animal in ("zebra", "otter", "heron"):
+        for word in (f"A{animal}", f"of the {animal}"):
+            assert screen.most_rows_with(word) == 1
