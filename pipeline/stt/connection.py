@@ -189,7 +189,6 @@ class SttConnection:
         if start is not None:
             self._start_at(start())
         self._reading.note(len(data), anyio.current_time())
-        self._reading.note(len(data), anyio.current_time())
         skipped = self.protocol.progress.skipped
         values = self.protocol.receive(data, anyio.current_time())
         if self.protocol.note:
