@@ -10,7 +10,7 @@ def main() -> None:
     """Run what the command line asks for and exit with its code."""
     try:
         code = dispatch(sys.argv[1:])
-    except KeyboardInterrupt:  # before or after the event loop, where nothing needs a goodbye
+    except KeyboardInterrupt:  # before or after the event loop, where there is nothing to close
         code = 130
     sys.exit(code)
 

@@ -186,7 +186,9 @@ async def service(
         llm=LlmSettings(engine=llm, key="env:NONE", model="scripted"),
         prompts={"reply": Prompt(policy="queue")},
     )
-    async with open_app(settings, plan(settings, {}), tell=lambda _: None, on_frame=take) as app:
+    async with open_app(
+        settings, plan(settings, {}), on_progress=lambda _: None, on_frame=take
+    ) as app:
         yield app
 
 

@@ -117,7 +117,7 @@ async def main() -> None:
     answer_short_paths()
     pcm = await anyio.Path(ENV["AUDIO"]).read_bytes() if ENV.get("AUDIO") else b""
     async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(open_app(wanted, plan(wanted, {}), tell=print))
+        app = await stack.enter_async_context(open_app(wanted, plan(wanted, {}), on_progress=print))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         for index in range(sessions):
             # The harness tells sessions apart by the path they connect to.

@@ -71,7 +71,11 @@ async def service(
         )
         planned = plan(settings, {})
         async with open_app(
-            settings, planned, tell=lambda line: None, observe=(log.call,), on_frame=log.frame
+            settings,
+            planned,
+            on_progress=lambda line: None,
+            observe=(log.call,),
+            on_frame=log.frame,
         ) as app:
             yield app, sim
 

@@ -67,7 +67,7 @@ async def open_gateway(  # noqa: PLR0913 - keywords, each with a default
     settings: Settings,
     planned: Plan,
     *,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
     on_call: tuple[Sink, ...] = (),
     trace: Trace | None = None,
     supervisor: Supervisor | None = None,
@@ -84,14 +84,14 @@ async def open_gateway(  # noqa: PLR0913 - keywords, each with a default
         engines: Engines | None = None
         if planned.llm.name == "local":
             engines = await stack.enter_async_context(
-                start_engines(settings.local, tell, prefill=BEGINNING, speech=False)
+                start_engines(settings.local, on_progress, prefill=BEGINNING, speech=False)
             )
         calls = CallsInMemory()
         logs = [calls.add] if journal.requests is None else [calls.add, journal.requests.add]
         sinks = tuple(guarded(sink) for sink in (*logs, *on_call))
         spans = None if trace is None else guarded_trace(trace)
         log = CallLog(sinks, text=settings.journal.request_text, trace=spans)
-        llm = LanguageModel(settings, planned, engines, log, tell)
+        llm = LanguageModel(settings, planned, engines, log, on_progress)
         stack.push_async_callback(llm.aclose)
         transcripts = transcript_client(settings, planned)
         if transcripts is not None:

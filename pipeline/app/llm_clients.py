@@ -60,9 +60,9 @@ class LanguageModel:
         planned: Plan,
         engines: Engines | None,
         log: CallLog,
-        tell: Callable[[str], None],
+        on_warning: Callable[[str], None],
     ) -> None:
-        """``tell`` takes a line about each prompt that its model cannot serve."""
+        """``on_warning`` takes a line about each prompt that its model cannot serve."""
         url, key, model = _address(settings, planned, engines)
         in_stream = planned.llm.name == "in-stream"
         self.engine = Engine(
@@ -71,7 +71,7 @@ class LanguageModel:
         self._settings = settings.llm
         self._stored = settings.stored.url  # where it is set, other servers know transcripts, too
         self._prompts = planned.prompts
-        self._tell = tell
+        self._on_warning = on_warning
         self._clients: dict[tuple[str, str, bytes], GatewayClient] = {}
         first = _dialect(settings.llm, _revealed(planned.llm_headers))
         self._first = self._client(url, key, first) if url else None
@@ -171,7 +171,7 @@ class LanguageModel:
                 tasks.start_soon(run, f"catalog of {client.host}", self._keep_catalog, client)
 
     def _warn(self, message: str) -> None:
-        self._tell(f'{message}; it is asked all the same (llm.unsupported = "warn")')
+        self._on_warning(f'{message}; it gets requests all the same (llm.unsupported = "warn")')
 
     async def catalog(self) -> Catalog:
         """Return the first server's models. Raises ``GatewayError``."""
@@ -201,7 +201,7 @@ class LanguageModel:
                 for model in (target.model or first,) if place else (first, *prompt.siblings):
                     if wrong := target.refuses(target.adapted(_request_of(prompt, model))):
                         what = f"fall back to {target.name}" if place else "be asked"
-                        self._tell(f"prompts.{name} cannot {what}: {wrong}")
+                        self._on_warning(f"prompts.{name} cannot {what}: {wrong}")
 
     async def aclose(self) -> None:
         for client in self._clients.values():

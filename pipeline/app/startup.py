@@ -40,7 +40,7 @@ from pipeline.webhooks.client import Client
 from pipeline.webhooks.delivery import DeliveryWorker, OnAttempt, delivering, ignore_attempt
 from pipeline.webhooks.subscriptions import Hook, Subscriptions
 
-Tell = Callable[[str], None]  #: takes a line of progress
+OnProgress = Callable[[str], None]  #: takes a line of progress
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
     settings: Settings,
     planned: Plan,
     *,
-    tell: Tell,
+    on_progress: OnProgress,
     observe: tuple[Observe, ...] = (),
     on_event: tuple[OnEvent, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
@@ -74,7 +74,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
             open_journal(
                 settings.journal.store,
                 keeping(settings.journal),
-                on_trouble=partial(tell_trouble, topics),
+                on_trouble=partial(report_trouble, topics),
                 wanted=subscriptions.wanted if webhooks else None,
                 on_removed=None if recorder is None else recorder.erase_later,
                 supervisor=supervisor,
@@ -91,14 +91,14 @@ async def open_app(  # noqa: PLR0913 - each is another observer
         if planned.local:
             beginning = _opening(planned) if planned.llm.name == "local" else ()
             engines = await stack.enter_async_context(
-                start_engines(settings.local, tell, prefill=beginning)
+                start_engines(settings.local, on_progress, prefill=beginning)
             )
         calls = CallsInMemory()
         logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
         sinks = tuple(guarded(sink) for sink in (*(each.add for each in logs), *on_call))
         spans = None if trace is None else guarded_trace(trace)
         log = CallLog(sinks, text=settings.journal.request_text, trace=spans)
-        llm = LanguageModel(settings, planned, engines, log, tell)
+        llm = LanguageModel(settings, planned, engines, log, on_progress)
         stack.push_async_callback(llm.aclose)
         offered_tools: Mapping[str, OfferedTools] = {}
         if planned.tools is not None:
@@ -187,7 +187,7 @@ def _settle(logs: Sequence[RequestLog], session_id: str, call: CallReport) -> No
         log.settle(ended)
 
 
-def tell_trouble(topics: Topics, trouble: str | None) -> None:
+def report_trouble(topics: Topics, trouble: str | None) -> None:
     """Say to who follows a live session that its events wait, or that they come again."""
     said = f"events wait to be written down: {trouble}" if trouble else "events come again"
     detail = ErrorDetail(type="journal_error", message=said)

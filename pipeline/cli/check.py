@@ -230,7 +230,7 @@ def _models(settings: Settings, planned: Plan) -> str:
 async def _live(settings: Settings, planned: Plan) -> list[Finding]:
     settings = replace(settings, journal=JournalSettings())  # this session is not stored
     try:
-        async with open_app(settings, planned, tell=progress) as app:
+        async with open_app(settings, planned, on_progress=progress) as app:
             return [
                 await _run_check("stt, live", lambda: _check_stt(app)),
                 await _run_check("llm, live", lambda: _check_llm(app)),

@@ -149,7 +149,7 @@ async def _play(settings: Settings, file: str, speed: float, tally: Tally) -> No
     source = await FileSource.open(file)
     try:
         async with (
-            open_app(settings, planned, tell=progress, on_frame=take) as app,
+            open_app(settings, planned, on_progress=progress, on_frame=take) as app,
             app.open(StartCommand(), source=source.name, real_time=speed == 1) as session,
         ):
             await feed(session, source, speed=speed)

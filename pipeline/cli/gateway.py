@@ -82,7 +82,7 @@ async def gateway(
             open_gateway(
                 settings,
                 planned,
-                tell=progress,
+                on_progress=progress,
                 on_call=observers.on_call,
                 trace=observers.trace,
                 supervisor=observers.supervisor,

@@ -191,7 +191,7 @@ async def _play(
         open_app(
             settings,
             planned,
-            tell=progress,
+            on_progress=progress,
             on_frame=put,
             observe=(partial(_show_discarded, put),),
         ) as app,

@@ -85,7 +85,7 @@ async def serve(
             open_app(
                 settings,
                 planned,
-                tell=progress,
+                on_progress=progress,
                 observe=observers.observe,
                 on_event=observers.on_event,
                 on_call=observers.on_call,

@@ -52,7 +52,7 @@ async def run_over_transcript(
     ids = ", ".join(dict.fromkeys(prompt.transcript_id for prompt in planned.prompts.values()))
     async with (
         printing(printer(json=json)) as put,
-        open_app(settings, planned, tell=progress, on_frame=put) as app,
+        open_app(settings, planned, on_progress=progress, on_frame=put) as app,
         app.open(StartCommand(audio=None), source=f"transcript {ids}") as session,
     ):
         await session.command(ResponseCreateCommand())

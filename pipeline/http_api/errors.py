@@ -60,7 +60,7 @@ class ApiError(PipelineError):
 
 
 def api_error(failure: GatewayError) -> ApiError:
-    """Return what a caller is told of a failed call."""
+    """Return the error that a caller gets for a failed call."""
     match failure:
         case GatewayRefused(status=int(status)) if status in PASSED_ON:
             return ApiError(status, str(failure), code=_code(status), param=failure.param)

@@ -28,7 +28,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     agent_context: bool = (
         False  #: it takes the agent's last answer, which helps to recognise a reply
     )
-    turn_silence: float = 0.0  #: seconds of silence in a turn that the server was told to tolerate
+    turn_silence: float = 0.0  #: seconds of silence in a turn that the server is set to tolerate
     longest_session: float = 10_800.0  #: seconds, where the server does not send an expiry time
 
 
@@ -41,7 +41,7 @@ class Progress(Struct):
     sent_at_heartbeat: float = 0.0  #: seconds of audio
     message: float | None = None  #: when the last message came, on the event loop's clock
     sent_at_message: float = 0.0  #: seconds of audio
-    speech: float | None = None  #: probability of speech before the last heartbeat, if it was told
+    speech: float | None = None  #: probability of speech before the last heartbeat, if reported
     skipped: int = 0  #: messages that could not be read
 
     @property

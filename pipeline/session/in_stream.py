@@ -17,7 +17,7 @@ from pipeline.protocol.events import Engine, ErrorDetail, ErrorEvent, Event, Ses
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[str], None]
+OnProblem = Callable[[str], None]
 
 
 class InStreamReceiver(Gateway, Protocol):
@@ -38,7 +38,7 @@ class InStreamReceiver(Gateway, Protocol):
 class InStreamSetup(Struct, frozen=True):
     """Set-up of in-stream replies."""
 
-    make: Callable[[Tell], InStreamReceiver]
+    make: Callable[[OnProblem], InStreamReceiver]
     behind: Engine | None  #: the fallback for replies that do not come
 
 
@@ -56,7 +56,7 @@ class InStreamReplies:
         self._name = name
         self._publish = publish
         self._gave_up = False
-        self.gateway = ordered.make(self._tell)
+        self.gateway = ordered.make(self._report_problem)
 
     def hear(self, heard: Heard, events: Sequence[TurnEvent], turns: Turns) -> None:
         """Take a message and its turn events, before any request for them."""
@@ -78,12 +78,12 @@ class InStreamReplies:
         """Give up the replies that have not come: speech-to-text has ended."""
         self.gateway.lose("the session's speech is over")
 
-    def _tell(self, said: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         gives_up = self.gateway.silent and not self._gave_up
         if gives_up and self._behind is not None:
-            said += f"; from here on requests go to {self._behind.url}"
-        log.warning("session %s: %s", self._name, said)
-        self._publish(ErrorEvent(error=ErrorDetail(type="in_stream", message=said)))
+            problem += f"; from here on requests go to {self._behind.url}"
+        log.warning("session %s: %s", self._name, problem)
+        self._publish(ErrorEvent(error=ErrorDetail(type="in_stream", message=problem)))
         if gives_up:
             self._gave_up = True
             self._publish(SessionUpdated(llm=self._behind))

@@ -119,9 +119,11 @@ class Stitch:
     def _after_expired(self, heard: Transcript) -> Transcript | None:
         """Return what follows the words of the turn that expired: they may have got other times."""
         parts, known = heard.text.split(), self._expired.text.split()
-        told = [_plain(part) for part in parts[: len(known)]] == [_plain(part) for part in known]
-        if not told and heard.words:
-            return heard  # another reading, whose words are told apart by their times
+        repeated = [_plain(part) for part in parts[: len(known)]] == [
+            _plain(part) for part in known
+        ]
+        if not repeated and heard.words:
+            return heard  # another reading, whose words are distinguished by their times
         rest = parts[len(known) :]
         if not rest:
             return None

@@ -30,7 +30,7 @@ class TurnDeadline:
     8 s, 9 s after a reconnect expire: the turn ends with its last partial
     =========================  ==================================================================
 
-    Where the server was told to tolerate a longer silence in a turn, all three are later.
+    Where the server is set to tolerate a longer silence in a turn, all three are later.
     """
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ async def gateway(
         )
         planned = plan_gateway(settings, {})
         async with (
-            open_gateway(settings, planned, tell=lambda _: None) as running,
+            open_gateway(settings, planned, on_progress=lambda _: None) as running,
             serve(
                 running.service,
                 settings.serve,

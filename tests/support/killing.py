@@ -245,14 +245,14 @@ async def kill_repeatedly(
     sim: Simulation,
     dice: random.Random,
     rounds: int,
-    tell: Callable[[int, Outcome], object],
+    on_outcome: Callable[[int, Outcome], object],
     *,
     sessions: int = 4,
     longest: float = 1.5,
 ) -> None:
     """Kill ``rounds`` processes of the server, each within ``longest`` seconds of load.
 
-    ``tell`` receives each outcome. Raises ``AssertionError`` for the first violation.
+    ``on_outcome`` receives each outcome. Raises ``AssertionError`` for the first violation.
     """
     words = ["serve", "--port", 0, "--stt", sim.stt_url, "--llm", sim.llm_url, "--model", "m"]
     before: Load | None = None
@@ -260,7 +260,7 @@ async def kill_repeatedly(
         async with running(*words, "--journal", journal, env=ENVIRONMENT) as server:
             url = (await server.line(holding="listening on")).split(";")[0].split()[-1]
             if before is not None:
-                tell(number, await before.check(url, journal))
+                on_outcome(number, await before.check(url, journal))
             if number == rounds:
                 assert await server.stop(signal.SIGTERM) == 143
                 return

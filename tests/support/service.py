@@ -52,7 +52,7 @@ async def service(
     servers: dict[str, McpSettings] | None = None,
     chain: Sequence[Fallback] = (),
     stall_timeout: float = 15.0,
-    tell: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[str], None] = lambda line: None,
     **prompt: Any,
 ) -> AsyncGenerator[tuple[str, Simulation, App]]:
     async with simulate(lines) as sim:
@@ -74,7 +74,7 @@ async def service(
         )
         planned = plan(settings, {})
         async with (
-            open_app(settings, planned, tell=tell) as app,
+            open_app(settings, planned, on_progress=on_progress) as app,
             serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
         ):
             with anyio.fail_after(20):

@@ -71,7 +71,7 @@ async def test_nothing_of_an_ended_session_waits_for_the_collector(tmp_path: Pat
             journal=JournalSettings(store=str(tmp_path / "journal.db"), keep_ended=0),
         )
         async with (
-            open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
+            open_app(settings, plan(settings, {}), on_progress=lambda line: None) as app,
             serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
         ):
             others = living()

@@ -222,7 +222,7 @@ async def test_f32_when_the_clock_jumps_an_hour_only_ts_changes(tmp_path: Path) 
             journal=JournalSettings(store=str(tmp_path / "journal.db")),
         )
         async with (
-            open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
+            open_app(settings, plan(settings, {}), on_progress=lambda line: None) as app,
             serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
         ):
             app.dependencies = replace(app.dependencies, wall=clock.nanoseconds)

@@ -36,11 +36,11 @@ async def catalog_known(app: App) -> None:
 async def ask(
     script: Sequence[dict[str, Any]],
     chain: Sequence[Fallback] = (),
-    tell: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[str], None] = lambda line: None,
     **prompt: Any,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the ``response.done`` of one turn, and the bodies of the requests made for it."""
-    async with service(script, chain=chain, tell=tell, **prompt) as (url, sim, app):
+    async with service(script, chain=chain, on_progress=on_progress, **prompt) as (url, sim, app):
         await catalog_known(app)
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             await socket.send('{"type":"session.start","audio":null}')
@@ -99,7 +99,7 @@ async def test_a_model_that_cannot_stream_gets_a_request_without_stream() -> Non
     ]
     told: list[str] = []
     extra = {"stream_options": {"include_usage": True}}
-    done, (body,) = await ask(lines, tell=told.append, first_token_timeout=0.2, extra=extra)
+    done, (body,) = await ask(lines, on_progress=told.append, first_token_timeout=0.2, extra=extra)
     assert (done["status"], done["text"]) == ("completed", "In one go.")
     assert body.keys() & {"stream", "stream_options"} == set()
     assert told == []

@@ -32,7 +32,7 @@ async def service(
             prompts={"reply": Prompt()},
         )
         async with (
-            open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
+            open_app(settings, plan(settings, {}), on_progress=lambda line: None) as app,
             serve(app, settings.serve, adapters=ADAPTERS) as hub,
         ):
             with anyio.fail_after(10):

@@ -44,7 +44,7 @@ async def service(
             prompts={"reply": Prompt(system="Be brief.")},
         )
         async with (
-            open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
+            open_app(settings, plan(settings, {}), on_progress=lambda line: None) as app,
             serve(app, settings.serve, adapters=ADAPTERS, guards=guards_of(settings, env)) as hub,
         ):
             with anyio.fail_after(20):

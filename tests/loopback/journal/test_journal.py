@@ -103,7 +103,7 @@ async def test_while_the_disk_takes_nothing_nothing_is_shown_and_no_session_begi
             journal=JournalSettings(store=str(journal)),
         )
         async with (
-            open_app(settings, plan(settings, {}), tell=lambda line: None) as app,
+            open_app(settings, plan(settings, {}), on_progress=lambda line: None) as app,
             serve(app, settings.serve, adapters={"raw": RawAdapter}) as hub,
             connect_websocket(f"{hub.url}/v1/ingest/raw", proxy=None) as source,
             connect_websocket(f"{hub.url}/v1/ingest/raw", proxy=None) as another,
@@ -138,7 +138,7 @@ async def test_a_session_that_never_began_leaves_nothing_in_the_file(journal: Pa
             llm=LlmSettings(engine=sim.llm_url, key="env:NONE", model="scripted"),
             journal=JournalSettings(store=str(journal)),
         )
-        async with open_app(settings, plan(settings, {}), tell=lambda line: None) as app:
+        async with open_app(settings, plan(settings, {}), on_progress=lambda line: None) as app:
             with pytest.raises(SttError):
                 async with app.open(StartCommand(), source="test"):
                     pass

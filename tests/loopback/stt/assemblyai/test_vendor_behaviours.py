@@ -255,7 +255,7 @@ async def told(
             prompts={"reply": Prompt(policy="parallel", history=0)},
         )
         async with (
-            open_app(given, plan(given, {}), tell=lambda line: None, on_frame=note) as app,
+            open_app(given, plan(given, {}), on_progress=lambda line: None, on_frame=note) as app,
             app.open(StartCommand(), source="test") as session,
         ):
             with anyio.fail_after(10):
