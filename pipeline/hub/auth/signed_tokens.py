@@ -148,7 +148,7 @@ def looks_signed(token: str) -> bool:
 
 
 def _milliseconds(seconds: float) -> float:
-    """Round down, so that a token of the second in which the server started can be distinguished."""
+    """Round down: a token of the second in which the server started can be distinguished."""
     return floor(seconds * 1000) / 1000
 
 

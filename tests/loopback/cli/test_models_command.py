@@ -76,7 +76,7 @@ async def test_a_prompt_that_its_model_does_not_support_is_refused_before_the_re
         )
     assert "prompts.reply cannot be asked: bare does not support temperature" in refused.err
     assert "failed: not sent to" in refused.out
-    assert "bare does not support temperature; it is asked all the same" in warned.err
+    assert "bare does not support temperature; it gets requests all the same" in warned.err
 
 
 def totals(ran: Ran) -> Totals:
