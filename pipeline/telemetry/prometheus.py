@@ -27,6 +27,7 @@ from pipeline.protocol.events import (
     SttResumed,
     TurnCompleted,
 )
+from pipeline.protocol.summary import ANSWERED
 from pipeline.runtime.version import VERSION
 from pipeline.telemetry.loop_stall import Culprit
 
@@ -199,14 +200,14 @@ class Metrics:
         if call.speculative or discarded:
             self._guesses.labels(prompt, "discarded" if discarded else "adopted").inc()
         self._spent(call, prompt, model)
-        if discarded:
-            return  # no caller waited for it
+        if call.speculative and not discarded:
+            self._lead.labels(prompt, model).observe(call.times.lead / 1000)
+        if call.outcome not in ANSWERED:
+            return  # counts in no summary of times
         for name, histogram in self._times.items():
             took: float | None = getattr(call.times, name)
             if took is not None:
                 histogram.labels(prompt, model).observe(took / 1000)
-        if call.speculative:
-            self._lead.labels(prompt, model).observe(call.times.lead / 1000)
 
     def _spent(self, call: CallReport, prompt: str, model: str) -> None:
         usage = call.usage

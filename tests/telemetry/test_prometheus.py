@@ -73,6 +73,14 @@ def test_times_are_seconds_and_a_moment_that_never_came_is_not_zero() -> None:
     assert value(shown, "end_to_end_seconds_count", **REPLY) is None
 
 
+def test_times_of_superseded_and_failed_responses_are_in_no_histogram() -> None:
+    slow = Times(end_to_end=9000.0, total=9000.0)
+    fast = Times(end_to_end=500.0, total=900.0)
+    shown = told(call(times=fast), call("cancelled", times=slow), call("failed", times=slow))
+    assert value(shown, "end_to_end_seconds_sum", **REPLY) == 0.5
+    assert value(shown, "total_seconds_sum", **REPLY) == 0.9
+
+
 def test_a_discarded_guess_costs_tokens_but_is_no_response() -> None:
     shown = told(call("discarded", speculative=True, reason="revised"))
     assert value(shown, "guesses_total", prompt="reply", outcome="discarded") == 1

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from pipeline.cli.views.wording import approximately, dollars, duration, ending, percentile
+from pipeline.cli.views.wording import approximately, dollars, duration, ending
+from pipeline.protocol import summary
 from pipeline.protocol.events import (
     ErrorEvent,
     ResponseCreated,
@@ -72,20 +73,9 @@ class Tally:
 TIMES = {"eot": "end_of_turn_delay", "ttft": "time_to_first_token", "e2e": "end_to_end"}
 
 
-def times_of(run: VariantResult, field: str) -> list[float]:
-    """Return this time of each response that was not cancelled, in milliseconds."""
-    values = [
-        getattr(answer.done.times, field)
-        for answer in run.answers
-        if answer.done.status in ("completed", "incomplete")
-    ]
-    return [value for value in values if value is not None]
-
-
 def middle_and_high(run: VariantResult, field: str) -> tuple[float, float] | None:
-    """Return p50 and p95; none without values."""
-    values = times_of(run, field)
-    return (percentile(values, 0.5), percentile(values, 0.95)) if values else None
+    """Return p50 and p95 of this time; none without values."""
+    return summary.middle_and_high(summary.times_of((each.done for each in run.answers), field))
 
 
 # --- table -----------------------------------------------------------------------------------

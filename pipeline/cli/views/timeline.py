@@ -35,12 +35,13 @@ from pipeline.protocol.events import (
     TurnUpdated,
     encode,
 )
+from pipeline.protocol.summary import times_of, turn_start
 
 
 class TurnRow(Struct):
     """Row of a turn."""
 
-    at: int  #: milliseconds on the session's clock
+    at: int  #: its begin, in milliseconds on the session's clock
     turn: int
     text: str
     speaker: str | None = None
@@ -138,7 +139,7 @@ class Timeline:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.prompts: tuple[str, ...] = ()
-        self.end_to_end: list[float] = []  #: milliseconds, of each response that has one
+        self.end_to_end: list[float] = []  #: milliseconds, of each response that answered
         self.ended = False
         self._newest_turn: int | None = None
         self._now = 0  # milliseconds on the session's clock, of the last event
@@ -179,6 +180,7 @@ class Timeline:
 
     def _turn(self, event: TurnUpdated | TurnCompleted | TurnRevisedEvent) -> None:
         row = self._turn_row(event.turn)
+        first = None if row is None else row.at
         match event:
             case TurnUpdated() | TurnCompleted():
                 if row is None:
@@ -186,7 +188,7 @@ class Timeline:
                     self.rows.append(row)
                 row.text, row.speaker = event.text, event.speaker or row.speaker
                 if isinstance(event, TurnCompleted):
-                    row.at, row.ended, row.settled = event.t, True, True
+                    row.at, row.ended, row.settled = turn_start(event, first), True, True
                     self._newest_turn = max(event.turn, self._newest_turn or 0)
             case TurnRevisedEvent():
                 if row is not None:
@@ -224,8 +226,7 @@ class Timeline:
             return
         row.done, row.settled, row.text = event, True, event.text
         row.ending = wording.ending(event, superseded_by_turn=self._superseding_turn(row))
-        if event.times.end_to_end is not None:
-            self.end_to_end.append(event.times.end_to_end)
+        self.end_to_end += times_of([event], "end_to_end")
 
     def _tool(self, event: ResponseToolCall | ResponseToolResult) -> None:
         row = self._response_row(event.response_id)

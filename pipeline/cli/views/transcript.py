@@ -19,6 +19,7 @@ from pipeline.protocol.events import (
     WordSpoken,
     encode,
 )
+from pipeline.protocol.summary import turn_start
 
 CUE = 84  #: characters per subtitle: two lines
 PER_CHARACTER = 60  #: milliseconds per character of text without word times
@@ -86,7 +87,7 @@ def transcript_of(
 def _turn(event: TurnCompleted, begun: dict[int, int]) -> TranscriptTurn:
     words = event.words
     end = words[-1].end if words else max(event.t, 0)
-    start = words[0].start if words else begun.get(event.turn, end)
+    start = turn_start(event, begun.get(event.turn))
     if end <= start:
         end = start + PER_CHARACTER * max(len(event.text), 10)
     return TranscriptTurn(event.turn, event.text, event.speaker, start, end, words)

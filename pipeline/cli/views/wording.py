@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from pipeline.protocol.events import ResponseDone, Totals
+from pipeline.protocol.summary import middle_and_high
 
 _LONGEST_VALUE = 80  # characters of a tool's arguments or result; the journal has the rest
 
@@ -77,11 +78,6 @@ def ending(done: ResponseDone, *, superseded_by_turn: int | None) -> str:
             return f"{status}{f' ({done.reason})' if done.reason else ''}{after}"
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that ``share`` (0 to 1) of ``values`` do not exceed."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-
-
 class TotalsItem(Struct, frozen=True):
     """One number of the totals line, and whether to highlight it."""
 
@@ -91,7 +87,7 @@ class TotalsItem(Struct, frozen=True):
 
 
 def totals_items(totals: Totals, end_to_end: Sequence[float]) -> list[TotalsItem]:
-    """Return the totals of a session; ``end_to_end`` in milliseconds, of each response."""
+    """Return the totals of a session; ``end_to_end`` in milliseconds, of each answer."""
     share = f" ({totals.cancelled / totals.responses:.0%})" if totals.cancelled else ""
     found = [
         TotalsItem("turns", str(totals.turns)),
@@ -105,9 +101,9 @@ def totals_items(totals: Totals, end_to_end: Sequence[float]) -> list[TotalsItem
     if totals.speculative:
         guessed = f"{totals.speculative} ({totals.adopted} adopted, {totals.discarded} discarded)"
         found.append(TotalsItem("speculative", guessed))
-    if end_to_end:
-        found.append(TotalsItem("e2e p50", duration(percentile(end_to_end, 0.5))))
-        found.append(TotalsItem("p95", duration(percentile(end_to_end, 0.95))))
+    if measured := middle_and_high(end_to_end):
+        p50, p95 = measured
+        found += [TotalsItem("e2e p50", duration(p50)), TotalsItem("p95", duration(p95))]
     counts = (totals.input_tokens, totals.output_tokens, totals.wasted_tokens)
     shown = [f"{approximately(n and totals.estimated_tokens)}{n}" for n in counts]
     found.append(TotalsItem("tokens", "{} in / {} out ({} wasted)".format(*shown)))

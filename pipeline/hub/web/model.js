@@ -128,6 +128,9 @@ export class Model {
   }
 }
 
+/** Statuses whose times count: a superseded or failed response has not answered its turn. */
+const ANSWERED = new Set(["completed", "incomplete"]);
+
 function addFigures(figures, { status, usage, times }) {
   figures.responses += 1;
   if (status === "in_progress") figures.live += 1;
@@ -140,6 +143,7 @@ function addFigures(figures, { status, usage, times }) {
     figures.estimated ||= usage.estimated;
     if (isNumber(usage.cost)) figures.cost = (figures.cost ?? 0) + usage.cost;
   }
+  if (!ANSWERED.has(status)) return; // no time to an answer, as in the command line's totals
   if (isNumber(times?.end_to_end)) figures.endToEnd.push(times.end_to_end);
   if (isNumber(times?.time_to_first_token)) figures.firstToken.push(times.time_to_first_token);
 }

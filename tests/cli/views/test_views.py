@@ -36,7 +36,7 @@ def lines(*events: ServerEvent, name_sessions: bool = False) -> str:
 def test_lines_show_the_whole_session() -> None:
     assert lines(*superseded()) == snapshot("""\
 stt local/tiny  llm local/tiny  prompts reply  source a.wav
-  0:04.2  turn 1 A: Ship it on Tuesday.
+  0:03.0  turn 1 A: Ship it on Tuesday.
   0:04.3    answer to 1 [superseded by turn 2 after 410 ms]: Tuesday it
   0:04.7  turn 2 A: Actually Wednesday.
   0:04.7    answer to 2: Wednesday, then.
@@ -84,7 +84,7 @@ def test_a_discarded_speculation_is_shown_with_its_reason() -> None:
     view.discarded(GUESS)
     view.show(turn(2, "Going on and on.", 700))
     assert out.getvalue().splitlines()[1:] == [
-        "  0:00.7  turn 2: Going on and on.",
+        "  0:00.4  turn 2: Going on and on.",
         "  0:00.4    answer to 2 [speculative] [discarded: speech resumed]: You mean",
     ]
 

@@ -43,11 +43,6 @@ def test_a_failure_shows_its_reason() -> None:
     assert wording.ending(failed, superseded_by_turn=None) == "failed: timeout"
 
 
-def test_percentiles_are_values_of_the_sample() -> None:
-    values = [5.0, 1.0, 3.0]
-    assert [wording.percentile(values, share) for share in (0.0, 0.5, 0.95)] == [1.0, 3.0, 5.0]
-
-
 def test_totals_name_failures_only_if_there_are_any() -> None:
     calm = wording.totals_items(Totals(turns=1, responses=1, completed=1), [])
     assert [each.name for each in calm] == ["turns", "responses", "cancelled", "tokens"]

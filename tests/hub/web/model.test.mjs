@@ -202,7 +202,7 @@ test("the figures count what was wasted", () => {
   );
   const { responses, live, cancelled, input, output, wasted, endToEnd } = model.figures();
   assert.deepEqual([responses, live, cancelled, input, output, wasted], [3, 1, 1, 20, 8, 4]);
-  assert.deepEqual(endToEnd, [810, 810]);
+  assert.deepEqual(endToEnd, [810], "of the answer that was not superseded");
   assert.equal(model.figures().cost, null);
   model.apply({ ...done("r3", "completed", "x", { usage: { ...USAGE, cost: 0.00012 } }), seq: 9 });
   assert.equal(dollars(model.figures().cost), "$0.000120");
