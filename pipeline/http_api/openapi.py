@@ -26,7 +26,7 @@ def document(version: str) -> Part:
             "description": DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "http://127.0.0.1:8780"}],
+        "servers": [{"url": "/", "description": "the server of this document"}],
         "security": [{}, {"bearer": []}],
         "paths": {**_completions(), **_sessions(), **_tokens(), **_operations(), **_files()},
         "components": {

@@ -89,6 +89,8 @@ class Endpoints:
         route = self._routes.get(path)
         if route is not None:
             return route()
+        if path == static_files.ASYNCAPI:
+            return static_files.asyncapi(request.headers)
         file = self._static_files.get(path)
         return None if file is None else file.page(request.headers)
 

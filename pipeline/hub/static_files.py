@@ -1,19 +1,22 @@
-"""Static files of the web console, and the AsyncAPI document; read once at start."""
+"""Static files of the web console, read once at start, and the AsyncAPI document."""
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from pipeline.interfaces.http import HttpResponse
-from pipeline.protocol.asyncapi import document
+from pipeline.protocol.asyncapi import DEFAULT_HOST, document
 from pipeline.runtime.version import VERSION
 
 INDEX = "index.html"
 FOLDER = "/web/"
 ASYNCAPI = "/v1/asyncapi.json"
+HOST = re.compile(r"[\w.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?", re.ASCII)
 SCRIPT = "text/javascript; charset=utf-8"
 #: content types of the served files
 TYPES: Mapping[str, str] = {
@@ -77,12 +80,24 @@ class File(NamedTuple):
 def load() -> Mapping[str, File]:
     """Return all served files by path."""
     folder = resources.files("pipeline.hub") / "web"
-    files = {
+    return {
         "/" if name == INDEX else FOLDER + name: _file(content_type, (folder / name).read_bytes())
         for name, content_type in TYPES.items()
     }
-    described = msgspec.json.format(msgspec.json.encode(document(VERSION)), indent=2)
-    return {**files, ASYNCAPI: _file("application/json", described)}
+
+
+def asyncapi(headers: Mapping[str, str]) -> HttpResponse:
+    """Return the AsyncAPI document, with the address by which the client reached this server."""
+    host = headers.get("Host", "")
+    forwarded = headers.get("X-Forwarded-Proto", "").strip().lower()
+    protocol: Literal["ws", "wss"] = "wss" if forwarded == "https" else "ws"
+    return _asyncapi(host if HOST.fullmatch(host) else DEFAULT_HOST, protocol).page(headers)
+
+
+@lru_cache(maxsize=8)  # few: clients choose the names
+def _asyncapi(host: str, protocol: Literal["ws", "wss"]) -> File:
+    described = msgspec.json.encode(document(VERSION, host, protocol))
+    return _file("application/json", msgspec.json.format(described, indent=2))
 
 
 def _file(content_type: str, body: bytes) -> File:

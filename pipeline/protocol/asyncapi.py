@@ -1,7 +1,7 @@
 """AsyncAPI 3 document of the push protocol, generated from its structs. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +15,7 @@ from pipeline.protocol.json_schema import COMMANDS, EVENTS, REF, Schema, schemas
 MESSAGE = "#/components/messages/"
 AUDIO = "audio"
 TITLE = "speech-llm-pipeline"  #: also tells this server from others on a port
+DEFAULT_HOST = "127.0.0.1:8780"  #: of pipeline serve, with the default settings
 GUARANTEE = """\
 Events of a session are numbered from 1 without a gap. A frame covers `from_seq` (`seq` if it is
 absent) to `seq` and starts directly after the previous frame; a heartbeat covers everything up to
@@ -29,8 +30,10 @@ SUBSCRIBER_COMMANDS = [
 ]
 
 
-def document(version: str) -> Mapping[str, Any]:
-    """Return the document of this version of the package."""
+def document(
+    version: str, host: str = DEFAULT_HOST, protocol: Literal["ws", "wss"] = "ws"
+) -> Mapping[str, Any]:
+    """Return the document of this version of the package, for the server at ``host``."""
     return {
         "asyncapi": "3.1.0",
         "info": {
@@ -41,10 +44,10 @@ def document(version: str) -> Mapping[str, Any]:
         },
         "defaultContentType": "application/json",
         "servers": {
-            "local": {
-                "host": "127.0.0.1:8780",
-                "protocol": "ws",
-                "description": "pipeline serve with the default settings",
+            "pipeline": {
+                "host": host,
+                "protocol": protocol,
+                "description": "pipeline serve",
                 "security": [{"$ref": "#/components/securitySchemes/bearer"}],
             }
         },

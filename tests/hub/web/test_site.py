@@ -17,7 +17,7 @@ UNSERVED = {"package.json"}
 
 def test_every_file_is_served_and_no_other() -> None:
     assert {path.name for path in FOLDER.iterdir()} - UNSERVED == set(static_files.TYPES)
-    assert set(static_files.load()) == {"/", "/v1/asyncapi.json"} | {
+    assert set(static_files.load()) == {"/"} | {
         f"/web/{name}" for name in static_files.TYPES if name != "index.html"
     }
 
@@ -66,3 +66,21 @@ def test_the_console_words_times_prices_and_tools_as_the_command_line_does() -> 
         [wording.dollars(price) for price in prices],
         [wording.tool_use("look", {"n": 7}, result) for result in results],
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "protocol"),
+    [
+        ({"Host": "127.0.0.1:48585"}, "127.0.0.1:48585", "ws"),
+        ({"Host": "[::1]:9000"}, "[::1]:9000", "ws"),
+        ({"Host": "speech.example", "X-Forwarded-Proto": "https"}, "speech.example", "wss"),
+        ({"Host": "a b/../c"}, "127.0.0.1:8780", "ws"),
+        ({"Host": "x" * 300}, "127.0.0.1:8780", "ws"),
+        ({}, "127.0.0.1:8780", "ws"),
+    ],
+)
+def test_the_document_names_the_address_by_which_it_was_asked(
+    headers: dict[str, str], host: str, protocol: str
+) -> None:
+    (server,) = json.loads(static_files.asyncapi(headers).body)["servers"].values()
+    assert (server["host"], server["protocol"]) == (host, protocol)
