@@ -118,12 +118,12 @@ def table(calls: Sequence[CallRecord]) -> Iterator[str]:
 
 
 HEAD = ("sent", "outcome", "why", "status", "model", "host", "ttft", "total", "tokens", "cost",
-        "response", "request_id")  # fmt: skip
+        "token", "response", "request_id")  # fmt: skip
 
 
 def _cells(call: CallRecord) -> tuple[str, ...]:
     answered = f" ({call.answered_by})" if call.answered_by not in (None, call.model) else ""
-    became = "open"
+    became = "open" if call.session_id else ""  # an HTTP caller's request is no response
     if call.response is not None:
         reason = call.response.reason
         became = f"{call.response.outcome} ({reason})" if reason else call.response.outcome
@@ -143,7 +143,8 @@ def _cells(call: CallRecord) -> tuple[str, ...]:
         duration(call.times.total),
         tokens,
         "" if call.cost is None else dollars(call.cost),
-        f"{call.response_id} {became}" if call.response_id else "",
+        call.token_name,
+        f"{call.response_id} {became}".strip(),
         call.request_id or "",
     )
 

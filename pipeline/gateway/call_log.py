@@ -117,6 +117,7 @@ class CallRecorder:
             sent=call.sent_at,
             session_id=request.session_id,
             response_id=request.id,
+            token_name=request.token_name,
             why=call.why,
             attempt=call.attempt,
             request_id=finished.request_id

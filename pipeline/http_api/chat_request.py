@@ -60,6 +60,7 @@ def parse_body(
         max_tokens=_count(fields, "max_tokens"),
         temperature=_number(fields, "temperature", 0, 2),
         id=request_id,
+        token_name=caller.name,
         extra={name: value for name, value in fields.items() if value is not None},
     )
     call = msgspec.structs.replace(own, request=request, caller=caller)

@@ -61,6 +61,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     id: str = ""  #: response id, for the request log; never sent
     session_id: str = ""  #: for the request log; never sent
+    token_name: str = ""  #: of an HTTP caller's token, for the request log; never sent
     turns: tuple[int, ...] = ()  #: turns of the response; never sent
     headers: Mapping[str, str] = {}  #: additional HTTP headers: W3C trace context
     #: the messages as an HTTP client sent them, sent instead of ``messages``: they may hold fields

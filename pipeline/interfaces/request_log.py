@@ -44,6 +44,7 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     sent: float  #: Unix seconds
     session_id: str = ""
     response_id: str = ""
+    token_name: str = ""  #: of the token of an HTTP caller, if there are tokens
     why: str = "first"  #: first, retry, fallback or hedge
     attempt: int = 1  #: counted per response
     request_id: str | None = None  #: the server's

@@ -91,6 +91,7 @@ class SessionLogger:
         fields: dict[str, Any] = {
             "response_id": call.response_id,
             "request_id": call.request_id,
+            "token_name": call.token_name,
             "host": call.host,
             "model": call.model,
             "why": call.why,

@@ -82,6 +82,7 @@ class CallSpan:
         span.set_attributes(self._about)
         span.set_attributes(_known({
             "gen_ai.conversation.id": request.session_id,
+            "pipeline.token.name": request.token_name,
             "gen_ai.request.max_tokens": request.max_tokens,
             "gen_ai.request.temperature": request.temperature,
             "gen_ai.request.stream": request.stream,

@@ -17,7 +17,11 @@ from pipeline.interfaces.llm import (
 from pipeline.interfaces.request_log import CallRecord
 
 REQUEST = CompletionRequest(
-    id="r1", session_id="s1", model="m", messages=(Message("user", "four" * 10),)
+    id="r1",
+    session_id="s1",
+    token_name="agent",
+    model="m",
+    messages=(Message("user", "four" * 10),),
 )
 
 
@@ -43,6 +47,7 @@ def test_a_complete_reply_has_the_servers_counts_and_the_price_of_the_answering_
     done = Finished("stop", complete=True, usage=Usage(1000, 500), model="m", request_id="q")
     record = recorded(Accepted(), TextDelta("hello"), done)
     assert (record.session_id, record.response_id, record.request_id) == ("s1", "r1", "q")
+    assert record.token_name == "agent"
     assert (record.outcome, record.reason, record.status) == ("completed", "stop", 200)
     assert (record.times.headers, record.times.first_token, record.times.total) == (1e3, 2e3, 4e3)
     assert record.usage == Usage(1000, 500)

@@ -34,7 +34,13 @@ from pipeline.telemetry.traces import Traces
 
 ENGINE = Engine(name="custom", url="test:", model="m")
 REQUEST = CompletionRequest(
-    model="small", messages=(), id="r_1", session_id="s_1", turns=(1,), max_tokens=50
+    model="small",
+    messages=(),
+    id="r_1",
+    session_id="s_1",
+    token_name="agent",
+    turns=(1,),
+    max_tokens=50,
 )
 RECORD = CallRecord(
     sent=0.0,
@@ -154,6 +160,7 @@ def test_a_call_is_described_as_the_conventions_want_it() -> None:
         "gen_ai.usage.input_tokens": 30,
         "gen_ai.usage.output_tokens": 12,
         "gen_ai.conversation.id": "s_1",
+        "pipeline.token.name": "agent",
         "server.address": "127.0.0.1",
         "server.port": 8000,
     }

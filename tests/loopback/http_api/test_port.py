@@ -7,6 +7,8 @@ import pytest
 
 from pipeline.http_api.openapi import document
 from pipeline.hub.auth.grants import Grant
+from pipeline.interfaces.request_log import Selection
+from pipeline.protocol.events import encode
 from tests.support.gateway_server import gateway
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "Hello"}]}
@@ -40,6 +42,18 @@ async def test_a_client_without_a_token_is_told_before_its_body_is_read_and_is_n
         response = await client.post(stand.url + COMPLETIONS, json=BODY, headers=shown)
         assert response.status_code == 200
         assert "connection" not in response.headers
+
+
+async def test_the_request_log_names_the_token_of_each_caller() -> None:
+    async with gateway(tokens=TOKENS) as stand, httpx.AsyncClient(trust_env=False) as client:
+        shown = {"Authorization": "Bearer ask-secret"}
+        response = await client.post(stand.url + COMPLETIONS, json=BODY, headers=shown)
+        (call,) = stand.running.calls.select(Selection())
+        assert (call.token_name, call.outcome) == ("asker", "completed")
+        assert call.response_id == response.headers["x-request-id"]
+        assert b"ask-secret" not in encode(call)
+        (request,) = stand.sim.llm.requests
+        assert "asker" not in f"{request.headers} {request.body}"  # a provider is not sent it
 
 
 async def test_only_the_first_request_of_a_connection_can_begin_a_websocket() -> None:
