@@ -1,4 +1,4 @@
-"""A reader of what the ledger tells, who holds it to its laws and shares none of its code."""
+"""Oracle of the response scheduler: checks its steps against the laws, sharing no code with it."""
 
 from collections.abc import Sequence
 from math import ceil, inf
@@ -37,8 +37,8 @@ def plain(text: str) -> str:
     return "".join(sign for sign in text.casefold() if sign.isalnum())
 
 
-class Told:
-    """One response, as a subscriber knows it."""
+class ResponseRecord:
+    """One response, as a subscriber sees it."""
 
     def __init__(self, created: ResponseCreated) -> None:
         self.turns = created.turns
@@ -68,7 +68,7 @@ class Told:
 
 
 class Guess:
-    """A call before the end of its turn; nobody outside knows of it."""
+    """A call before the end of its turn; subscribers do not see it."""
 
     def __init__(self, start: StartCall, turn: int, text: str) -> None:
         self.id = start.response_id
@@ -83,20 +83,20 @@ class Watched:
     def __init__(self, name: str, prompt: Prompt) -> None:
         self.name = name
         self.prompt = prompt
-        self.told: dict[str, Told] = {}
+        self.records: dict[str, ResponseRecord] = {}
         self.guess: Guess | None = None
-        self.texts: dict[int, str] = {}  # of turns that it asked or will ask
+        self.texts: dict[int, str] = {}  # of turns in its requests, sent or due
         self.wanted: list[int] = []
-        self.again: set[int] = set()  # asked once more on a client's wish
+        self.again: set[int] = set()  # requested again by a client
         self.last_done: ResponseDone | None = None
         self.reported: set[int] = set()  # turns whose wait for quota was published
         self.met: set[int] = set()  # turns that began while a response was live
         self.skipped: set[int] = set()
-        self.refused = False  # refusals make it open how far back the history reaches
+        self.refused = False  # after refusals the length of the history is not determined
 
     @property
     def live(self) -> list[str]:
-        return [key for key, told in self.told.items() if told.done is None]
+        return [key for key, record in self.records.items() if record.done is None]
 
     @property
     def plain_trigger(self) -> bool:
@@ -104,7 +104,7 @@ class Watched:
         return prompt.every_turns == 1 and not prompt.after_silence and not prompt.at_end
 
     def asked(self, turn: int) -> bool:
-        return any(turn in told.turns for told in self.told.values())
+        return any(turn in record.turns for record in self.records.values())
 
     def waiting(self) -> list[int]:
         return [turn for turn in self.wanted if not self.asked(turn)]
@@ -115,19 +115,19 @@ class Watched:
             return not live or prompt.interrupt != "never"
         return live < (prompt.parallel if prompt.policy == "parallel" else 1)
 
-    def past(self, *, supersedes: bool) -> list[Told]:
+    def past(self, *, supersedes: bool) -> list[ResponseRecord]:
         """Return what counts as over for the next request."""
-        return [told for told in self.told.values() if told.done is not None or supersedes]
+        return [record for record in self.records.values() if record.done is not None or supersedes]
 
     def unanswered(self, *, supersedes: bool) -> list[int]:
         if self.prompt.policy not in MERGING:
             return []
-        newest = {turn: told for told in self.told.values() for turn in told.turns}
+        newest = {turn: record for record in self.records.values() for turn in record.turns}
         over = self.past(supersedes=supersedes)
         return sorted(
             turn
-            for turn, told in newest.items()
-            if told in over and not told.heard and not told.dropped
+            for turn, record in newest.items()
+            if record in over and not record.heard and not record.dropped
         )
 
 
@@ -143,12 +143,12 @@ class Oracle:
         self.speakers: dict[int, str | None] = {}  # as the turns ended
         self.running: set[str] = set()
         self.owner: dict[str, Watched] = {}  # of each call ever started
-        self.models: dict[str, str] = {}  # that each call asks
-        self.asked: dict[str, CompletionRequest] = {}  # what each call asks
+        self.models: dict[str, str] = {}  # of each call
+        self.asked: dict[str, CompletionRequest] = {}  # the request of each call
         self.sent: dict[str, list[float]] = {}  # by model
         self.blocked: dict[str, float] = {}
-        self.zeroed = False  # playback reports make it open how far back the history reaches
-        self.pausing: tuple[int, str, str | None] | None = None  # the pause being told
+        self.zeroed = False  # after playback reports the length of the history is not determined
+        self.pausing: tuple[int, str, str | None] | None = None  # the pause being reported
         self.guesses = 0
         self.discarded = 0
         self.adopted = 0
@@ -163,7 +163,7 @@ class Oracle:
                 case StartCall():
                     self._started(step)
                 case CancelCall(response_id):
-                    assert response_id in self.running, "called off what was not running"
+                    assert response_id in self.running, "cancelled a call that was not running"
                     self.running.discard(response_id)
                 case Report(call):
                     self._reported(call)
@@ -189,14 +189,14 @@ class Oracle:
             case ResponseCreated():
                 self._created(event)
             case ResponseDelta(response_id=key, delta=delta):
-                told = self._open(key)
+                record = self._open(key)
                 assert delta
-                told.text += delta
+                record.text += delta
             case ResponseSentence(response_id=key, index=index):
-                told = self._open(key)
-                assert index == told.sentences
-                assert event.text == told.text[event.start : event.end] != ""
-                told.sentences += 1
+                record = self._open(key)
+                assert index == record.sentences
+                assert event.text == record.text[event.start : event.end] != ""
+                record.sentences += 1
             case ResponseDone():
                 self._done(event)
             case ResponsePlayed():
@@ -204,20 +204,20 @@ class Oracle:
             case ResponseSkipped():
                 self._was_skipped(event)
             case _:
-                raise AssertionError(f"not the ledger's event: {event}")
+                raise AssertionError(f"not the scheduler's event: {event}")
 
-    def _open(self, key: str) -> Told:
+    def _open(self, key: str) -> ResponseRecord:
         """Laws 1 and 2: an event names a response between its creation and its end."""
-        told = self.owner[key].told.get(key) if key in self.owner else None
+        record = self.owner[key].records.get(key) if key in self.owner else None
         for prompt_scheduler in self.prompt_schedulers.values():
-            told = told or prompt_scheduler.told.get(key)
-        assert told is not None, f"{key} was never created"
-        assert told.done is None, f"{key} was done already"
-        return told
+            record = record or prompt_scheduler.records.get(key)
+        assert record is not None, f"{key} was never created"
+        assert record.done is None, f"{key} was done already"
+        return record
 
     def _created(self, event: ResponseCreated) -> None:
         prompt_scheduler, key = self.prompt_schedulers[event.prompt], event.response_id
-        assert all(key not in other.told for other in self.prompt_schedulers.values()), (
+        assert all(key not in other.records for other in self.prompt_schedulers.values()), (
             "created twice"
         )
         assert len(set(event.turns)) == len(event.turns) > 0
@@ -238,7 +238,7 @@ class Oracle:
                 "a waiting turn was left out"
             )
         self._check_succession(prompt_scheduler, event)
-        prompt_scheduler.told[key] = Told(event)
+        prompt_scheduler.records[key] = ResponseRecord(event)
         most = (
             prompt_scheduler.prompt.parallel if prompt_scheduler.prompt.policy == "parallel" else 1
         )
@@ -249,7 +249,7 @@ class Oracle:
             assert not event.speculative
 
     def _check_succession(self, prompt_scheduler: Watched, event: ResponseCreated) -> None:
-        """Law 3, from the successor's side and from that of the one before."""
+        """Check law 3 for the new response and for the one it supersedes."""
         last = prompt_scheduler.last_done
         prompt_scheduler.last_done = None
         if event.supersedes is not None:
@@ -264,26 +264,26 @@ class Oracle:
     def _was_adopted(self, prompt_scheduler: Watched, guess: Guess, event: ResponseCreated) -> None:
         assert event.speculative
         assert event.turns[-1] == guess.turn
-        prompt_scheduler.told[guess.id].question = guess.request.messages[-1].content or ""
+        prompt_scheduler.records[guess.id].question = guess.request.messages[-1].content or ""
         prompt_scheduler.texts[guess.turn] = guess.text
         prompt_scheduler.guess = None
         self.adopted += 1
 
     def _done(self, event: ResponseDone) -> None:
-        told = self._open(event.response_id)
-        assert event.text == told.text, "the deltas are not the text"
-        told.done = event
+        record = self._open(event.response_id)
+        assert event.text == record.text, "the deltas are not the text"
+        record.done = event
         prompt_scheduler = next(
             prompt_scheduler
             for prompt_scheduler in self.prompt_schedulers.values()
-            if event.response_id in prompt_scheduler.told
+            if event.response_id in prompt_scheduler.records
         )
         if prompt_scheduler.last_done is None or prompt_scheduler.last_done.superseded_by is None:
             prompt_scheduler.last_done = event
         assert (event.error is not None) == (event.status == "failed")
         if event.error is not None and event.error.type == "refused":
             prompt_scheduler.refused = True
-        if event.error is not None and event.error.code == 429 and not told.text:
+        if event.error is not None and event.error.code == 429 and not record.text:
             free = [
                 each
                 for each in self.later(prompt_scheduler, event.response_id)
@@ -294,11 +294,11 @@ class Oracle:
 
     def _was_played(self, event: ResponsePlayed) -> None:
         """Law 2: the one event that may name a response behind its end."""
-        told = self.owner[event.response_id].told[event.response_id]
-        assert event.text == told.text[: event.characters]
-        told.played = len(event.text)
-        rest = len(event.text) < len(told.text)
-        assert event.interrupted == (rest or (told.done is not None and told.cut))
+        record = self.owner[event.response_id].records[event.response_id]
+        assert event.text == record.text[: event.characters]
+        record.played = len(event.text)
+        rest = len(event.text) < len(record.text)
+        assert event.interrupted == (rest or (record.done is not None and record.cut))
         self.zeroed = True
 
     def _was_skipped(self, event: ResponseSkipped) -> None:
@@ -307,7 +307,7 @@ class Oracle:
         (turn,) = event.turns
         assert turn in watched.wanted
         assert self.is_murmur(watched.prompt, self.transcript[turn][1])
-        heard_in_part = any(told.played is not None for told in watched.told.values())
+        heard_in_part = any(record.played is not None for record in watched.records.values())
         assert turn in watched.met or watched.live or heard_in_part, "nothing ran"
         watched.wanted.remove(turn)
         watched.skipped.add(turn)
@@ -320,7 +320,7 @@ class Oracle:
         return is_short or plain(text) in ("yes", "mhm")
 
     def _started(self, start: StartCall) -> None:
-        prompt_scheduler = self.prompt_schedulers[start.request.extra["lane"]]
+        prompt_scheduler = self.prompt_schedulers[start.request.extra["prompt"]]
         key, model = start.response_id, start.request.model
         before = self.asked.get(key)
         if before is not None:
@@ -335,13 +335,13 @@ class Oracle:
         elif before is not None:
             assert replace(before, model=model) == start.request
         else:
-            turns = prompt_scheduler.told[key].turns
+            turns = prompt_scheduler.records[key].turns
             last = turns[-1]
             scene = [prompt_scheduler.texts[turn] for turn in turns], self.speakers[last]
             assert self.fits(prompt_scheduler, start.request, *scene, supersedes=False), (
                 f"law 7: {prompt_scheduler.name} asks {start.request.messages}"
             )
-            prompt_scheduler.told[key].question = start.request.messages[-1].content or ""
+            prompt_scheduler.records[key].question = start.request.messages[-1].content or ""
         if self.limit:
             used = self.used(model)
             assert used <= self.limit, "over the limit"
@@ -349,12 +349,12 @@ class Oracle:
                 assert used <= self.limit - ceil(self.limit * 0.3), "a guess in the reserve"
 
     def _asked_instead(self, prompt_scheduler: Watched, key: str, model: str) -> None:
-        """A call was refused for want of room: only a sibling may be asked, with nothing said."""
+        """A call was refused for want of room: only a sibling may be asked, without an event."""
         assert key not in self.running, "started twice"
         assert not self.may_send(self.models[key]), "asked again of another without need"
         assert model in self.later(prompt_scheduler, key)
-        assert prompt_scheduler.told[key].done is None
-        assert not prompt_scheduler.told[key].text
+        assert prompt_scheduler.records[key].done is None
+        assert not prompt_scheduler.records[key].text
 
     def later(self, prompt_scheduler: Watched, key: str) -> Sequence[str]:
         models = (prompt_scheduler.prompt.model, *prompt_scheduler.prompt.siblings)
@@ -377,13 +377,13 @@ class Oracle:
 
     def _was_discarded(self, key: str) -> None:
         prompt_scheduler = self.owner[key]
-        assert key not in prompt_scheduler.told, "law 4: a discarded guess was published"
+        assert key not in prompt_scheduler.records, "law 4: a discarded guess was published"
         assert prompt_scheduler.guess is not None
         assert prompt_scheduler.guess.id == key
         prompt_scheduler.guess = None
         self.discarded += 1
 
-    # --- what is running, and what may not wait -----------------------------------------------
+    # --- running calls, and turns that must not wait ---------------------------------------------
 
     def _check_calls(self) -> None:
         known = {
@@ -399,7 +399,7 @@ class Oracle:
         assert self.running <= known, "a call of a response that is over still runs"
 
     def check_waiting(self) -> None:
-        """No turn waits that may be asked: neither for room nor for quota."""
+        """Check that no turn waits that could be sent: neither for a slot nor for quota."""
         for prompt_scheduler in self.prompt_schedulers.values():
             if (
                 prompt_scheduler.plain_trigger
@@ -431,7 +431,7 @@ class Oracle:
             for prompt_scheduler in self.prompt_schedulers.values()
         )
 
-    # --- what a request must say ---------------------------------------------------------------
+    # --- contents of requests ---------------------------------------------------------------
 
     def wants(self, prompt: Prompt, text: str, speaker: str | None) -> bool:
         words = [plain(word) for word in text.split()]
@@ -442,7 +442,7 @@ class Oracle:
         )
 
     def must_adopt(self, prompt_scheduler: Watched, event: TurnEnded) -> bool | None:
-        """Law 5: whether the guess must be adopted; none where it cannot be told from outside."""
+        """Law 5: whether the guess must be adopted; none where it cannot be seen from outside."""
         guess = prompt_scheduler.guess
         if guess is None:
             return False
@@ -486,11 +486,11 @@ class Oracle:
         if roles != ["user", "assistant"] * (len(roles) // 2):
             return False
         over = prompt_scheduler.past(supersedes=supersedes and prompt.policy == "supersede")
-        heard = [told for told in over if told.heard]
+        heard = [record for record in over if record.heard]
         history: list[Message] = []
-        for told in heard[-prompt.history :] if prompt.history else ():
-            mark = prompt.interrupted_mark if told.cut else ""
-            history += [Message("user", told.question), Message("assistant", told.heard + mark)]
+        for record in heard[-prompt.history :] if prompt.history else ():
+            mark = prompt.interrupted_mark if record.cut else ""
+            history += [Message("user", record.question), Message("assistant", record.heard + mark)]
         if self.zeroed or prompt_scheduler.refused:
             return not messages or messages == history[-len(messages) :]
         return messages == history
@@ -505,9 +505,9 @@ class Oracle:
         heard = dict(self.transcript)
         if guessed is not None:
             heard[guessed[0]] = guessed[1:]
-        told = [heard[turn] for turn in sorted(heard)]
-        labelled = any(who for who, _ in told)
-        lines = [f"{who or 'unknown'}: {text}" if labelled else text for who, text in told]
+        spoken = [heard[turn] for turn in sorted(heard)]
+        labelled = any(who for who, _ in spoken)
+        lines = [f"{who or 'unknown'}: {text}" if labelled else text for who, text in spoken]
         turn = " ".join(texts)
         if template != "{{turn}}":
             turn = f"<turn>\n{turn}\n</turn>"

@@ -1,4 +1,4 @@
-"""A gateway that answers by the clock, and an audience that keeps what it is told."""
+"""Scripted gateway on virtual time, and a listener that records events."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from pipeline.protocol.events import (
 
 
 class Script:
-    """What one call does: seconds before each read, and what that read brings."""
+    """Script of one call: seconds before each read, and the result of the read."""
 
     def __init__(self, *reads: tuple[float, object], opening: float = 0.0) -> None:
         self.reads = reads
@@ -38,7 +38,7 @@ class Script:
 
 
 def says(*words: str, after: float = 1.0, every: float = 1.0) -> Script:
-    """Accept at once, say the words after so many seconds, and be done."""
+    """Accept at once, send the words after the given seconds, and finish."""
     reads: list[tuple[float, object]] = [(0.0, Accepted("request"))]
     reads += [(after if at == 0 else every, TextDelta(word)) for at, word in enumerate(words)]
     return Script(*reads, (0.0, Finished("stop", True)))
@@ -89,7 +89,7 @@ class ScriptedReply:
     ) -> None:
         self._gateway.closed += 1
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(self._gateway.goodbye)
+            await anyio.sleep(self._gateway.close_time)
         self._gateway.release(self)
 
     def drop(self) -> None: ...
@@ -114,7 +114,7 @@ class ScriptedReply:
 
 
 class ScriptedGateway:
-    """Plays one script a call, in the order the calls are made; the last one for ever."""
+    """Plays one script for each call, in order; the last one repeats."""
 
     def __init__(self, *scripts: Script, places: int = 8, stubborn: bool = False) -> None:
         self.slots = Slots(places)
@@ -122,7 +122,7 @@ class ScriptedGateway:
         self.replies: dict[Ticket, ScriptedReply] = {}
         self.opened = 0
         self.closed = 0
-        self.goodbye = 0.0  #: seconds that a close takes
+        self.close_time = 0.0  #: seconds that a close takes
         self.stubborn = stubborn  #: reads complete although they are cancelled
         self._scripts = deque(scripts)
 

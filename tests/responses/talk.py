@@ -1,4 +1,4 @@
-"""A conversation with a ledger, and its steps as short lines."""
+"""Driver of a response scheduler: its steps as short lines."""
 
 import itertools
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from tests.responses.scripted import short
 
 
 class Talk:
-    """Says things to a ledger at ``now``; every method returns what came of it."""
+    """Scheduler with a clock; every method returns the steps that it caused, as short lines."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Talk:
                 self.requests[key] = request
                 return f"{'guess' if speculative else 'ask'} {key}"
             case CancelCall(key):
-                return f"call off {key}"
+                return f"cancel {key}"
             case Report(call):
                 self.reports.append(f"{call.response_id} {call.outcome}")
                 return ""

@@ -1,4 +1,4 @@
-"""Back-channels: what a listener says takes nothing from a response that runs."""
+"""Back-channels: short replies of a listener do not cancel a running response."""
 
 from typing import get_args
 
@@ -122,7 +122,7 @@ def test_a_real_interruption_stays_one() -> None:
     talk = Talk(reply=WORDS)
     talk.ends(1, "one")
     talk.brings("r1", "ONE")
-    assert talk.changes(2, "no wait please") == ["call off r1", "r1 cancelled (interrupted)"]
+    assert talk.changes(2, "no wait please") == ["cancel r1", "r1 cancelled (interrupted)"]
     assert "r2 created for 2" in talk.ends(2, "No, wait, please.")
 
 

@@ -1,4 +1,4 @@
-"""Carrying out what the ledger says, on virtual time with a scripted gateway."""
+"""Dispatch of the scheduler's steps, on virtual time with a scripted gateway."""
 
 import itertools
 import random
@@ -23,7 +23,7 @@ from tests.responses.scripted import Listener, Script, ScriptedGateway, says
 
 
 class Desktop:
-    """A dispatch at work, and what it was given."""
+    """A running dispatch, and its fakes."""
 
     def __init__(self, dispatch: Dispatch, gateway: ScriptedGateway, listener: Listener) -> None:
         self.dispatch = dispatch
@@ -80,7 +80,7 @@ async def test_a_wait_for_quota_is_published_with_its_end_and_ends_by_a_failure(
     ]
 
 
-async def test_a_request_leaves_before_anybody_is_told() -> None:
+async def test_a_request_is_sent_before_its_event_is_published() -> None:
     gateway = ScriptedGateway(says("Hello."))
     async with at_work(gateway, reply=Prompt()) as desk:
         steps = desk.dispatch.scheduler.heard(TurnEnded(1, "Hi."), 0.0, 0.0)
@@ -92,7 +92,7 @@ async def test_a_request_leaves_before_anybody_is_told() -> None:
     assert desk.dones()[0].times.queue == 0
 
 
-async def test_a_request_that_left_at_once_is_closed_when_it_is_called_off_at_once() -> None:
+async def test_a_request_that_left_at_once_is_closed_when_it_is_cancelled_at_once() -> None:
     gateway = ScriptedGateway(says("Hello."))
     async with at_work(gateway, reply=Prompt()) as desk:
         desk.hear(TurnEnded(1, "Hi."))
@@ -205,7 +205,7 @@ async def test_a_reply_that_stops_without_an_end_fails() -> None:
     assert desk.lines[-1] == "1 r1 failed (lost)"
 
 
-async def test_a_guess_is_held_until_its_turn_ends_and_then_told_at_once() -> None:
+async def test_a_guess_is_held_until_its_turn_ends_and_then_published_at_once() -> None:
     async with at_work(ScriptedGateway(says("Yes", ".")), reply=Prompt(speculate=True)) as desk:
         desk.hear(TurnPaused(1, "book it"))
         await anyio.sleep(1.5)
@@ -229,7 +229,7 @@ async def test_a_guess_is_closed_the_moment_speech_resumes() -> None:
 
 
 async def test_a_committed_call_takes_the_place_of_a_guess_and_blocks_no_model() -> None:
-    # 4 s: turn 1 answered twice.  4 s: a guess begins.  5 s: a client's wish takes its place.
+    # 4 s: turn 1 answered twice.  4 s: a guess begins.  5 s: a client's request takes its slot.
     gateway = ScriptedGateway(says("Yes", after=2), places=1)
     async with at_work(gateway, one=Prompt(speculate=True), two=Prompt()) as desk:
         desk.hear(TurnEnded(1, "first"))
@@ -287,7 +287,7 @@ async def test_an_earlier_deadline_wakes_the_alarm() -> None:
     ]
 
 
-async def test_everybody_who_waits_is_told_that_all_is_settled() -> None:
+async def test_every_waiting_task_learns_that_all_is_settled() -> None:
     async with at_work(ScriptedGateway(says("ok", after=3)), reply=Prompt()) as desk:
         desk.hear(TurnEnded(1, "one"))
         with anyio.fail_after(4):
@@ -303,7 +303,7 @@ async def test_nothing_to_wait_for_is_settled_at_once() -> None:
         assert anyio.current_time() == 0
 
 
-#: seconds at which a cancel strikes, and what the call waits for then
+#: seconds at which the call is cancelled, and what the call waits for then
 MOMENTS = {
     "before the call has begun": None,
     "while it waits for a place": 0.5,
@@ -341,7 +341,7 @@ async def test_cancelling_leaves_nothing_behind(moment: str) -> None:
 async def test_a_thousand_cancels_leave_no_place_taken() -> None:
     dice = random.Random(7)
     gateway = ScriptedGateway(says("a", "b", after=0.2, every=0.2), places=3)
-    gateway.goodbye = 0.05
+    gateway.close_time = 0.05
     names = ("one", "two", "three", "four", "five")
     async with at_work(gateway, **{name: Prompt(speculate=True) for name in names}) as desk:
         turn = 0

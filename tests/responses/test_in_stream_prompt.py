@@ -84,7 +84,7 @@ def test_what_the_service_does_not_know_is_refused(values: dict[str, Any], said:
     assert said in only
 
 
-def test_all_that_does_not_fit_is_told_at_once() -> None:
+def test_all_that_does_not_fit_is_reported_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         check(Settings(), VENDOR, {"p": Prompt(speculate=True)})
     assert sorted(str(refused.value).split("\n")[1:]) == [

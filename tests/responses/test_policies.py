@@ -1,4 +1,4 @@
-"""When a prompt asks, what it asks, and what it calls off."""
+"""Policies: when a prompt sends a request, its contents, and which calls are cancelled."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_supersede_ends_the_old_response_before_it_creates_the_new_one() -> None
     talk = Talk(reply=Prompt(policy="supersede"))
     talk.ends(1, "one")
     assert talk.ends(2, "two") == [
-        "call off r1",
+        "cancel r1",
         "r1 cancelled (superseded)",
         "r2 created for 1 2",
         "ask r2",
@@ -49,7 +49,7 @@ def test_conflate_lets_the_running_one_finish_and_asks_once_for_all_that_came() 
 def test_two_prompts_answer_side_by_side_each_by_its_own_policy() -> None:
     talk = Talk(reply=Prompt(), notes=Prompt(policy="queue"))
     talk.ends(1, "one")
-    assert talk.ends(2, "two")[:2] == ["call off r1", "r1 cancelled (superseded)"]
+    assert talk.ends(2, "two")[:2] == ["cancel r1", "r1 cancelled (superseded)"]
     assert "r2" not in talk.done
 
 
@@ -72,7 +72,7 @@ def test_silence_asks_and_speech_starts_it_anew() -> None:
     assert talk.tick(5) == ["r1 created for 1", "ask r1"]
 
 
-def test_no_silence_is_over_while_somebody_speaks() -> None:
+def test_no_silence_is_over_during_speech() -> None:
     talk = Talk(notes=Prompt(after_silence=5))
     talk.ends(1, "a")
     talk.changes(2, "and")
@@ -125,20 +125,20 @@ def test_a_gate(prompt: Prompt, text: str, speaker: str | None, asks: bool) -> N
 def test_interrupt_at_speech() -> None:
     talk = Talk(reply=Prompt(interrupt="speech"))
     talk.ends(1, "a")
-    assert talk.speech() == ["call off r1", "r1 cancelled (interrupted)"]
+    assert talk.speech() == ["cancel r1", "r1 cancelled (interrupted)"]
 
 
 def test_interrupt_at_speech_needs_no_announcement_of_it() -> None:
     talk = Talk(reply=Prompt(interrupt="speech"))
     talk.ends(1, "a")
-    assert talk.hears(TurnStarted(2, 0.0)) == ["call off r1", "r1 cancelled (interrupted)"]
+    assert talk.hears(TurnStarted(2, 0.0)) == ["cancel r1", "r1 cancelled (interrupted)"]
 
 
 def test_interrupt_after_three_words() -> None:
     talk = Talk(reply=Prompt(interrupt="words", interrupt_words=3))
     talk.ends(1, "a")
     assert talk.speech() == talk.changes(2, "no wait") == []
-    assert talk.changes(2, "no wait please") == ["call off r1", "r1 cancelled (interrupted)"]
+    assert talk.changes(2, "no wait please") == ["cancel r1", "r1 cancelled (interrupted)"]
 
 
 def test_interrupt_at_the_next_end_of_turn() -> None:
@@ -161,7 +161,7 @@ def test_turns_that_wait_are_answered_after_an_interruption_that_came_to_nothing
     talk.ends(2, "b")
     talk.ends(3, "c")
     assert talk.speech() == [
-        "call off r1",
+        "cancel r1",
         "r1 cancelled (interrupted)",
         "r2 created for 1 2 3",
         "ask r2",
@@ -239,7 +239,7 @@ def test_an_answer_played_to_its_end_is_not_marked() -> None:
     assert talk.asked("r2")[1] == "assistant: ONE"
 
 
-def test_nobody_plays_a_response_that_is_not_known() -> None:
+def test_a_playback_report_on_an_unknown_response_changes_nothing() -> None:
     assert Talk(reply=Prompt()).plays("r9", characters=1) == []
 
 
@@ -267,7 +267,7 @@ def test_a_parallel_prompt_keeps_a_bounded_history() -> None:
 def test_a_client_cancels_one_response() -> None:
     talk = Talk(one=Prompt(), two=Prompt())
     talk.ends(1, "a")
-    assert talk.do(talk.scheduler.cancel("r2", 0)) == ["call off r2", "r2 cancelled (client)"]
+    assert talk.do(talk.scheduler.cancel("r2", 0)) == ["cancel r2", "r2 cancelled (client)"]
 
 
 def test_a_client_cancels_all_of_them() -> None:
@@ -319,7 +319,7 @@ def test_abort_ends_everything_and_leaves_nothing_due() -> None:
     talk.ends(1, "a")
     talk.ends(2, "b")
     assert talk.do(talk.scheduler.abort("shutdown", 1)) == [
-        "call off r1",
+        "cancel r1",
         "r1 cancelled (shutdown)",
     ]
     assert talk.scheduler.idle
@@ -334,7 +334,7 @@ def test_a_variable_that_was_set_fills_the_next_request() -> None:
     assert (talk.asked("r1")[0], talk.asked("r2")[0]) == ("system: Be kind.", "system: Be brief.")
 
 
-def test_a_revised_turn_is_told_so_in_the_transcript() -> None:
+def test_a_revised_turn_is_marked_in_the_transcript() -> None:
     talk = Talk(reply=Prompt(user="{{transcript}}"))
     talk.ends(1, "helo")
     talk.hears(TurnRevised(1, "Hello.", "A"))

@@ -1,4 +1,4 @@
-"""Prompts never see one another: one that fails changes nothing for its neighbour."""
+"""Isolation of prompts: a failing one changes nothing for its neighbour."""
 
 import itertools
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from pipeline.responses.steps import (
 )
 from tests.responses.test_scheduler_laws import prompts
 
-#: what happens, and whether to the one whose lane is watched or to its neighbour
+#: what happens, and whether to the watched prompt or to its neighbour
 ACTS = st.tuples(
     st.sampled_from(["start", "change", "pause", "end", "speak", "finish", "fail", "tick"]),
     st.booleans(),
@@ -36,8 +36,8 @@ ACTS = st.tuples(
 Act = tuple[str, bool, str]
 
 
-class Lanes:
-    """Plays acts to a ledger and keeps what the watched prompt says, by ids of its own."""
+class WatchedPrompt:
+    """Plays inputs to a scheduler and records the steps of the watched prompt, with its own ids."""
 
     def __init__(self, **prompt_schedulers: Prompt) -> None:
         ids = itertools.count(1)
@@ -87,7 +87,7 @@ class Lanes:
         for step in steps:
             match step:
                 case StartCall(key, request):
-                    self.owners[key] = request.extra["lane"]
+                    self.owners[key] = request.extra["prompt"]
                 case Report(call):
                     self.owners[call.response_id] = call.prompt
                 case Publish(event):
@@ -132,12 +132,12 @@ def _key(step: Step) -> str:
 
 
 @given(prompts("a"), prompts("b"), st.lists(ACTS, max_size=40))
-def test_what_befalls_one_prompt_changes_nothing_for_another(
+def test_events_of_one_prompt_change_nothing_for_another(
     watched: Prompt, neighbour: Prompt, acts: list[Act]
 ) -> None:
     a = replace(watched, model="one", siblings=())
     b = replace(neighbour, model="two", siblings=())
-    together, alone = Lanes(b=b, a=a), Lanes(a=a)
+    together, alone = WatchedPrompt(b=b, a=a), WatchedPrompt(a=a)
     for act in acts:
         together.act(act)
         alone.act(act)

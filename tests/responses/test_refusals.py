@@ -138,15 +138,15 @@ def test_the_exchange_that_makes_turn_after_turn_refused_leaves_the_history(
         talk.ends(turn, str(turn))
         talk.over(f"r{turn}", "OK")
     sent: list[int] = []
-    told: list[str] = []
+    messages: list[str] = []
     for turn in range(9, 16):
         talk.ends(turn, str(turn))
         sent.append(len(talk.asked(f"r{turn}")) // 2)
         talk.fails(f"r{turn}", refused(cause))
-        told.append(message_of(talk, f"r{turn}"))
+        messages.append(message_of(talk, f"r{turn}"))
     assert sent == [8, 8, 7, 5, 1, 0, 0]
     lacks = "no; the next request lacks the newest exchanges"
-    assert told == ["no", *(f"{lacks} ({count})" for count in (1, 2, 4, 1)), "no", "no"]
+    assert messages == ["no", *(f"{lacks} ({count})" for count in (1, 2, 4, 1)), "no", "no"]
     talk.ends(16, "a")
     talk.over("r16", "A")
     talk.ends(17, "b")

@@ -43,7 +43,7 @@ from tests.responses.oracle import Oracle, plain
 TEXTS = st.sampled_from(["yes", "mhm", "no", "book it", "book it now please", "wait wait"])
 SPEAKERS = st.sampled_from([None, "A", "B"])
 DELTAS = st.sampled_from(["Well", ". ", "It is booked. ", "x", "\n", "Good bye."])
-MANY = st.integers(0, 10_000)  # picks one of whatever there is
+MANY = st.integers(0, 10_000)  # an index into what there is
 CHANNELS = st.sampled_from([0, 0, 0, 1])  # a turn of each may be open
 
 
@@ -55,7 +55,7 @@ def prompts(draw: st.DrawFn, name: str) -> Prompt:
         user=draw(st.sampled_from(["{{turn}}", "{{turn}}", "{{speaker}} said {{turn}}"])),
         model=draw(st.sampled_from(["one", "two"])),
         siblings=draw(st.sampled_from([(), ("three",), ("three", "four")])),
-        extra={"lane": name},
+        extra={"prompt": name},
         policy=draw(st.sampled_from(["supersede", "supersede", "queue", "parallel", "conflate"])),
         parallel=draw(st.integers(1, 3)),
         every_turns=2 if trigger == "every" else 1,
@@ -81,7 +81,7 @@ class Open(NamedTuple):
 
 
 class Conversation(RuleBasedStateMachine):
-    """Talks to a ledger; the oracle sees all that it says."""
+    """Random inputs to a scheduler; the oracle checks every step."""
 
     @initialize(
         prompt_schedulers=st.tuples(prompts("a"), prompts("b"), prompts("c")),
@@ -108,7 +108,7 @@ class Conversation(RuleBasedStateMachine):
         self.hear(SpeechStarted(self.now, speaker))
 
     @rule(channel=CHANNELS, text=TEXTS, speaker=SPEAKERS)
-    def somebody_says(self, channel: int, text: str, speaker: str | None) -> None:
+    def words_arrive(self, channel: int, text: str, speaker: str | None) -> None:
         before = self.open.get(channel)
         if before is None:
             self.turn += 1
@@ -132,13 +132,13 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(channel=CHANNELS, text=TEXTS, speaker=SPEAKERS)
     def a_hesitant_turn(self, channel: int, text: str, speaker: str | None) -> None:
-        """Says something and falls silent: the commonest way to a guess."""
-        self.somebody_says(channel, text, speaker)
+        """Speak and pause: the commonest start of a speculative call."""
+        self.words_arrive(channel, text, speaker)
         self.pauses(channel)
 
     @rule(channel=CHANNELS, text=TEXTS, speaker=SPEAKERS)
     def a_whole_turn(self, channel: int, text: str, speaker: str | None) -> None:
-        self.somebody_says(channel, text, speaker)
+        self.words_arrive(channel, text, speaker)
         self.ends(channel, text)
 
     @precondition(lambda self: self.open)
@@ -177,7 +177,7 @@ class Conversation(RuleBasedStateMachine):
             if guess is not None:
                 same = guess.turn != turn.turn or plain(guess.text) == plain(turn.text)
                 kept = self.oracle.prompt_schedulers[name].guess is guess
-                assert kept == same, "law 6: called off if and only if the words are others"
+                assert kept == same, "law 6: cancelled if and only if the words differ"
 
     def pauses(self, channel: int) -> None:
         self.oracle.pausing = turn = self.open[channel]
@@ -191,7 +191,9 @@ class Conversation(RuleBasedStateMachine):
         self.hear(TurnPaused(turn.turn, turn.text, 0.0, turn.speaker))
         self.oracle.pausing = None
         for name, guess in others.items():
-            assert self.oracle.prompt_schedulers[name].guess is guess, "called off for nobody"
+            assert self.oracle.prompt_schedulers[name].guess is guess, (
+                "cancelled without a committed call in need of its slot"
+            )
 
     def ends(self, channel: int, text: str) -> None:
         turn, _, speaker = self.open.pop(channel)
@@ -225,7 +227,7 @@ class Conversation(RuleBasedStateMachine):
             assert (prompt_scheduler.guess is guess) if kept else prompt_scheduler.guess is None, (
                 "law 6: for another turn"
             )
-            adopted = guess is not None and guess.id in prompt_scheduler.told
+            adopted = guess is not None and guess.id in prompt_scheduler.records
             skipped = turn in prompt_scheduler.skipped
             assert must is None or skipped or adopted == must, f"law 5: adopted {adopted}, {name}"
             assert not (skipped and adopted)
@@ -320,8 +322,8 @@ class Conversation(RuleBasedStateMachine):
         targets = set(live) if every else {self.some_call(pick)} if self.calls else set[str]()
         self.do(self.scheduler.cancel(None if every else next(iter(targets), "none"), self.now))
         for key in targets:
-            told = self.oracle.owner[key].told.get(key)
-            assert told is None or told.done is not None, "cancelled, but live"
+            record = self.oracle.owner[key].records.get(key)
+            assert record is None or record.done is not None, "cancelled, but live"
 
     @rule(pick=MANY, every=st.booleans())
     def a_client_asks(self, pick: int, every: bool) -> None:
@@ -340,11 +342,11 @@ class Conversation(RuleBasedStateMachine):
     @rule(pick=MANY, characters=st.integers(0, 12), as_text=st.booleans())
     def a_client_tells_what_was_played(self, pick: int, characters: int, as_text: bool) -> None:
         key = self.some_call(pick)
-        told = self.oracle.owner[key].told.get(key)
-        text = told.text[:characters] if told else "anything"
+        record = self.oracle.owner[key].records.get(key)
+        text = record.text[:characters] if record else "anything"
         report = PlaybackReport(text=text) if as_text else PlaybackReport(characters=characters)
         steps = self.scheduler.played(key, report, self.now)
-        assert not steps or told is not None, "law 4: a client reached a guess"
+        assert not steps or record is not None, "law 4: a client reached a guess"
         self.do(steps)
 
     @rule(tone=st.sampled_from(["kind", "brief"]))
@@ -415,7 +417,7 @@ class Conversation(RuleBasedStateMachine):
                 assert not self.oracle.is_idle()
 
     def teardown(self) -> None:
-        """The session ends; whatever still runs completes, and all is told."""
+        """End the session, complete the running calls, and check the end."""
         if not hasattr(self, "ledger"):
             return
         while self.open:
@@ -429,27 +431,27 @@ class Conversation(RuleBasedStateMachine):
                 self.receive(key, [TextDelta("ok"), Finished("stop", True)])
             if not self.oracle.running and self.scheduler.deadline < inf:
                 self.pass_time(self.scheduler.deadline)
-        assert self.scheduler.idle, "it stalled"
+        assert self.scheduler.idle, "the scheduler stalled"
         self.check_the_end()
 
     def check_the_end(self) -> None:
         oracle, totals = self.oracle, self.scheduler.totals(1.0)
-        told = [
+        records = [
             one
             for prompt_scheduler in oracle.prompt_schedulers.values()
-            for one in prompt_scheduler.told.values()
+            for one in prompt_scheduler.records.values()
         ]
-        assert all(one.done is not None for one in told), "law 1: one never ended"
+        assert all(one.done is not None for one in records), "law 1: one never ended"
         assert not oracle.running
-        assert totals.responses == len(told)
+        assert totals.responses == len(records)
         ended = totals.completed + totals.cancelled + totals.incomplete + totals.failed
-        assert ended == len(told)
+        assert ended == len(records)
         assert totals.speculative == oracle.guesses == totals.adopted + totals.discarded
         assert totals.adopted == oracle.adopted
         for prompt_scheduler in oracle.prompt_schedulers.values():
-            assert not prompt_scheduler.waiting(), "a wanted turn was never asked"
-            newest = [self.ended.index(one.turns[-1]) for one in prompt_scheduler.told.values()]
+            assert not prompt_scheduler.waiting(), "a wanted turn was never sent"
+            newest = [self.ended.index(one.turns[-1]) for one in prompt_scheduler.records.values()]
             assert newest == sorted(newest), "answered in another order than they ended in"
 
 
-TestLedgerLaws = Conversation.TestCase
+TestSchedulerLaws = Conversation.TestCase

@@ -10,7 +10,7 @@ from tests.responses.talk import Talk
 GUESSING = Prompt(speculate=True)
 
 
-def test_a_pause_starts_a_call_that_nobody_hears_of() -> None:
+def test_a_pause_starts_a_call_without_an_event() -> None:
     talk = Talk(reply=GUESSING)
     assert talk.pauses(1, "book it") == ["guess r1"]
     assert talk.brings("r1", "Yes") == []
@@ -29,7 +29,7 @@ def test_a_guess_is_adopted_when_only_formatting_changed(final: str) -> None:
     assert talk.over("r1") == ["r1 completed"]
 
 
-def test_a_guess_that_is_over_already_is_told_whole() -> None:
+def test_a_guess_that_is_complete_is_published_whole() -> None:
     talk = Talk(reply=GUESSING)
     talk.pauses(1, "book it")
     talk.over("r1", "Yes.")
@@ -39,7 +39,7 @@ def test_a_guess_that_is_over_already_is_told_whole() -> None:
 def test_other_words_at_the_end_discard_it_and_ask_anew() -> None:
     talk = Talk(reply=GUESSING)
     talk.pauses(1, "book it")
-    assert talk.ends(1, "Book a bit.") == ["call off r1", "r2 created for 1", "ask r2"]
+    assert talk.ends(1, "Book a bit.") == ["cancel r1", "r2 created for 1", "ask r2"]
     assert talk.reports == ["r1 discarded"]
 
 
@@ -47,7 +47,7 @@ def test_other_words_while_speaking_discard_it_at_once() -> None:
     talk = Talk(reply=GUESSING)
     talk.pauses(1, "book it")
     assert talk.changes(1, "Book it.") == []
-    assert talk.changes(1, "Book it for") == ["call off r1"]
+    assert talk.changes(1, "Book it for") == ["cancel r1"]
 
 
 def test_another_pause_with_the_same_words_keeps_it() -> None:
@@ -94,13 +94,13 @@ def test_a_superseding_guess_ends_the_old_response_when_it_is_adopted() -> None:
     assert talk.pauses(2, "two") == ["guess r2"]
     assert talk.asked("r2") == ["user: one two"]
     assert talk.ends(2, "Two.") == [
-        "call off r1",
+        "cancel r1",
         "r1 cancelled (superseded)",
         "r2 created for 1 2",
     ]
 
 
-def test_nobody_guesses_while_a_queue_has_a_response_to_finish() -> None:
+def test_no_guess_is_made_while_a_queue_has_a_response_to_finish() -> None:
     talk = Talk(reply=Prompt(speculate=True, policy="queue"))
     talk.ends(1, "one")
     assert talk.pauses(2, "two") == []
@@ -121,7 +121,7 @@ def test_a_guess_that_is_whole_outlives_its_connection() -> None:
     assert talk.ends(1, "Book it.")[-1] == "r1 completed"
 
 
-def test_a_client_cannot_cancel_what_it_has_not_heard_of() -> None:
+def test_a_client_cannot_cancel_an_unpublished_call() -> None:
     talk = Talk(reply=GUESSING)
     talk.pauses(1, "book it")
     assert talk.do(talk.scheduler.cancel("r1", 0)) == talk.do(talk.scheduler.cancel(None, 0)) == []
@@ -224,7 +224,7 @@ def test_a_moment_that_never_came_has_no_time() -> None:
     assert (times.queue, times.time_to_first_token, times.total) == (None, None, None)
 
 
-def test_tokens_nobody_counted_are_estimated_and_say_so() -> None:
+def test_uncounted_tokens_are_estimated_and_say_so() -> None:
     talk = Talk(reply=Prompt(system="12345678"))
     talk.ends(1, "abcde")
     talk.sent("r1")

@@ -79,11 +79,11 @@ def test_no_value_of_a_tag_ends_the_fence_of_another() -> None:
     assert len(filled.split("\n<transcript>")[0].splitlines()) == 3  # the name's own lines only
 
 
-def test_a_stored_transcript_is_told_once_whatever_was_asked_before() -> None:
+def test_a_stored_transcript_is_sent_once_whatever_was_asked_before() -> None:
     prompt = Prompt(user="{{turn}} {{ transcript }}", transcript_id="t1")
     history = [Message("user", "first {{ transcript }}"), Message("assistant", "ha")]
-    told = [one.content for one in messages(prompt, scene("then"), history)]
-    assert told == [
+    sent = [one.content for one in messages(prompt, scene("then"), history)]
+    assert sent == [
         "first {{ transcript }}",
         "ha",
         "<turn>\nthen\n</turn> (the transcript above)",
@@ -115,8 +115,8 @@ def test_a_stored_transcript_needs_its_tag_just_once(prompt: Prompt, why: str) -
 def test_messages_come_in_the_order_system_examples_history_turn() -> None:
     prompt = Prompt(system="S", examples=(Example(user="eu", assistant="ea"),))
     history = [Message("user", "hu"), Message("assistant", "ha")]
-    told = [(one.role, one.content) for one in messages(prompt, scene(), history)]
-    assert told == [
+    sent = [(one.role, one.content) for one in messages(prompt, scene(), history)]
+    assert sent == [
         ("system", "S"),
         ("user", "eu"),
         ("assistant", "ea"),

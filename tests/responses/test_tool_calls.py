@@ -1,4 +1,4 @@
-"""Tools: what is carried out, what is refused, and what the next request tells of it."""
+"""Tool calls: which are run, which are refused, and their results in the next request."""
 
 import itertools
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def nested(depth: int) -> Any:
 
 
 class Caller:
-    """Talks to a ledger of one prompt with tools, and keeps what it says."""
+    """Driver of a scheduler with one prompt and tools; records its steps."""
 
     def __init__(self, **settings: Any) -> None:
         prompt = Prompt(**settings)
@@ -76,7 +76,7 @@ class Caller:
     def running(self) -> list[str]:
         return [run.call_id for run in self.runs]
 
-    def told(self) -> list[tuple[str, str | None]]:
+    def history(self) -> list[tuple[str, str | None]]:
         """The last request's messages; a call is shown by its id."""
         return [shown(message) for message in self.requests[-1].messages]
 
@@ -103,7 +103,7 @@ def test_the_model_is_asked_on_with_the_results_in_the_order_of_its_calls() -> N
     assert len(talk.requests) == 1
     talk.result("c0", "one")
 
-    assert talk.told() == [
+    assert talk.history() == [
         ("user", "find two"),
         ("calls", "c0 c1"),
         ("tool", "one"),
@@ -115,7 +115,7 @@ def test_the_model_is_asked_on_with_the_results_in_the_order_of_its_calls() -> N
     assert (done.status, done.text) == ("completed", "Let me see. Both.")
     assert (done.usage.input_tokens, done.usage.output_tokens) == (30, 7)
     talk.ends(2, "thanks")
-    assert talk.told()[-2:] == [("assistant", " Both."), ("user", "thanks")]
+    assert talk.history()[-2:] == [("assistant", " Both."), ("user", "thanks")]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_model_is_asked_on_with_the_results_in_the_order_of_its_calls() -> N
         ("", "{}", "there is no tool ''"),
     ],
 )
-def test_a_call_that_cannot_be_is_refused_and_the_model_told(
+def test_a_call_that_cannot_be_is_refused_and_the_model_gets_the_error(
     name: str, arguments: str, said: str
 ) -> None:
     talk = Caller()
@@ -151,7 +151,7 @@ def test_arguments_that_are_nearly_json_are_repaired() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "result"),
     [
         ("half \ud800", "half ?"),
         ({"\udc00": "\ud800"}, '{"?":"?"}'),
@@ -161,15 +161,15 @@ def test_arguments_that_are_nearly_json_are_repaired() -> None:
     ],
     ids=["text", "object", "number", "nothing", "nested"],
 )
-def test_a_result_that_json_has_no_words_for_is_told_as_far_as_it_can_be(
-    value: Any, told: str
+def test_a_result_that_json_cannot_express_is_sent_as_far_as_possible(
+    value: Any, result: str
 ) -> None:
     talk = Caller()
     talk.ends(1, "hello")
     talk.brings("r1", call(0, "look", '{"n":1,"\\ud800":2}'), STOP)
     talk.result("c0", value)
 
-    assert str(talk.told()[-1][1]).startswith(told)
+    assert str(talk.history()[-1][1]).startswith(result)
     assert all(encode(event) for event in talk.events)
 
 
@@ -240,7 +240,7 @@ def test_a_finished_result_survives_its_response_and_an_unfinished_call_is_left_
     talk.ends(2, "never mind")
 
     assert talk.stopped == ["c1"]
-    assert talk.told() == [
+    assert talk.history() == [
         ("user", "find two"),
         ("calls", "c0"),
         ("tool", "one"),
@@ -255,7 +255,7 @@ def test_a_turn_whose_tools_came_to_nothing_is_asked_again_with_the_next() -> No
     talk.brings("r1", call(0, "look"), STOP)
     talk.ends(2, "please")
 
-    assert talk.told() == [("user", "find one please")]
+    assert talk.history() == [("user", "find one please")]
 
 
 def test_a_tool_with_side_effects_goes_on_and_its_result_is_for_the_history_alone() -> None:
@@ -264,13 +264,13 @@ def test_a_tool_with_side_effects_goes_on_and_its_result_is_for_the_history_alon
     talk.brings("r1", call(0, "book"), STOP)
     talk.ends(2, "hello?")
     assert talk.stopped == []
-    assert talk.told()[2] == ("tool", STILL_RUNNING)
+    assert talk.history()[2] == ("tool", STILL_RUNNING)
     events = len(talk.events)
     talk.result("c0", "booked")
     assert len(talk.events) == events
 
     talk.ends(3, "and?")
-    assert ("tool", "booked") in talk.told()
+    assert ("tool", "booked") in talk.history()
 
 
 def test_a_long_result_is_cut_with_a_note() -> None:

@@ -1,4 +1,4 @@
-"""Tools on virtual time: deadlines, and what is and what is not called off."""
+"""Tools on virtual time: deadlines, and which calls are cancelled."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -66,7 +66,7 @@ async def test_calls_run_beside_one_another() -> None:
         assert results(gateway) == ["found"] * 3
 
 
-async def test_a_tool_that_takes_too_long_is_given_up_and_the_model_told() -> None:
+async def test_a_tool_that_takes_too_long_is_given_up_and_the_model_gets_the_error() -> None:
     async with asking(Runner(60.0), "look", "book", "ask") as (dispatch, gateway):
         await dispatch.settled()
         assert anyio.current_time() == pytest.approx(7.0)

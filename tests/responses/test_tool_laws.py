@@ -1,4 +1,4 @@
-"""Law 8 over random histories: which tools run, what is told of them, what is never cut off."""
+"""Law 8 over random histories: which tools run, are in requests, and are never cancelled."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -82,7 +82,7 @@ class ToolTalk(RuleBasedStateMachine):
         running = talk.running
         assert len(running) == len(set(running)), "a call was carried out twice"
         effects = {run.call_id for run in talk.runs if run.tool.side_effects}
-        assert not effects & set(talk.stopped), "law 8: one with side effects was called off"
+        assert not effects & set(talk.stopped), "law 8: one with side effects was cancelled"
         assert {run.response_id for run in talk.runs} <= self.announced(), "law 8: for a guess"
         assert all(run.tool.name != "erase" for run in talk.runs)
         for request in talk.requests[self.read :]:
@@ -108,7 +108,9 @@ class ToolTalk(RuleBasedStateMachine):
                 assert message.tool_call_id == owed.pop(0), "a result without its call"
                 assert message.content
                 goes_on = message.content == STILL_RUNNING
-                assert not goes_on or message.tool_call_id in effects, "told, but called off"
+                assert not goes_on or message.tool_call_id in effects, (
+                    "in the history, but cancelled"
+                )
             else:
                 assert not owed, "a call without its result"
                 assert message.role == ("assistant" if before in ("user", "tool") else "user")
@@ -118,7 +120,7 @@ class ToolTalk(RuleBasedStateMachine):
         assert not owed
 
     def tells_every_result(self, response_id: str, messages: tuple[Message, ...]) -> None:
-        """What a tool said of a response that has ended stands in every later request."""
+        """Check that the results of ended responses are in every later request."""
         said = {message.tool_call_id: message.content for message in messages}
         asked_on = messages[-1].role == "tool"
         runs = {run.call_id: run.response_id for run in self.talk.runs}

@@ -1,4 +1,4 @@
-"""Two tools for the ledger's tests: one that may be called off, one that has side effects."""
+"""Two tools for the scheduler's tests: one that may be cancelled, one with side effects."""
 
 from pipeline.config.settings import Prompt
 from pipeline.interfaces.llm import ToolCallDelta
