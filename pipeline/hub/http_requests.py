@@ -56,7 +56,7 @@ class HostCheck:
     def refusal(self, headers: Mapping[str, str]) -> HttpResponse | None:
         """Return the response that refuses the request, or None."""
         for name in SINGLE:
-            if _count(headers, name) > 1:
+            if len(values_of(headers, name)) > 1:
                 return text_page(400, f"the header {name} was sent more than once")
         host = name_of(headers.get("Host", ""))
         if self._local and not (is_loopback(host) or host in self._names):
@@ -82,12 +82,12 @@ def _hostname(url: str) -> str:
         return ""
 
 
-def _count(headers: Mapping[str, str], name: str) -> int:
-    """Return how often a header was sent; the HTTP and the websocket library name it apart."""
+def values_of(headers: Mapping[str, str], name: str) -> Sequence[str]:
+    """Return all values of a header that may be there several times."""
     if name not in headers:
-        return 0
+        return ()
     all_of = getattr(headers, "getall", None) or getattr(headers, "get_all", None)
-    return len(all_of(name)) if all_of is not None else 1
+    return all_of(name) if all_of else (headers[name],)
 
 
 def trace_of(headers: Mapping[str, str]) -> Mapping[str, str] | None:

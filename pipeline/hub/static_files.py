@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from pipeline.hub.http_requests import values_of
 from pipeline.interfaces.http import HttpResponse
 from pipeline.protocol.asyncapi import DEFAULT_HOST, document
 from pipeline.runtime.version import VERSION
@@ -89,8 +90,8 @@ def load() -> Mapping[str, File]:
 def asyncapi(headers: Mapping[str, str]) -> HttpResponse:
     """Return the AsyncAPI document, with the address by which the client reached this server."""
     host = headers.get("Host", "")
-    forwarded = headers.get("X-Forwarded-Proto", "").strip().lower()
-    protocol: Literal["ws", "wss"] = "wss" if forwarded == "https" else "ws"
+    forwarded = ",".join(values_of(headers, "X-Forwarded-Proto")).split(",")  # client first
+    protocol: Literal["ws", "wss"] = "wss" if forwarded[0].strip().lower() == "https" else "ws"
     return _asyncapi(host if HOST.fullmatch(host) else DEFAULT_HOST, protocol).page(headers)
 
 

@@ -40,7 +40,7 @@ def _response(row: ResponseRow, *, several_prompts: bool) -> Iterator[str]:
     yield f"{clock(row.at):>8}    {name}answer to {turns}{label}{ending}: {row.text or '(no text)'}"
     for use in row.tools:
         yield f"{'':>8}    tool {use.shown}"
-    if row.done is not None and not row.ending:
+    if row.done is not None and stages(row.done):
         end_to_end = row.done.times.end_to_end
         whole = "" if end_to_end is None else f" - end-to-end {duration(end_to_end)}"
         yield f"{'':>8}    {', '.join(stages(row.done))}{whole}"

@@ -62,7 +62,7 @@ def _response(row: ResponseRow, *, several_prompts: bool) -> RenderableType:
     """Return tool calls, text and times of a response."""
     tools = [Text(f"tool {use.shown}", TOOL_TONES[use.has_failed]) for use in row.tools]
     line = _said(row, several_prompts=several_prompts)
-    if row.ending or row.done is None:
+    if row.done is None or not stages(row.done):
         return Group(*tools, line)
     return Group(*tools, line, _times(row.done))
 

@@ -40,7 +40,9 @@ def stages(done: ResponseDone) -> list[str]:
     ]
     said = [f"{name} {duration(value)}" for name, value in named if value is not None]
     if done.usage.output_tokens:
-        said.append(f"{approximately(done.usage.estimated)}{done.usage.output_tokens} tok")
+        wasted = " wasted" if done.status == "cancelled" else ""
+        about = approximately(done.usage.estimated)
+        said.append(f"{about}{done.usage.output_tokens} tok{wasted}")
     if done.usage.cost:
         said.append(f"{approximately(done.usage.estimated)}{dollars(done.usage.cost)}")
     if times.lead > 0:

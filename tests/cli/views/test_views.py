@@ -9,7 +9,15 @@ from pipeline.cli.views.lines import LineView
 from pipeline.cli.views.live import LiveView, rendered
 from pipeline.cli.views.output import JsonLines, ViewPrinter
 from pipeline.cli.views.timeline import Discarded, Timeline
-from pipeline.protocol.events import ErrorDetail, ErrorEvent, Frame, ServerEvent, encode, type_of
+from pipeline.protocol.events import (
+    ErrorDetail,
+    ErrorEvent,
+    Frame,
+    ServerEvent,
+    Times,
+    encode,
+    type_of,
+)
 from tests.cli.example_session import (
     asked,
     created,
@@ -38,6 +46,7 @@ def test_lines_show_the_whole_session() -> None:
 stt local/tiny  llm local/tiny  prompts reply  source a.wav
   0:03.0  turn 1 A: Ship it on Tuesday.
   0:04.3    answer to 1 [superseded by turn 2 after 410 ms]: Tuesday it
+            llm 410 ms
   0:04.7  turn 2 A: Actually Wednesday.
   0:04.7    answer to 2: Wednesday, then.
             eot 118 ms, queue 3 ms, ttft 402 ms, llm 880 ms, ~4 tok - end-to-end 1.00 s
@@ -45,6 +54,15 @@ stt local/tiny  llm local/tiny  prompts reply  source a.wav
 turns 2  responses 2  cancelled 1 (50%)  e2e p50 1.00 s  p95 1.00 s  \
 tokens ~318 in / ~50 out (~9 wasted)
 """)
+
+
+def test_a_superseded_response_shows_its_times_and_wasted_tokens() -> None:
+    times = Times(time_to_first_token=90, total=410, end_to_end=1010)
+    cancelled = done("r1", "On", "cancelled", reason="superseded", tokens=9, times=times)
+    stages = "ttft 90 ms, llm 410 ms, ~9 tok wasted - end-to-end 1.01 s"
+    assert stages in lines(turn(1, "When?", 0), asked("r1", 1), cancelled)
+    on_terminal = "".join(styled(turn(1, "When?", 0), asked("r1", 1), cancelled))
+    assert "ttft 90 ms · llm 410 ms · ~9 tok wasted" in on_terminal
 
 
 def test_responses_name_their_prompt_when_there_are_several() -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from websockets.datastructures import Headers
 
 from pipeline.cli.views import wording
 from pipeline.hub import static_files
@@ -84,3 +85,10 @@ def test_the_document_names_the_address_by_which_it_was_asked(
 ) -> None:
     (server,) = json.loads(static_files.asyncapi(headers).body)["servers"].values()
     assert (server["host"], server["protocol"]) == (host, protocol)
+
+
+def test_the_first_of_several_proxies_says_whether_the_client_used_tls() -> None:
+    twice = Headers([("Host", "a"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")])
+    for headers in (twice, {"Host": "a", "X-Forwarded-Proto": "https, http"}):
+        (server,) = json.loads(static_files.asyncapi(headers).body)["servers"].values()
+        assert server["protocol"] == "wss"
