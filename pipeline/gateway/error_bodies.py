@@ -28,7 +28,18 @@ MAX_PAGE = 4096  #: characters of an HTML page in which its title is looked for
 MAX_DEPTH = 6  #: levels of objects and lists that are read
 
 #: fields that hold the server's words, the best first
-_WORDS = ("message", "msg", "detail", "error", "errors", "error_msg", "error_message", "title")
+_WORDS = (
+    "message",
+    "msg",
+    "detail",
+    "error",
+    "errors",
+    "error_msg",
+    "error_message",
+    "status_msg",
+    "base_resp",
+    "title",
+)
 #: fields that hold a code or a type; their values are compared, never shown
 _CODES = ("code", "type", "status", "reason", "error_type", "error_code", "param", "__type")
 #: fields that hold the time until the next attempt, in seconds or with a unit

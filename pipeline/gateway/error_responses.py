@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost, GatewayRefused
 from pipeline.gateway.error_bodies import read_error
 from pipeline.gateway.rate_headers import retry_after
-from pipeline.gateway.refusal_causes import cause_of
+from pipeline.gateway.refusal_causes import PASSING, cause_of
 from pipeline.runtime.hosts import shown
 
 MAX_BODY = 64 * 1024  #: bytes of an error body kept for the request log
@@ -14,8 +14,8 @@ MAX_BODY = 64 * 1024  #: bytes of an error body kept for the request log
 Key = str | tuple[str, ...]
 SHORTEST_KEY = 4  #: characters; a shorter text is no secret, and may be part of any word
 
-#: statuses that pass: overload, conflict, rate limit
-BUSY = frozenset({408, 409, 425, 429, 503, 529})
+#: statuses that pass: overload, conflict, rate limit; 498 is Groq's for no capacity
+BUSY = frozenset({408, 409, 425, 429, 498, 503, 529})
 
 HINTS = {
     401: "check the key (ASSEMBLYAI_API_KEY, or key of [llm])",
@@ -39,13 +39,13 @@ def refusal(
     if status in BUSY:
         error = GatewayBusy(
             message,
-            retry_after=retry_after(headers, found.wait),
+            retry_after=retry_after(headers, found.wait, found.reason),
             status=status,
             request_id=request_id,
             body=text,
         )
     else:
-        is_refusal = 300 <= status < 500 or cause is not None
+        is_refusal = (300 <= status < 500 and status not in PASSING) or cause is not None
         kind = GatewayRefused if is_refusal else GatewayLost
         error = kind(message, status=status, request_id=request_id, body=text)
     error.cause = cause

@@ -3,9 +3,9 @@
 ===========  ==================================================  =====  ==============  =========
 kind         the server, or this service                         retry  next fallback   the turn
 ===========  ==================================================  =====  ==============  =========
-busy         has no capacity: 408, 409, 425, 429, 503, 529       yes    any             unanswered
-lost         is unreachable, disconnected, 5xx, or sends         yes    any             unanswered
-             nonsense or an empty error under status 200
+busy         has no capacity: 408, 409, 425, 429, 498, 503, 529  yes    any             unanswered
+lost         is unreachable, disconnected, 5xx, 424, 499, or     yes    any             unanswered
+             sends nonsense or an empty error under status 200
 timeout      sent no token in time                               no     any             unanswered
 model        has no such model or deployment, or the model       no     any             dropped
              does not support the request

@@ -26,6 +26,7 @@ from pipeline.interfaces.llm import Ending
 #: reasons whose words would mislead
 _EXACT: Mapping[str, Ending] = {
     "eos_token": "whole",  # not a limit of tokens
+    "eos_token_id": "whole",
     "stop_token": "whole",
     "other": "failed",  # Gemini: ended, for none of its named reasons
     "language": "filtered",  # Gemini: a language that it does not support
@@ -41,7 +42,7 @@ _WORDS: tuple[tuple[Ending, re.Pattern[str]], ...] = (
         "filtered",
         re.compile(
             "filter|safety|unsafe|block|prohibit|recitation|copyright|spii|sensitive|moderat"
-            "|guardrail|refus|toxic|policy|flagged|violat|harm|inappropriate|censor"
+            "|guardrail|refus|toxic|policy|flagged|violat|harm|inappropriate|censor|armor"
         ),
     ),
     (
@@ -49,9 +50,13 @@ _WORDS: tuple[tuple[Ending, re.Pattern[str]], ...] = (
         re.compile(
             "err(?!or_limit)|fail|abort|incomplete|cancel|malformed|invalid|unexpected|missing|exception"
             "|unavailable|overload|interrupt|disconnect|time_?out|insufficient|crash|killed|preempt"
+            "|internal|shut_?down|memory|^oom$|unload|quota|deadline|reject|denied|lost|degenerate"
         ),
     ),
-    ("limit", re.compile("length|limit|max_|exceed|context_window|truncat|token|budget")),
+    (
+        "limit",
+        re.compile("length|limit|max_|exceed|context_window|truncat|token|budget|cache_full"),
+    ),
 )
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 

@@ -1,7 +1,7 @@
 """Headers on quota and waiting: ``retry-after``, ``x-ratelimit-*``. Pure.
 
 Servers write a wait as seconds, ``20ms``, ``6m0s``, ``2 minutes``, an HTTP or ISO 8601 date, or
-seconds since 1970. Dates are compared with the response's own ``date``, not with the local clock.
+seconds since 1970. Dates are compared with the response's own ``date``.
 """
 
 import re
@@ -21,13 +21,27 @@ _PART = re.compile(
     r"(\d+(?:\.\d+)?)\s*"
     r"(milliseconds?|minutes?|seconds?|hours?|days?|mins?|secs?|hrs?|ms|s|m|h|d)"
 )
+#: names of a header, the best first: OpenAI's end in ``-requests``, Anthropic's have its name
+_NAMES = (
+    "x-ratelimit-{}",
+    "x-ratelimit-{}-requests",
+    "ratelimit-{}",
+    "anthropic-ratelimit-requests-{}",
+)
+#: the wait in a server's words: ``Please try again in 7m12s.``
+_IN_WORDS = re.compile(
+    r"(?:try(?:ing)? again|retry(?:ing)?|wait)(?: again)?(?: for| in| after| at least)*\W{0,3}"
+    rf"(?P<wait>(?:{_PART.pattern}[ ,]*(?:and )?)+)(?![a-z])",
+    re.IGNORECASE,
+)
 _SINCE_1970 = 1e9  #: seconds; a number from here on is a date
 
 
-def retry_after(headers: Mapping[str, str], in_body: str = "") -> float | None:
+def retry_after(headers: Mapping[str, str], in_body: str = "", reason: str = "") -> float | None:
     """Return the seconds to wait, 0 to LONGEST; None when the response names none.
 
-    ``in_body``: the wait that the error body names.
+    ``in_body``: the wait that the error body names; ``reason``: its words, which may name one.
+    The end of an exhausted quota counts when nothing else does.
     """
     now = _date(headers.get("date", ""))
     exact = _number(headers.get("retry-after-ms", ""))
@@ -39,14 +53,20 @@ def retry_after(headers: Mapping[str, str], in_body: str = "") -> float | None:
         wait = _seconds(text.split(",")[0], now)
     if wait is None:
         wait = _seconds(in_body, now)
+    if wait is None:
+        words = _IN_WORDS.search(reason)
+        wait = None if words is None else _units(words["wait"].lower().replace("and", " "))
+    if wait is None:
+        rate = rate_limit(headers)
+        wait = rate.reset if rate is not None and rate.remaining == 0 else None
     return None if wait is None else _bounded(wait)
 
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    """Return the ``x-ratelimit-*`` values; OpenAI's names end in ``-requests``."""
+    """Return the values of ``x-ratelimit-*`` and headers of the same meaning."""
 
     def value(name: str) -> str:
-        known = (f"x-ratelimit-{name}", f"x-ratelimit-{name}-requests")
+        known = (each.format(name) for each in _NAMES)
         return next((headers[each] for each in known if headers.get(each)), "")
 
     limit, remaining = _count(value("limit")), _count(value("remaining"))

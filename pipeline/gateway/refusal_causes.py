@@ -17,6 +17,7 @@ _CODES: tuple[tuple[RefusalCause, tuple[str, ...]], ...] = (
         (
             *("contentfilter", "contentpolicy", "responsibleai", "moderation", "prohibitedcontent"),
             *("datainspection", "guardrail", "safety", "promptblocked", "sensitive"),
+            *("contentillegal", "contentviolation"),
         ),
     ),
     (
@@ -28,7 +29,10 @@ _CODES: tuple[tuple[RefusalCause, tuple[str, ...]], ...] = (
     ),
     (
         "funds",
-        ("insufficientquota", "insufficientfunds", "insufficientbalance", "billing", "arrear"),
+        (
+            *("insufficientquota", "insufficientfunds", "insufficientbalance", "billing"),
+            *("arrear", "budgetexceeded"),
+        ),
     ),
     ("key", ("apikey", "authenticationerror", "unauthenticated", "unauthorized", "invalidtoken")),
     (
@@ -49,7 +53,9 @@ _WORDS: tuple[tuple[RefusalCause, re.Pattern[str]], ...] = (
         re.compile(
             r"content.?(filter|management|policy|exists risk)|content was (blocked|flagged)|flagged"
             r"|safety (system|filter|polic|setting|reason)|moderation|responsible ai|blocked by"
-            r"|prompt was blocked|violat\w+ .{0,60}polic|inappropriate content|data.?inspection"
+            r"|prompt was blocked|violat\w+ .{0,60}(polic|guideline)|data.?inspection"
+            r"|(sensitive|inappropriate|harmful|unsafe|illegal|prohibited)\W+"
+            r"(or \w+ )?(content|words|information|text)|new_sensitive"
         ),
     ),
     (
@@ -58,6 +64,7 @@ _WORDS: tuple[tuple[RefusalCause, re.Pattern[str]], ...] = (
             r"context.?(length|window|size|limit|overflow)"
             r"|(prompt|input|request|message)s? (is|are) too (long|large)"
             r"|too many (input )?tokens|token limit|prompt length|maximum model length"
+            r"|range of input length|input tokens\b.{0,40}exceed"
             r"|exceeds? (the )?(maximum|available|max)[^.]{0,40}(token|length|context)"
             r"|reduce (the|your) (length|prompt|message|input)|input.{0,20}tokens? (count )?exceed"
             r"|longer than the model|too long\. expected a string with maximum|max_new_tokens. must"
@@ -68,6 +75,7 @@ _WORDS: tuple[tuple[RefusalCause, re.Pattern[str]], ...] = (
         re.compile(
             r"insufficient.{0,20}(credit|balance|quota|funds)|credit balance|out of credit"
             r"|no (credits?|funds|balance)|check your plan and billing|payment required|arrear"
+            r"|budget (has been |was |is )?exceeded|credits? (are|is|have been) exhausted"
         ),
     ),
     (
@@ -76,7 +84,7 @@ _WORDS: tuple[tuple[RefusalCause, re.Pattern[str]], ...] = (
             r"(api|access).?(key|token)[^.]{0,40}"
             r"(invalid|incorrect|expired|not valid|missing|wrong)"
             r"|(invalid|incorrect|missing|no|wrong|expired) (api|access).?(key|token)"
-            r"|unauthori[sz]ed"
+            r"|unauthori[sz]ed|security token.{0,60}(invalid|expired)|signature.{0,40}not match"
         ),
     ),
     (
@@ -88,6 +96,9 @@ _WORDS: tuple[tuple[RefusalCause, re.Pattern[str]], ...] = (
             r"|deprecated|retired|removed|unknown|no longer)"
             r"|(unknown|invalid|no such|unsupported|unrecognized) model|not (have )?access to"
             r"|not supported (with|by|for) this model|no endpoints? (found|available)|try pulling"
+            r"|(not a valid|invalid) model|model (id|identifier|name)\b.{0,40}invalid"
+            r"|\bmodel\b.{0,120}isn.t supported|does not support (tools|images?|streaming|json)"
+            r"|^model: \S+$"
         ),
     ),
 )
@@ -102,6 +113,8 @@ _BY_STATUS: Mapping[int, RefusalCause] = {
 #: causes that stay refusals under a status of failure: a server that reports an overflow of its
 #: context as 500 reports it again at every attempt
 _LASTING = frozenset({"content", "length"})
+#: statuses below 500 of a failure, too: a model's failure (Bedrock), a request that a proxy gave up
+PASSING = frozenset({424, 499})
 #: parameters that are too large by themselves, whatever the context
 _LIMITS = frozenset({"maxtokens", "maxcompletiontokens", "maxoutputtokens"})
 
@@ -109,7 +122,7 @@ _LIMITS = frozenset({"maxtokens", "maxcompletiontokens", "maxoutputtokens"})
 def cause_of(status: int, body: ErrorBody) -> RefusalCause | None:
     """Return why a server refused a request; None for a failure that is no refusal."""
     said = _by_codes(body) or _by_words(body)
-    if status >= 500 or status < 300:
+    if status >= 500 or status < 300 or status in PASSING:
         return said if said in _LASTING else None
     if status == 429:
         return "funds" if said == "funds" else None

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from types import TracebackType
 from typing import Protocol
 
@@ -140,6 +142,8 @@ class GatewayReply:
     async def _accept(self, exchange: HttpExchange) -> Accepted:
         await exchange.head()
         headers = decoded(exchange.headers)
+        if "date" not in headers:  # dates in other headers are compared with it
+            headers["date"] = format_datetime(datetime.now(UTC), usegmt=True)
         if not 200 <= exchange.status < 300:
             raise self._server.refusal(exchange.status, headers, await refusal_body(exchange))
         encoding = headers.get("content-encoding", "identity")

@@ -100,6 +100,10 @@ REFUSALS: dict[RefusalCause, list[tuple[int, bytes]]] = {
         (400, body("Input data may contain inappropriate content.", code="data_inspection_failed")),
         (400, body("litellm.ContentPolicyViolationError: x", code="content_policy_violation")),
         (500, body("Output blocked by content filtering policy")),
+        (400, body("System detected potentially unsafe or sensitive content.", code="1301")),
+        (403, b'{"code":"x","error":"Content violates usage guidelines. Failed check: X"}'),
+        (400, b'{"base_resp":{"status_code":1026,"status_msg":"input new_sensitive"}}'),
+        (400, body("the content may contain illegal or harmful content")),
     ],
     "length": [
         (400, body("This model's maximum context length is 512 tokens.")),
@@ -115,6 +119,8 @@ REFUSALS: dict[RefusalCause, list[tuple[int, bytes]]] = {
             body("'max_tokens' is too large: 200. The context length is 512", param="max_tokens"),
         ),
         (422, body("Input tokens exceed the configured limit of 272000 tokens.")),
+        (400, body("Range of input length should be [1, 30720]")),
+        (400, b'{"errors":[{"message":"the number of input tokens 9000 cannot exceed 8192"}]}'),
     ],
     "model": [
         (404, body("The model `m` does not exist.", code="model_not_found")),
@@ -127,17 +133,24 @@ REFUSALS: dict[RefusalCause, list[tuple[int, bytes]]] = {
         (400, b'{"message":"model m does not support tools"}'),
         (400, body("Unsupported parameter: 'max_tokens'", code="unsupported_parameter")),
         (404, body("No endpoints found for m.", code=404)),
+        (404, b'{"error":{"type":"not_found_error","message":"model: claude-x"}}'),
+        (400, body("a/b is not a valid model ID", code=400)),
+        (400, b'{"message":"The provided model identifier is invalid."}'),
+        (400, body("Invocation of model m with on-demand throughput isn\u2019t supported.")),
+        (400, body("registry.example/library/m:2b does not support tools")),
     ],
     "key": [
         (401, body("Incorrect API key provided.", code="invalid_api_key")),
         (401, b""),
         (400, b'[{"error":{"message":"API key not valid.","status":"INVALID_ARGUMENT"}}]'),
         (403, body("no", type="authentication_error")),
+        (403, b'{"message":"The security token included in the request is invalid."}'),
     ],
     "funds": [
         (402, body("Insufficient credits.", code=402)),
         (400, body("Your credit balance is too low to access the API.")),
         (403, body("x", code="insufficient_quota")),
+        (400, body("Budget has been exceeded! Current cost: 10", type="budget_exceeded")),
     ],
     "permission": [
         (403, body("Your organization must be verified.")),
@@ -170,6 +183,13 @@ def test_the_cause_of_a_refusal_is_recognised(
     failure = refusal(status, {}, sent, host="h", key="sk-1")
     assert isinstance(failure, GatewayRefused)
     assert failure.cause == cause
+
+
+@pytest.mark.parametrize("status", [424, 499, 500, 502, 520])
+def test_a_failure_that_passes_is_no_refusal(status: int) -> None:
+    failure = refusal(status, {}, body("the model failed"), host="h")
+    assert isinstance(failure, GatewayLost)
+    assert failure.cause is None
 
 
 @pytest.mark.parametrize("status", sorted(BUSY))

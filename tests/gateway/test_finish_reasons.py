@@ -14,24 +14,28 @@ REASONS: dict[Ending, list[str | None]] = {
     "whole": [
         *(None, "", "stop", "end_turn", "stop_sequence", "tool_calls", "tool_use", "function_call"),
         *("eos", "eos_token", "STOP", "FinishReason.STOP", "COMPLETE", "completed", "eot_id"),
+        *("eos_token_id", "stopped_eos", "end_of_turn"),
         *("pause_turn", "unknown", "a word that no vendor has yet"),
     ],
     "limit": [
         *("length", "max_tokens", "MAX_TOKENS", "FINISH_REASON_MAX_TOKENS", "model_length"),
         *("max_output_tokens", "model_context_window_exceeded", "ERROR_LIMIT", "maxTokens"),
         *("max_completion_tokens", "context_length", "token_limit", "LENGTH"),
+        "kv_cache_full",
     ],
     "filtered": [
         *("content_filter", "content-filter", "contentFilter", "content_filtered", "SAFETY"),
         *("FinishReason.SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"),
         *("IMAGE_SAFETY", "LANGUAGE", "refusal", "sensitive", "guardrail_intervened"),
-        *("ERROR_TOXIC", "moderation", "safety_error"),
+        *("ERROR_TOXIC", "moderation", "safety_error", "MODEL_ARMOR"),
     ],
     "failed": [
         *("error", "ERROR", "abort", "cancelled", "network_error", "OTHER", "internal-error"),
         *("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE"),
         *("TOO_MANY_TOOL_CALLS", "insufficient_system_resource", "timeout", "incomplete"),
         *("FINISH_REASON_UNSPECIFIED", "provider_disconnected", "failed"),
+        *("server_shutdown", "out_of_memory", "oom", "connection_lost", "quota_exceeded"),
+        *("deadline_exceeded", "rejected", "denied", "internal", "unload"),
     ],
 }
 

@@ -41,6 +41,32 @@ def test_retry_after_in_seconds(headers: dict[str, str], seconds: float | None) 
 
 
 @pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Limit 200, Used 200. Please try again in 7m12s.", 432.0),
+        ("Please retry after 26 seconds.", 26.0),
+        ("retry in 36.5s", 36.5),
+        ("Wait for 1 hour and 5 minutes", 3900.0),
+        ("Too many tokens per day, please wait before trying again.", None),
+        ("Please try again in 99999999 days", LONGEST),
+        ("try again in 5 models", None),
+    ],
+)
+def test_a_wait_in_words_counts_without_a_header(words: str, seconds: float | None) -> None:
+    assert retry_after({}, "", words) == seconds
+    assert retry_after({"retry-after": "1"}, "", words) == 1.0
+
+
+@pytest.mark.parametrize(
+    "prefix", ["x-ratelimit-{}", "x-ratelimit-{}-requests", "anthropic-ratelimit-requests-{}"]
+)
+def test_the_end_of_an_exhausted_quota_is_the_wait(prefix: str) -> None:
+    headers = {prefix.format("remaining"): "0", prefix.format("reset"): "60"}
+    assert retry_after(headers) == 60.0
+    assert retry_after({**headers, prefix.format("remaining"): "1"}) is None
+
+
+@pytest.mark.parametrize(
     ("headers", "rate"),
     [
         (
