@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from pipeline.config.settings import Policy, Prompt
 from pipeline.config.validation import suggestion
 from pipeline.errors import SettingsError
+from pipeline.responses.policies import POLICIES
 
 TRANSCRIPT_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -59,7 +60,7 @@ def paced(
     """
     return {
         name: replace(prompt, policy="queue")
-        if speed != 1 and prompt.policy == "supersede" and name not in with_policy
+        if speed != 1 and POLICIES[prompt.policy].replaces_live and name not in with_policy
         else prompt
         for name, prompt in prompts.items()
     }

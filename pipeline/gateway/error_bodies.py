@@ -138,7 +138,8 @@ def _reason(found: Any, depth: int = MAX_DEPTH) -> str:
     if not isinstance(found, dict) or not depth:
         return ""
     fields = cast("dict[str, Any]", found)
-    said = (_reason(fields.get(name), depth - 1) for name in _WORDS)
+    more = [name for name in fields if name.endswith("Exception")]  # an event of Bedrock's stream
+    said = (_reason(fields.get(name), depth - 1) for name in (*_WORDS, *more))
     return _with_details(next((each for each in said if each), ""), fields, depth)
 
 

@@ -132,6 +132,12 @@ class ReplyReader:
         pieces = self._pieces(self._events.end(), last=True)
         if self._is_ended():
             return pieces
+        stray = self._stray_error(self._events)
+        if stray is not None:
+            if not pieces:
+                raise stray
+            self.failure = stray
+            return pieces
         if not self.has_content and self.reason is None and not pieces:
             raise GatewayLost(
                 f"{self._host} ended the stream before the first token{self._stray(self._events)}"
@@ -153,6 +159,16 @@ class ReplyReader:
             return []
         return self._with_ending([])
 
+    def _stray_error(self, events: EventStream) -> GatewayError | None:
+        """Return the error in a line outside the events, in place of the finish reason.
+
+        Ollama and llama.cpp send it.
+        """
+        if self.reason is not None:
+            return None
+        line = events.stray.strip().removeprefix(b"error:").strip()
+        return self._refusal(line) if line.startswith(b"{") and _words_of(line) else None
+
     def _with_ending(self, pieces: list[Piece]) -> list[Piece]:
         """Append the Finished to ``pieces``, or keep the error that ends the reply for later."""
         try:
@@ -165,7 +181,7 @@ class ReplyReader:
 
     def _stray(self, events: EventStream) -> str:
         """Return what a body said that is no stream of events, for an error message."""
-        text = read_error(events.stray.decode("utf-8", "replace")).reason
+        text = _words_of(events.stray)
         return f"; it sent: {error_responses.redacted(self._key, text)}" if text else ""
 
     def _is_ended(self) -> bool:
@@ -194,6 +210,8 @@ class ReplyReader:
             ) from cause
         pieces = self._chunk(chunk, self._more(body))
         if not chunk.choices:
+            if chunk.is_foreign and _words_of(body):
+                raise self._refusal(body)
             raise GatewayLost(
                 f"{self._host} answered without choices", status=200, request_id=chunk.request_id
             )
@@ -214,7 +232,7 @@ class ReplyReader:
     def _event(self, event: bytes, pieces: list[Piece], *, last: bool) -> None:
         if self._is_ended() or not event or event.isspace():
             return
-        if event.strip() == DONE:
+        if event.strip(b' \t"').upper() == DONE:
             pieces.append(self._finished())
             return
         if type(event) is ErrorData:
@@ -224,6 +242,8 @@ class ReplyReader:
             pieces += self._chunk(chunk, more)
             if chunk.choices:
                 self._raise_choice_error(chunk, pieces)
+            elif chunk.is_foreign and self.reason is None and _words_of(event):
+                raise self._refusal(event)
 
     def _decode(self, event: bytes, *, last: bool) -> list[CompletionChunk]:
         try:
@@ -232,9 +252,9 @@ class ReplyReader:
             if b"\n" in event:  # a server that omits the blank lines
                 lines = [line for line in event.split(b"\n") if line.strip() not in (b"", DONE)]
                 return [chunk for line in lines for chunk in self._decode(line, last=last)]
-            if last:
-                return []  # truncated inside its last line
-            text = read_error(event.decode("utf-8", "replace")).reason
+            if last or self.reason is not None:
+                return []  # truncated inside its last line, or after the end of the reply
+            text = _words_of(event)
             raise GatewayLost(
                 f"{self._host} sent a chunk that is not a JSON object:"
                 f" {error_responses.redacted(self._key, text)}"
@@ -343,6 +363,11 @@ class ReplyReader:
         if self._counts is None:
             return None
         return self._counts.usage(sent=_sent_bytes(self._request), received=self._size)
+
+
+def _words_of(data: bytes) -> str:
+    """Return what a body or event says of an error; empty when it says nothing."""
+    return read_error(data.decode("utf-8", "replace")).reason
 
 
 def _text_limit(request: CompletionRequest | None) -> int:

@@ -195,6 +195,12 @@ class CompletionChunk(Struct):
             return True
         return not self.choices and self.usage is None and self.message is not None
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether nothing in it belongs to a completion."""
+        known = (self.usage, self.id, self.model)
+        return not self.choices and all(each is None for each in known)
+
 
 _decode = msgspec.json.Decoder(CompletionChunk).decode
 

@@ -117,7 +117,7 @@ async def test_no_child_is_left_behind() -> None:
     ("settings", "said"),
     [
         (McpSettings(command=("no-such-thing",)), r"orders \(no-such-thing\) cannot be used"),
-        (McpSettings(command=(*SERVER, "x")), 'last line on stderr: "the stock room is closed"'),
+        (McpSettings(command=(*SERVER, "x")), 'last line on stderr: "usage: mcp_server.py'),
         (McpSettings(command=("sleep", "60"), connect_timeout=0.2), r"no connection within 0\.2 s"),
         (McpSettings(command=("yes",), connect_timeout=0.5), "cannot be used"),
         (McpSettings(url="http://127.0.0.1:9/mcp"), "at http://127.0.0.1:9/mcp cannot be used"),
