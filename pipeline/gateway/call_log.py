@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.errors import GatewayBusy, GatewayError
+from pipeline.gateway.quoted_words import QuotedWords, request_words
 from pipeline.interfaces.llm import (
     Accepted,
     CompletionRequest,
@@ -113,6 +114,7 @@ class CallRecorder:
         head, finished = self._head or Accepted(), self._finished or Finished(None, complete=False)
         error = failure if isinstance(failure, GatewayError) and self._finished is None else None
         usage = self._usage(error)
+        remove = self._remover(error)
         return CallRecord(
             sent=call.sent_at,
             session_id=request.session_id,
@@ -136,11 +138,17 @@ class CallRecorder:
             cost=self._cost(usage, finished.model),
             rate=head.rate,
             retry_after=error.retry_after if isinstance(error, GatewayBusy) else None,
-            error=str(error) if error else None,
-            body=error.body if error else None,
+            error=remove(str(error)) if error else None,
+            body=remove(error.body) if error and error.body else None,
             messages=bounded(request.messages) if self._log.text else None,
             text="".join(self._texts) if self._log.text else None,
         )
+
+    def _remover(self, error: GatewayError | None) -> Callable[[str], str]:
+        """Return what removes quotations of the request from the text of an error."""
+        if error is None or self._log.text:
+            return str
+        return QuotedWords(request_words(self._call.request)).remove
 
     def _times(self, now: float) -> CallTimes:
         def since(moment: float | None) -> float | None:

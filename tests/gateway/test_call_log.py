@@ -73,6 +73,14 @@ def test_texts_are_kept_only_when_that_is_enabled() -> None:
     assert (kept.messages, kept.text) == (REQUEST.messages, "hello")
 
 
+def test_an_error_holds_no_quotation_of_the_request_unless_texts_are_kept() -> None:
+    quoted = GatewayLost("no: " + "four" * 10, status=422, body='{"input": "' + "four" * 10 + '"}')
+    silent = recorded(failure=quoted)
+    assert (silent.error, silent.body) == ("no: [...]", '{"input": "[...]"}')
+    kept = recorded(failure=quoted, text=True)
+    assert (kept.error, kept.body) == (str(quoted), quoted.body)
+
+
 def test_of_a_long_conversation_the_newest_messages_are_kept() -> None:
     long = Message("user", "x" * (MAX_TEXT - 10))
     kept = bounded((Message("system", "s"), Message("user", "y" * 40), long))
