@@ -1,6 +1,7 @@
 """Streaming v3 server in memory, on the test's own clock, that recognises spoken numbers."""
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ class MemorySocket:
             self._play.recognise(message, now)
         else:
             value = msgspec.json.decode(message)
+            value["type"] = sys.intern(value["type"])  # kept without memory of its own
             self.controls.append(value["type"])
             self._play.control(value, now)
         self._wake.set()
