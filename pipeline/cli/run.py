@@ -16,7 +16,7 @@ from pipeline.app.plan import Plan, plan
 from pipeline.app.startup import open_app
 from pipeline.audio.formats import description_of
 from pipeline.audio.microphone import Microphone, microphones
-from pipeline.audio.sources import Source
+from pipeline.audio.sources import FileSource, Source
 from pipeline.cli.commands import STANDARD_INPUT
 from pipeline.cli.flags import choose_prompts, engine_overrides, paced
 from pipeline.cli.interrupt import on_first_interrupt
@@ -24,7 +24,7 @@ from pipeline.cli.source import AudioSelection, open_source
 from pipeline.cli.stored import PENDING_TRANSCRIPT, plan_over_transcript, run_over_transcript
 from pipeline.cli.views.output import Item, printer, printing, progress
 from pipeline.cli.views.timeline import Discarded
-from pipeline.cli.views.wording import duration
+from pipeline.cli.views.wording import duration, position
 from pipeline.config.default_prompts import STORED_PROMPTS
 from pipeline.config.loading import load, with_policy
 from pipeline.config.settings import Policy, Prompt, Settings
@@ -186,8 +186,9 @@ def _runs_over_transcript(file: str | None, transcript_id: str | None, *, stored
 async def _play(
     source: Source, settings: Settings, planned: Plan, *, speed: float, json: bool
 ) -> int:
+    place = PositionFooter(source, speed)
     async with (
-        printing(printer(json=json)) as put,
+        printing(printer(json=json, footer=place.shown)) as put,
         open_app(
             settings,
             planned,
@@ -196,7 +197,22 @@ async def _play(
             observe=(partial(_show_discarded, put),),
         ) as app,
     ):
-        return await _session(app, source, speed)
+        return await _session(app, source, speed, place)
+
+
+class PositionFooter:
+    """Position in the recording that is played, for the live view."""
+
+    def __init__(self, source: Source, speed: float) -> None:
+        self._total = source.duration if isinstance(source, FileSource) else None
+        self._speed = speed
+        self.session: Session | None = None
+
+    def shown(self) -> str:
+        """Return the position, the total and the time left; empty without a recording."""
+        if self.session is None or self._total is None:
+            return ""
+        return position(self.session.heard, self._total, self._speed)
 
 
 def _show_discarded(put: Callable[[Item], None], session_id: str, call: CallReport) -> None:
@@ -205,10 +221,11 @@ def _show_discarded(put: Callable[[Item], None], session_id: str, call: CallRepo
         put(Discarded(session_id, call.prompt, call.turns, call.reason or "", call.text))
 
 
-async def _session(app: App, source: Source, speed: float) -> int:
+async def _session(app: App, source: Source, speed: float, place: PositionFooter) -> int:
     start = StartCommand(audio=description_of(source.format))
     real_time = speed == 1 or isinstance(source, Microphone)
     async with app.open(start, source=source.name, real_time=real_time) as session:
+        place.session = session
         if isinstance(source, Microphone):
             await _record(session, source)
         else:

@@ -154,10 +154,13 @@ class _OpenRows(Live):
 class LiveView:
     """Live view of one session, fed with its events in order."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, footer: Callable[[], str] = str) -> None:
+        """``footer``: text below the open rows, asked for at each drawing; may be empty."""
         self._console = console
+        self._footer = footer
         self._timeline = Timeline()
-        self._live = _OpenRows(console, self._rendered)
+        self._is_closed = False
+        self._live = _OpenRows(console, self._drawn)
         self._live.start()
 
     def show(self, event: ServerEvent) -> None:
@@ -178,12 +181,17 @@ class LiveView:
         settled = self._timeline.take_settled()
         self._live.replace(tuple(self._timeline.rows), self._rendered(settled))
 
+    def _drawn(self, rows: Sequence[Row]) -> Rendered:
+        text = "" if self._is_closed else self._footer()
+        return [*self._rendered(rows), *([Text(text, "dim")] if text else [])]
+
     def _rendered(self, rows: Sequence[Row]) -> Rendered:
         several = len(self._timeline.prompts) > 1
         return [rendered(row, several_prompts=several) for row in rows]
 
     def close(self) -> None:
         """Restore the terminal and print the remaining rows."""
+        self._is_closed = True
         self._live.replace((), ())
         self._live.stop()
         if self._timeline.rows:

@@ -84,8 +84,8 @@ class OutputStuck(PipelineError):
     """The reader of our output is too far behind."""
 
 
-def printer(*, json: bool, name_sessions: bool = False) -> Printer:
-    """Return the output for stdout: JSON lines, a live view, or plain lines."""
+def printer(*, json: bool, name_sessions: bool = False, footer: Callable[[], str] = str) -> Printer:
+    """Return the output for stdout: JSON lines, a live view above ``footer``, or plain lines."""
     if json:
         return JsonLines(sys.stdout.buffer)
     if sys.stdout.isatty() and not name_sessions:
@@ -93,7 +93,7 @@ def printer(*, json: bool, name_sessions: bool = False) -> Printer:
 
         from pipeline.cli.views.live import LiveView
 
-        return ViewPrinter(LiveView(Console()))
+        return ViewPrinter(LiveView(Console(), footer))
     from pipeline.cli.views.lines import LineView
 
     return ViewPrinter(LineView(sys.stdout, name_sessions=name_sessions))

@@ -23,6 +23,18 @@ def clock(milliseconds: float) -> str:
     return f"{head}:{rest // 10:02}.{rest % 10}"
 
 
+def position(heard: float, total: float | None, speed: float) -> str:
+    """Return the position in a recording, in seconds: 0:12.0 of 1:00.0, 0:48.0 left.
+
+    At a ``speed`` of 0 the time left is not known, and the share heard stands in its place.
+    """
+    if not total:
+        return clock(heard * 1000)
+    heard = min(heard, total)
+    left = f"{heard / total:.0%}" if speed == 0 else f"{clock((total - heard) / speed * 1000)} left"
+    return f"{clock(heard * 1000)} of {clock(total * 1000)}, {left}"
+
+
 def duration(milliseconds: float) -> str:
     """Return a duration: in ms below one second, else in s."""
     rounded = round(milliseconds)

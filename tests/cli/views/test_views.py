@@ -235,3 +235,17 @@ def test_a_settled_row_stands_on_the_screen_once_at_every_moment() -> None:
     for animal in ("zebra", "otter", "heron"):
         for word in (f"A{animal}", f"of the {animal}"):
             assert screen.most_rows_with(word) == 1
+
+
+def test_the_footer_is_the_last_line_while_the_view_is_open_and_gone_afterwards() -> None:
+    screen = Screen(60, 10)
+    console = Console(file=screen, force_terminal=True, width=60, height=10)
+    view = LiveView(console, lambda: "0:12.0 of 1:00.0, 0:48.0 left")
+    for number in range(20):
+        view.show(partial(number, f"going on {number}", 0))
+    view.refresh()
+    shown = [line for line in screen.lines if line]
+    assert shown[-1] == "0:12.0 of 1:00.0, 0:48.0 left"
+    assert "going on 19" in shown[-2]
+    view.close()
+    assert not any("left" in line for line in screen.lines)

@@ -60,3 +60,11 @@ def test_an_error_message_takes_precedence_over_the_reason() -> None:
     detail = ErrorDetail(type="lost", message="no connection to llm:80")
     failed = replace(failed, error=detail)
     assert wording.ending(failed, superseded_by_turn=None) == "failed: no connection to llm:80"
+
+
+def test_the_position_in_a_recording_has_its_total_and_the_time_left() -> None:
+    assert wording.position(12, 60, 1) == "0:12.0 of 1:00.0, 0:48.0 left"
+    assert wording.position(12, 60, 2) == "0:12.0 of 1:00.0, 0:24.0 left"
+    assert wording.position(12, 60, 0) == "0:12.0 of 1:00.0, 20%"
+    assert wording.position(61, 60, 1) == "1:00.0 of 1:00.0, 0:00.0 left"
+    assert wording.position(12, None, 1) == "0:12.0"
