@@ -13,6 +13,7 @@ from math import isnan
 from pipeline.interfaces.llm import RateLimit
 
 LONGEST = 86_400.0  #: seconds; a longer wait counts as a day
+IMPOSSIBLE = 32 * LONGEST  #: seconds; no quota is renewed less often, so it is not believed
 MAX_COUNT = 10**9  #: requests; a higher number counts as this one
 MAX_TEXT = 500  #: characters of a header that are read
 
@@ -35,10 +36,11 @@ _IN_WORDS = re.compile(
     re.IGNORECASE,
 )
 _SINCE_1970 = 1e9  #: seconds; a number from here on is a date
+_UNTIL_2100 = 4.1e9  #: seconds since 1970; a later date is not believed
 
 
 def retry_after(headers: Mapping[str, str], in_body: str = "", reason: str = "") -> float | None:
-    """Return the seconds to wait, 0 to LONGEST; None when the response names none.
+    """Return the seconds to wait, 0 to LONGEST; None when the response names no possible wait.
 
     ``in_body``: the wait that the error body names; ``reason``: its words, which may name one.
     The end of an exhausted quota counts when nothing else does.
@@ -59,7 +61,7 @@ def retry_after(headers: Mapping[str, str], in_body: str = "", reason: str = "")
     if wait is None:
         rate = rate_limit(headers)
         wait = rate.reset if rate is not None and rate.remaining == 0 else None
-    return None if wait is None else _bounded(wait)
+    return _bounded(wait)
 
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
@@ -73,9 +75,7 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     reset = _seconds(value("reset"), _date(headers.get("date", "")))
     if limit is None and remaining is None and reset is None:
         return None
-    return RateLimit(
-        limit=limit, remaining=remaining, reset=None if reset is None else _bounded(reset)
-    )
+    return RateLimit(limit=limit, remaining=remaining, reset=_bounded(reset))
 
 
 def _seconds(text: str, now: datetime | None) -> float | None:
@@ -89,10 +89,10 @@ def _seconds(text: str, now: datetime | None) -> float | None:
         return _units(text)
     if number < _SINCE_1970:
         return number
-    if now is None:
-        return LONGEST
     seconds = number / 1000 if number >= _SINCE_1970 * 1000 else number
-    return seconds - now.timestamp()
+    if seconds > _UNTIL_2100:
+        return None
+    return LONGEST if now is None else seconds - now.timestamp()
 
 
 def _units(text: str) -> float | None:
@@ -129,5 +129,7 @@ def _date(text: str) -> datetime | None:
     return None
 
 
-def _bounded(seconds: float) -> float:
+def _bounded(seconds: float | None) -> float | None:
+    if seconds is None or seconds > IMPOSSIBLE:
+        return None
     return max(0.0, min(seconds, LONGEST))
