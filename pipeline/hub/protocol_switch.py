@@ -4,6 +4,10 @@ import re
 
 MAX_HEAD = 16_384  #: bytes of a first request's head that are waited for
 END = b"\r\n\r\n"
+#: a handshake has no body; one that announces it is answered as a plain request
+_BODY = re.compile(
+    rb"\r\n(?:transfer-encoding[ \t]*:|content-length[ \t]*:(?![ \t]*0[ \t]*\r\n))", re.IGNORECASE
+)
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -23,4 +27,6 @@ class FirstBytes:
         end = self.data.find(END, searched)
         if end < 0:
             return False if len(self.data) > MAX_HEAD else None
-        return end <= MAX_HEAD and _UPGRADE.search(self.data, 0, end + 2) is not None
+        if end > MAX_HEAD or _UPGRADE.search(self.data, 0, end + 2) is None:
+            return False
+        return _BODY.search(self.data, 0, end + 2) is None
