@@ -11,6 +11,7 @@ open      terminate()            ending
 open      Error, close           ``error``
 open      unreadable message     none: counted and skipped
 ending    Turn and its like      transcripts: the last turn is still due
+open      Termination            ``error``: lost, because the client did not request it
 ending    Termination            over: ``StreamClosed``
 ending    close 1000             over: ``StreamClosed``
 ending    Error, other close     ``error``: the last turn may be missing
@@ -36,6 +37,7 @@ from pipeline.stt.assemblyai.close_codes import CloseReason, error_of
 from pipeline.stt.assemblyai.parameters import Family, family_of
 from pipeline.stt.loudness import quiet
 
+UNREQUESTED = 1000  #: close code that an end on the server's own account counts as
 RECENT = 40  #: frames that are kept to distinguish speech from a pause: 2 s
 
 
@@ -89,7 +91,8 @@ class StreamProtocol:
     def receive(self, data: bytes | str, now: float) -> Sequence[Heard]:
         """Return the values in one message.
 
-        Raises ``SttRefused`` when it is the first and not of this protocol.
+        Raises ``SttRefused`` when it is the first and not of this protocol, and ``SttLost`` when
+        it ends the session although the client did not request it.
         """
         first = self.state == "opening" and self.progress.message is None
         self.note, self._unread = "", ""
@@ -139,8 +142,7 @@ class StreamProtocol:
             case wire.Error():
                 self._fail(message)
             case wire.Termination():
-                self.state = "over"
-                return (StreamClosed(message.audio_duration_seconds),)
+                return (self._terminated(message),)
             case _:
                 self.note = repr(message)
         return ()
@@ -151,6 +153,12 @@ class StreamProtocol:
         self.expires_at = begin.expires_at
         model = (begin.configuration or {}).get("model") or self._endpoint.model
         return StreamOpened(begin.id, self.origin, begin.expires_at, str(model))
+
+    def _terminated(self, end: wire.Termination) -> Heard:
+        if self.state != "ending":
+            raise self._error(UNREQUESTED, "")
+        self.state = "over"
+        return StreamClosed(end.audio_duration_seconds)
 
     def _revised(self, revision: wire.Revision) -> Heard:
         return SpeakerRevised(

@@ -172,6 +172,11 @@ ENDINGS: list[tuple[Script, type[SttError], str]] = [
     ({"stt": "error", "error_code": 3006, "error": "bad prompt"}, SttRefused, "bad prompt"),
     ({"stt": "close", "code": 1009}, SttRefused, "128 KB"),
     ({"stt": "close", "code": 1000}, SttLost, "client did not request it"),
+    (
+        {"stt": "message", "message": {"type": "Termination", "audio_duration_seconds": 1}},
+        SttLost,
+        "client did not request it",
+    ),
     ({"stt": "drop", "by": "rst"}, SttLost, "broke off"),
     ({"stt": "drop", "by": "fin"}, SttLost, "broke off"),
 ]

@@ -99,6 +99,12 @@ def test_the_end_is_agreed_when_we_asked_for_it() -> None:
     assert here.close(1000) == ()
 
 
+def test_an_end_that_the_client_did_not_request_is_a_lost_connection() -> None:
+    here = opened()
+    with pytest.raises(SttLost, match="client did not request it"):
+        here.receive(message(type="Termination", audio_duration_seconds=4), 0.0)
+
+
 def test_a_clean_close_without_termination_is_an_end_too() -> None:
     here = opened()
     here.terminate()
@@ -236,6 +242,7 @@ VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
+    | st.just(10**4000)
     | st.floats()
     | st.text()
     | st.sampled_from(["\ud83d", "1", "-1e999", "nan"]),
@@ -246,7 +253,9 @@ FIELDS = sorted({field for kind in wire.KINDS for field in kind.__struct_fields_
 
 
 @given(
-    st.sampled_from([kind.__name__ for kind in wire.KINDS] + ["turn", "New"]),
+    st.sampled_from(
+        [kind.__name__ for kind in wire.KINDS if kind is not wire.Termination] + ["turn", "New"]
+    ),
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6),
 )
 def test_no_message_ends_a_session(kind: str, fields: dict[str, Any]) -> None:
