@@ -1,6 +1,5 @@
 """Wire format of chat completions: encodes requests, decodes chunks and bodies. Pure."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -11,7 +10,7 @@ from msgspec import Raw, Struct
 from pipeline.errors import GatewayRefused
 from pipeline.gateway.attached_messages import with_attached
 from pipeline.interfaces.llm import CompletionRequest, Usage
-from pipeline.runtime.json_values import encodable
+from pipeline.runtime.json_values import decoded
 
 #: tokens that a server may count without a byte in the request or the reply: OpenAI's longest
 #: hidden reasoning has 128,000
@@ -234,7 +233,7 @@ def _first(*numbers: int | None) -> int | None:
 
 
 def _lenient_json(payload: bytes) -> Any:
-    return encodable(json.loads(payload.decode("utf-8", "replace"), strict=False))
+    return decoded(payload.decode("utf-8", "replace"))
 
 
 def _lenient_chunk(found: Mapping[str, Any]) -> CompletionChunk:

@@ -3,7 +3,6 @@
 One odd field costs that field, not the message; one odd message must not cost the session.
 """
 
-import json
 import math
 import typing
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import fields
 
-from pipeline.runtime.json_values import encodable
+from pipeline.runtime.json_values import decoded
 
 SHOWN = 200  #: characters of a message that a log line or an error quotes
 
@@ -42,8 +41,7 @@ def table(data: bytes | str) -> Table:
     Raises ValueError when there is none, RecursionError when it is nested too deeply.
     """
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    value = encodable(json.loads(text))
-    return msgspec.convert(value, dict[str, Any])
+    return msgspec.convert(decoded(text), dict[str, Any])
 
 
 def read(kind: type[Read], given: Table) -> Read:
