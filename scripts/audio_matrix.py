@@ -83,7 +83,7 @@ class Cell(Struct, frozen=True):
     heard: int  #: words that are right
     wrong: int  #: substitutions, insertions and deletions
     losses: int  #: interruptions of speech-to-text
-    lost: float  #: seconds of audio, as the events tell
+    lost: float  #: seconds of audio, according to the events
     missing: int  #: words in runs of ``RUN`` or more
     doubled: int  #: runs of two words or more that were heard twice
     errors: tuple[str, ...] = ()
@@ -193,7 +193,7 @@ async def service(
 
 
 def judged(key: tuple[str, str, str], said: Sequence[str], frames: Sequence[Frame]) -> Cell:
-    """Return the result of what the events tell."""
+    """Return the result of a cell from its events."""
     events = [decode_event(frame.data) for frame in frames]
     turns = [event for event in events if isinstance(event, TurnCompleted)]
     heard = [word for turn in turns for word in words_of(turn.text)]

@@ -51,11 +51,11 @@ CLOSE = 0x88
 Numbers = dict[str, Any]
 
 
-# --- the subscribers: a process of their own -----------------------------------------------------
+# --- subscribers, in a child process ----- -----------------------------------------------------
 
 
 class Subscriber(asyncio.Protocol):
-    """Notes how late each event is; a websocket just as far as that needs it."""
+    """Minimal websocket client that records the delay of each event."""
 
     transport: asyncio.Transport
 
@@ -103,7 +103,7 @@ class Subscriber(asyncio.Protocol):
 
 
 async def subscribe(port: int, path: str, readers: int, stuck: int) -> None:
-    """Be all subscribers; commands come on stdin, answers go to stdout."""
+    """Run all subscribers; commands come on stdin, results go to stdout."""
     loop = asyncio.get_running_loop()
     delays: list[int] = []
     every: list[Subscriber] = []
@@ -157,13 +157,13 @@ def percentiles(delays: list[int]) -> Numbers:
 
 
 class Crowd:
-    """The process with the subscribers."""
+    """Child process with the subscribers."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    async def tell(self) -> None:
-        """Let it do the next thing: stop reading, or report."""
+    async def step(self) -> None:
+        """Start the next step of the child: stop reading, or report."""
         assert self._process.stdin is not None
         await self._process.stdin.send(b"\n")
 
@@ -182,7 +182,7 @@ async def crowd(url: str, readers: int, stuck: int) -> AsyncGenerator[Crowd]:
     async with await anyio.open_process(command, stderr=None) as process:
         subscribers = Crowd(process)
         assert await subscribers.line() == "up\n"
-        await anyio.sleep(1)  # the last ones join
+        await anyio.sleep(1)  # until the last ones are subscribed
         yield subscribers
         process.kill()
 
@@ -197,7 +197,7 @@ def resident(server: Running) -> float:
 
 
 async def talk(source: ClientConnection, events: int, mark: str = "@") -> None:
-    """Say so many things; what carries another mark is not measured."""
+    """Send ``events`` turns; only those with the mark ``@`` are measured."""
     for _ in range(events):
         text = f"{mark}{time.monotonic_ns()}{mark}" + "x" * SIZE
         await source.send(json.dumps({"type": "turn.create", "text": text}))
@@ -208,7 +208,7 @@ async def run(server: Served, source: ClientConnection, readers: int, stuck: int
     async with crowd(server.url, readers, stuck) as subscribers:
         await talk(source, BEFORE, mark="#")
         base = peak = resident(server.process)
-        await subscribers.tell()
+        await subscribers.step()
         assert await subscribers.line() == "stopped\n"
         async with anyio.create_task_group() as tasks:
 
@@ -222,26 +222,32 @@ async def run(server: Served, source: ClientConnection, readers: int, stuck: int
             await talk(source, EVENTS - BEFORE)
             tasks.cancel_scope.cancel()
         await anyio.sleep(0.5)
-        await subscribers.tell()
-        told: Numbers = json.loads(await subscribers.line())
-    lost = readers * (EVENTS - BEFORE) - told["events"]
-    return {**told, "readers": readers, "stuck": stuck, "lost": lost, "mib": round(peak - base, 1)}
+        await subscribers.step()
+        report: Numbers = json.loads(await subscribers.line())
+    lost = readers * (EVENTS - BEFORE) - report["events"]
+    return {
+        **report,
+        "readers": readers,
+        "stuck": stuck,
+        "lost": lost,
+        "mib": round(peak - base, 1),
+    }
 
 
 async def stop(server: Served, source: ClientConnection, readers: int, stuck: int) -> Numbers:
-    """Let the server end beside those that have just stopped reading."""
+    """Stop the server while some subscribers do not read."""
     async with crowd(server.url, readers, stuck) as subscribers:
         await talk(source, BEFORE)
-        await subscribers.tell()
+        await subscribers.step()
         assert await subscribers.line() == "stopped\n"
         await talk(source, BEFORE)
         began = time.monotonic()
         code = await server.process.stop(signal.SIGTERM)
         took = time.monotonic() - began
         await anyio.sleep(0.5)
-        await subscribers.tell()
-        told: Numbers = json.loads(await subscribers.line())
-    return {"seconds": round(took, 2), "code": code, "closed": told["closed"]}
+        await subscribers.step()
+        report: Numbers = json.loads(await subscribers.line())
+    return {"seconds": round(took, 2), "code": code, "closed": report["closed"]}
 
 
 async def read(source: ClientConnection) -> None:
@@ -253,7 +259,7 @@ async def measure(subscribers: int, stuck: int, repeat: int) -> Numbers:
     readers = subscribers - stuck
     runs: list[Numbers] = []
     ended: Numbers = {}
-    env = {"PIPELINE_PROMPTS__REPLY__MIN_WORDS": "1000"}  # so that nothing is asked
+    env = {"PIPELINE_PROMPTS__REPLY__MIN_WORDS": "1000"}  # no turn starts a request
     async with serving(env=env, patience=600) as server, anyio.create_task_group() as tasks:
         ingest = f"{server.url}/v1/ingest/raw?events=session.*"
         async with connect_websocket(ingest, proxy=None) as source:
@@ -288,10 +294,10 @@ async def measure(subscribers: int, stuck: int, repeat: int) -> Numbers:
 
 
 def commit() -> str:
-    told = subprocess.run(
+    git = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, capture_output=True, text=True
     )
-    return told.stdout.strip()
+    return git.stdout.strip()
 
 
 def main() -> None:
@@ -299,7 +305,9 @@ def main() -> None:
     words.add_argument("--subscribers", type=int, default=1000)
     words.add_argument("--stuck", type=int, default=100)
     words.add_argument("--repeat", type=int, default=3)
-    words.add_argument("--crowd", action="store_true", help="be the subscribers")
+    words.add_argument(
+        "--crowd", action="store_true", help="run the subscribers (used by the benchmark itself)"
+    )
     words.add_argument("--port", type=int)
     words.add_argument("--readers", type=int)
     args = words.parse_args()

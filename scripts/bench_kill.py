@@ -1,13 +1,13 @@
 """Repeated kill -9 under load: counts published events that are lost, doubled or changed.
 
 The real ``pipeline serve`` with a journal in a file, four sessions with two prompts each, nine
-subscribers. It is killed at a random moment and started again; then everybody comes back, and
-each event that anybody ever got is held against the file: unchanged, numbers without gap or
+subscribers. It is killed at a random moment and started again; then all clients reconnect, and
+each event that any client received is compared with the file: unchanged, numbers without gap or
 double, a higher epoch, one ``response.done`` for every response.
 
     python scripts/bench_kill.py [--rounds 50] [--seed 1]
 
-Prints a table and one JSON line; exit code 1 at the first promise that is broken.
+Prints a table and one JSON line; exit code 1 at the first guarantee that is broken.
 """
 
 import argparse
@@ -47,10 +47,10 @@ def health(journal: Path) -> str:
 
 
 def commit() -> str:
-    told = subprocess.run(
+    git = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPO, capture_output=True, text=True
     )
-    return told.stdout.strip()
+    return git.stdout.strip()
 
 
 async def main() -> int:

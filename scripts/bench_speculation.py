@@ -43,7 +43,7 @@ ENDINGS = (
 
 
 class Log:
-    """What one run pushed, and how its calls went."""
+    """Events and calls of one run."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ async def endings(rounds: int, *, speculate: bool) -> dict[str, Any]:
 
 
 async def talkers(seconds: float) -> dict[str, Any]:
-    """Three sessions type and speculate as fast as people talk, on one key."""
+    """Run three sessions with speculation and typed turns at the rate of speech, on one key."""
     log, dice = Log(), random.Random(7)
     lines: list[Line] = [{"llm": "limit", "requests": LIMIT, "per_s": 60}]
     at = {0: 0.0}

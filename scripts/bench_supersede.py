@@ -1,7 +1,7 @@
 """Benchmark of ten thousand cancels: stuck slots, and time until the server sees the close.
 
 More callers than slots ask a server of another process, which answers nothing, or stalls, or
-streams without end; each call is called off at a random moment. Then every probe must succeed.
+streams without end; each call is cancelled at a random moment. Then every probe must succeed.
 One JSON line comes out, and the exit code is 1 when anything is stuck.
 """
 
@@ -41,7 +41,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class Server:
-    """What the server has seen."""
+    """Counters of the server."""
 
     def __init__(self) -> None:
         self.open = 0  #: connections
@@ -114,12 +114,12 @@ async def serve() -> None:
     seen = Server()
     server = await loop.create_server(lambda: Answering(seen), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)  # until our parent is gone
+    await loop.run_in_executor(None, sys.stdin.read)  # until the parent process exits
 
 
 @dataclass
 class Run:
-    """What the callers did."""
+    """Results of the callers."""
 
     client: GatewayClient
     number: int = 0
@@ -157,7 +157,7 @@ class Run:
                 await self.call(reply)
 
     def call_off(self, number: int, scope: anyio.CancelScope, reply: Reply) -> None:
-        """Do what the service does with a superseded call."""
+        """Cancel a call as the service cancels a superseded one."""
         self.decided[number] = time.monotonic_ns()
         scope.cancel()
         reply.drop()
@@ -174,7 +174,7 @@ async def measure(url: str) -> dict[str, Any]:
         for _ in range(CALLERS):
             callers.start_soon(run.caller)
     took = time.monotonic() - began
-    await anyio.sleep(0.5)  # what was closed last is still on its way
+    await anyio.sleep(0.5)  # until the last closes have arrived
     stuck = client.slots.held + client.slots.waiting
     grown = open_files() - fds
     moments, run.completed = dict(run.moments), 0

@@ -39,7 +39,7 @@ Call = Callable[[], Awaitable[None]]
 
 
 class Answering(asyncio.Protocol):
-    """The server: says when a request had arrived, then when each token left."""
+    """Server that sends the time of arrival of a request, then the send time of each token."""
 
     transport: asyncio.Transport
 
@@ -82,11 +82,11 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Answering, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)  # until our parent is gone
+    await loop.run_in_executor(None, sys.stdin.read)  # until the parent process exits
 
 
 class Stopwatch:
-    """Takes the times of one candidate."""
+    """Times of one candidate."""
 
     def __init__(self) -> None:
         self.request: list[float] = []  # milliseconds
@@ -104,7 +104,7 @@ class Stopwatch:
 
 
 async def read(watch: Stopwatch, began: int, chunks: AsyncIterator[bytes]) -> None:
-    """What every candidate but ours has to do with the body."""
+    """Parse the body, as every candidate but ours must."""
     reader = ReplyReader("server", {})
     async for data in chunks:
         watch.take(began, [p.text for p in reader.feed(data) if isinstance(p, TextDelta)])

@@ -37,7 +37,7 @@ _PCM, _MULAW = 1, 7  # WAVE format tags
 
 
 class Recording(Struct, frozen=True):
-    """Audio as it goes over the wire, and what is said in it."""
+    """Audio in wire format, with its reference transcript."""
 
     name: str
     rate: int  #: samples per second
@@ -51,7 +51,7 @@ class Recording(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What one recording came to; delays in milliseconds."""
+    """Result of one recording; delays in milliseconds."""
 
     name: str
     seconds: float
@@ -60,7 +60,7 @@ class Result(Struct, frozen=True):
     finals: list[float]
     partials: list[float]
     cpu: float  #: seconds
-    misheard: list[str]  #: what was said → what was written
+    misheard: list[str]  #: reference → recognised
 
 
 # --- words ---------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def spelled(number: int) -> list[str]:
 
 
 def edits(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """The least substitutions, insertions and deletions between the two."""
+    """Return the least number of substitutions, insertions and deletions between the two."""
     row = list(range(len(heard) + 1))
     for place, expected in enumerate(reference, 1):
         diagonal, row[0] = row[0], place
@@ -106,7 +106,7 @@ def edits(reference: Sequence[str], heard: Sequence[str]) -> int:
 
 
 def differences(reference: Sequence[str], heard: Sequence[str]) -> list[str]:
-    """Where the two differ, for the eye; counted by ``edits``."""
+    """Return the differences of the two as text; ``edits`` counts them."""
     matcher = difflib.SequenceMatcher(a=reference, b=heard, autojunk=False)
     return [
         f"{' '.join(reference[a:b]) or '-'} → {' '.join(heard[c:d]) or '-'}"
@@ -126,7 +126,7 @@ def recordings(folder: Path, only: str) -> Iterable[Recording]:
 
 
 def read(file: Path, transcript: str) -> Recording:
-    """A mono WAVE file, of 16-bit or mu-law samples; the wave module knows no mu-law."""
+    """A mono WAVE file, of 16-bit or mu-law samples; the wave module does not support mu-law."""
     raw = file.read_bytes()
     chunks: dict[bytes, bytes] = {}
     at = 12
@@ -191,7 +191,7 @@ async def send(socket: ClientConnection, recording: Recording, speed: float) -> 
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time a process has used, on Linux; 0 elsewhere."""
+    """Return the processor time that a process has used, on Linux; 0 elsewhere."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except OSError:

@@ -1,9 +1,9 @@
 """Chaos test: every peer misbehaves at random; afterwards the laws are checked over all journals.
 
-The real ``pipeline serve`` with a journal in a file. Language model servers are slow, die, lie and
-flood; speech-to-text connections are reset; sources break off, come back, send garbage and flood;
-subscribers do not read, or send garbage; the disk is full twice. The sessions follow one another
-without the silences of real conversations: half a minute stands for half an hour.
+The real ``pipeline serve`` with a journal in a file. Language model servers are slow, fail, send
+wrong data and flood; speech-to-text connections are reset; sources disconnect, reconnect, send
+garbage and flood; subscribers do not read, or send garbage; the disk is full twice. Sessions follow
+one another without the silences of real conversations: half a minute stands for half an hour.
 
     scripts/chaos [--seconds 60] [--sessions 50] [--seed 1]
 
@@ -71,7 +71,7 @@ GONE = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError, httpx.HTTPErr
 
 
 class Chaos:
-    """All peers of one run, and what they did."""
+    """All peers of one run, with counts of their actions."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -88,7 +88,7 @@ class Chaos:
     # --- language model servers ---
 
     async def answer(self, client: SocketStream) -> None:
-        """Answer one request, somehow."""
+        """Answer one request with a random behaviour."""
         with suppress(
             anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError
         ):
@@ -227,7 +227,7 @@ def chunk(text: str) -> bytes:
 
 
 async def fill_disk(server: Running, journal: Path, seconds: float, done: Counter[str]) -> None:
-    """Let no file of the server grow for ``seconds``."""
+    """Keep every file of the server from growing for ``seconds``."""
     room = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     wal = journal.with_name(journal.name + "-wal")
     size = max(each.stat().st_size for each in (journal, wal) if each.exists())
@@ -271,7 +271,7 @@ async def disrupt(run: Chaos, server: Running, sim: Simulation, args: argparse.N
 
 
 async def chaos(run: Chaos, args: argparse.Namespace) -> str:
-    """Return what the server logged."""
+    """Return the log of the server."""
     logged, code = "", 0
     config = args.journal.with_name("pipeline.toml")
     config.write_text(SETTINGS)

@@ -1,4 +1,4 @@
-"""Fuzz targets over sockets: each door of the service gets mutated and random bytes.
+"""Fuzz targets over sockets: each entry point of the service gets mutated and random bytes.
 
 A door is a place where bytes from outside enter: the ingest formats, the events socket, plain HTTP,
 and what the speech-to-text server, the language model server and a webhook's receiver send back.
@@ -280,7 +280,7 @@ async def neighbour(url: str) -> float:
 
 
 async def fuzz(door: str, seconds: float, seed: int) -> tuple[int, float, str]:
-    """Return the inputs sent, the longest wait of the neighbour, and the finding, if any."""
+    """Return the inputs sent, the longest wait of the well-behaved session, and the finding."""
     mutator, slowest, finding = Mutator(seed), 0.0, ""
     with tempfile.TemporaryDirectory() as folder:
         async with (
@@ -328,15 +328,15 @@ def main() -> int:
     words.add_argument("--door", action="append", choices=sorted(DOORS))
     words.add_argument("--seed", type=int, default=1)
     args = words.parse_args()
-    told: dict[str, dict[str, float | str]] = {}
+    doors: dict[str, dict[str, float | str]] = {}
     for door in args.door or DOORS:
         count, slowest, finding = anyio.run(fuzz, door, args.seconds, args.seed)
-        told[door] = {"inputs": count, "slowest_neighbour": round(slowest, 3), "finding": finding}
+        doors[door] = {"inputs": count, "slowest_neighbour": round(slowest, 3), "finding": finding}
         print(f"{door:9} {count:8} inputs, neighbour at most {slowest:.2f} s", flush=True)
         if finding:
             print(f"finding: {finding}", file=sys.stderr)
-    print(json.dumps({"seed": args.seed, "seconds": args.seconds, "doors": told}))
-    return 1 if any(each["finding"] for each in told.values()) else 0
+    print(json.dumps({"seed": args.seed, "seconds": args.seconds, "doors": doors}))
+    return 1 if any(each["finding"] for each in doors.values()) else 0
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _of_type(schema: Schema) -> str:
 
 
 def notes(kind: type[Struct]) -> dict[str, str]:
-    """Return what the source says beside each field: its unit, mostly."""
+    """Return the comment beside each field in the source, such as its unit."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if base.__module__ in (events.__name__, commands.__name__):
@@ -89,7 +89,7 @@ def interface(name: str, schema: Schema, beside: Mapping[str, str]) -> Iterator[
 
 
 def envelope(numbered: Schema) -> Schema:
-    """Return what every numbered event has, as ``numbered`` does."""
+    """Return the fields of every numbered event, as ``numbered`` does."""
     return {
         "description": "What every event has that has a place in its session.",
         "properties": {name: numbered["properties"][name] for name in IN_ENVELOPE},

@@ -4,7 +4,7 @@
 #   provision NAME EXTRAS    NAME is the stamp: nothing is done while pyproject.toml, the list of
 #                            model packages and the Python are those of the last good NAME.
 #   ready NAME EXTRAS        succeeds when that stamp is there.
-#   provision_litellm        makes .venvs/litellm, an environment for a peer of the tests.
+#   provision_litellm        makes .venvs/litellm, an environment with LiteLLM, for the tests.
 #   provision_node           makes .venvs/node, OpenAI's client for Node, for the tests.
 #   provision_browser        finds chromium on the system, or installs it where root may.
 #   provision_microphone     the same for PortAudio and ALSA's plugins.
@@ -102,7 +102,7 @@ provision() {
     say "ready"
 }
 
-# LiteLLM holds openai, websockets and rich below the versions of ours, so it lives by itself.
+# LiteLLM holds openai, websockets and rich below the versions of ours, so it has an environment of its own.
 provision_litellm() {
     local VENV="$ROOT/.venvs/litellm" wanted="litellm[proxy]>=1.106,<2"
     if [ "$(cat "$VENV/.ready" 2>/dev/null)" = "$wanted" ]; then
@@ -119,7 +119,7 @@ provision_litellm() {
     fi
 }
 
-# The node of pyright has no npm beside it on every system, so the system's npm is asked.
+# The node of pyright has no npm beside it on every system, so the system's npm is used.
 provision_node() {
     local folder="$ROOT/.venvs/node" wanted="openai@7"
     if [ "$(cat "$folder/.ready" 2>/dev/null)" = "$wanted" ]; then

@@ -45,7 +45,7 @@ KEPT = 600.0  #: seconds of the hour that an ended session stays in memory
 
 
 async def soak(pace: Pace, seed: int, journal: Path) -> tuple[list[Sample], Tally, tuple[int, int]]:
-    """Return the samples of the hour, what was counted, and what tasks and sockets are left."""
+    """Return the samples of the hour, the counts, and the numbers of tasks and sockets left."""
     kept = f"{KEPT / pace.speed:.1f}"
     samples: list[Sample] = []
     async with simulate(pace.script()) as sim:
@@ -68,7 +68,7 @@ async def soak(pace: Pace, seed: int, journal: Path) -> tuple[list[Sample], Tall
 
 
 def table(samples: list[Sample], pace: Pace) -> list[dict[str, float]]:
-    """Print what each quarter took; return it."""
+    """Print and return the memory, tasks and open files of each quarter."""
     print("quarter   memory      tasks   open files")
     rows: list[dict[str, float]] = []
     for number, part in enumerate(quarters(samples, pace.seconds), 1):
@@ -99,7 +99,7 @@ def main() -> int:
     )
     print(f"lost {tally.lost}  left over: tasks {max(0, left[0])}, sockets {max(0, left[1])}")
     found = faults([row["memory"] for row in rows], tally, left, margin=args.margin)
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "seconds": pace.seconds,
@@ -110,7 +110,7 @@ def main() -> int:
         "left": left,
         "faults": found,
     }
-    print(json.dumps(told))
+    print(json.dumps(results))
     for fault in found:
         print(f"fault: {fault}", file=sys.stderr)
     return 1 if found else 0
