@@ -35,10 +35,10 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GatewayClient, "known_catalog", catalog)
 
 
-def vendor(told: list[str], **settings: Any) -> LanguageModel:
+def vendor(warnings: list[str], **settings: Any) -> LanguageModel:
     made = Settings(llm=LlmSettings(engine="assemblyai", model="m", **settings))
     planned = plan(made, {"ASSEMBLYAI_API_KEY": "secret"})
-    return LanguageModel(made, planned, None, CallLog(), told.append)
+    return LanguageModel(made, planned, None, CallLog(), warnings.append)
 
 
 def request(model: str, **extra: Any) -> CompletionRequest:
@@ -68,12 +68,12 @@ async def test_what_the_region_does_not_offer_is_refused_before_it_is_sent(
 
 
 async def test_an_option_makes_a_warning_of_an_unsupported_parameter() -> None:
-    told: list[str] = []
-    gate = vendor(told, unsupported="warn").gateway.targets[0].refuses
+    warnings: list[str] = []
+    gate = vendor(warnings, unsupported="warn").gateway.targets[0].refuses
     assert gate is not None
     for _ in range(3):
         assert gate(request("gpt-5-mini", temperature=0.5)) is None
-    (line,) = told
+    (line,) = warnings
     assert "gpt-5-mini does not support temperature" in line
     assert gate(request("gpt-6")) is not None
 

@@ -75,7 +75,7 @@ def test_a_stored_transcript_needs_its_tag_in_the_exact_spelling() -> None:
         plan(Settings(prompts={"p": prompt}), {})
 
 
-def test_where_somebody_waits_only_one_layer_retries() -> None:
+def test_only_one_layer_retries_while_a_caller_waits() -> None:
     prompts = {"voice": Prompt(), "notes": Prompt(policy="queue")}
     planned = plan(Settings(prompts=prompts), KEYED)
     assert planned.prompts["voice"].extra == {"fallback_config": {"retry": False}}

@@ -27,26 +27,26 @@ class Stderr(ByteReceiveStream):
 
 
 async def test_what_engines_write_while_they_load_is_progress() -> None:
-    told: list[str] = []
-    await ChildLog(told.append).relay(Stderr("loading", "  ", "ready"))
-    assert told == ["loading", "ready"]
+    lines: list[str] = []
+    await ChildLog(lines.append).relay(Stderr("loading", "  ", "ready"))
+    assert lines == ["loading", "ready"]
 
 
 async def test_what_they_write_while_they_serve_goes_to_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told: list[str] = []
-    log = ChildLog(told.append)
+    lines: list[str] = []
+    log = ChildLog(lines.append)
     log.state = "ending"
     with caplog.at_level(logging.INFO):
         await log.relay(Stderr("generation stopped after 3 tokens"))
-    assert told == []
+    assert lines == []
     assert caplog.messages == ["generation stopped after 3 tokens"]
 
 
 async def test_engines_that_end_while_they_serve_are_reported_with_their_last_message() -> None:
-    told: list[str] = []
-    log = ChildLog(told.append)
+    lines: list[str] = []
+    log = ChildLog(lines.append)
     log.state = "ready"
     await log.relay(Stderr("busy", "error: out of memory"))
-    assert told == ["the embedded engines ended: out of memory"]
+    assert lines == ["the embedded engines ended: out of memory"]

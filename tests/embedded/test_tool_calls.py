@@ -89,14 +89,14 @@ def choice(reason: str | None = None, **said: Any) -> dict[str, Any]:
 def test_a_streamed_reply_becomes_a_call_in_pieces() -> None:
     shape = ReplyEncoder(parse(tool_choice="required").settled('"look_up"'), "1-2-3")
     pieces = [choice(delta={"content": text}) for text in (None, '{"n"', ":5}")]
-    told = [shape.piece(piece) for piece in [*pieces, choice("stop", delta={})]]
+    chunks = [shape.piece(piece) for piece in [*pieces, choice("stop", delta={})]]
 
-    deltas = [piece["choices"][0]["delta"] for piece in told]
+    deltas = [piece["choices"][0]["delta"] for piece in chunks]
     first = deltas[0]["tool_calls"][0]
     assert (first["id"], first["function"]["name"]) == ("call_123", "look_up")
     texts = [c["function"]["arguments"] for d in deltas for c in d.get("tool_calls", ())]
     assert "".join(texts) == '{"n":5}'
-    assert told[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
     usage: dict[str, Any] = {"choices": [], "usage": {}}
     assert shape.piece(usage) == usage
 
@@ -105,7 +105,7 @@ def test_arguments_cut_at_the_limit_have_that_finish_reason() -> None:
     shape = ReplyEncoder(parse(tools=[STOP], tool_choice="required"), "1")
     whole = shape.whole(choice("length", message={"role": "assistant", "content": "{"}))
 
-    (told,) = whole["choices"]
-    assert told["finish_reason"] == "length"
-    assert told["message"]["content"] is None
-    assert told["message"]["tool_calls"][0]["function"]["arguments"] == "{"
+    (only,) = whole["choices"]
+    assert only["finish_reason"] == "length"
+    assert only["message"]["content"] is None
+    assert only["message"]["tool_calls"][0]["function"]["arguments"] == "{"

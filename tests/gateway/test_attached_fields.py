@@ -66,7 +66,7 @@ def test_the_fields_of_a_message_are_collected(deltas: list[dict[str, Any]], fie
     assert attached(*deltas) == fields
 
 
-def test_thoughts_beside_the_text_are_told() -> None:
+def test_thoughts_beside_the_text_are_reported() -> None:
     for delta in ({"reasoning_content": "a"}, {"reasoning": "a"}, {"thinking_blocks": [{"a": 1}]}):
         last = read(delta)[-1]
         assert isinstance(last, Finished)

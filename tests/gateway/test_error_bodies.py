@@ -199,7 +199,7 @@ def test_a_busy_server_is_busy_whatever_it_says(status: int) -> None:
     assert failure.cause is None
 
 
-def test_a_rate_limit_without_funds_behind_it_is_told_apart() -> None:
+def test_a_rate_limit_without_funds_behind_it_is_distinguished() -> None:
     spent = refusal(429, {}, body("check your plan", code="insufficient_quota"), host="h")
     assert isinstance(spent, GatewayBusy)
     assert spent.cause == "funds"

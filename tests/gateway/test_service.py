@@ -106,7 +106,11 @@ async def test_a_broken_answer_is_repaired() -> None:
     [
         ("reader", "s1", "Sum up: ours"),
         ("", "t1", "Sum up: theirs"),
-        ("", "s1", "GatewayRefused"),  # whoever may not read a session gets no text of it
+        (
+            "",
+            "s1",
+            "GatewayRefused",
+        ),  # a caller without read access to a session gets no text of it
         ("reader", "s2", "GatewayRefused"),
     ],
 )

@@ -195,7 +195,7 @@ class PushMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """The process dies: what was not stored is gone, and was seen by nobody."""
+        """The process dies: events that were not stored are lost, and no client has seen them."""
         for seat in self.seats:
             self._disconnect(seat)
         self.later.clear()
@@ -282,7 +282,7 @@ class PushMachine(RuleBasedStateMachine):
 
     @rule(seat=st.integers(0, CLIENTS - 1))
     def recall(self, seat: int) -> None:
-        """What somebody needs is fetched; other things may happen before it is served."""
+        """A requested range is fetched; other events may happen before it is sent."""
         subscriber = self.seats[seat].subscriber
         if subscriber is not None:
             at_once(subscriber.recall())
@@ -294,7 +294,7 @@ class PushMachine(RuleBasedStateMachine):
         turn=st.booleans(),
     )
     def lag(self, seat: int, lane: int, texts: list[str], turn: bool) -> None:
-        """Somebody does not read for a while, and then does."""
+        """A subscriber stops reading for a while."""
         self.congest(seat, room=False)
         self.respond(lane, texts)
         if turn:
@@ -329,7 +329,7 @@ class PushMachine(RuleBasedStateMachine):
         seat.subscriber = seat.sink = None
 
     def teardown(self) -> None:
-        """Whoever stays connected and reads gets everything; every response has its end."""
+        """A subscriber that stays connected and reads gets everything; each response ends."""
         if not hasattr(self, "log"):
             return
         self._let_all_catch_up()

@@ -84,11 +84,11 @@ def test_close_codes_say_whether_to_come_back() -> None:
     assert not any(may_reconnect(code) for code in (1000, 1009, 4400, 4499))
 
 
-def test_the_readme_tells_each_close_code_and_whether_to_come_back() -> None:
+def test_the_readme_lists_each_close_code_and_whether_to_reconnect() -> None:
     readme = (Path(__file__).parents[2] / "pipeline/protocol/README.md").read_text("utf-8")
     rows = re.findall(r"^\| (\d{4}) \| (yes|no)", readme, re.MULTILINE)
-    told = {int(code): answer == "yes" for code, answer in rows}
-    assert told == {code: code.reconnect for code in CloseCode}
+    documented = {int(code): answer == "yes" for code, answer in rows}
+    assert documented == {code: code.reconnect for code in CloseCode}
 
 
 def test_a_covering_frame_differs_in_its_range_only() -> None:
@@ -237,16 +237,16 @@ def test_a_long_replay_is_not_slowness() -> None:
     assert len(everything(Cursor(log, after_seq=0, limits=LIMITS), now=99.0)) == 50
 
 
-def test_too_slow_too_often_is_goodbye() -> None:
+def test_too_slow_too_often_closes_the_connection() -> None:
     log = log_of(delta("a"))
     cursor = live_cursor(log)
     for now in (0.0, 30.0):
         add(log, *(SpeechStartedEvent() for _ in range(11)))
         assert [e.type for e in map(kind_of, cursor.take(now))] == ["session.resync"]
     add(log, *(SpeechStartedEvent() for _ in range(11)))
-    with pytest.raises(Disconnect) as goodbye:
+    with pytest.raises(Disconnect) as closed:
         cursor.take(59.0)
-    assert goodbye.value.code == CloseCode.SLOW
+    assert closed.value.code == CloseCode.SLOW
 
 
 def test_slowness_long_ago_is_forgotten() -> None:

@@ -1,4 +1,4 @@
-"""Fan-out: who keeps up is written to at once, who lags is served alone."""
+"""Fan-out: subscribers that keep up are written to at once, lagging ones by their own task."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -95,7 +95,7 @@ def text_of(sink: FakeSink) -> str:
     return "".join(event.delta for event in sink.events if isinstance(event, ResponseDelta))
 
 
-async def test_who_has_caught_up_is_written_to_before_publish_returns() -> None:
+async def test_a_subscriber_that_has_caught_up_is_written_to_before_publish_returns() -> None:
     stage = Stage()
     async with stage.subscriber() as sink:
         stage.deltas("a")
@@ -112,7 +112,7 @@ async def test_a_replay_joins_the_live_events_without_gap_or_double() -> None:
         assert text_of(sink) == "cdefghijklmno"
 
 
-async def test_who_lags_gets_merged_deltas_and_then_lives_on() -> None:
+async def test_a_subscriber_that_lags_gets_merged_deltas_and_then_lives_on() -> None:
     stage = Stage()
     async with stage.subscriber() as sink, stage.subscriber() as neighbour:
         sink.block()
@@ -125,16 +125,16 @@ async def test_who_lags_gets_merged_deltas_and_then_lives_on() -> None:
     assert text_of(sink) == "abcdef"
 
 
-async def test_who_lags_too_far_gets_the_state_and_then_goodbye() -> None:
+async def test_a_subscriber_that_lags_too_far_gets_the_state_and_is_then_closed() -> None:
     stage = Stage()
     sink = FakeSink()
     subscriber = Subscriber(sink, limits=LIMITS)
     subscriber.subscribe(stage.topic, after_seq=0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lag_twice, stage, sink)
-        with pytest.raises(Disconnect) as goodbye:
+        with pytest.raises(Disconnect) as closed:
             await subscriber.run()
-        assert goodbye.value.code == CloseCode.SLOW
+        assert closed.value.code == CloseCode.SLOW
     assert [type(event) for event in sink.events] == [SessionResync]
     assert stage.topic.subscribers == 0
 
@@ -206,7 +206,7 @@ async def test_subscribing_again_starts_over() -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_who_leaves_is_forgotten() -> None:
+async def test_a_subscriber_that_leaves_is_removed() -> None:
     stage = Stage()
     async with stage.subscriber():
         assert stage.topic.subscribers == 1

@@ -1,4 +1,4 @@
-"""Sources of a session: how long the first may take, and what is told of their absence."""
+"""Sources of a session: the deadline of the first one, and the events of their absence."""
 
 from collections import deque
 

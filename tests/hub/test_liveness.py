@@ -1,4 +1,4 @@
-"""When a socket is pinged, and when it is cut: within five seconds while something is sent."""
+"""Liveness: when a socket is pinged, and when it is closed."""
 
 import pytest
 

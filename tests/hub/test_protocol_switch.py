@@ -14,7 +14,7 @@ HANDSHAKE = (
 )
 
 
-def told(data: bytes) -> bool | None:
+def detected(data: bytes) -> bool | None:
     return FirstBytes().feed(data)
 
 
@@ -40,7 +40,7 @@ def told(data: bytes) -> bool | None:
     ],
 )
 def test_the_first_head_tells(data: bytes, is_websocket: bool | None) -> None:
-    assert told(data) is is_websocket
+    assert detected(data) is is_websocket
 
 
 @given(st.lists(st.integers(1, len(HANDSHAKE) - 1)), st.booleans())

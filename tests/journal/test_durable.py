@@ -164,7 +164,7 @@ async def test_a_disk_that_takes_nothing_shows_nothing_until_it_does(path: Path)
     assert len(stored_events(path, "s1")) == 2
 
 
-async def test_a_log_that_cannot_be_worked_off_holds_nobody_up(
+async def test_a_log_that_cannot_be_written_delays_no_other(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_: JournalFile) -> None:
@@ -235,10 +235,10 @@ async def test_old_sessions_are_removed_and_open_ones_are_not(path: Path) -> Non
 
 async def test_the_oldest_sessions_make_room(path: Path) -> None:
     now = [1000.0]
-    told: list[str] = []
+    removed: list[str] = []
     keeping = JournalRetention(size=250_000)  # bytes; a session here takes some 150,000
     async with open_journal(
-        str(path), keeping, clock=lambda: now[0], on_removed=told.append
+        str(path), keeping, clock=lambda: now[0], on_removed=removed.append
     ) as journal:
         for name in ("one", "two", "three"):
             log = journal.open(name)
@@ -248,7 +248,7 @@ async def test_the_oldest_sessions_make_room(path: Path) -> None:
             now[0] += 1.0
         now[0] += 4000.0
         await until(lambda: [s.id for s in stored_sessions(path)] == ["three"])
-        await until(lambda: told == ["one", "two"])  # who keeps more of them lets go of it, too
+        await until(lambda: removed == ["one", "two"])  # other stores drop it, too
 
 
 async def test_what_is_known_of_sessions_goes_with_them(path: Path) -> None:

@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def talked(journal: Journal, session_id: str, *, turns: int = 3) -> SessionLog:
-    """Have a session, with a call, that has ended and was let go of."""
+    """Store a session with a call, ended and no longer in memory."""
     log = journal.open(session_id)
     for number in range(1, turns + 1):
         text = f"canary of {session_id}, {number}"
@@ -94,7 +94,7 @@ async def test_its_id_begins_anew(path: Path) -> None:
     assert len(stored_events(path, "call")) == 2
 
 
-async def test_a_long_one_holds_nobody_up_and_its_id_is_taken_meanwhile(
+async def test_a_long_one_delays_no_session_and_its_id_is_taken_meanwhile(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "DELETE_ROWS", 5)
@@ -116,7 +116,7 @@ async def test_a_long_one_holds_nobody_up_and_its_id_is_taken_meanwhile(
         assert [session.id for session in stored_sessions(path)] == ["other"]
 
 
-async def test_nobody_need_wait_for_it(path: Path) -> None:
+async def test_a_caller_need_not_wait_for_it(path: Path) -> None:
     async with open_journal(str(path)) as journal:
         await talked(journal, "call")
         with anyio.CancelScope() as scope:

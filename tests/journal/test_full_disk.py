@@ -73,10 +73,10 @@ def say(log: SessionLog, *events: Any) -> None:
         log.append(event, t=0, ts="")
 
 
-def told_by(log: SessionLog) -> list[str]:
-    told: list[str] = []
-    log.on_stalled = told.append
-    return told
+def stalled_of(log: SessionLog) -> list[str]:
+    stalled: list[str] = []
+    log.on_stalled = stalled.append
+    return stalled
 
 
 def kinds(path: Path, session_id: str) -> list[type]:
@@ -89,7 +89,7 @@ async def test_a_noisy_session_is_ended_and_a_quiet_one_goes_on(tmp_path: Path, 
         assert isinstance(journal, DurableJournal)
         journal._backlog = Backlog(2_000_000)  # pyright: ignore[reportPrivateUsage]
         quiet, noisy = journal.open("quiet"), journal.open("noisy")
-        quiet_told, noisy_told = told_by(quiet), told_by(noisy)
+        quiet_told, noisy_told = stalled_of(quiet), stalled_of(noisy)
         say(quiet, CREATED)
         say(noisy, CREATED)
         disk.failure = JournalError("disk full")
@@ -118,13 +118,13 @@ async def test_an_event_that_can_never_be_stored_costs_its_session_only(
     disk.refused = b"poison"
     async with open_journal(str(path)) as journal:
         hurt, sound = journal.open("hurt"), journal.open("sound")
-        told = told_by(hurt)
+        stalled = stalled_of(hurt)
         poison = ResponseCreated(
             response_id="poison", prompt="p", turns=(), model="m", speculative=False
         )
         say(hurt, SpeechStartedEvent(), poison, SpeechStartedEvent())
         say(sound, CREATED, DONE, ENDED)
-        await until(lambda: sound.visible == 3 and told)
+        await until(lambda: sound.visible == 3 and stalled)
         with pytest.raises(JournalError):
             say(hurt, SpeechStartedEvent())
         say(hurt, ENDED)

@@ -117,7 +117,7 @@ async def test_it_is_there_after_a_restart_and_is_listed(tmp_path: Path) -> None
     assert [(each.failed, each.tries) for each in stored_deliveries(path)] == [(False, 0)] * 3
 
 
-async def test_a_session_that_a_crash_cut_off_is_told_of_when_it_is_ended(tmp_path: Path) -> None:
+async def test_a_session_that_a_crash_cut_off_is_delivered_when_it_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     store = JournalFile(path, tables=SCHEMA)
     store.write([Opened(1, "s1", 1, 1.0), Written(1, 1, b'{"type":"speech.started","seq":1}')])

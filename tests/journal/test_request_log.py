@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 
 def call(sent: float, response: str = "r1", outcome: str = "completed", **more: str) -> CallRecord:
-    told: dict[str, str] = {"model": "m", "host": "h", "session_id": "s1", **more}
+    fields: dict[str, str] = {"model": "m", "host": "h", "session_id": "s1", **more}
     return CallRecord(
         sent=sent,
         response_id=response,
@@ -32,7 +32,7 @@ def call(sent: float, response: str = "r1", outcome: str = "completed", **more: 
         times=CallTimes(total=5.0),
         usage=Usage(3, 4, estimated=True),
         messages=(Message("user", "hi"),),
-        **told,  # type: ignore[arg-type]
+        **fields,  # type: ignore[arg-type]
     )
 
 

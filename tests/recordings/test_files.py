@@ -60,7 +60,7 @@ def test_the_newest_recording_of_a_session_is_found(tmp_path: Path) -> None:
     assert find(tmp_path / "nowhere", "a") is None
 
 
-def test_a_file_that_somebody_else_wrote_over_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_another_program_overwrote_is_refused(tmp_path: Path) -> None:
     recorded(tmp_path, "s1").write_bytes(b"not audio")
     with pytest.raises(RecordingError, match="not a recording of this service"):
         find(tmp_path, "s1")

@@ -30,11 +30,11 @@ def samples(found: StoredRecording | None) -> bytes:
 
 
 async def test_what_was_given_before_the_end_is_written(tmp_path: Path) -> None:
-    told: list[str] = []
+    failures: list[str] = []
     async with recording(tmp_path, KEEPING, clock) as recorder:
-        one = recorder.open("one", MONO, None, told.append)
-        two = recorder.open("two", WavFormat(8_000), mulaw_to_pcm, told.append)
-        recorder.open("silent", MONO, None, told.append).close()
+        one = recorder.open("one", MONO, None, failures.append)
+        two = recorder.open("two", WavFormat(8_000), mulaw_to_pcm, failures.append)
+        recorder.open("silent", MONO, None, failures.append).close()
         for _ in range(3):
             one.write(FRAME)
             two.write(b"\xff\x00")
@@ -42,19 +42,19 @@ async def test_what_was_given_before_the_end_is_written(tmp_path: Path) -> None:
     assert samples(find(tmp_path, "one")) == FRAME * 3
     assert samples(find(tmp_path, "two")) == b"\x00\x00\x84\x82" * 3
     assert find(tmp_path, "silent") is None
-    assert told == []
+    assert failures == []
 
 
 async def test_a_disk_that_takes_nothing_costs_the_recording_and_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "MAX_WAITING", 10 * len(FRAME))
-    told: list[str] = []
+    failures: list[str] = []
     stuck = Recorder(tmp_path, KEEPING, clock)  # its thread does not run yet
-    track = stuck.open("s1", MONO, None, told.append)
+    track = stuck.open("s1", MONO, None, failures.append)
     for _ in range(100):
         track.write(FRAME)
-    assert told == [
+    assert failures == [
         "the audio is no longer recorded: the disk is too slow: 0 MiB are waiting to be written"
     ]
     assert stuck.waiting == 10 * len(FRAME)
@@ -68,11 +68,11 @@ async def test_a_recording_that_cannot_be_written_says_so_once_and_the_next_may(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "there"
-    told: list[str] = []
+    failures: list[str] = []
     failed = anyio.Event()
 
     def tell(why: str) -> None:
-        told.append(why)
+        failures.append(why)
         failed.set()
 
     async with recording(folder, KEEPING, clock) as recorder:
@@ -83,10 +83,10 @@ async def test_a_recording_that_cannot_be_written_says_so_once_and_the_next_may(
         folder.mkdir()
         track.write(FRAME)  # out of place now, so not recorded
         track.close()
-        other = recorder.open("s2", MONO, None, told.append)
+        other = recorder.open("s2", MONO, None, failures.append)
         other.write(FRAME)
         other.close()
-    assert told == ["the audio is no longer recorded: No such file or directory"]
+    assert failures == ["the audio is no longer recorded: No such file or directory"]
     assert find(folder, "s1") is None
     assert samples(find(folder, "s2")) == FRAME
 
@@ -147,16 +147,16 @@ async def test_an_unforeseen_error_costs_its_own_recording_only(tmp_path: Path) 
     def odd(frame: bytes) -> bytes:
         raise OverflowError("odd")
 
-    told: list[str] = []
+    failures: list[str] = []
     async with recording(tmp_path, KEEPING, clock) as recorder:
-        one = recorder.open("one", MONO, odd, told.append)
-        two = recorder.open("two", MONO, None, told.append)
+        one = recorder.open("one", MONO, odd, failures.append)
+        two = recorder.open("two", MONO, None, failures.append)
         one.write(FRAME)
         two.write(FRAME)
         await recorder.find("two")
         await anyio.lowlevel.checkpoint()
         two.close()
-    assert told == ["the audio is no longer recorded: OverflowError: odd"]
+    assert failures == ["the audio is no longer recorded: OverflowError: odd"]
     assert samples(find(tmp_path, "two")) == FRAME
 
 

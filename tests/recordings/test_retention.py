@@ -22,7 +22,7 @@ def test_a_name_tells_whose_it_is_and_stays_in_its_directory(session_id: str) ->
 
 
 @pytest.mark.parametrize("name", ["call-1.wav", ".20261123T120000250.wav", "x.flac", "wav"])
-def test_a_file_that_is_not_ours_is_nobodys(name: str) -> None:
+def test_a_file_that_is_not_ours_belongs_to_no_session(name: str) -> None:
     assert session_of(name) is None
 
 

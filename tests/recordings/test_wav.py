@@ -12,8 +12,8 @@ from pipeline.recordings.wav import HEADER_BYTES, WavFormat, header_of, wav_form
 def test_pythons_own_reader_understands_it(shape: WavFormat) -> None:
     samples = bytes(range(shape.block)) * 100
     with wave.open(io.BytesIO(header_of(shape, len(samples)) + samples)) as found:
-        told = found.getframerate(), found.getnchannels(), found.getsampwidth()
-        assert told == (shape.sample_rate, shape.channels, 2)
+        header = found.getframerate(), found.getnchannels(), found.getsampwidth()
+        assert header == (shape.sample_rate, shape.channels, 2)
         assert found.readframes(1000) == samples
 
 

@@ -56,7 +56,7 @@ async def test_only_a_task_that_keeps_failing_is_reported_and_it_recovers() -> N
     assert not supervisor.failing, "the count begins anew"
 
 
-async def test_an_essential_task_that_keeps_failing_is_told_apart() -> None:
+async def test_an_essential_task_that_keeps_failing_is_distinguished() -> None:
     supervisor = Supervisor()
 
     async def body() -> None:

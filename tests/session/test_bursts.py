@@ -94,7 +94,7 @@ async def test_a_source_that_stalls_for_long_is_heard_on_without_a_gap() -> None
     assert "ForceEndpoint" in server.newest.controls
 
 
-async def test_a_turn_that_nobody_sees_open_is_ended_too_when_its_source_stalls() -> None:
+async def test_an_unpublished_turn_is_ended_too_when_its_source_stalls() -> None:
     server = MemoryServer(partials=False)
     scene = stage(server, include_partial_turns=False)
     async with scene.open() as session:

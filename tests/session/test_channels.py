@@ -1,4 +1,4 @@
-"""Two channels, one conversation: a session that hears each speaker over his own connection."""
+"""Two channels, one conversation: a session with one speech-to-text connection for each speaker."""
 
 from array import array
 from typing import Any
@@ -55,8 +55,8 @@ def completed(stage: Stage) -> list[dict[str, Any]]:
     return stage.said("turn.completed")
 
 
-async def test_of_two_that_overlap_the_first_has_the_lower_number_and_nobody_waits() -> None:
-    # The agent speaks from 0 to 2 s, the caller from 1 to 1.5 s: he is told and answered at once.
+async def test_of_two_that_overlap_the_first_has_the_lower_number_and_neither_waits() -> None:
+    # The agent speaks from 0 to 2 s, the caller from 1 to 1.5 s: answered at once.
     stage = call(policy="queue")
     async with stage.open() as session:
         caller, agent = stage.speeches
@@ -78,8 +78,8 @@ async def test_a_transcript_is_in_the_order_in_which_turns_began() -> None:
         caller.hear(spoken("Thanks!", 1.0, 1.5))
         agent.hear(spoken("Let me see.", 0.0, 2.0))
         await session.finish()
-    told = str(stage.gateway.requests[-1].messages[-1].content)
-    assert told == "<transcript>\nagent: Let me see.\ncaller: Thanks!\n</transcript>"
+    sent = str(stage.gateway.requests[-1].messages[-1].content)
+    assert sent == "<transcript>\nagent: Let me see.\ncaller: Thanks!\n</transcript>"
 
 
 async def test_a_voice_that_the_service_labels_is_still_its_channels() -> None:
@@ -165,7 +165,7 @@ async def test_silence_is_when_both_are_silent() -> None:
 # --- when a connection breaks -------------------------------------------------------------------
 
 
-async def test_a_broken_connection_is_told_with_its_speaker() -> None:
+async def test_a_broken_connection_is_published_with_its_speaker() -> None:
     stage = call()
     async with stage.open() as session:
         stage.speeches[1].hear(StreamLost("reset by peer"))
@@ -175,7 +175,7 @@ async def test_a_broken_connection_is_told_with_its_speaker() -> None:
     assert stage.said("stt.resumed")[0]["speaker"] == "agent"
 
 
-async def test_when_one_channel_is_lost_the_other_goes_on_and_it_is_said() -> None:
+async def test_when_one_channel_is_lost_the_other_continues_and_the_loss_is_published() -> None:
     stage = call()
     async with stage.open() as session:
         caller, agent = stage.speeches
@@ -214,7 +214,7 @@ async def test_a_session_begins_with_all_its_channels_or_not_at_all() -> None:
     assert stage.events == []
 
 
-async def test_leaving_early_says_goodbye_on_every_channel() -> None:
+async def test_leaving_early_terminates_every_channel() -> None:
     stage = call()
     async with stage.open():
         pass

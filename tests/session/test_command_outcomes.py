@@ -1,4 +1,4 @@
-"""A command that is sent again under its client_id takes effect once, and is answered alike."""
+"""A command that is sent again under its client_id takes effect once, and has the same result."""
 
 from typing import Any
 

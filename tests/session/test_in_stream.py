@@ -1,4 +1,4 @@
-"""Answers that come in-stream, in a session on virtual time: what subscribers see of them."""
+"""In-stream replies in a session on virtual time: the events that subscribers get."""
 
 from collections.abc import Callable
 from functools import partial
@@ -72,7 +72,7 @@ async def test_an_answer_becomes_the_events_of_any_other() -> None:
     assert staged.gateway.requests == []
 
 
-async def test_the_session_does_not_say_goodbye_before_the_last_answer_is_there() -> None:
+async def test_the_session_does_not_end_before_the_last_answer_is_there() -> None:
     staged = stage()
     async with staged.open() as session, anyio.create_task_group() as tasks:
         staged.speech.hear(turn(0, "Hello there."))
@@ -143,7 +143,7 @@ async def test_silence_is_noticed_said_and_made_up_for() -> None:
     assert updated["llm"] == {"name": "assemblyai", "url": "https://llm", "model": "m"}
 
 
-async def test_without_anybody_else_to_ask_the_answer_fails_and_the_next_one_is_hoped_for() -> None:
+async def test_without_a_fallback_the_answer_fails_and_the_next_one_is_expected() -> None:
     staged = stage(fallbacks=False)
     async with staged.open() as session:
         staged.speech.hear(turn(0, "Hello there."))
@@ -213,7 +213,7 @@ async def test_variables_went_along_with_the_order() -> None:
 @pytest.mark.parametrize(
     ("more", "status"),
     [
-        ({"choices": []}, "completed"),  # nothing in it: somebody else is asked
+        ({"choices": []}, "completed"),  # nothing in it: the fallback gets the request
         ({"choices": None, "usage": None, "message": "overloaded", "code": 503}, "completed"),
         ({"choices": None, "usage": None, "message": "no such model", "code": 400}, "completed"),
         ({"choices": None, "usage": None, "message": "invalid field", "code": 400}, "failed"),

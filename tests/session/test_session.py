@@ -149,7 +149,7 @@ async def test_a_failing_call_is_an_event_and_the_session_goes_on() -> None:
     assert session.failed_responses == 1
 
 
-async def test_leaving_early_ends_what_is_open_and_says_goodbye_to_speech_to_text() -> None:
+async def test_leaving_early_ends_what_is_open_and_terminates_speech_to_text() -> None:
     stage = Stage()
     async with stage.open():
         stage.speech.hear(turn(0, "Hello."))
@@ -160,7 +160,7 @@ async def test_leaving_early_ends_what_is_open_and_says_goodbye_to_speech_to_tex
     assert stage.gateway.open_now == 0
 
 
-async def test_an_error_of_the_source_reaches_whoever_opened_the_session() -> None:
+async def test_an_error_of_the_source_reaches_the_code_that_opened_the_session() -> None:
     stage = Stage()
     with pytest.raises(InputError, match="broken file"):
         async with stage.open():
@@ -197,7 +197,7 @@ async def test_speech_warms_a_connection() -> None:
         await session.finish()
 
 
-async def test_losing_the_connection_is_told_and_nothing_of_it_ends_a_response() -> None:
+async def test_losing_the_connection_is_published_and_does_not_end_a_response() -> None:
     stage = Stage()
     async with stage.open() as session:
         stage.speech.hear(turn(0, "Hello."))
@@ -282,7 +282,7 @@ async def test_a_back_channel_is_a_turn_that_is_not_answered() -> None:
 
 
 async def test_speech_to_text_and_variables_change_in_a_running_session() -> None:
-    stage = Stage(user="{{turn}} for {{vars.name}}", vars={"name": "a stranger"})
+    stage = Stage(user="{{turn}} for {{vars.name}}", vars={"name": "a guest"})
     async with stage.open() as session:
         await session.command(
             SessionUpdateCommand(stt={"keyterms_prompt": ["Oslo"]}, vars={"name": "Ann"})
@@ -314,7 +314,7 @@ class Tape:
         self.heard += frame
 
 
-async def test_another_engine_of_speech_to_text_is_told_of() -> None:
+async def test_another_engine_of_speech_to_text_is_published() -> None:
     stage = Stage(
         stt_engines={
             name: Engine(name="assemblyai", url=f"wss://{name}", model="m") for name in ("us", "eu")

@@ -11,7 +11,7 @@ from pipeline.protocol.events import Event, type_of
 from tests.support.session_fixture import Stage, turn
 
 
-async def test_it_ends_with_every_response_and_tells_its_source_why() -> None:
+async def test_it_ends_with_every_response_and_its_source_gets_the_reason() -> None:
     stage = Stage()
 
     async def run() -> None:

@@ -26,7 +26,7 @@ KEPT = 30.0  #: seconds of audio at most, to be sent again
 
 
 class Meeting:
-    """Somebody who speaks every five seconds, and an eye on what comes of it."""
+    """A speaker with a turn every five seconds, and checks of the events and the memory."""
 
     def __init__(self, server: MemoryServer) -> None:
         self.words: list[int] = []
@@ -62,7 +62,7 @@ class Meeting:
         self._look()
 
     def _look(self) -> None:
-        """Count what has come, let go of it, and see what the session itself still holds."""
+        """Count and drop the new events, then measure what the session still holds."""
         assert self._client is not None
         turns = self.stage.said("turn.completed")
         self.turns += [event["turn"] for event in turns]
@@ -99,7 +99,7 @@ async def test_three_hours_with_losses_and_a_roll_over_keep_memory_flat() -> Non
     context = "UpdateConfiguration"  # the agent's answers
     assert [each for each in last.controls if each != context] == ["Terminate"]  # no interruption
     assert following.opened - last.opened == pytest.approx(0.8 * 10_800, abs=TURN)
-    assert int(following.opened) % TURN != 1  # and nobody was speaking: the first word was out
+    assert int(following.opened) % TURN != 1  # in silence, so the first word was complete
     assert max(meeting.kept) < KEPT
     # From the end of the first hour on, when every buffer is full, also that of turns that can be
     # revised, which the last loss emptied: the transcript grows, by a record, a text and a number

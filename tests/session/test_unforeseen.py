@@ -1,4 +1,4 @@
-"""Exceptions that nothing foresees, raised where a peer's data is processed: each stays local."""
+"""Unforeseen exceptions, raised where a peer's data is processed: each stays local."""
 
 import anyio
 import pytest

@@ -1,4 +1,4 @@
-"""What sessions may spend, by themselves and all in a day."""
+"""Spending limits of one session and of a day."""
 
 from datetime import date
 
@@ -16,7 +16,7 @@ def reached(ours: UsageLimits, session_id: str, today: date = MONDAY) -> list[st
     return [str(limit) for limit in ours.reached(session_id, today)]
 
 
-def test_a_session_is_told_which_of_its_limits_it_has_reached() -> None:
+def test_a_session_names_the_limit_that_it_has_reached() -> None:
     ours = allowance(session_minutes=1, session_tokens=100, session_cost=0.5)
     ours.note("s1", SessionUsage(59.9, 99, 0.49), MONDAY)
     assert reached(ours, "s1") == []

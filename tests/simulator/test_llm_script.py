@@ -103,7 +103,7 @@ def test_what_the_gateway_refuses_is_refused(body: Tree, status: int, text: str)
     assert text in whole(answer)["message"]
 
 
-def test_a_failing_provider_is_asked_twice_unless_told_not_to() -> None:
+def test_a_failing_provider_gets_two_requests_unless_retry_is_off() -> None:
     ask = ScriptClient({"llm": "error", "status": 502, "internal_retry_ms": 500, "times": 0})
     assert ask().head_at == 0.5
     assert ask(fallback_config={"retry": False}).head_at == 0

@@ -21,7 +21,7 @@ def stitch(*heard: Heard, sent: float = 100.0) -> Stitch:
 FIRST = turn(("one", 1.0), ("two", 1.5), ended=True)
 
 
-def test_a_turn_that_was_told_is_not_told_again() -> None:
+def test_a_published_turn_is_not_published_again() -> None:
     it = stitch(FIRST)
     it.opened()
     assert it.accept(turn(("one", 1.02)), 100) is None

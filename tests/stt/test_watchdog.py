@@ -35,7 +35,7 @@ def progress(message: float, heartbeat: float | None = None, **fields: float) ->
         (progress(91.0, sent_at_message=48.0), SPEECH, None),  # the source stalls
     ],
 )
-def test_a_dead_connection_is_told_from_a_live_one(
+def test_a_dead_connection_is_distinguished_from_a_live_one(
     connection: Progress, share: float, says: str | None
 ) -> None:
     verdict = Watchdog().verdict(connection, NOW, OPENED, lambda seconds: share)

@@ -53,11 +53,11 @@ def test_it_names_the_session_and_response_that_it_was_written_for() -> None:
     with logging_to() as out:
         with within(SESSION, "s_1"), within(RESPONSE, "r_1"):
             logger.info("inside")
-            logger.info("told", extra={"session_id": "s_2", "request_id": "q_1"})
+            logger.info("named", extra={"session_id": "s_2", "request_id": "q_1"})
         logger.info("outside")
-    inside, told, outside = lines(out)
+    inside, named, outside = lines(out)
     assert (inside["session_id"], inside["response_id"]) == ("s_1", "r_1")
-    assert (told["session_id"], told["request_id"]) == ("s_2", "q_1")
+    assert (named["session_id"], named["request_id"]) == ("s_2", "q_1")
     assert not {"session_id", "response_id"} & outside.keys()
 
 

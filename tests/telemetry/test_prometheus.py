@@ -50,7 +50,7 @@ def value(shown: Page, name: str, **labels: str) -> float | None:
     return shown.get((f"pipeline_{name}", frozenset(labels.items())))
 
 
-def told(*calls: CallReport) -> Page:
+def page_after(*calls: CallReport) -> Page:
     metrics = Metrics()
     for one in calls:
         metrics.call_ended("s_1", one)
@@ -61,13 +61,13 @@ REPLY = {"prompt": "reply", "model": "small"}
 
 
 def test_responses_are_counted_by_how_they_ended() -> None:
-    shown = told(call(), call(), call("cancelled", reason="superseded"))
+    shown = page_after(call(), call(), call("cancelled", reason="superseded"))
     assert value(shown, "responses_total", **REPLY, status="completed", reason="") == 2
     assert value(shown, "responses_total", **REPLY, status="cancelled", reason="superseded") == 1
 
 
 def test_times_are_seconds_and_a_moment_that_never_came_is_not_zero() -> None:
-    shown = told(call(), call("cancelled", times=Times()))
+    shown = page_after(call(), call("cancelled", times=Times()))
     assert value(shown, "time_to_first_token_seconds_count", **REPLY) == 1
     assert value(shown, "time_to_first_token_seconds_sum", **REPLY) == 0.25
     assert value(shown, "end_to_end_seconds_count", **REPLY) is None
@@ -76,13 +76,13 @@ def test_times_are_seconds_and_a_moment_that_never_came_is_not_zero() -> None:
 def test_times_of_superseded_and_failed_responses_are_in_no_histogram() -> None:
     slow = Times(end_to_end=9000.0, total=9000.0)
     fast = Times(end_to_end=500.0, total=900.0)
-    shown = told(call(times=fast), call("cancelled", times=slow), call("failed", times=slow))
+    shown = page_after(call(times=fast), call("cancelled", times=slow), call("failed", times=slow))
     assert value(shown, "end_to_end_seconds_sum", **REPLY) == 0.5
     assert value(shown, "total_seconds_sum", **REPLY) == 0.9
 
 
 def test_a_discarded_guess_costs_tokens_but_is_no_response() -> None:
-    shown = told(call("discarded", speculative=True, reason="revised"))
+    shown = page_after(call("discarded", speculative=True, reason="revised"))
     assert value(shown, "guesses_total", prompt="reply", outcome="discarded") == 1
     assert value(shown, "tokens_total", **REPLY, direction="output") == 4
     assert value(shown, "wasted_tokens_total", **REPLY) == 4
@@ -91,20 +91,20 @@ def test_a_discarded_guess_costs_tokens_but_is_no_response() -> None:
 
 
 def test_an_adopted_guess_shows_what_it_saved() -> None:
-    shown = told(call(speculative=True, times=Times(lead=400.0)), call())
+    shown = page_after(call(speculative=True, times=Times(lead=400.0)), call())
     assert value(shown, "guesses_total", prompt="reply", outcome="adopted") == 1
     assert value(shown, "lead_seconds_count", **REPLY) == 1
     assert value(shown, "lead_seconds_sum", **REPLY) == 0.4
 
 
 def test_tokens_that_no_server_counted_are_told_apart() -> None:
-    shown = told(call(usage=TokenUsage(10, 4, estimated=True)), call())
+    shown = page_after(call(usage=TokenUsage(10, 4, estimated=True)), call())
     assert value(shown, "estimated_tokens_total", **REPLY) == 14
     assert value(shown, "tokens_total", **REPLY, direction="input") == 20
 
 
 def test_a_server_that_invents_reasons_and_models_cannot_grow_the_page() -> None:
-    shown = told(*(call(reason=f"r{n}", model=f"m{n}") for n in range(200)))
+    shown = page_after(*(call(reason=f"r{n}", model=f"m{n}") for n in range(200)))
     ended = [dict(labels) for name, labels in shown if name == "pipeline_responses_total"]
     for label in ("reason", "model"):
         values = {labels[label] for labels in ended}
@@ -115,7 +115,7 @@ def test_a_server_that_invents_reasons_and_models_cannot_grow_the_page() -> None
 
 
 def test_the_moment_of_the_scrape_is_shown() -> None:
-    shown = told()
+    shown = page_after()
     assert value(shown, "sessions") == 3
     assert value(shown, "calls_in_flight") == 2
     assert value(shown, "subscribers") == 5
@@ -162,8 +162,8 @@ async def test_a_session_tells_its_turns_and_calls_but_neither_its_name_nor_a_wo
 
 def test_what_the_readme_says_to_be_woken_for_is_there() -> None:
     readme = (Path(__file__).parents[2] / "pipeline/telemetry/README.md").read_text("utf-8")
-    told = set(re.findall(r"`((?:pipeline|process)_\w+)", readme))
+    documented = set(re.findall(r"`((?:pipeline|process)_\w+)", readme))
     _, text = Metrics().page(NOW)
     types = re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE)
-    assert len(told) > 5
-    assert told <= set(types)
+    assert len(documented) > 5
+    assert documented <= set(types)

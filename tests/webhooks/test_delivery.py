@@ -26,7 +26,7 @@ def hook(name: str = "crm", **more: object) -> Hook:
 
 
 class Peer:
-    """Answers as it is told to, by webhook, each time after ``takes`` seconds."""
+    """Answers as scripted, by webhook, each time after ``takes`` seconds."""
 
     def __init__(self, answer: Callable[[str, int], DeliveryResponse], takes: float = 0.0) -> None:
         self.tries: list[tuple[float, str, str]] = []  #: when, webhook, message
@@ -80,7 +80,7 @@ async def test_what_is_posted_is_type_time_and_the_event_as_it_was_shown() -> No
     peer = Peer(lambda _name, _number: OK)
     async with posting(peer, [hook()]) as (outbox, _):
         outbox.add(ENDED)
-        outbox.add(Frame(8, "speech.started", b"{}"))  # nobody wants it
+        outbox.add(Frame(8, "speech.started", b"{}"))  # no webhook is subscribed to it
         await anyio.wait_all_tasks_blocked()
         assert (await outbox.remaining())["crm"].pending == 0
     assert peer.bodies == {
@@ -111,7 +111,7 @@ async def test_one_that_is_settled_during_a_look_is_not_tried_once_more() -> Non
     assert len(peer.tries) == 20
 
 
-async def test_what_was_given_up_is_tried_again_when_somebody_says_so() -> None:
+async def test_what_was_given_up_is_retried_on_request() -> None:
     peer = Peer(lambda _, tries: DeliveryResponse(500) if tries == 1 else OK)
     async with posting(peer, [hook(retries=())]) as (outbox, worker):
         outbox.add(ENDED)
@@ -123,7 +123,7 @@ async def test_what_was_given_up_is_tried_again_when_somebody_says_so() -> None:
     assert len(peer.tries) == 2
 
 
-async def test_one_that_never_answers_holds_up_nobody_else() -> None:
+async def test_one_that_never_answers_delays_no_other() -> None:
     peer = Peer(lambda _name, _number: OK)
     async with posting(peer, [hook("slow"), hook("fast")]) as (outbox, _):
         for _number in range(50):
@@ -168,7 +168,7 @@ async def test_one_that_is_gone_gets_nothing_more(caplog: pytest.LogCaptureFixtu
     assert "webhook gone: example.com returned 410 Gone" in caplog.text
 
 
-async def test_what_waits_in_memory_is_bounded_and_the_loss_is_told(
+async def test_what_waits_in_memory_is_bounded_and_the_loss_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     peer = Peer(lambda _name, _number: OK)

@@ -46,7 +46,7 @@ def test_anything_else_is_refused_and_no_password_repeated(url: str) -> None:
     assert "s3cret" not in str(refused.value)
 
 
-def test_insecure_goes_elsewhere_where_somebody_asked_for_it() -> None:
+def test_insecure_addresses_are_allowed_by_the_setting() -> None:
     assert hook("http://example.com/in", insecure=True).host == "example.com"
 
 

@@ -1,4 +1,4 @@
-"""Counts, rates, and whose address counts."""
+"""Counts, rates, and the client address behind proxies."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_who_has_no_name_is_not_counted() -> None:
     ("peer", "forwarded", "counted"),
     [
         ("203.0.113.7", "", "203.0.113.7"),
-        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),  # nobody that we know wrote this
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),  # from no proxy of ours
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
         (
             "10.0.0.1",
@@ -106,7 +106,7 @@ def test_connections_that_say_nothing_count_too_but_not_those_of_a_proxy() -> No
         desk.count_connection("10.0.0.1")
 
 
-def test_more_than_so_many_requests_a_second_are_put_off_but_nobodys_health() -> None:
+def test_more_than_so_many_requests_a_second_are_put_off_but_no_health_check() -> None:
     desk = reception(requests_per_second=10)
     for _ in range(40):
         request(desk, "/v1/events")

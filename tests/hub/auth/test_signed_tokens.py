@@ -1,4 +1,4 @@
-"""Signed tokens: which are ours, until when, and only once; and the forgeries that are not."""
+"""Signed tokens: validity, expiry, single use, and forgeries."""
 
 import base64
 import json
@@ -120,7 +120,7 @@ def test_a_forgery_is_no_token_of_ours(token: str) -> None:
     st.characters(),
 )
 @example(len(TOKEN) - 1, "flip", "A")
-def test_a_mutilated_token_is_nobodys(place: int, how: str, letter: str) -> None:
+def test_a_mutilated_token_is_invalid(place: int, how: str, letter: str) -> None:
     changed: dict[str, Callable[[], str]] = {
         "cut": lambda: TOKEN[:place],
         "drop": lambda: TOKEN[:place] + TOKEN[place + 1 :],

@@ -91,7 +91,7 @@ test("what is superseded says by which turn and after how long", () => {
   );
 });
 
-test("a tool is told with its arguments and its result, a refused call by its result alone", () => {
+test("a tool call is shown with its arguments and its result, a refused call by its result alone", () => {
   const call = (id, order) => ({
     type: "response.tool_call",
     response_id: "r1",

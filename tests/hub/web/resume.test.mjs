@@ -58,7 +58,7 @@ test("a resync may go back and is followed by what comes after it", () => {
   assert.deepEqual(accepted(new Resume("s"), delta(9), resync(1, 4), delta(5)), [9, 4, 5]);
 });
 
-test("whoever comes back asks for what follows the newest", () => {
+test("a client that reconnects requests the events after its newest", () => {
   const resume = new Resume("s", { afterSeq: 0 });
   assert.deepEqual(resume.commands(), [
     { type: "session.subscribe", session_id: "s", after_seq: 0 },
@@ -81,14 +81,14 @@ test("a star comes back to each session, and to the new ones from their start", 
 
 test("a refusal is thrown with its code, and a session gone is no matter among many", () => {
   const error = { type: "invalid_request", message: "no session", code: 4404 };
-  const told = { type: "error", session_id: "s", error };
-  assert.throws(() => new Resume("s").accept(told), PipelineError);
-  assert.equal(new Resume("*").accept(told), false);
+  const refusal = { type: "error", session_id: "s", error };
+  assert.throws(() => new Resume("s").accept(refusal), PipelineError);
+  assert.equal(new Resume("*").accept(refusal), false);
   const degraded = { type: "error", session_id: "s", error: { ...error, type: "journal_error" } };
   assert.equal(new Resume("s").accept(degraded), true);
 });
 
-test("it is over with the session's end, also when that is only told by a resync", () => {
+test("it is over with the session's end, also when that is only visible in a resync", () => {
   const resume = new Resume("s");
   assert.equal(resume.over, false);
   resume.accept({ ...delta(1), type: "session.ended" });

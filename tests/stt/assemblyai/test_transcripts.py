@@ -153,7 +153,7 @@ def test_each_word_is_read_once_wherever_it_stands(said: list[str], data: st.Dat
         pytest.param(turn(""), "universal-3", True, False, id="no text"),
     ],
 )
-def test_a_pause_is_told_from_other_partials(
+def test_a_pause_is_distinguished_from_other_partials(
     message: wire.Turn, family: Family, quiet: bool, paused: bool
 ) -> None:
     assert read(message, family, quiet=quiet).paused is paused
