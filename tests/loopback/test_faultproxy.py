@@ -1,4 +1,4 @@
-"""The proxy breaks what it is told to, in front of a server that sends every byte back."""
+"""Faults of the proxy, in front of an echo server."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

@@ -45,13 +45,13 @@ class FakeSession:
     def topic(self) -> Topic:
         return self._topic
 
-    def say(self, *events: Event) -> None:
+    def publish(self, *events: Event) -> None:
         for event in events:
             self.log.append(event, t=0, ts="2026-11-23T00:00:00Z")
 
     def end(self, reason: str) -> None:
         if not self._topic.ended.is_set():
-            self.say(SessionEnded(reason=reason, totals=Totals(turns=self.turns)))
+            self.publish(SessionEnded(reason=reason, totals=Totals(turns=self.turns)))
 
     @property
     def position(self) -> float:
@@ -64,13 +64,13 @@ class FakeSession:
         if not isinstance(command, TurnCreateCommand):
             raise InputError(f"cannot do {type(command).__name__} here")
         self.turns += 1
-        self.say(TurnCompleted(turn=self.turns, text=command.text, end_of_turn_delay=None))
+        self.publish(TurnCompleted(turn=self.turns, text=command.text, end_of_turn_delay=None))
 
     def source_lost(self) -> None:
-        self.say(SourceInterrupted())
+        self.publish(SourceInterrupted())
 
     def source_returned(self, away: float) -> None:
-        self.say(SourceResumed(away=away))
+        self.publish(SourceResumed(away=away))
 
     async def finish(self, reason: str = "source_ended") -> None:
         self.end(reason)
@@ -100,7 +100,7 @@ class FakeService:
         if self.topics.get(start.session_id or "") is not None:
             raise IdTaken(f"there is a session {start.session_id} already")
         session = self.session(start.session_id or f"s{len(self.opened) + 1}")
-        session.say(SessionCreated(source=source, stt=ENGINE, llm=ENGINE, prompts=("reply",)))
+        session.publish(SessionCreated(source=source, stt=ENGINE, llm=ENGINE, prompts=("reply",)))
         try:
             yield session
         except BaseException:

@@ -116,7 +116,7 @@ async def test_bursts_and_pieces_of_any_size_cost_no_word() -> None:
 
 
 async def test_f16_a_key_that_is_no_longer_good_ends_the_session_at_once() -> None:
-    """F16: told once, not tried again, and the source is let go."""
+    """F16: one error event, no retry, and the source is disconnected."""
     script: Sequence[dict[str, Any]] = (
         {"stt": "error", "at_ms": 500, "error_code": 1008, "error": "Invalid API key"},
     )

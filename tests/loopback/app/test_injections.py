@@ -1,6 +1,6 @@
-"""What is said is data: words that would give orders reach a model as a user's, and run nothing.
+"""Prompt injection by speech: instructions in a transcript reach a model as user text only.
 
-The scripted model does what it is told by the caller, as a real one might.
+The scripted model follows the instructions of the caller, as a real one might.
 """
 
 import json

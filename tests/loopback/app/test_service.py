@@ -119,7 +119,7 @@ async def test_a_wrong_guess_is_never_published() -> None:
     assert sim.llm.requests[0].was_cancelled
 
 
-async def test_speech_to_text_that_refuses_is_told_to_the_client() -> None:
+async def test_speech_to_text_that_refuses_is_an_error_event_of_the_client() -> None:
     lines = ({"stt": "connection", "key": "another"},)
     async with service(lines) as (url, _, app):
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:

@@ -56,7 +56,7 @@ async def read(source: ClientConnection) -> None:
             pass
 
 
-async def test_f8_sigterm_beside_stuck_clients_ends_in_time_with_every_goodbye_said() -> None:
+async def test_f8_sigterm_beside_stuck_clients_ends_in_time_with_every_socket_closed() -> None:
     env = {"PIPELINE_SERVE__DRAIN": "1"}  # 10 unless set, and then it takes 12 s at most
     path, delta = "/v1/events?session_id=call&after_seq=0", "response.output_text.delta"
     async with (
@@ -181,7 +181,7 @@ async def test_f9_on_a_full_disk_nothing_is_shown_that_is_not_kept_and_it_recove
         await until(source, "response.output_text.delta")
         disk.fill(server.process)
         await source.send('{"type":"turn.create","text":"Again."}')
-        told = (await until(source, "error"))[-1]
+        first = (await until(source, "error"))[-1]
         await short.send('{"type":"session.end"}')
         await short.wait_closed()  # although nothing can be written down
         assert short.close_code == 4013
@@ -190,8 +190,8 @@ async def test_f9_on_a_full_disk_nothing_is_shown_that_is_not_kept_and_it_recove
         assert max(parse(text).get("seq", 0) for text in texts) <= len(kept)
         disk.free(server.process)
         again = (await until(source, "error"))[-1]
-        assert {e["error"]["type"] for e in (told, again)} == {"journal_error"}
-        assert "seq" not in told | again
+        assert {e["error"]["type"] for e in (first, again)} == {"journal_error"}
+        assert "seq" not in first | again
         assert (await server.request("/readyz")).status_code == 200
         await finish(source)
     hold(texts, stored_events(journal, "call"))
@@ -202,7 +202,7 @@ async def test_f9_on_a_full_disk_nothing_is_shown_that_is_not_kept_and_it_recove
 
 
 class WallClock:
-    """A clock that somebody sets."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0

@@ -1,4 +1,4 @@
-"""Background tasks of the service that raise what nothing foresees: calls go on, and it is told."""
+"""Background tasks that raise unforeseen exceptions: calls continue, and health names the task."""
 
 from collections.abc import Callable
 from typing import Any

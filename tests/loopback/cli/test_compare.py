@@ -21,14 +21,14 @@ async def compare(sim: Simulation, *words: object, **env: str) -> Ran:
     return await pipeline("compare", RECORDING, *there, *words, env=env)
 
 
-def told(ran: Ran) -> list[dict[str, Any]]:
+def events_of(ran: Ran) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in ran.out.splitlines()]
 
 
 def texts(ran: Ran) -> dict[str, list[str]]:
     return {
         one["variant"]: [answer["text"] for turn in one["turns"] for answer in turn["answers"]]
-        for one in told(ran)
+        for one in events_of(ran)
     }
 
 
@@ -83,7 +83,7 @@ async def test_a_variant_that_fails_is_shown_beside_the_others() -> None:
         ]
         refusing = {"PIPELINE_STT__CONNECT_TIMEOUT": "0.5"}
         ran = await compare(sim, *variants, "--json", **refusing)
-    keyless, deaf, refused, fine = told(ran)
+    keyless, deaf, refused, fine = events_of(ran)
     assert ran.code == 1
     assert keyless["failed"].startswith("llm: assemblyai needs a key")
     assert "127.0.0.1:1" in deaf["failed"]

@@ -30,20 +30,20 @@ LINES: list[dict[str, Any]] = [
 async def test_the_models_of_any_server_are_listed_with_their_properties() -> None:
     async with simulate(LINES) as sim:
         shown = await pipeline("models", "--llm", sim.llm_url)
-        told = await pipeline("models", "ba", "--llm", sim.llm_url, "--json")
+        listed = await pipeline("models", "ba", "--llm", sim.llm_url, "--json")
     head, bare, big = shown.out.splitlines()
     assert re.split("  +", head) == [
         *("model", "regions", "in / out per M", "context", "retires", "supports")
     ]
     assert bare.split() == ["bare", "max_tokens", "stream"]
     assert big.split()[1:7] == ["us", "eu", "$1", "/", "$5", "200000"]
-    assert json.loads(told.out)["supported"] == ["max_tokens", "stream"]
+    assert json.loads(listed.out)["supported"] == ["max_tokens", "stream"]
 
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-@pytest.mark.parametrize("says", [NOT_FOUND, None], ids=["no such page", "nobody listens"])
+@pytest.mark.parametrize("says", [NOT_FOUND, None], ids=["no such page", "connection refused"])
 async def test_a_server_without_a_list_is_named(says: bytes | None) -> None:
     async with serving(saying(says or b"")) as server:
         url = server.url if says else "http://127.0.0.1:9/v1"

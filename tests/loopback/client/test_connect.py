@@ -34,7 +34,7 @@ def texts(events: list[ServerEvent | UnknownEvent]) -> str:
 async def test_events_come_decoded_and_stop_with_the_session() -> None:
     fake = FakeService()
     session = fake.session("s1")
-    session.say(delta("a"), delta("b"))
+    session.publish(delta("a"), delta("b"))
     session.end("client")
     async with (
         serve(fake, SETTINGS, adapters=ADAPTERS) as hub,
@@ -60,9 +60,9 @@ async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
 async def test_a_refusal_is_an_error_with_its_code() -> None:
     async with (
         serve(FakeService(), SETTINGS, adapters=ADAPTERS) as hub,
-        connect(hub.url, "nobody") as events,
+        connect(hub.url, "unknown") as events,
     ):
-        with pytest.raises(SubscribeError, match="no session 'nobody'") as refused:
+        with pytest.raises(SubscribeError, match="no session 'unknown'") as refused:
             await anext(events)
     assert refused.value.code == 4404
 
@@ -75,10 +75,10 @@ async def test_a_cut_connection_is_taken_up_where_it_broke() -> None:
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         connect(f"ws://127.0.0.1:{proxy.port}", "s1", after_seq=0) as events,
     ):
-        session.say(delta("a"))
+        session.publish(delta("a"))
         got = await take(events, 1)
         await proxy.kill_all()
-        session.say(delta("b"), delta("c"))
+        session.publish(delta("b"), delta("c"))
         got += await take(events, 2)
     assert texts(got) == "abc"
 
@@ -86,18 +86,18 @@ async def test_a_cut_connection_is_taken_up_where_it_broke() -> None:
 async def test_a_star_comes_back_to_old_sessions_and_finds_new_ones() -> None:
     fake = FakeService()
     old = fake.session("old")
-    old.say(delta("unheard"))
+    old.publish(delta("unheard"))
     async with (
         serve(fake, SETTINGS, adapters=ADAPTERS) as hub,
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         connect(f"ws://127.0.0.1:{proxy.port}") as events,
     ):
         await anyio.wait_all_tasks_blocked()
-        old.say(delta("a"))
+        old.publish(delta("a"))
         got = await take(events, 1)
         await proxy.kill_all()
-        old.say(delta("b"))
-        fake.session("new").say(delta("c"))
+        old.publish(delta("b"))
+        fake.session("new").publish(delta("c"))
         got += await take(events, 2)
     assert texts(got) == "abc"
 

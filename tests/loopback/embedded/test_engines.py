@@ -439,7 +439,7 @@ async def test_a_parent_that_is_killed_takes_its_engines_along(engines: Running)
     child = int(done.stdout)
 
     with anyio.fail_after(PATIENCE):
-        while is_alive(child):  # noqa: ASYNC110 - not our child: nobody tells us
+        while is_alive(child):  # noqa: ASYNC110 - not our child: no signal at its end
             await anyio.sleep(0.05)
 
 
@@ -449,4 +449,4 @@ def is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (ProcessLookupError, FileNotFoundError):
         return False
-    return state != "Z"  # in a container nobody may collect it
+    return state != "Z"  # in a container without an init process it stays a zombie

@@ -45,16 +45,16 @@ CHOICE = {"type": "function", "function": {"name": "order_status"}}
 BRIEF: dict[str, Any] = {"temperature": 0, "max_tokens": 40}
 
 #: what each client is made to do: complete, stream, call a tool
-Told = tuple[str, list[str], str]
+SdkReply = tuple[str, list[str], str]
 
 
-async def through_openai(engines: Running) -> Told:
+async def through_openai(engines: Running) -> SdkReply:
     async with openai.AsyncOpenAI(base_url=engines.llm_url, api_key="any", max_retries=0) as client:
         create = cast("Any", client.chat.completions.create)
         return await _three(create, engines.llm_model)
 
 
-async def through_assemblyai(engines: Running) -> Told:
+async def through_assemblyai(engines: Running) -> SdkReply:
     settings = assemblyai.Settings(
         api_key="any", llm_gateway_base_url=engines.llm_url.removesuffix("/v1")
     )
@@ -66,7 +66,7 @@ async def through_assemblyai(engines: Running) -> Told:
         return await _three(create, engines.llm_model)
 
 
-async def _three(create: Any, model: str) -> Told:
+async def _three(create: Any, model: str) -> SdkReply:
     whole = await create(model=model, messages=CAPITAL, **BRIEF)
     stream = await create(model=model, messages=CAPITAL, stream=True, **BRIEF)
     pieces = [choice.delta.content async for chunk in stream for choice in chunk.choices]
@@ -89,7 +89,7 @@ print(json.dumps([whole, [p for p in pieces if p], call.function.arguments]))
 """
 
 
-async def through_litellm(engines: Running) -> Told:
+async def through_litellm(engines: Running) -> SdkReply:
     asked = {
         "url": engines.llm_url,
         "model": engines.llm_model,

@@ -51,7 +51,7 @@ class Peer:
         self.requests.append(head + await self.reader.readexactly(size))
         return self.requests[-1]
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.writer.write(data)
 
     def close(self) -> None:
@@ -143,14 +143,14 @@ def text(pieces: Sequence[Piece]) -> str:
 def saying(*parts: bytes) -> Script:
     async def script(peer: Peer) -> None:
         for part in parts:
-            peer.say(part)
+            peer.send(part)
 
     return script
 
 
 def ending(data: bytes, how: Callable[[Peer], None] = Peer.close) -> Script:
     async def script(peer: Peer) -> None:
-        peer.say(data)
+        peer.send(data)
         await peer.writer.drain()
         how(peer)
 

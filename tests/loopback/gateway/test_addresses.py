@@ -52,7 +52,7 @@ async def test_parameters_go_under_the_names_of_the_server() -> None:
     ("status", "words"),
     [(404, "h/v1/chat/completions"), (302, "llm.engine"), (400, "omit"), (500, "Cannot POST")],
 )
-async def test_no_secret_that_a_server_repeats_is_told(status: int, words: str) -> None:
+async def test_no_secret_that_a_server_repeats_is_shown(status: int, words: str) -> None:
     body = f"Cannot POST /v1?key={SECRET} for {SECRET}: max_tokens"
     head = f"HTTP/1.1 {status} No\r\nLocation: http://bob:{SECRET}@h/v1?key={SECRET}\r\n"
     answer = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()

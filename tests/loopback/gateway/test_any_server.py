@@ -121,7 +121,7 @@ def replies(draw: st.DrawFn) -> tuple[list[bytes], Callable[[Peer], None] | None
 def sends(pieces: Sequence[bytes], end: Callable[[Peer], None] | None) -> Script:
     async def script(peer: Peer) -> None:
         for piece in pieces:
-            peer.say(piece)
+            peer.send(piece)
             await peer.writer.drain()
             await anyio.lowlevel.checkpoint()
         if end is not None:

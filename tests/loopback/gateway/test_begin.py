@@ -60,7 +60,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_the_end_of_it() -> 
         if len(asked) == 2:
             peer.reset()  # it had been idle for too long, and the request crossed the reset
         else:
-            peer.say(WHOLE)
+            peer.send(WHOLE)
 
     asked: list[Peer] = []
     async with talking(script) as (client, server):

@@ -270,8 +270,8 @@ async def test_two_tool_calls_are_heard_wherever_they_stand(quirk: dict[str, Any
             event = json.loads(frame)
             if event["type"] == "response.tool_call":
                 heard.append(event["arguments"])
-                told = {"type": "tool.result", "call_id": event["call_id"], "result": "12:00"}
-                await socket.send(json.dumps(told))
+                result = {"type": "tool.result", "call_id": event["call_id"], "result": "12:00"}
+                await socket.send(json.dumps(result))
             if event["type"] == "response.done":
                 said = event["text"]
                 break

@@ -64,7 +64,7 @@ async def test_leaving_closes_the_connection_at_once(said: bytes) -> None:
         assert client.slots.held == 0
 
 
-async def test_a_dropped_call_is_closed_before_anybody_else_has_a_turn() -> None:
+async def test_a_dropped_call_is_closed_before_any_other_task_runs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = GatewayClient(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
         async with anyio.create_task_group() as tasks:
@@ -90,9 +90,9 @@ async def _received(reply: Reply) -> None:
 
 async def test_a_call_dropped_at_any_moment_was_cancelled_and_did_not_fail() -> None:
     async def talks_on(peer: Peer) -> None:
-        peer.say(CHUNKED)
+        peer.send(CHUNKED)
         while not peer.writer.transport.is_closing():
-            peer.say(chunk(event("and so on ")))
+            peer.send(chunk(event("and so on ")))
             await anyio.lowlevel.checkpoint()
 
     records: list[CallRecord] = []
@@ -216,14 +216,14 @@ async def test_an_adopted_request_keeps_its_connection() -> None:
         with anyio.move_on_after(0.02) as scope:
             await ask(client)
         assert scope.cancelled_caught
-        server.peers[0].say(HELLO + b"0\r\n\r\n")
+        server.peers[0].send(HELLO + b"0\r\n\r\n")
         await guess.receive()
         assert text(await guess.receive()) == "hello"
 
 
 async def test_a_thousand_cancels_leave_every_slot_free() -> None:
     async def script(peer: Peer) -> None:
-        peer.say((b"", CHUNKED, CHUNKED + chunk(event("hel")))[len(server.peers) % 3])
+        peer.send((b"", CHUNKED, CHUNKED + chunk(event("hel")))[len(server.peers) % 3])
         await peer.reader.read()
 
     async with talking(script, connections=20) as (client, server):
@@ -281,12 +281,12 @@ async def test_a_body_that_is_not_read_stops_its_sender() -> None:
 
     async def script(peer: Peer) -> None:
         nonlocal sent
-        peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(400):
-            peer.say(chunk(b"x" * 50_000))
+            peer.send(chunk(b"x" * 50_000))
             await peer.writer.drain()
             sent += 50_000
-        peer.say(b"0\r\n\r\n")
+        peer.send(b"0\r\n\r\n")
 
     async with serving(script) as server:
         transport, url = WarmTransport(), httpx.URL(server.url)

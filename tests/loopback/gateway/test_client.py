@@ -53,9 +53,9 @@ async def test_a_connection_serves_one_request_after_another() -> None:
 
 async def test_the_end_of_a_body_may_come_after_the_end_of_the_reply() -> None:
     async def script(peer: Peer) -> None:
-        peer.say(CHUNKED + HELLO)
+        peer.send(CHUNKED + HELLO)
         await tail.wait()
-        peer.say(b"0\r\n\r\n")
+        peer.send(b"0\r\n\r\n")
 
     tail = anyio.Event()
     async with talking(script) as (client, server):
@@ -106,7 +106,7 @@ async def test_a_request_lost_on_a_reused_connection_is_sent_once_more() -> None
         if len(server.peers) == 1 and len(peer.requests) == 2:
             peer.reset()
             return
-        peer.say(WHOLE)
+        peer.send(WHOLE)
 
     async with talking(script) as (client, server):
         await ask(client)
@@ -124,7 +124,7 @@ async def test_a_request_lost_on_a_new_connection_is_lost() -> None:
 async def test_nothing_is_sent_again_once_an_answer_has_begun() -> None:
     async def script(peer: Peer) -> None:
         if len(peer.requests) == 1:
-            peer.say(WHOLE)
+            peer.send(WHOLE)
         else:
             await ending(b"HTTP/1.1 20")(peer)
 
@@ -273,9 +273,9 @@ async def test_an_ipv6_address_is_an_address() -> None:
 
 async def test_a_trickle_of_comments_does_not_hold_off_the_deadline() -> None:
     async def script(peer: Peer) -> None:
-        peer.say(CHUNKED + chunk(event("hel")))
+        peer.send(CHUNKED + chunk(event("hel")))
         while not peer.writer.is_closing():
-            peer.say(chunk(b": still here\n\n"))
+            peer.send(chunk(b": still here\n\n"))
             await anyio.sleep(0.02)
 
     async with talking(script, stall=0.2) as (client, _):

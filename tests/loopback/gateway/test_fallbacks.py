@@ -97,12 +97,14 @@ async def test_a_model_that_cannot_stream_gets_a_request_without_stream() -> Non
         knows("other", "top_p"),
         {"llm": "reply", "text": "In one go.", "headers_ms": 400},
     ]
-    told: list[str] = []
+    warnings: list[str] = []
     extra = {"stream_options": {"include_usage": True}}
-    done, (body,) = await ask(lines, on_progress=told.append, first_token_timeout=0.2, extra=extra)
+    done, (body,) = await ask(
+        lines, on_progress=warnings.append, first_token_timeout=0.2, extra=extra
+    )
     assert (done["status"], done["text"]) == ("completed", "In one go.")
     assert body.keys() & {"stream", "stream_options"} == set()
-    assert told == []
+    assert warnings == []
 
 
 async def test_a_fallback_that_cannot_stream_answers_in_one_piece() -> None:
@@ -118,7 +120,7 @@ async def test_a_fallback_that_cannot_stream_answers_in_one_piece() -> None:
 
 
 async def test_a_target_that_would_refuse_is_skipped_and_reported_at_the_start() -> None:
-    told: list[str] = []
+    warnings: list[str] = []
     script = [
         knows("scripted", "temperature"),
         knows("small"),
@@ -127,9 +129,9 @@ async def test_a_target_that_would_refuse_is_skipped_and_reported_at_the_start()
         {"llm": "reply", "text": "Tea."},
     ]
     chain = [Fallback(model="small"), Fallback(model="other")]
-    done, bodies = await ask(script, chain, told.append, temperature=0.5)
+    done, bodies = await ask(script, chain, warnings.append, temperature=0.5)
     assert (done["status"], done["text"]) == ("completed", "Tea.")
     assert [body["model"] for body in bodies] == ["scripted", "scripted", "other"]
-    (line,) = [line for line in told if "cannot" in line]
+    (line,) = [line for line in warnings if "cannot" in line]
     assert line.startswith("prompts.reply cannot fall back to 127.0.0.1")
     assert line.endswith("small does not support temperature")

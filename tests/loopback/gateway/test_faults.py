@@ -137,7 +137,7 @@ async def test_a_stall_after_the_first_token_fails_and_is_not_answered_twice() -
 async def trickle(peer: Peer) -> None:
     """Say that one is alive, for ever."""
     while not peer.writer.is_closing():
-        peer.say(chunk(b": waiting\n\n"))
+        peer.send(chunk(b": waiting\n\n"))
         await peer.writer.drain()
         await anyio.sleep(0.01)
 
@@ -146,7 +146,7 @@ async def test_comments_without_end_run_into_the_deadline_for_the_first_token() 
     """F23: keep-alives only."""
 
     async def script(peer: Peer) -> None:
-        peer.say(CHUNKED)
+        peer.send(CHUNKED)
         await trickle(peer)
 
     policy = RetryPolicy(first_token=0.3)
@@ -161,7 +161,7 @@ async def test_comments_without_end_run_into_the_deadline_for_the_next_token() -
     """F23: keep-alives in the middle of the body."""
 
     async def script(peer: Peer) -> None:
-        peer.say(CHUNKED + chunk(event("hel")))
+        peer.send(CHUNKED + chunk(event("hel")))
         await trickle(peer)
 
     async with chained(script, saying(WHOLE), stall=0.3) as (chain, (one, two)):

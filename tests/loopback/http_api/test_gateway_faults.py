@@ -82,7 +82,7 @@ FAULTS: list[dict[str, Any]] = [
     ],
     ids=str,
 )
-async def test_a_provider_that_fails_is_told_and_leaves_no_slot_taken(
+async def test_a_provider_failure_is_reported_and_leaves_no_slot_taken(
     fault: dict[str, Any], stream: bool
 ) -> None:
     async with gateway({**fault, "times": 0}, llm={"stall_timeout": 0.3}) as stand:

@@ -32,7 +32,9 @@ async def test_pages_of_other_sites_are_refused(header: dict[str, str], status: 
         assert len(stand.sim.llm.requests) == (status == 200)
 
 
-async def test_a_client_without_a_token_is_told_before_its_body_is_read_and_is_not_kept() -> None:
+async def test_a_client_without_a_token_is_refused_before_its_body_is_read_and_is_not_kept() -> (
+    None
+):
     async with gateway(tokens=TOKENS) as stand, httpx.AsyncClient(trust_env=False) as client:
         body = b"x" * (64 << 20)
         response = await client.post(stand.url + COMPLETIONS, content=body)

@@ -1,4 +1,4 @@
-"""How a running server stops: last answers out, nobody new in, every goodbye said."""
+"""Drain of a running server: last answers are sent, new clients refused, sockets closed."""
 
 import json
 import signal
@@ -23,13 +23,13 @@ ENDLESS: list[dict[str, Any]] = [
 FOLLOW = "/v1/events?session_id=call-1&after_seq=0"
 
 
-async def told(served: Served, path: str) -> tuple[int, str]:
+async def get(served: Served, path: str) -> tuple[int, str]:
     answer = await served.request(path)
     return answer.status_code, answer.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_the_last_answer_is_finished_while_nobody_new_is_let_in(
+async def test_the_last_answer_is_finished_while_new_clients_are_refused(
     number: signal.Signals,
 ) -> None:
     async with (
@@ -41,10 +41,10 @@ async def test_the_last_answer_is_finished_while_nobody_new_is_let_in(
         await speak(source, 0.3)
         await until(source, "response.output_text.delta")
         async with connect(served.url + FOLLOW, proxy=None) as subscriber:
-            assert await told(served, "/readyz") == (200, "ready\n")
+            assert await get(served, "/readyz") == (200, "ready\n")
             served.process.send(number)
             await not_ready(served)
-            assert (await told(served, "/healthz"))[0] == 200
+            assert (await get(served, "/healthz"))[0] == 200
             with pytest.raises(InvalidStatus) as refused:
                 await connect(f"{served.url}/v1/ingest/raw", proxy=None)
             assert refused.value.response.status_code == 503
@@ -65,7 +65,7 @@ async def test_the_last_answer_is_finished_while_nobody_new_is_let_in(
 async def not_ready(served: Served) -> None:
     """Ask until it says that it is not, which it does at once; a signal takes its moment."""
     for _ in range(50):
-        status, text = await told(served, "/readyz")
+        status, text = await get(served, "/readyz")
         if status == 503:
             assert text.startswith("draining")
             return
@@ -86,7 +86,7 @@ async def test_a_second_signal_cuts_the_last_answers_short(second: signal.Signal
             served.process.send(signal.SIGTERM)
             await not_ready(served)
             await anyio.sleep(0.3)
-            assert (await told(served, "/healthz"))[0] == 200  # it waits
+            assert (await get(served, "/healthz"))[0] == 200  # it waits
             began = anyio.current_time()
             served.process.send(second)
             [*_, done] = await until(subscriber, "response.done")
@@ -105,4 +105,4 @@ async def test_without_sessions_it_stops_at_once() -> None:
             await idle.recv()
         assert idle.close_code == 1012
         with pytest.raises(httpx.ConnectError):
-            await told(served, "/healthz")
+            await get(served, "/healthz")

@@ -1,4 +1,4 @@
-"""Deleting a session: over HTTP by whoever may, and by hand where no service runs."""
+"""Deleting a session: over HTTP with a token that allows it, and by command without a service."""
 
 import signal
 from pathlib import Path

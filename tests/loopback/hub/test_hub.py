@@ -1,4 +1,4 @@
-"""The hub over real sockets: sources, subscribers, and those that misbehave."""
+"""The hub over real sockets: sources, subscribers, and misbehaving clients."""
 
 import socket
 from collections.abc import AsyncGenerator, Sequence
@@ -86,11 +86,11 @@ async def test_a_late_joiner_gets_the_same_bytes_in_order() -> None:
     fake = FakeService()
     session = fake.session("s1")
     async with serving(fake) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as early:
-        session.say(*deltas(*map(str, range(300))))
+        session.publish(*deltas(*map(str, range(300))))
         first = await take(early, 300)
         async with dial(hub, "/v1/events?session_id=s1&after_seq=0") as late:
             assert await take(late, 300) == first == stored(session)
-            session.say(*deltas("now"))
+            session.publish(*deltas("now"))
             assert await take(late, 1) == await take(early, 1)
 
 
@@ -99,22 +99,22 @@ async def test_a_subscriber_comes_back_where_it_was() -> None:
     session = fake.session("s1")
     async with serving(fake) as hub:
         async with dial(hub, "/v1/events?session_id=s1&after_seq=0") as subscriber:
-            session.say(*deltas("a", "b"))
+            session.publish(*deltas("a", "b"))
             await take(subscriber, 2)
-        session.say(*deltas("c", "d"))
+        session.publish(*deltas("c", "d"))
         async with dial(hub, "/v1/events?session_id=s1&after_seq=2") as subscriber:
-            session.say(*deltas("e"))
+            session.publish(*deltas("e"))
             assert await take(subscriber, 3) == stored(session)[2:]
 
 
 async def test_without_a_number_a_heartbeat_says_where_it_begins() -> None:
     fake = FakeService()
     session = fake.session("s1")
-    session.say(*deltas("a", "b"))
+    session.publish(*deltas("a", "b"))
     async with serving(fake) as hub, dial(hub, "/v1/events?session_id=s1") as subscriber:
         (beat,) = await take(subscriber, 1)
         assert event(beat) == Heartbeat(session_id="s1", epoch=1, head=2)
-        session.say(*deltas("c"))
+        session.publish(*deltas("c"))
         assert await take(subscriber, 1) == stored(session)[2:]
 
 
@@ -125,7 +125,7 @@ async def test_a_filter_holds_back_and_the_next_frame_covers() -> None:
         path = "/v1/events?session_id=s1&after_seq=0&events=speech.*"
         async with dial(hub, path) as subscriber:
             await anyio.wait_all_tasks_blocked()
-            session.say(*deltas("a", "b"), SpeechStartedEvent())
+            session.publish(*deltas("a", "b"), SpeechStartedEvent())
             got = event((await take(subscriber, 1))[0])
             assert isinstance(got, SpeechStartedEvent)
             assert (got.from_seq, got.seq) == (1, 3)
@@ -138,20 +138,20 @@ async def test_one_socket_follows_several_sessions() -> None:
         for name in ("s1", "s2"):
             await subscriber.send(f'{{"type":"session.subscribe","session_id":"{name}"}}')
         await take(subscriber, 2)
-        one.say(*deltas("a"))
-        two.say(*deltas("b"))
+        one.publish(*deltas("a"))
+        two.publish(*deltas("b"))
         assert await take(subscriber, 2) == stored(one) + stored(two)
 
 
 async def test_a_star_follows_old_and_new_sessions() -> None:
     fake = FakeService()
     old = fake.session("old")
-    old.say(*deltas("before"))
+    old.publish(*deltas("before"))
     async with serving(fake) as hub, dial(hub, "/v1/events?session_id=*") as subscriber:
         await take(subscriber, 1)
-        old.say(*deltas("after"))
+        old.publish(*deltas("after"))
         new = fake.session("new")
-        new.say(*deltas("first"))
+        new.publish(*deltas("first"))
         assert await take(subscriber, 2) == stored(old)[1:] + stored(new)
 
 
@@ -315,7 +315,7 @@ async def get(hub: Hub, path: str, headers: dict[str, str] | None = None) -> tup
 
 async def test_plain_pages() -> None:
     fake = FakeService()
-    fake.session("s1").say(*deltas("a"))
+    fake.session("s1").publish(*deltas("a"))
     async with serving(fake) as hub:
         assert await get(hub, "/healthz") == (200, b"ok\n")
         assert await get(hub, "/readyz") == (200, b"ready\n")
@@ -367,7 +367,7 @@ async def test_a_taken_port_is_named() -> None:
 # --- those that do not read ---
 
 
-async def test_who_never_reads_is_cut_and_its_neighbour_notices_nothing() -> None:
+async def test_a_client_that_never_reads_is_cut_and_its_neighbour_notices_nothing() -> None:
     fake = FakeService()
     session = fake.session("s1", keep=100_000)
     async with serving(fake) as hub, dial(hub, "/v1/events?session_id=s1&after_seq=0") as reader:
@@ -378,7 +378,7 @@ async def test_who_never_reads_is_cut_and_its_neighbour_notices_nothing() -> Non
             count = 0
             while session.topic.subscribers == 2:
                 sent = anyio.current_time()
-                session.say(*deltas(f"{count:05d}" + "x" * 2000))
+                session.publish(*deltas(f"{count:05d}" + "x" * 2000))
                 await take(reader, 1)
                 slowest = max(slowest, anyio.current_time() - sent)
                 count += 1
@@ -400,7 +400,7 @@ async def test_stopping_beside_a_stuck_client_takes_bounded_time() -> None:
             )
             sockets.enter_context(socket.create_connection(("127.0.0.1", hub.port)))
             await joined(session, 2)
-            session.say(*deltas(*("x" * 2000 for _ in range(200))))
+            session.publish(*deltas(*("x" * 2000 for _ in range(200))))
             while b'"seq":200,' not in (await take(reader, 1))[0]:  # it may get them merged
                 pass
             began = anyio.current_time()

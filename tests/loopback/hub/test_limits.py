@@ -263,7 +263,7 @@ async def test_ten_thousand_connections_leave_the_server_as_it_was() -> None:
                     ]
                 )
             assert resident_bytes() - before < 48 << 20
-            session.say(ResponseDelta(response_id="r1", delta="still here"))
+            session.publish(ResponseDelta(response_id="r1", delta="still here"))
             with anyio.fail_after(5):
                 while "still here" not in str(await inside.recv()):
                     pass

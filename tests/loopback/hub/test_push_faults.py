@@ -45,13 +45,13 @@ class Stage:
         created = ResponseCreated(
             response_id=name, prompt="reply", turns=(1,), model="m", speculative=False
         )
-        self.session.say(created)
+        self.session.publish(created)
         text = ""
         for n in range(tokens):
             text += (delta := f"{n} " + "x" * size)
-            self.session.say(ResponseDelta(response_id=name, delta=delta))
+            self.session.publish(ResponseDelta(response_id=name, delta=delta))
             await anyio.sleep(pause)
-        self.session.say(done(name, text))
+        self.session.publish(done(name, text))
 
     def check(self, texts: list[bytes]) -> None:
         """Hold ``texts``, all that one subscriber got, against what was said."""
@@ -172,7 +172,7 @@ async def test_f3_who_never_reads_a_thousand_events_a_second_is_cut_in_5_s_unnot
             n = 0
             while s.session.topic.subscribers == 2 or n < 1000:
                 sent = anyio.current_time()
-                s.session.say(ResponseDelta(response_id="r1", delta=f"{n} " + "x" * 200))
+                s.session.publish(ResponseDelta(response_id="r1", delta=f"{n} " + "x" * 200))
                 texts.append(await neighbour.recv(decode=False))
                 late.append(anyio.current_time() - sent)
                 if s.session.topic.subscribers == 2:
@@ -213,12 +213,12 @@ async def test_f4_one_byte_at_a_time_200_ms_late_still_everything_comes_in_order
 
 async def test_f5_who_resumes_behind_what_is_kept_gets_the_state_and_then_lives_on() -> None:
     async with stage(keep=50) as s:
-        s.session.say(TurnCompleted(turn=1, text="Count.", end_of_turn_delay=None))
+        s.session.publish(TurnCompleted(turn=1, text="Count.", end_of_turn_delay=None))
         await s.respond("r1", 100, 0)
         await s.respond("r2", 100, 0)
         async with connect_websocket(f"{s.hub.url}{PATH}1", proxy=None) as subscriber:
             first = parse(await subscriber.recv(decode=False))
-            s.session.say(TurnCompleted(turn=2, text="Again.", end_of_turn_delay=None))
+            s.session.publish(TurnCompleted(turn=2, text="Again.", end_of_turn_delay=None))
             then = parse(await subscriber.recv(decode=False))
     assert (first["type"], first["reason"]) == ("session.resync", "expired")
     assert (first["from_seq"], first["seq"], then["seq"]) == (2, 205, 206)

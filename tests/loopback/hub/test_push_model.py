@@ -45,7 +45,7 @@ class Talk:
 
     def say(self) -> None:
         event = self._event()
-        self._session.say(event)
+        self._session.publish(event)
         head = self._session.log.visible
         self._model.events.append(parse(self._session.log.read(head - 1, 1)[0].data))
         self._model.shown = head

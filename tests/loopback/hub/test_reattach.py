@@ -87,7 +87,9 @@ async def test_f20_a_source_that_was_cut_off_goes_on_with_its_session() -> None:
     assert (session.heard, session.cut) == (3200, False)
 
 
-async def test_f20_who_does_not_come_back_in_time_has_his_session_ended_in_order() -> None:
+async def test_f20_a_source_that_does_not_come_back_in_time_has_its_session_ended_in_order() -> (
+    None
+):
     fake = FakeService()
     async with serving(fake, 0.2) as hub:
         source = await dial(hub, START)
@@ -127,9 +129,9 @@ async def test_a_source_that_hangs_is_taken_over_by_one_that_says_resume() -> No
     async with serving(fake, 10) as hub:
         hanging = await dial(hub, START)
         await take(hanging, 1)
-        stranger = await dial(hub, START | {"resume": False, "audio": None})
-        await take(stranger, 1)  # an error: the session is somebody's
-        assert (await closed(stranger))[0] == CloseCode.TAKEN
+        other = await dial(hub, START | {"resume": False, "audio": None})
+        await take(other, 1)  # an error: the session has a source
+        assert (await closed(other))[0] == CloseCode.TAKEN
         owner = await dial(hub, START | {"resume": True})
         await take(owner, 1)
         assert await closed(hanging) == (CloseCode.TAKEN, "another source feeds this session")
@@ -139,7 +141,7 @@ async def test_a_source_that_hangs_is_taken_over_by_one_that_says_resume() -> No
     assert len(fake.opened) == 1
 
 
-async def test_a_goodbye_ends_the_session_at_once() -> None:
+async def test_session_end_ends_the_session_at_once() -> None:
     fake = FakeService()
     async with serving(fake, 100) as hub:
         source = await dial(hub, START)
@@ -163,7 +165,7 @@ async def test_other_audio_is_no_way_to_go_on() -> None:
 
 
 @pytest.mark.parametrize("fed", [True, False])
-async def test_draining_ends_a_session_whoever_feeds_it(fed: bool) -> None:
+async def test_draining_ends_a_session_of_any_source(fed: bool) -> None:
     fake = FakeService()
     async with serving(fake, 100) as hub:
         source = await dial(hub, START)

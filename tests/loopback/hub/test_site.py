@@ -1,4 +1,4 @@
-"""The console over HTTP: types, caching, what a browser is told to forbid, and nothing else."""
+"""The console over HTTP: content types, caching, security headers."""
 
 import json
 from collections.abc import AsyncGenerator, Mapping

@@ -1,4 +1,4 @@
-"""What goes back to a source in its own format: in order, to the end, and never for ever."""
+"""Answers to a source in its own format: order, end, and deadlines."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence
@@ -49,10 +49,10 @@ async def received(socket: ClientConnection) -> list[dict[str, object]]:
     return got
 
 
-async def test_every_token_goes_back_in_order_and_the_end_is_told() -> None:
+async def test_every_token_goes_back_in_order_and_the_end_is_sent() -> None:
     texts = [str(n) for n in range(900)]  # the fake keeps 1,000 events
     async with call(FakeService()) as (_, socket, session):
-        session.say(*response("r1", texts))
+        session.publish(*response("r1", texts))
         session.end("source_ended")
         got = await received(socket)
         assert socket.close_code == 1000
@@ -65,7 +65,7 @@ async def test_what_was_published_before_it_listened_is_not_missed() -> None:
         @asynccontextmanager
         async def _open(self, start: StartCommand, source: str) -> AsyncGenerator[FakeSession]:
             async with super()._open(start, source) as session:
-                session.say(*response("r0", ["early"]))
+                session.publish(*response("r0", ["early"]))
                 yield session
 
     async with call(EarlyHouse()) as (_, socket, session):
@@ -80,7 +80,7 @@ async def test_a_peer_that_stops_reading_is_cut_and_its_session_ended() -> None:
     async with call(fake) as (_, socket, session):
         socket.transport.pause_reading()
         began = anyio.current_time()
-        session.say(*response("r1", ["x" * 100_000] * 100))
+        session.publish(*response("r1", ["x" * 100_000] * 100))
         await session.topic.ended.wait()
         assert 1 < anyio.current_time() - began < 5
         socket.transport.resume_reading()

@@ -1,4 +1,4 @@
-"""A source that is there and says nothing: its session ends, and nobody pays for the silence."""
+"""A connected source that sends nothing: its session ends after a limit."""
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -64,7 +64,7 @@ async def test_a_source_that_says_no_more_has_its_session_ended_in_order() -> No
     assert socket.close_reason == "no message for 0.4 s (serve.idle): the session has ended"
 
 
-async def test_who_sends_turns_is_not_idle() -> None:
+async def test_a_source_that_sends_turns_is_not_idle() -> None:
     async with service() as (url, _), connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
         await socket.send('{"type":"session.start","audio":null}')
         for _ in range(6):

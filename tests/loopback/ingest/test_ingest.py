@@ -100,7 +100,7 @@ async def speak(socket: ClientConnection, messages: Sequence[Message]) -> None:
         await anyio.sleep(0.008)
 
 
-async def told(socket: ClientConnection) -> list[str]:
+async def commands_to(socket: ClientConnection) -> list[str]:
     """Everything that is sent back until the socket is closed."""
     messages: list[str] = []
     with suppress(ConnectionClosed):
@@ -140,12 +140,12 @@ async def test_what_is_said_is_heard_and_answered(
     assert heard.audio_ms == pytest.approx(1000)
 
 
-async def test_twilio_is_told_to_clear_what_was_overtaken() -> None:
+async def test_twilio_gets_a_clear_for_superseded_audio() -> None:
     audio = [b"\xff" * 160] * 50
     async with service(OVERTAKEN) as (url, _):
         async with connect(f"{url}/v1/ingest/twilio", proxy=None) as socket:
             await speak(socket, twilio(audio))
-            (clear,) = await told(socket)
+            (clear,) = await commands_to(socket)
         assert json.loads(clear) == {"event": "clear", "streamSid": calls.STREAM}
         assert socket.close_code == 1000
 
@@ -159,7 +159,7 @@ async def test_a_service_is_sent_nothing_it_would_not_understand() -> None:
         for _ in range(19):
             await socket.send('{"event":"media"}')
         await socket.send("not even JSON")
-        assert await told(socket) == []
+        assert await commands_to(socket) == []
         assert socket.close_code == 4400
         assert socket.close_reason == "20 messages were refused"
 
@@ -172,7 +172,7 @@ async def test_a_call_that_cannot_be_taken_is_closed_with_the_reason() -> None:
         start = json.loads(calls.text(calls.TELNYX_START))
         start["start"]["media_format"]["encoding"] = "OPUS"
         await socket.send(json.dumps(start))
-        assert await told(socket) == []
+        assert await commands_to(socket) == []
         assert socket.close_code == 4400
         assert (socket.close_reason or "").startswith("media_format is OPUS, 1 channels")
 

@@ -160,11 +160,11 @@ async def test_the_file_is_listed_and_exported_while_the_service_writes_it(journ
             listed = await pipeline("sessions", "--json", env=env)
             events = await pipeline("export", "call", "--jsonl", env=env)
             text = await pipeline("export", "call", "--md", "--journal", journal)
-            nobody = await pipeline("export", "gone", "--journal", journal)
+            unknown = await pipeline("export", "gone", "--journal", journal)
     assert [json.loads(line)["id"] for line in listed.out.splitlines()] == ["call"]
     assert events.out.splitlines() == shown
     assert "** Hello." in text.out
-    assert (nobody.code, nobody.err) == (
+    assert (unknown.code, unknown.err) == (
         1,
         f"error: journal {journal}: there is no session 'gone'\n",
     )

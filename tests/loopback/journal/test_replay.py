@@ -42,7 +42,7 @@ class Stage:
         self.topic = topic
         self.hub = hub
 
-    async def say(self, count: int) -> None:
+    async def publish(self, count: int) -> None:
         """Have so many events written down."""
         if not self.log.head:
             self.log.append(CREATED, t=0, ts="")
@@ -84,12 +84,12 @@ async def test_what_memory_holds_no_more_comes_from_the_file_and_then_live(
 ) -> None:
     texts: list[bytes] = []
     async with stage(path) as s:
-        await s.say(3000)
+        await s.publish(3000)
         assert s.log.oldest > 2896
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow, s.hub.url, after_seq, texts, 6000)
             for _ in range(30):  # memory has moved on before the replay has come to its end
-                await s.say(100)
+                await s.publish(100)
     assert not any(b'"session.resync"' in text for text in texts)
     hold(texts, stored_events(path, "s1"), after_seq=after_seq)
 
@@ -97,7 +97,7 @@ async def test_what_memory_holds_no_more_comes_from_the_file_and_then_live(
 async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
     texts: list[bytes] = []
     async with stage(path) as s:
-        await s.say(1000)
+        await s.publish(1000)
     fake = FakeService()
     async with open_journal(str(path), JournalRetention(events=KEEP)) as journal:
         (log,) = journal.restored
@@ -111,9 +111,9 @@ async def test_after_a_restart_it_comes_from_the_file_too(path: Path) -> None:
 async def test_what_the_file_holds_no_more_is_summed_up(path: Path) -> None:
     texts: list[bytes] = []
     async with stage(path) as s:
-        await s.say(1000)
+        await s.publish(1000)
         s.log.append(SessionEnded(reason="client", totals=Totals()), t=0, ts="")
-        await s.say(0)
+        await s.publish(0)
         await anyio.to_thread.run_sync(forget_some, path)
         await follow(s.hub.url, 10, texts, 1001)
     assert [parse(text)["type"] for text in texts] == ["session.resync"]
@@ -129,13 +129,13 @@ async def test_f6_a_hundred_come_back_at_once_and_the_file_is_read_once(path: Pa
     came: list[list[bytes]] = [[] for _ in range(100)]
     async with stage(path) as s, fault_proxy(("127.0.0.1", s.hub.port)) as proxy:
         url = f"ws://127.0.0.1:{proxy.port}"
-        await s.say(40)
+        await s.publish(40)
 
         async with anyio.create_task_group() as tasks:
             for texts in came:
                 tasks.start_soon(follow, url, 0, texts, 40)
         await proxy.kill_all(by="rst")
-        await s.say(210)  # far more than memory holds, in one page of the file
+        await s.publish(210)  # far more than memory holds, in one page of the file
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             for texts in came:
@@ -148,6 +148,6 @@ async def test_f6_a_hundred_come_back_at_once_and_the_file_is_read_once(path: Pa
 
 async def test_an_export_holds_what_memory_does_not(path: Path) -> None:
     async with stage(path) as s:
-        await s.say(3000)
+        await s.publish(3000)
         ran = await pipeline("export", "s1", "--journal", path)
     assert [parse(line.encode())["seq"] for line in ran.out.splitlines()] == [*range(1, 3001)]

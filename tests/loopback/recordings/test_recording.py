@@ -1,4 +1,4 @@
-"""Recordings of a real server: killed, short of room, asked for, deleted."""
+"""Recordings of a real server: after a kill, on a full disk, downloaded, deleted."""
 
 import json
 import resource
@@ -132,7 +132,7 @@ async def test_without_room_the_recording_ends_and_the_session_does_not(tmp_path
     assert path.read_bytes()[:HEADER_BYTES] == header_of(WavFormat(16_000), 10 * len(FRAMES[0]))
 
 
-async def test_who_may_follow_a_session_may_hear_it(tmp_path: Path) -> None:
+async def test_a_token_to_follow_a_session_allows_its_recording(tmp_path: Path) -> None:
     config = tmp_path / "pipeline.toml"
     config.write_text(CONFIG)
     env = recording_in(tmp_path / "sound", **TOKENS)
@@ -154,7 +154,7 @@ def bearer(name: str) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {TOKENS[name]}"}
 
 
-async def test_who_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_delays_no_other(tmp_path: Path) -> None:
     folder, size = tmp_path / "sound", 64 << 20
     folder.mkdir()
     with (folder / "long.20261123T120000000.wav").open("wb") as file:

@@ -32,7 +32,7 @@ def interleaved(left: bytes, right: bytes) -> bytes:
     return array("h", [sample for pair in pairs for sample in pair]).tobytes()
 
 
-def told(events: list[dict[str, Any]]) -> list[tuple[str, str, int, int]]:
+def turns_of(events: list[dict[str, Any]]) -> list[tuple[str, str, int, int]]:
     """Who said what, and when, in the order in which it was begun."""
     turns = sorted(
         (event for event in events if event["type"] == "turn.completed"),
@@ -73,7 +73,7 @@ async def test_both_sides_of_a_call_are_heard_on_one_clock() -> None:
             got = await events_of(socket)
         assert len(sim.stt.connections) == 2
         assert all("Terminate" in str(one.control) for one in sim.stt.connections)
-    assert told(got) == SAID
+    assert turns_of(got) == SAID
     ended = got[-1]
     assert (ended["type"], ended["totals"]["turns"]) == ("session.ended", 4)
     done = [event for event in got if event["type"] == "response.done"]
@@ -92,7 +92,7 @@ async def test_a_side_that_breaks_off_is_taken_up_again_and_no_word_is_lost() ->
             await socket.send('{"type":"session.end"}')
             got = await events_of(socket)
         assert len(sim.stt.connections) == 3
-    assert told(got) == SAID
+    assert turns_of(got) == SAID
     (interrupted,) = [event for event in got if event["type"] == "stt.interrupted"]
     (resumed,) = [event for event in got if event["type"] == "stt.resumed"]
     assert interrupted["speaker"] == resumed["speaker"] in SPEAKERS

@@ -61,9 +61,7 @@ async def test_each_turn_is_answered_by_the_speech_service_itself() -> None:
     assert connection.control_types == ["ForceEndpoint", "Terminate"]
 
 
-async def test_an_account_that_is_passed_over_in_silence_is_told_so_and_served_all_the_same() -> (
-    None
-):
+async def test_an_account_that_is_ignored_gets_an_error_event_and_is_served_all_the_same() -> None:
     silent = [line for line in SPEECH if line["stt"] != "llm_response"]
     async with simulate(silent) as sim:
         others = f'[{{"engine": "{sim.llm_url}", "model": "m"}}]'

@@ -1,4 +1,4 @@
-"""Sessions that have spent what they may: told why, answered, ended; and no new one that day."""
+"""Sessions at their spending limits: the reason, the last answer, and the rest of the day."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "LOOK", 0.02)
 
 
-async def told(url: str, *messages: str | bytes) -> list[dict[str, Any]]:
+async def events_of(url: str, *messages: str | bytes) -> list[dict[str, Any]]:
     """Begin a session, say ``messages`` until it is over, and return its events."""
     events: list[dict[str, Any]] = []
     with anyio.fail_after(15):
@@ -43,7 +43,7 @@ async def told(url: str, *messages: str | bytes) -> list[dict[str, Any]]:
 
 async def test_a_session_ends_when_its_speech_to_text_is_used_up() -> None:
     async with service((), limits=LimitSettings(session_minutes=0.5 / 60)) as (url, sim, _):
-        events = await told(url, '{"type":"session.start"}', *[FRAME] * 500)
+        events = await events_of(url, '{"type":"session.start"}', *[FRAME] * 500)
         stt = await sim.stt.closed(1)
     (error,) = [event["error"] for event in events if event["type"] == "error"]
     assert (error["type"], error["code"]) == ("limit_reached", "limits.session_minutes")
@@ -61,7 +61,7 @@ async def test_a_session_ends_when_its_tokens_are_used_up_and_asks_for_no_more()
         sim,
         _,
     ):
-        events = await told(url, start, *[turn] * 500)
+        events = await events_of(url, start, *[turn] * 500)
         asked = len(sim.llm.requests)
     codes = [event["error"].get("code") for event in events if event["type"] == "error"]
     assert "limits.session_tokens" in codes
@@ -73,7 +73,7 @@ async def test_a_session_ends_when_its_tokens_are_used_up_and_asks_for_no_more()
 
 async def test_when_the_day_is_used_up_sessions_end_and_no_new_one_begins() -> None:
     async with service((), limits=LimitSettings(day_minutes=0.3 / 60)) as (url, _, _):
-        events = await told(url, '{"type":"session.start"}', *[FRAME] * 500)
+        events = await events_of(url, '{"type":"session.start"}', *[FRAME] * 500)
         assert events[-1]["reason"] == "limit"
         async with connect(f"{url}/v1/ingest/raw", proxy=None) as socket:
             await socket.send('{"type":"session.start"}')

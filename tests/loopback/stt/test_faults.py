@@ -186,7 +186,7 @@ async def test_a_full_server_that_stays_full_is_said_so() -> None:
             await talk.client.run()
 
 
-async def test_what_was_replayed_is_told() -> None:
+async def test_what_was_replayed_is_published() -> None:
     async with talking() as talk:
         await anyio.sleep(1.0)
         await talk.proxy.kill_all()

@@ -1,4 +1,4 @@
-"""Who stands upstream proves it by a certificate, to both clients, or is told nothing."""
+"""TLS of both upstream clients: no data is sent to a server without a valid certificate."""
 
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable

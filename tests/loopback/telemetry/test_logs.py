@@ -40,7 +40,7 @@ key = "env:CANARY_KEY"
 
 
 async def logged(folder: Path, *, text: bool) -> str:
-    """Return what a server wrote that a whole session, and a stranger, went through."""
+    """Return the log of a server after a whole session and a refused client."""
     config = folder / "pipeline.toml"
     config.write_text(CONFIG)
     env = {"CANARY_KEY": KEY, "CANARY_TOKEN": TOKEN, "PIPELINE_SERVE__LOG_TEXT": str(text).lower()}

@@ -40,9 +40,9 @@ async def test_a_session_is_a_part_of_its_sources_trace_and_the_gateway_of_ours(
     assert not [body for _, body in collector.bodies if b"canary" in body]
 
 
-async def test_a_collector_that_is_out_of_reach_delays_no_goodbye_for_long() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+async def test_a_collector_that_is_out_of_reach_does_not_delay_the_stop_for_long() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unaccepted:
+        port = unaccepted.getsockname()[1]
     env = {
         "PIPELINE_SERVE__OTEL": "true",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",

@@ -126,7 +126,9 @@ async def test_calls_of_one_reply_run_at_once_and_each_is_answered_once_in_order
     assert of(events, "response.done")[0]["text"] == "Both."
 
 
-async def test_a_tool_that_does_not_answer_in_time_is_cancelled_and_the_model_told() -> None:
+async def test_a_tool_that_does_not_answer_in_time_is_cancelled_and_the_model_gets_the_error() -> (
+    None
+):
     async with tool_server(look={"deadline": 0.2}) as (server, table):
         lines = [calls(("look", {"n": 1})), says("It is closed.")]
         async with service(lines, tool_table=table, tools=("look",)) as (url, sim, _):

@@ -47,14 +47,16 @@ async def test_a_post_is_signed_so_that_the_specifications_library_believes_it()
         ("hang", None, "no response in 0.3 s"),
     ],
 )
-async def test_what_a_receiver_does_is_told(conduct: Conduct, code: int | None, said: str) -> None:
+async def test_the_result_of_a_post_is_reported(
+    conduct: Conduct, code: int | None, said: str
+) -> None:
     async with posting(conduct) as (_, client, hook):
         answer = await client.post(hook, "msg_1", BODY)
     assert answer.status == code
     assert said in answer.text
 
 
-async def test_a_receiver_that_nobody_is_at_is_told() -> None:
+async def test_a_refused_connection_is_reported() -> None:
     async with posting() as (receiver, client, _):
         closed = hook_of("crm", WebhookSettings(url="http://127.0.0.1:1/"), [SECRET])
         assert (await client.post(closed, "msg_1", BODY)).status is None
@@ -112,7 +114,7 @@ async def talk(url: str, session_id: str = "s1") -> None:
 LINES = [{"llm": "reply", "text": "Good day.", "times": 0}]
 
 
-async def test_a_session_is_told_by_post_also_to_one_that_fails_at_first() -> None:
+async def test_a_session_is_posted_also_to_a_receiver_that_fails_at_first() -> None:
     async with (
         receiving(status(500), "reset") as receiver,
         serving(LINES, env=surroundings(receiver)) as server,
@@ -120,13 +122,13 @@ async def test_a_session_is_told_by_post_also_to_one_that_fails_at_first() -> No
         await talk(server.url)
         posts = await receiver.got(5)
         page = (await server.request("/metrics")).text
-    told = {post.id: post.json for post in posts}
-    assert sorted(each["type"] for each in told.values()) == [
+    posted = {post.id: post.json for post in posts}
+    assert sorted(each["type"] for each in posted.values()) == [
         "response.done",
         "session.ended",
         "turn.completed",
     ]
-    (done,) = [each["data"] for each in told.values() if each["type"] == "response.done"]
+    (done,) = [each["data"] for each in posted.values() if each["type"] == "response.done"]
     assert (done["text"], done["session_id"]) == ("Good day.", "s1")
     assert 'pipeline_webhook_tries_total{outcome="retried",webhook="crm"} 2.0' in page
 
@@ -175,7 +177,7 @@ async def _listed(journal: Path) -> str:
     return (await pipeline("webhooks", "--failed", "--journal", journal)).out
 
 
-async def test_a_server_says_whom_it_tells_and_that_memory_forgets() -> None:
+async def test_a_server_lists_its_webhooks_and_warns_that_memory_is_not_durable() -> None:
     async with receiving() as receiver, serving(env=surroundings(receiver)) as server:
         await server.process.stop(signal.SIGTERM)
         said = await server.process.stderr()

@@ -122,7 +122,7 @@ async def test_an_address_takes_a_signed_token_that_is_short_lived_and_nothing_e
         for token, said in (
             (stand.token(seconds=61), "at most 60 s"),
             ("ears", "at most 60 s"),
-            ("nobody", "missing or wrong"),
+            ("forged", "missing or wrong"),
         ):
             await refused(stand.dial(f"{FOLLOW}&token={token}"), 401, said)
         token = stand.token(seconds=60)
@@ -134,7 +134,7 @@ async def test_an_address_takes_a_signed_token_that_is_short_lived_and_nothing_e
 async def test_a_token_may_come_as_the_first_message_where_the_address_says_so() -> None:
     async with serving() as stand:
         await refused(stand.dial(FOLLOW), 401, "missing or wrong")
-        stand.session.say(ResponseDelta(response_id="r1", delta="a"))
+        stand.session.publish(ResponseDelta(response_id="r1", delta="a"))
         for token in (stand.token(session_id="s1"), "ears"):
             async with stand.dial(f"{FOLLOW}&auth=message") as socket:
                 await socket.send(json.dumps({"type": "session.authenticate", "token": token}))
@@ -144,7 +144,7 @@ async def test_a_token_may_come_as_the_first_message_where_the_address_says_so()
 @pytest.mark.parametrize(
     ("message", "code", "said"),
     [
-        ('{"type":"session.authenticate","token":"nobody"}', 4401, "missing or wrong"),
+        ('{"type":"session.authenticate","token":"forged"}', 4401, "missing or wrong"),
         ('{"type":"session.authenticate","token":"mouth"}', 4403, "does not allow to subscribe"),
         ('{"type":"session.subscribe","session_id":"s1"}', 4401, "must be session.authenticate"),
         (b"\xff" * 100, 4401, "must be session.authenticate"),
@@ -160,7 +160,7 @@ async def test_who_does_not_say_who_it_is_hears_nothing(
     async with serving() as stand:
         if isinstance(message, str):
             message = message.replace("mouth", stand.token("ingest"))
-        stand.session.say(ResponseDelta(response_id="r1", delta="a"))
+        stand.session.publish(ResponseDelta(response_id="r1", delta="a"))
         async with stand.dial(f"{FOLLOW}&auth=message") as socket:
             if message is not None:
                 await socket.send(message)
@@ -235,7 +235,7 @@ async def test_the_command_prints_a_token_that_the_server_takes() -> None:
 async def test_the_python_client_asks_for_a_token_for_each_connection(*, awaited: bool) -> None:
     async with serving() as stand:
         for _ in range(3):
-            stand.session.say(ResponseDelta(response_id="r1", delta="a"))
+            stand.session.publish(ResponseDelta(response_id="r1", delta="a"))
         first = stand.token(session_id="s1", lasts=0.3)
         asked = 0
 
@@ -281,7 +281,7 @@ async def test_without_a_first_token_there_is_no_connection() -> None:
 async def test_the_javascript_client_asks_for_a_token_for_each_connection() -> None:
     async with serving() as stand:
         for _ in range(3):
-            stand.session.say(ResponseDelta(response_id="r1", delta="a"))
+            stand.session.publish(ResponseDelta(response_id="r1", delta="a"))
         first, second = stand.token(session_id="s1", lasts=0.5), stand.token(session_id="s1")
         tokens = [first, None, first, second]  # none can be had, and one that was used
         options = json.dumps({"session": "s1", "afterSeq": 0, "tokens": tokens})

@@ -70,13 +70,13 @@ async def test_a_server_that_stops_and_comes_back_is_waited_for() -> None:
         port = free.getsockname()[1]
     url = f"ws://127.0.0.1:{port}"
     async with node("follow.mjs", url, as_json(session="s1", afterSeq=0)) as follow:
-        await follow.until(state="waiting")  # nobody is there yet
+        await follow.until(state="waiting")  # no server listens yet
         async with serving(fake, port):
-            session.say(delta("a"))
+            session.publish(delta("a"))
             await follow.until(seq=1)
-        session.say(delta("b"))
+        session.publish(delta("b"))
         async with serving(fake, port):
-            session.say(delta("c"))
+            session.publish(delta("c"))
             session.end("client")
             await follow.until(over=True)
     assert text_of(follow.events) == "abc"
@@ -94,13 +94,13 @@ async def test_a_connection_that_says_nothing_any_more_is_given_up() -> None:
             as_json(session="s1", afterSeq=0, silence=1),
         ) as follow,
     ):
-        session.say(delta("a"))
+        session.publish(delta("a"))
         await follow.until(seq=1)
         proxy.blackhole()
-        session.say(delta("b"))
+        session.publish(delta("b"))
         await follow.until(state="waiting")
         proxy.heal()
-        session.say(delta("c"))
+        session.publish(delta("c"))
         session.end("client")
         await follow.until(over=True)
     assert text_of(follow.events) == "abc"
@@ -109,13 +109,13 @@ async def test_a_connection_that_says_nothing_any_more_is_given_up() -> None:
 async def test_what_was_forgotten_comes_as_one_resync_and_then_the_rest() -> None:
     fake = FakeService()
     session = fake.session("s1", keep=3)
-    session.say(*map(delta, "abcdefgh"))
+    session.publish(*map(delta, "abcdefgh"))
     async with (
         serving(fake) as hub,
         node("follow.mjs", hub.url, as_json(session="s1", afterSeq=2)) as follow,
     ):
         await follow.until(type="session.resync")
-        session.say(delta("i"))
+        session.publish(delta("i"))
         session.end("client")
         assert await follow.until(over=True) == {"over": True}
     assert [(one["type"], one.get("from_seq"), one["seq"]) for one in follow.events] == [
@@ -133,11 +133,11 @@ async def test_every_session_is_followed_and_new_ones_too() -> None:
         fault_proxy(("127.0.0.1", hub.port)) as proxy,
         node("follow.mjs", f"http://127.0.0.1:{proxy.port}", as_json(afterSeq=0)) as follow,
     ):
-        old.say(delta("a"))
+        old.publish(delta("a"))
         await follow.until(session_id="old")
         await proxy.kill_all()
-        old.say(delta("b"))
-        fake.session("new").say(delta("c"))
+        old.publish(delta("b"))
+        fake.session("new").publish(delta("c"))
         await follow.until(session_id="new")
     assert text_of(follow.events) == "abc"
 
@@ -145,10 +145,10 @@ async def test_every_session_is_followed_and_new_ones_too() -> None:
 async def test_a_refusal_ends_it_with_its_code() -> None:
     async with (
         serving(FakeService()) as hub,
-        node("follow.mjs", hub.url, as_json(session="nobody")) as follow,
+        node("follow.mjs", hub.url, as_json(session="unknown")) as follow,
     ):
         over = await follow.until(over=True)
-    assert (over["code"], over["error"]) == (4404, "there is no session 'nobody'")
+    assert (over["code"], over["error"]) == (4404, "there is no session 'unknown'")
 
 
 async def test_a_wrong_token_ends_it_and_a_right_one_comes_in() -> None:
@@ -223,7 +223,7 @@ async def test_audio_becomes_turns_and_a_source_that_is_cut_off_hears_the_end() 
 async def test_who_reads_slowly_is_waited_for_and_misses_nothing() -> None:
     fake = FakeService()
     session = fake.session("s1", keep=20_000)
-    session.say(*(delta("x") for _ in range(12_000)))
+    session.publish(*(delta("x") for _ in range(12_000)))
     session.end("client")
     options = as_json(session="s1", afterSeq=0, slow=True)
     async with serving(fake) as hub, node("follow.mjs", hub.url, options) as follow:

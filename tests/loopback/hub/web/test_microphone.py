@@ -48,7 +48,7 @@ def microphone(path: Path) -> tuple[str, ...]:
     )
 
 
-async def told(url: str, session: str) -> list[ServerEvent | UnknownEvent]:
+async def stored_events(url: str, session: str) -> list[ServerEvent | UnknownEvent]:
     """Return every event of a session that has ended, as another subscriber gets them."""
     with anyio.fail_after(20):
         async with pipeline.connect(url, session, after_seq=0) as events:
@@ -83,7 +83,7 @@ async def test_what_is_said_becomes_turns_and_answers_and_survives_a_reload(tmp_
             await page.reload()
             await page.wait_for_selector("#turns[data-resumed]")
             await page.wait_for_selector("#connection[data-state=ended]")
-            events = await told(url, session)
+            events = await stored_events(url, session)
             await expect(page.locator("#turns")).to_have_attribute("data-seq", str(len(events)))
             after = await responses_on(page)
             turns = await page.locator(".turn .said").all_inner_texts()

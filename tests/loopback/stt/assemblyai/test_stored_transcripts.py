@@ -27,10 +27,10 @@ ANSWER = {"llm": "reply", "match": "Ann will send", "text": "Ann sends the offer
 async def stored(
     sim: Simulation, key: str | None = None, **settings: Any
 ) -> tuple[str, list[Uploading | Waiting]]:
-    told: list[Uploading | Waiting] = []
+    progress: list[Uploading | Waiting] = []
     api = Transcripts(StoredSettings(poll=0.1, **settings), sim.stored_url, key)
     with anyio.fail_after(10):
-        return await api.store(RECORDING, told.append), told
+        return await api.store(RECORDING, progress.append), progress
 
 
 # --- the door --------------------------------------------------------------------------------
@@ -39,12 +39,12 @@ async def stored(
 async def test_a_recording_is_uploaded_whole_and_waited_for() -> None:
     recording = {"llm": "recording", "id": "t1", "queued_ms": 250, "processing_ms": 250}
     async with simulate([recording]) as sim:
-        transcript, told = await stored(sim)
+        transcript, progress = await stored(sim)
         upload, ordered = sim.llm.requests[:2]
     size = RECORDING.stat().st_size
     assert transcript == "t1"
-    assert told[0] == Uploading(size, size)
-    assert list(dict.fromkeys(told[2:])) == [
+    assert progress[0] == Uploading(size, size)
+    assert list(dict.fromkeys(progress[2:])) == [
         Waiting("t1", "queued"),
         Waiting("t1", "processing"),
         Waiting("t1", "completed"),
@@ -60,7 +60,7 @@ async def test_what_the_settings_say_of_the_transcription_is_asked_for() -> None
     assert (ordered["language_code"], ordered["speech_models"]) == ("de", ["universal-2"])
 
 
-async def test_a_parameter_that_there_is_not_is_told_before_anything_is_sent() -> None:
+async def test_a_parameter_that_does_not_exist_is_reported_before_anything_is_sent() -> None:
     async with simulate() as sim:
         with pytest.raises(SettingsError, match=r"stored\.parameters: .*langage_code"):
             await stored(sim, parameters={"langage_code": "de"})
@@ -106,7 +106,7 @@ async def test_the_key_goes_there_bare_and_a_wrong_one_is_never_shown() -> None:
 async def test_a_key_in_the_sdks_own_variable_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ASSEMBLYAI_API_KEY", "sk-of-somebody")
+    monkeypatch.setenv("ASSEMBLYAI_API_KEY", "sk-of-another-account")
     async with simulate() as sim:
         await stored(sim)
     assert "authorization" not in sim.llm.requests[0].headers
@@ -218,7 +218,7 @@ def odd_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=str,
 )
-async def test_what_cannot_be_is_told_before_anything_is_sent(
+async def test_invalid_settings_are_reported_before_anything_is_sent(
     words: dict[str, Any], said: str, odd_files: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = dict(words)

@@ -165,11 +165,13 @@ async def test_a_key_that_is_not_good_is_said_and_not_shown(certificate: Path) -
     assert "sk-wrong" not in answer.text
 
 
-async def test_who_may_not_ask_gets_no_token_and_nobody_else_is_asked(certificate: Path) -> None:
+async def test_a_client_without_permission_gets_no_token_and_no_server_is_contacted(
+    certificate: Path,
+) -> None:
     async with vendor(certificate) as (client, sim, _):
         statuses = [
             (await client.get("/v1/token", headers={"Authorization": f"Bearer {name}"})).status_code
-            for name in ("nobody", "source", "one")
+            for name in ("unknown", "source", "one")
         ]
         bad = await client.get("/v1/token?expires_in_seconds=601")
         head = await client.head("/v1/token")
@@ -209,16 +211,16 @@ async def test_our_own_speech_to_text_takes_a_token_in_place_of_the_key(certific
         token = (await client.get("/v1/token")).json()["token"]
         given = settings(sim.stt_url, key="env:NONE", token="env:TOKEN")
         clients = speech_to_text(given, plan(given, {"TOKEN": token}), None)
-        told: list[Heard] = []
+        events: list[Heard] = []
 
         def hear(heard: Heard, channel: int = 0) -> None:
-            told.append(heard)
+            events.append(heard)
 
         client_of_ours = clients.listen(Format(), hear)
         async with anyio.create_task_group() as tasks:
             await tasks.start(client_of_ours.run)
             await client_of_ours.finish()
-    assert isinstance(told[-1], StreamClosed)
+    assert isinstance(events[-1], StreamClosed)
     connection = sim.stt.connections[0]
     assert connection.query["token"] == token
     assert "authorization" not in connection.headers

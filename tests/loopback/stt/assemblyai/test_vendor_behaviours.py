@@ -69,7 +69,7 @@ BOOK_IT: Script = {"stt": "end", "at_ms": 100, "text": "Book it."}
 
 ROWS = {
     "Begin comes late": Row([{"stt": "connection", "begin_ms": 300}, BOOK_IT], BOOKED),
-    "a wrong key is told after the upgrade": Row(
+    "a wrong key is refused after the upgrade": Row(
         [{"stt": "connection", "key": "right"}], fails=(SttRefused, "Invalid API key")
     ),
     "universal-streaming: words grow, the utterance leads, then the end and a formatted copy": Row(
@@ -237,7 +237,7 @@ async def test_an_in_stream_reply_comes_late_and_out_of_order(kind: str) -> None
 # --- a whole session -------------------------------------------------------------------------
 
 
-async def told(
+async def events_of(
     script: Sequence[Script], update: Mapping[str, Any] | None = None, **llm: Any
 ) -> list[ServerEvent | UnknownEvent]:
     """Return every event of a session in which the server does this."""
@@ -274,7 +274,7 @@ async def test_an_in_stream_reply_is_missing_and_its_turn_is_answered_all_the_sa
         {"stt": "llm_response", "text": "It is booked."},
         {"stt": "end", "at_ms": 200, "text": "For two."},
     ]
-    events = await told(script, engine="in-stream", in_stream_after=0.3)
+    events = await events_of(script, engine="in-stream", in_stream_after=0.3)
     turns = [event.text for event in events if isinstance(event, TurnCompleted)]
     answers = [event for event in events if isinstance(event, ResponseDone)]
     assert turns == ["Book it.", "For two."]
@@ -285,14 +285,16 @@ async def test_an_in_stream_reply_is_missing_and_its_turn_is_answered_all_the_sa
     assert not [event for event in events if isinstance(event, ErrorEvent)]  # it was only one
 
 
-async def test_a_change_that_the_server_does_not_like_is_told_and_ends_the_session() -> None:
+async def test_a_change_that_the_server_refuses_is_published_and_ends_the_session() -> None:
     refusal = {
         "stt": "error",
         "on": "UpdateConfiguration",
         "error_code": 3006,
         "error": "prompt is too long",
     }
-    events = await told([BOOK_IT, refusal], {"prompt": "x" * 1750}, engine="http://127.0.0.1:1/v1")
+    events = await events_of(
+        [BOOK_IT, refusal], {"prompt": "x" * 1750}, engine="http://127.0.0.1:1/v1"
+    )
     (error,) = [event.error for event in events if isinstance(event, ErrorEvent)]
     assert error.code == 3006
     assert "prompt is too long" in error.message
