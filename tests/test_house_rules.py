@@ -52,8 +52,8 @@ def test_every_module_says_what_it_is() -> None:
 
 
 QUESTION = re.compile(r"(What|Whether|Who|How|Which|Where)\b")
-PERSON = re.compile(r"\b(somebody|nobody|whoever)\b", re.IGNORECASE)
-TEXTS = {".py", ".js", ".ts", ".html", ".css", ".toml", ".txt"}
+PERSON = re.compile(r"\b(some|no|any)(body)\b|\bwho(ever)\b", re.IGNORECASE)
+TEXTS = {".py", ".js", ".mjs", ".ts", ".html", ".css", ".toml", ".txt", ".jsonl", ".sh", ".md"}
 
 
 def test_a_modules_first_sentence_names_what_it_is() -> None:
@@ -62,7 +62,13 @@ def test_a_modules_first_sentence_names_what_it_is() -> None:
 
 
 def test_texts_name_a_client_subscriber_source_or_caller_and_no_person() -> None:
-    files = (path for path in (ROOT / "pipeline").rglob("*") if path.suffix in TEXTS)
+    rooms = ("pipeline", "samples", "scripts", "tests")
+    files = (
+        path
+        for room in rooms
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in TEXTS or (room == "scripts" and path.is_file() and not path.suffix)
+    )
     assert [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in files
