@@ -19,6 +19,7 @@ COMMANDS = {
     "models": "list the available language models: regions, prices, supported parameters",
     "requests": "list language model requests, also failed ones, from a file or a server",
     "webhooks": "list pending and failed webhook deliveries, and retry them",
+    "config": "print the settings in effect, or their JSON Schema",
     "schema": "print the protocol's AsyncAPI, OpenAPI, JSON Schema or TypeScript document",
     "local": "run only the embedded engines: speech-to-text and a small language model",
     "simulate": "run scripted speech-to-text and language model servers, faults included",
