@@ -379,7 +379,9 @@ class ResponseLifecycle:
             reason = INCOMPLETE[finished.ending]
             if reason == "max_tokens" and _is_only_thought(response, finished):
                 return self.end(response, ONLY_THOUGHTS, now)
-            return self.end(response, ResponseOutcome("incomplete", reason, again=False), now)
+            # without any text another request for its turns would spend its tokens in vain, too
+            again = bool(response.text)
+            return self.end(response, ResponseOutcome("incomplete", reason, again=again), now)
         if self.tools is not None and response.gathered is not None:
             return self._call_tools(response, self.tools, now)
         if self._form is not None:

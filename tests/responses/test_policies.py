@@ -230,6 +230,16 @@ def test_an_answer_of_which_nothing_was_played_was_no_answer() -> None:
     assert talk.asked("r2") == ["user: one two"]
 
 
+@pytest.mark.parametrize("ending", ["limit", "filtered"])
+def test_an_unfinished_answer_of_which_nothing_was_played_was_no_answer(ending: Ending) -> None:
+    talk = Talk(reply=Prompt())
+    talk.ends(1, "one")
+    talk.plays("r1", characters=0)
+    talk.over("r1", "ONE", "length", ending)
+    talk.ends(2, "two")
+    assert talk.asked("r2") == ["user: one two"]
+
+
 def test_an_answer_played_to_its_end_is_not_marked() -> None:
     talk = Talk(reply=Prompt())
     talk.ends(1, "one")

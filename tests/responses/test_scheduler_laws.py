@@ -399,15 +399,12 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def nothing_waits_that_may_go(self) -> None:
-        if hasattr(self, "ledger"):
-            self.pass_time(self.now)
-            self.oracle.check_waiting()
+        self.pass_time(self.now)
+        self.oracle.check_waiting()
 
     @invariant()
     def idle_says_whether_anything_is_left(self) -> None:
-        if hasattr(self, "ledger") and all(
-            x.plain_trigger for x in self.oracle.prompt_schedulers.values()
-        ):
+        if all(x.plain_trigger for x in self.oracle.prompt_schedulers.values()):
             if self.scheduler.idle:
                 assert self.oracle.is_idle()
             elif not any(
@@ -418,7 +415,7 @@ class Conversation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End the session, complete the running calls, and check the end."""
-        if not hasattr(self, "ledger"):
+        if not hasattr(self, "scheduler"):
             return
         while self.open:
             channel, turn = self.some_turn(0)
