@@ -4,6 +4,7 @@ A server may begin to count its turns again within a connection. Times tell the 
 there are none, or the server's clock began again too, the texts do.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
@@ -62,4 +63,5 @@ def _likeness(text: str, other: str) -> float:
 
 
 def _letters(text: str) -> str:
-    return "".join(letter for letter in text[:COMPARED].casefold() if letter.isalnum())
+    plain = unicodedata.normalize("NFKC", text[:COMPARED]).casefold()
+    return "".join(letter for letter in plain if letter.isalnum())

@@ -96,3 +96,19 @@ def test_words_after_a_turn_that_its_deadline_ended_are_another_turn() -> None:
         "2: five",
         "2 ended: Five.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("partial", "final"),
+    [
+        ("ｓｅｔ it to ５", "Set it to 5."),
+        ("ｶｰﾄﾞの残高", "カードの残高。"),
+        ("une cafe\u0301 s'il vous plaît", "Une caf\u00e9, s'il vous plaît."),
+        ("\u1100\u1161\u1102\u1161", "\uac00\ub098."),
+    ],
+)
+def test_an_end_in_another_form_of_its_letters_is_no_turn_of_its_own(
+    partial: str, final: str
+) -> None:
+    heard = said(0, partial, 0.5, ended=False), said(0, final, 5.0)
+    assert kinds(*heard) == ([final], [])
