@@ -286,6 +286,8 @@ def _open_av(audio: Input, name: str, *, separate: bool) -> AudioFile:
         decoded = _Decoded(audio, container, _stream(name, container), separate=separate)
         if decoded.is_empty:
             why = decoded.failure or "no sample could be decoded"
+            if isinstance(audio, PipeInput) and "mp4" in container.format.name:
+                why += "; through a pipe its index must come first (ffmpeg: -movflags +faststart)"
             raise InputError(f"{name} contains no audio: {why}")
     except (InputError, FFmpegError) as error:
         container.close()

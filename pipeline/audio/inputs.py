@@ -59,8 +59,9 @@ class PipeInput:
         return self._ahead
 
     def stop(self) -> None:
-        """Let ``read`` return no bytes, from now on."""
-        os.write(self._stop, b".")
+        """Let ``read`` return no bytes, from now on; without effect once the pipe is closed."""
+        if self._descriptor >= 0:
+            os.write(self._stop, b".")
 
     def close(self) -> None:
         """Release the descriptors; no ``read`` may be going on."""

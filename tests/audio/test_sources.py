@@ -12,6 +12,7 @@ from pipeline.audio.pcm import Format
 from pipeline.audio.sources import FileSource, Frames, PipeSource, play
 from pipeline.errors import InputError
 from tests.audio.test_decode import written
+from tests.support.media import record
 
 FRAME = bytes(1600)
 
@@ -166,3 +167,26 @@ async def test_silence_from_beginning_to_end_is_remarked(
     await all_of(source)
     assert len(source.remarks) == remarks
     await source.aclose()
+
+
+async def test_a_recording_in_a_pipe_that_cannot_be_decoded_is_refused_with_its_reason(
+    tmp_path: Path,
+) -> None:
+    data = record(
+        tmp_path / "index_at_the_end.m4a", [(0, 3, 440)]
+    ).read_bytes()  # more than a buffer
+    pipe = Writer().write(data).close()
+    with pytest.raises(InputError, match="faststart"):
+        await FileSource.of_pipe(pipe, separate=False, speakers=())
+    pipe.stop()  # closed already
+
+
+async def test_a_reader_that_closes_its_pipe_and_fails_keeps_its_own_error() -> None:
+    pipe = Writer().close()
+
+    def read() -> None:
+        pipe.close()
+        raise InputError("no audio")
+
+    with pytest.raises(InputError, match="no audio"):
+        await reading(pipe, read)
