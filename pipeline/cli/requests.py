@@ -1,8 +1,11 @@
 """``pipeline requests``: request log of a journal file or a running server."""
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -12,14 +15,19 @@ from anyio import to_thread
 from pipeline.cli.credentials import token_of
 from pipeline.cli.flags import ago
 from pipeline.cli.storage import journal_file
-from pipeline.cli.views.wording import approximately, dollars, duration
-from pipeline.errors import InputError, SubscribeError
+from pipeline.cli.views.support import support_block
+from pipeline.cli.views.wording import approximately, dollars, duration, moment
+from pipeline.config.loading import load, secrets_in
+from pipeline.errors import InputError, SettingsError, SubscribeError
 from pipeline.interfaces.request_log import CallRecord, Selection
 from pipeline.journal.request_log_sqlite import stored_calls
 from pipeline.runtime.connect_errors import why_unreachable
+from pipeline.telemetry.logs import LineFormatter
 
 PATH = "/v1/requests"
 PATIENCE = 10.0  #: seconds for a server's response
+
+Find = Callable[[Selection], Awaitable[Sequence[CallRecord]]]
 
 
 async def requests(
@@ -32,6 +40,7 @@ async def requests(
     model: str = "",
     limit: int = 100,
     json: bool = False,
+    support: str | None = None,
     journal: Path | None = None,
     config: Path | None = None,
     token: str | None = None,
@@ -55,6 +64,10 @@ async def requests(
         Number of the newest to list; 0 is all.
     json
         Print each request as a JSON object, one per line.
+    support
+        Print one block about this request, to paste into a mail to the provider's support: its
+        attempts with their ids, times and whole error bodies, without words, keys and queries.
+        The id is that of a response, of an HTTP answer (x-request-id), or the provider's own.
     journal
         The journal's file, instead of the one in the settings.
     config
@@ -69,13 +82,41 @@ async def requests(
         model=model,
         limit=max(0, limit),
     )
-    if url is None:
-        path = journal_file(journal, config)
-        found = await to_thread.run_sync(stored_calls, path, which)
-    else:
-        found = await _request(url, token_of(token), which)
+    path = journal_file(journal, config) if url is None else None
+    find = partial(_find, url, path, token)
+    if support is not None:
+        sys.stdout.write(f"{support_block(await _attempts(find, support), _cleaner(config))}\n")
+        return
+    found = await find(which)
     for line in map(as_json, found) if json else table(found):
         sys.stdout.write(f"{line}\n")
+
+
+async def _find(
+    url: str | None, path: Path | None, token: str | None, which: Selection
+) -> Sequence[CallRecord]:
+    if path is not None:
+        return await to_thread.run_sync(stored_calls, path, which)
+    return await _request(url or "", token_of(token), which)
+
+
+async def _attempts(find: Find, wanted: str) -> Sequence[CallRecord]:
+    """Return all attempts of the request with the id ``wanted``. Raises ``InputError``."""
+    found = await find(Selection(id=wanted)) if wanted else ()
+    if not found:
+        raise InputError(
+            f"--support: no request here has the id {wanted!r}; pipeline requests lists their ids"
+        )
+    response_id = found[-1].response_id
+    return await find(Selection(id=response_id)) if response_id else found
+
+
+def _cleaner(config: Path | None) -> Callable[[str], str]:
+    """Return what replaces the keys of the settings by stars."""
+    with suppress(SettingsError):  # a server's log is readable without valid settings
+        secrets = secrets_in(load(config, os.environ), os.environ)
+        return LineFormatter(secret.reveal() for secret in secrets).clean
+    return str
 
 
 async def _request(url: str, token: str, which: Selection) -> Sequence[CallRecord]:
@@ -147,9 +188,3 @@ def _cells(call: CallRecord) -> tuple[str, ...]:
         f"{call.response_id} {became}".strip(),
         call.request_id or "",
     )
-
-
-def moment(seconds: float) -> str:
-    """Return Unix seconds as ISO 8601 with milliseconds, UTC."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

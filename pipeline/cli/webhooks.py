@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 from anyio import to_thread
 
-from pipeline.cli.requests import moment
 from pipeline.cli.storage import journal_file
+from pipeline.cli.views.wording import moment
 from pipeline.errors import JournalError
 from pipeline.interfaces.outbox import StoredDelivery
 from pipeline.journal.outbox_sqlite import retry_stored, stored_deliveries

@@ -90,6 +90,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     since: float = 0.0  #: Unix seconds
     session: str = ""
     model: str = ""  #: requested, or answering
+    id: str = ""  #: of the response, or of the request at the server
     limit: int = 0  #: 0 is all of them
 
     def admits(self, call: CallRecord) -> bool:
@@ -98,6 +99,7 @@ class Selection(Struct, frozen=True, kw_only=True):
             and (not self.failed or call.outcome in FAILED)
             and self.session in ("", call.session_id)
             and self.model in ("", call.model, call.answered_by)
+            and self.id in ("", call.response_id, call.request_id)
         )
 
 

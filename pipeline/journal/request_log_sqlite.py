@@ -114,10 +114,19 @@ def stored_calls(path: Path, which: Selection) -> Sequence[CallRecord]:
             "SELECT call.data, response.data FROM call LEFT JOIN response ON"
             " response.id = call.response WHERE sent >= ?1 AND (failed OR NOT ?2)"
             " AND ?3 IN ('', session) AND ?4 IN ('', model, answered_by)"
-            " ORDER BY sent DESC, call.id DESC LIMIT ?5",
-            (which.since, which.failed, which.session, which.model, which.limit or -1),
+            " AND instr(call.data, ?5)"  # a superset of the requests with this id
+            " ORDER BY sent DESC, call.id DESC LIMIT ?6",
+            (
+                which.since,
+                which.failed,
+                which.session,
+                which.model,
+                which.id.encode(),
+                which.limit or -1,
+            ),
         ).fetchall()
-    return [_joined(call, response) for call, response in reversed(rows)]
+    found = [_joined(call, response) for call, response in reversed(rows)]
+    return [call for call in found if which.admits(call)] if which.id else found
 
 
 def _joined(call: bytes, response: bytes | None) -> CallRecord:

@@ -67,7 +67,7 @@ async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
 
 def tell(log: RequestLog) -> None:
     log.add(call(10.0, outcome="failed", error="503"))
-    log.add(call(11.0, answered_by="n"))
+    log.add(call(11.0, answered_by="n", request_id="q1"))
     log.settle(DISCARDED)  # before its call has unwound
     log.add(call(12.0, "r2", outcome="cancelled"))
     log.add(call(13.0, "r3", outcome="incomplete", session_id="s2", model="n"))
@@ -80,7 +80,7 @@ def sent(calls: Sequence[CallRecord]) -> list[float]:
 async def test_every_call_is_found_again_oldest_first(kept: Kept) -> None:
     _, select = kept
     assert sent(select(Selection())) == [10.0, 11.0, 12.0, 13.0]
-    assert select(Selection())[1] == call(11.0, answered_by="n")
+    assert select(Selection())[1] == call(11.0, answered_by="n", request_id="q1")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,9 @@ async def test_every_call_is_found_again_oldest_first(kept: Kept) -> None:
         (Selection(since=11.5), [12.0, 13.0]),
         (Selection(session="s2"), [13.0]),
         (Selection(model="n"), [11.0, 13.0]),
+        (Selection(id="r2"), [12.0]),
+        (Selection(id="q1"), [11.0]),
+        (Selection(id="q"), []),
         (Selection(limit=2), [12.0, 13.0]),
         (Selection(failed=True, limit=1), [13.0]),
     ],

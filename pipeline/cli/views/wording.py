@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -33,6 +34,12 @@ def position(heard: float, total: float | None, speed: float) -> str:
     heard = min(heard, total)
     left = f"{heard / total:.0%}" if speed == 0 else f"{clock((total - heard) / speed * 1000)} left"
     return f"{clock(heard * 1000)} of {clock(total * 1000)}, {left}"
+
+
+def moment(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601 with milliseconds, UTC."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def duration(milliseconds: float) -> str:

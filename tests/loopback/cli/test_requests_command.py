@@ -36,6 +36,12 @@ async def test_the_requests_of_a_running_server_are_listed_and_kept_after_it(
     assert done["sent"].endswith("Z")
     assert [json.loads(line) for line in kept.out.splitlines()] == [failed]
     assert "canary" not in asked.out
+    block = await pipeline("requests", "--support", failed["response_id"], env=env)
+    assert block.out.count("out of order") == 2  # in the error, and in the whole body
+    assert "break it" not in block.out
+    assert sim.llm_url not in block.out
+    unknown = await pipeline("requests", "--support", "r_nothing", env=env)
+    assert (unknown.code, unknown.out) == (2, "")
     shown = await pipeline("requests", "--session", "break", env=env)
     head, row, said = shown.out.splitlines()
     assert head.split()[:2] == ["sent", "outcome"]
