@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
+from anyio.abc import TaskGroup
+
 from pipeline import __version__
 from pipeline.app.llm_clients import LanguageModel
 from pipeline.app.plan import Plan
@@ -11,6 +13,7 @@ from pipeline.config.settings import GatewaySettings, Settings
 from pipeline.errors import GatewayRefused
 from pipeline.gateway.attempts import Target
 from pipeline.gateway.catalog import Model
+from pipeline.gateway.conversation_replies import ConversationCompletions
 from pipeline.gateway.service import GatewayService
 from pipeline.gateway.transcript_client import TranscriptClient
 from pipeline.http_api.completions import CompletionEndpoint, CompletionLimits
@@ -81,11 +84,12 @@ class SessionTranscripts:
 
 
 def completions_of(
-    llm: LanguageModel, topics: Topics, transcripts: TranscriptClient | None
-) -> GatewayService:
-    """Return the completions that ``llm`` serves."""
+    llm: LanguageModel, topics: Topics, transcripts: TranscriptClient | None, tasks: TaskGroup
+) -> Completions:
+    """Return the completions that ``llm`` serves; calls of conversations run in ``tasks``."""
     texts = SessionTranscripts(topics, transcripts)
-    return GatewayService(ModelRouter(llm), llm.gateway.provider_state, texts)
+    service = GatewayService(ModelRouter(llm), llm.gateway.provider_state, texts)
+    return ConversationCompletions(service, tasks)
 
 
 def transcript_client(settings: Settings, planned: Plan) -> TranscriptClient | None:

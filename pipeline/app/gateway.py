@@ -15,9 +15,9 @@ from pipeline.config.settings import Settings
 from pipeline.embedded.process import EngineMessage, Engines, start_engines
 from pipeline.errors import InputError, SessionNotFound, SessionUnavailable
 from pipeline.gateway.call_log import CallLog, Sink
-from pipeline.gateway.service import GatewayService
 from pipeline.hub.fanout import Topics
 from pipeline.hub.service import Download, LiveSession, SessionInfo
+from pipeline.interfaces.completions import Completions
 from pipeline.interfaces.request_log import Trace
 from pipeline.journal.opening import open_journal
 from pipeline.journal.request_log import CallsInMemory
@@ -56,7 +56,7 @@ class NoSessions:
 class RunningGateway(Struct, frozen=True):
     """What a server of the gateway needs."""
 
-    completions: GatewayService
+    completions: Completions
     calls: CallsInMemory
     llm: LanguageModel
     service: NoSessions
@@ -102,5 +102,5 @@ async def open_gateway(  # noqa: PLR0913 - keywords, each with a default
         tasks.start_soon(llm.keep_ready, supervisor)
         quiet_collector()
         service = NoSessions()
-        completions = completions_of(llm, service.topics, transcripts)
+        completions = completions_of(llm, service.topics, transcripts, tasks)
         yield RunningGateway(completions, calls, llm, service)

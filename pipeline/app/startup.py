@@ -135,7 +135,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
         if transcripts is not None:
             stack.push_async_callback(transcripts.aclose)
         if llm.gateway.targets:
-            app.completions = completions_of(llm, topics, transcripts)
+            app.completions = completions_of(llm, topics, transcripts, tasks)
         tasks.start_soon(partial(supervisor.run, "usage limits", app.watch_limits, essential=True))
         yield app
 

@@ -16,6 +16,9 @@ from pipeline.errors import (
 from pipeline.interfaces.http import NO_STORE, HttpResponse, Refuse
 
 JSON = "application/json"
+#: codes of requests that must not be sent again: OpenAI's SDKs would repeat a 409, and a
+#: superseded request that is repeated would supersede its successor
+FINAL = frozenset({"superseded", "adopted"})
 #: statuses of a provider that are about the request; others, such as 401, concern our own key
 PASSED_ON = frozenset({400, 404, 409, 413, 415, 422})
 CODES: Mapping[int, str] = {
@@ -63,7 +66,7 @@ def api_error(failure: GatewayError) -> ApiError:
     """Return the error that a caller gets for a failed call."""
     match failure:
         case GatewayRefused(status=int(status)) if status in PASSED_ON:
-            return ApiError(status, str(failure), code=_code(status), param=failure.param)
+            return ApiError(status, str(failure), code=_code(failure), param=failure.param)
         case GatewayRefused(status=None):
             return ApiError(400, str(failure), code=failure.code, param=failure.param)
         case GatewayRefused():
@@ -99,6 +102,8 @@ def error_response(
     if error.retry_after is not None:
         more["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
         more["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
+    if error.code in FINAL:
+        more["X-Should-Retry"] = "false"
     return HttpResponse(error.status, JSON, error_body(error, request_id), more)
 
 
@@ -112,5 +117,5 @@ def refusals(new_id: Callable[[], str]) -> Refuse:
     return refuse
 
 
-def _code(status: int) -> str | None:
-    return "model_not_found" if status == 404 else None
+def _code(failure: GatewayRefused) -> str | None:
+    return failure.code or ("model_not_found" if failure.status == 404 else None)

@@ -65,7 +65,10 @@ def _completions() -> Part:
                     "required": True,
                     "content": {"application/json": {"schema": _ref("ChatCompletionRequest")}},
                 },
-                "responses": {"200": whole, **_errors(400, 401, 403, 404, 413, 429, 502, 503, 504)},
+                "responses": {
+                    "200": whole,
+                    **_errors(400, 401, 403, 404, 409, 413, 429, 502, 503, 504),
+                },
             }
         },
         "/v1/models": {
@@ -286,7 +289,7 @@ REASONS: Mapping[int, str] = {
     401: "The token is missing or wrong.",
     403: "The token does not allow this.",
     404: "There is no such thing.",
-    409: "The session is still live.",
+    409: "The session is still live, or a newer request of the conversation ended this one.",
     413: "The body is too long.",
     429: "A limit is reached; `retry-after` says for how long.",
     502: "The provider failed.",

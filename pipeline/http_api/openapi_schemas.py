@@ -67,10 +67,25 @@ REQUEST: Mapping[str, Any] = {
             " read: its text takes the place of `{{ transcript }}` in the messages.",
         ),
         model_region={"const": "global"},
-        conversation=_said(TEXT, "Names the conversation that the request belongs to."),
-        conversation_policy={"enum": ["supersede", "queue", "parallel", "conflate"]},
-        speculative=_said(FLAG, "The request gives way to others."),
-        share_identical=_said(FLAG, "The request may share the call of an identical one."),
+        conversation=_said(
+            TEXT,
+            "The conversation of the request, for one token. A newer request of it ends the older"
+            " with 409 `superseded`.",
+        ),
+        conversation_policy=_said(
+            {"enum": ["supersede", "queue", "parallel", "conflate"], "default": "supersede"},
+            "What becomes of the earlier requests of the conversation.",
+        ),
+        speculative=_said(
+            FLAG,
+            "The request gives way to others. An identical committed request of its conversation"
+            " gets its answer; any other one ends it.",
+        ),
+        share_identical=_said(
+            FLAG,
+            "The request may share the call of an identical one of the same token that has this"
+            " field, too.",
+        ),
     ),
     "additionalProperties": True,
     "description": "Fields that are not listed go to the model's server as they are.",
