@@ -8,6 +8,7 @@ from pipeline.stt.connection import SttConnection
 from pipeline.stt.pacing import TokenBucket
 from pipeline.stt.replay import Replay
 
+REAL_TIME = 1.0  #: seconds of audio per second; up to it a source is live, and never waits
 SOURCE_BURST = 5.0  #: seconds of audio that a source may send at once, faster than real time
 #: seconds of audio that a source ahead of real time may have sent and the server not read; less
 #: than ``watchdog.BEHIND``
@@ -24,7 +25,7 @@ class SourcePace:
         self._replay = replay
         self._lead = LEAD * bytes_per_second
         self._server = TokenBucket(0.0, SOURCE_BURST)
-        self._real_time = TokenBucket(1.0, SOURCE_BURST)
+        self._real_time = TokenBucket(REAL_TIME, SOURCE_BURST)
 
     def limit(self, pace: float) -> None:
         """Let audio come at ``pace`` times real time from now on; 0 is what the server reads."""

@@ -104,7 +104,10 @@ def test_a_session_starts_once_and_ignores_audio_after_its_end() -> None:
 @given(garbage)
 def test_garbage_is_refused_with_a_message(message: bytes | str) -> None:
     adapter, _ = started('{"channels":2}')
-    said = complaint(adapter, message)
+    try:
+        said = complaint(adapter, message)
+    except Disconnect as disconnect:  # it began like a recording
+        said = str(disconnect)
     assert said is None or len(said) > 10
 
 

@@ -12,6 +12,7 @@ from pipeline.config.settings import SttSettings
 from pipeline.errors import SttBusy, SttError, SttLost, SttRefused
 from pipeline.interfaces.stt import Heard, StreamClosed, StreamOpened, Transcript
 from pipeline.simulator.serve import Simulation, simulate
+from pipeline.stt import source_pace
 from pipeline.stt.assemblyai.endpoint import endpoint_for
 from pipeline.stt.client import SttClient
 
@@ -211,8 +212,9 @@ async def test_a_cancelled_session_is_terminated_all_the_same() -> None:
     assert seen.control_types == ["Terminate"]
 
 
-async def test_a_server_that_stops_reading_is_given_up() -> None:
-    """F14: a zero window."""
+async def test_a_server_that_stops_reading_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F14: a zero window; a live source does not wait for the server."""
+    monkeypatch.setattr(source_pace, "REAL_TIME", 1e6)
     script: Script = {"stt": "stop_reading", "at_ms": 50}
     async with listening(script) as (ear, _):
         with pytest.raises(BaseExceptionGroup) as failed, anyio.fail_after(10):

@@ -14,13 +14,19 @@ from pipeline.config.settings import SttSettings
 from pipeline.errors import SttBusy, SttRefused
 from pipeline.interfaces.stt import Heard, StreamLost, StreamResumed, Transcript
 from pipeline.simulator.number_audio import spoken
-from pipeline.stt import websocket
+from pipeline.stt import source_pace, websocket
 from pipeline.stt.assemblyai.endpoint import endpoint_for
 from pipeline.stt.client import SttClient
 from tests.support import FaultProxy, Simulation, fault_proxy, simulate
 
 SPEED = 10.0  #: times real time
 NUMBERS = list(range(60))  # 28.5 s of audio
+
+
+@pytest.fixture(autouse=True)
+def live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take audio at ``SPEED`` as live: it is real time here that runs faster."""
+    monkeypatch.setattr(source_pace, "REAL_TIME", SPEED)
 
 
 class Talk:
