@@ -53,6 +53,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
     on_event: tuple[OnEvent, ...] = (),
     on_frame: Callable[[Frame], object] | None = None,
     on_call: tuple[Sink, ...] = (),
+    requests: RequestLog | None = None,
     webhooks: Sequence[Hook] = (),
     on_attempt: OnAttempt = ignore_attempt,
     trace: Trace | None = None,
@@ -94,7 +95,7 @@ async def open_app(  # noqa: PLR0913 - each is another observer
                 start_engines(settings.local, on_progress, prefill=beginning)
             )
         calls = CallsInMemory()
-        logs: list[RequestLog] = [calls] if journal.requests is None else [calls, journal.requests]
+        logs = [log for log in (calls, journal.requests, requests) if log is not None]
         sinks = tuple(guarded(sink) for sink in (*(each.add for each in logs), *on_call))
         spans = None if trace is None else guarded_trace(trace)
         log = CallLog(sinks, text=settings.journal.request_text, trace=spans)

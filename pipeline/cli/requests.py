@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from pipeline.cli.credentials import token_of
 from pipeline.cli.flags import ago
-from pipeline.cli.storage import journal_file
+from pipeline.cli.storage import request_logs
 from pipeline.cli.views.support import support_block
 from pipeline.cli.views.wording import approximately, dollars, duration, moment
 from pipeline.config.loading import load, secrets_in
@@ -50,8 +50,8 @@ async def requests(
     Parameters
     ----------
     url
-        A running server, ws://HOST:PORT, which keeps its newest requests; the journal file unless
-        given.
+        A running server, ws://HOST:PORT, which keeps its newest requests; unless given, the
+        journal file, and the log that pipeline run keeps in the user's state directory.
     failed
         Only requests that failed or are incomplete.
     since
@@ -82,8 +82,8 @@ async def requests(
         model=model,
         limit=max(0, limit),
     )
-    path = journal_file(journal, config) if url is None else None
-    find = partial(_find, url, path, token)
+    paths = request_logs(journal, config) if url is None else ()
+    find = partial(_find, url, paths, token)
     if support is not None:
         sys.stdout.write(f"{support_block(await _attempts(find, support), _cleaner(config))}\n")
         return
@@ -93,11 +93,15 @@ async def requests(
 
 
 async def _find(
-    url: str | None, path: Path | None, token: str | None, which: Selection
+    url: str | None, paths: Sequence[Path], token: str | None, which: Selection
 ) -> Sequence[CallRecord]:
-    if path is not None:
-        return await to_thread.run_sync(stored_calls, path, which)
-    return await _request(url or "", token_of(token), which)
+    if url is not None:
+        return await _request(url, token_of(token), which)
+    found: list[CallRecord] = []
+    for path in paths:
+        found += await to_thread.run_sync(stored_calls, path, which)
+    found.sort(key=lambda call: call.sent)
+    return found[-which.limit :] if which.limit else found
 
 
 async def _attempts(find: Find, wanted: str) -> Sequence[CallRecord]:

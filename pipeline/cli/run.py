@@ -18,9 +18,10 @@ from pipeline.audio.formats import description_of
 from pipeline.audio.microphone import Microphone, microphones
 from pipeline.audio.sources import FileSource, Source
 from pipeline.cli.commands import STANDARD_INPUT
-from pipeline.cli.flags import choose_prompts, engine_overrides, paced
+from pipeline.cli.flags import choose_prompts, engine_overrides, given_of, paced
 from pipeline.cli.interrupt import on_first_interrupt
 from pipeline.cli.source import AudioSelection, open_source
+from pipeline.cli.storage import keeping_requests
 from pipeline.cli.stored import PENDING_TRANSCRIPT, plan_over_transcript, run_over_transcript
 from pipeline.cli.views.output import Item, printer, printing, progress
 from pipeline.cli.views.timeline import Discarded
@@ -67,6 +68,7 @@ async def run(
     devices: bool = False,
     json: bool = False,
     journal: str = "memory",
+    request_log: Annotated[bool | None, Parameter(negative="--no-request-log")] = None,
     config: Path | None = None,
 ) -> int:
     """Play a recording in real time, and respond to each turn.
@@ -118,6 +120,9 @@ async def run(
         Print each event as a subscriber receives it, one per line.
     journal
         Path of a file for the events; memory unless given, independent of the settings.
+    request_log
+        Keep the request log in the user's state directory, for pipeline requests; it is kept
+        unless the settings say otherwise. With --journal it is in that file.
     config
         The settings file, instead of pipeline.toml in the working directory.
     """
@@ -129,6 +134,7 @@ async def run(
         raise SettingsError("--microphone replaces the file; leave one of them out")
     live = microphone or device is not None
     overrides = engine_overrides(stt, llm, model) | {"journal.store": journal, "journal.record": ""}
+    overrides |= given_of({"journal.run_requests": request_log})
     settings = load(config, os.environ, overrides)
     whole = not live and _runs_over_transcript(file, transcript_id, stored=stored)
     known = settings.prompts or (STORED_PROMPTS if whole else plan(settings, os.environ).prompts)
@@ -189,12 +195,14 @@ async def _play(
     place = PositionFooter(source, speed)
     async with (
         printing(printer(json=json, footer=place.shown)) as put,
+        keeping_requests(settings.journal) as requests,
         open_app(
             settings,
             planned,
             on_progress=progress,
             on_frame=put,
             observe=(partial(_show_discarded, put),),
+            requests=requests,
         ) as app,
     ):
         return await _session(app, source, speed, place)

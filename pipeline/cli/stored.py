@@ -14,6 +14,7 @@ from pipeline.app.plan import Plan, plan
 from pipeline.app.startup import open_app
 from pipeline.app.stt_clients import transcripts
 from pipeline.audio.sources import FileSource
+from pipeline.cli.storage import keeping_requests
 from pipeline.cli.views.output import printer, printing, progress
 from pipeline.cli.views.wording import duration
 from pipeline.config.engine_choice import EngineChoice
@@ -52,7 +53,8 @@ async def run_over_transcript(
     ids = ", ".join(dict.fromkeys(prompt.transcript_id for prompt in planned.prompts.values()))
     async with (
         printing(printer(json=json)) as put,
-        open_app(settings, planned, on_progress=progress, on_frame=put) as app,
+        keeping_requests(settings.journal) as requests,
+        open_app(settings, planned, on_progress=progress, on_frame=put, requests=requests) as app,
         app.open(StartCommand(audio=None), source=f"transcript {ids}") as session,
     ):
         await session.command(ResponseCreateCommand())

@@ -374,6 +374,7 @@ class JournalSettings(Section, frozen=True, kw_only=True):
     keep_bytes: Positive = 4 << 30  #: file size; above it the oldest ended sessions are deleted
     sync_always: bool = False  #: survive a power loss too, at about 1 ms per event
     keep_requests: Positive = 100_000  #: calls in the file's request log
+    run_requests: bool = True  #: ``run`` keeps a request log in the user's state directory
     request_text: bool = False  #: the request log contains messages and response texts
     record: str = ""  #: directory for recordings of session audio; empty: no recording
     record_bytes: Positive = 32 << 30  #: size of all recordings; above it the oldest are deleted

@@ -35,9 +35,13 @@ class Ran(Struct, frozen=True):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without our own variables, and with ``more``."""
-    ours = ("PIPELINE_", "ASSEMBLYAI_")
-    return {name: text for name, text in os.environ.items() if not name.startswith(ours)} | more
+    """Return this process's environment without our own variables, and with ``more``.
+
+    Commands keep no request log in the state directory of the user who runs the tests.
+    """
+    ours = ("PIPELINE_", "ASSEMBLYAI_", "XDG_STATE_HOME")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PIPELINE_JOURNAL__RUN_REQUESTS": "false", **more}
 
 
 async def pipeline(*words: object, env: Mapping[str, str] | None = None, **places: Path) -> Ran:
