@@ -119,7 +119,6 @@ class _SharedCall:
         self._members: list[_Member] = []
         self._scope = anyio.CancelScope()
         self._is_entered = False
-        self._is_committed = False
 
     def add_member(self, member: "_Member") -> None:
         self._members.append(member)
@@ -130,7 +129,6 @@ class _SharedCall:
 
     def commit(self) -> None:
         """Take a speculative call as committed."""
-        self._is_committed = True
         if not self.is_over:
             self.reply.commit()
 
@@ -159,8 +157,6 @@ class _SharedCall:
 
     async def _receive(self, reply: Reply) -> None:
         self._is_entered = True
-        if self._is_committed:  # before the reply could note it
-            reply.commit()
         while pieces := await reply.receive():
             self.pieces += pieces
             last = pieces[-1]

@@ -170,6 +170,7 @@ class PreparedReply:
     def __init__(self, prepare: Callable[[], Awaitable[Reply]]) -> None:
         self._prepare = prepare
         self._reply: Reply | None = None
+        self._is_committed = False
 
     def begin(self) -> None:
         """Nothing can be sent before the request is complete."""
@@ -184,6 +185,8 @@ class PreparedReply:
 
     async def __aenter__(self) -> "PreparedReply":
         reply = await self._prepare()
+        if self._is_committed:  # so that it does not wait for a slot as a speculative one
+            reply.commit()
         await reply.__aenter__()
         self._reply = reply
         return self
@@ -202,6 +205,7 @@ class PreparedReply:
             self._reply.drop()
 
     def commit(self) -> None:
+        self._is_committed = True
         if self._reply is not None:
             self._reply.commit()
 

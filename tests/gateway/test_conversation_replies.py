@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from pipeline.errors import GatewayBusy, GatewayError, GatewayLost
 from pipeline.gateway.conversation_replies import MAX_WAIT, ConversationCompletions
+from pipeline.gateway.service import PreparedReply
 from pipeline.interfaces.completions import Caller, CompletionCall, ConversationPolicy, ModelEntry
 from pipeline.interfaces.llm import Accepted, CompletionRequest, Message, Piece, TextDelta
 from tests.gateway.test_fallback import DONE, Line, Scripted, ScriptedReply
@@ -258,6 +259,19 @@ async def test_random_callers_all_end_and_no_answer_is_mixed(seed: int) -> None:
     assert room.completions.held == 0
     for name, text in room.texts.items():
         assert f"{room.bodies[name]}1{room.bodies[name]}2{room.bodies[name]}3".startswith(text)
+
+
+async def test_a_reply_that_is_adopted_while_it_is_prepared_is_sent_as_committed() -> None:
+    provider = Provider()
+    call = CompletionCall(request=CompletionRequest(id="one", model="m", messages=()))
+
+    async def prepare() -> KnownReply:
+        return provider.open(call)
+
+    reply = PreparedReply(prepare)
+    reply.commit()
+    async with reply:
+        assert provider.committed == {"one"}
 
 
 async def test_a_call_without_a_conversation_goes_through_untouched() -> None:
