@@ -123,20 +123,16 @@ async def session(url: str, folder: Path, json_mode: str) -> AsyncGenerator[Clie
 
 
 async def test_a_session_runs_over_the_server_of_llama_cpp(tmp_path: Path) -> None:
-    async with llama_server(tmp_path) as url:
-        async with session(url, tmp_path, "json_schema") as socket:
-            await answers(socket)
-            await answers_in_json(socket)
-            await supersedes(socket)
-            await refuses_what_is_too_long(socket)
-            for number in range(6):
-                again = await ended(socket, f"Say the number {number}.")
-                assert again["status"] in ANSWERED, (number, again.get("error"))
-                assert again["text"]
-            assert (await finish(socket))[-1]["type"] == "session.ended"
-        async with session(url, tmp_path, "tool") as socket:
-            await answers(socket)
-            await answers_in_json(socket)
+    async with llama_server(tmp_path) as url, session(url, tmp_path, "json_schema") as socket:
+        await answers(socket)
+        await answers_in_json(socket)
+        await supersedes(socket)
+        await refuses_what_is_too_long(socket)
+        for number in range(6):
+            again = await ended(socket, f"Say the number {number}.")
+            assert again["status"] in ANSWERED, (number, again.get("error"))
+            assert again["text"]
+        assert (await finish(socket))[-1]["type"] == "session.ended"
 
 
 async def answers(socket: ClientConnection) -> None:
