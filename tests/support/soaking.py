@@ -86,7 +86,7 @@ class Witness:
         event = parse(text)
         if event["type"] == "heartbeat":
             self.lost += event["head"] != self.place
-        elif event["type"] != "error":
+        elif event["type"] not in ("error", "audio.ack"):  # which have no seq
             self._follow(event)
 
     def _follow(self, event: Json) -> None:
