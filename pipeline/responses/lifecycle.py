@@ -169,7 +169,8 @@ class ResponseLifecycle:
     # --- replies ----------------------------------------------------------------
 
     def sent(self, response: Response, now: float) -> None:
-        if not response.rounds:  # else a later round of the same response
+        """Note when the request was sent; of one response the first that had a reply counts."""
+        if not response.rounds and response.first_at is None:
             response.sent_at = now
 
     def receive(self, response: Response, pieces: Sequence[Piece], now: float) -> list[Step]:

@@ -80,6 +80,13 @@ async def test_tokens_of_a_reply_that_was_thrown_away_are_counted_too() -> None:
     assert twice["usage"]["output_tokens"] > once["usage"]["output_tokens"]
 
 
+async def test_times_of_a_reply_that_is_requested_again_begin_at_its_first_request() -> None:
+    once, twice = (await play(stage(GOOD)))["times"], (await play(stage(WRONG, GOOD)))["times"]
+    assert twice["time_to_first_token"] == once["time_to_first_token"]
+    assert twice["queue"] == once["queue"]
+    assert twice["total"] > once["total"]
+
+
 async def test_a_reply_that_never_fits_fails_with_its_text_attached() -> None:
     on = stage(WRONG, WRONG)
     done = await play(on)
