@@ -127,8 +127,8 @@ provision_node() {
     fi
     mkdir -p "$folder"
     say "installing OpenAI's client for Node for the tests (once; some 20 MB; log: .venvs/node/install.log)"
-    if npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts "$wanted" \
-        >"$folder/install.log" 2>&1; then
+    if npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts \
+        --fetch-retries=1 --fetch-timeout=60000 "$wanted" >"$folder/install.log" 2>&1; then
         printf '%s\n' "$wanted" >"$folder/.ready"
     else
         tail -n 5 "$folder/install.log" | sed 's/^/    /' >&2
