@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.cli.views.live import rendered
-from pipeline.cli.views.timeline import Timeline
+from pipeline.cli.views.timeline import Row, Timeline
 from pipeline.protocol.events import ServerEvent, decode_event
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ def until(events: Iterable[ServerEvent], seconds: float) -> Iterator[ServerEvent
 def picture(events: Iterable[ServerEvent]) -> str:
     """Return the terminal's content after ``events`` as an SVG that loads nothing."""
     timeline = Timeline()
-    rows = []
+    rows: list[Row] = []
     for event in events:
         timeline.feed(event)
         rows += timeline.take_settled()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -125,7 +125,8 @@ def _without_strict(form: Mapping[str, Any]) -> Mapping[str, Any]:
     schema = form.get("json_schema")
     if not isinstance(schema, dict):
         return form
-    return {**form, "json_schema": {name: schema[name] for name in schema if name != STRICT}}
+    fields = cast("dict[str, Any]", schema)
+    return {**form, "json_schema": {name: fields[name] for name in fields if name != STRICT}}
 
 
 #: parameters that a request holds although no setting of the user names them

@@ -300,7 +300,7 @@ class ReplyReader:
         if self.is_finished:
             return pieces
         for nth, call in enumerate(choice.calls):
-            fields = more[nth] if nth < len(more) else {}
+            fields: Fields = more[nth] if nth < len(more) else {}
             if fields or not call.is_blank:
                 at, call_id = self._calls.number(call, number, nth, chunk_id)
                 pieces.append(ToolCallDelta(at, call_id, call.name, call.arguments, fields))

@@ -1,7 +1,7 @@
 """AssemblyAI's extensions of a chat completion, for providers that do not know them. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -106,7 +106,7 @@ def _replaced(content: Any, text: str) -> Any:
         return content.replace(TAG, text, 1)
     if not isinstance(content, list):
         return content
-    parts: list[Any] = list(content)
+    parts: list[Any] = list(cast("Sequence[Any]", content))
     for place, part in enumerate(parts):
         said = cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None
         if isinstance(said, str) and TAG in said:

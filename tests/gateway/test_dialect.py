@@ -9,7 +9,10 @@ from pipeline.gateway.dialect import Dialect, family_of, hint
 from pipeline.gateway.wire import encode_request
 from pipeline.interfaces.llm import CompletionRequest, Message
 
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": True}}
+SCHEMA: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "a", "schema": {}, "strict": True},
+}
 
 
 def sent(host: str, model: str, dialect: Dialect | None = None, **fields: Any) -> Any:
@@ -60,7 +63,7 @@ def test_settings_rename_a_parameter_or_leave_it_out(names: dict[str, str], body
 def test_a_prompt_leaves_fields_out_and_an_own_value_wins() -> None:
     omit = ("temperature", "stream_options", "strict")
     found = sent("h", "m", omit=omit, extra={"response_format": SCHEMA})
-    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+    schema: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
     assert found == {"max_tokens": 200, "response_format": schema}
     renaming = Dialect(names={"max_tokens": "limit"})
     assert sent("h", "m", renaming, extra={"limit": 7}) == {"temperature": 0.5, "limit": 7}

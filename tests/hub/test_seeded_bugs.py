@@ -201,7 +201,10 @@ def a_restart_counts_from_one(patch: Patch) -> None:
 
 
 def a_position_of_another_history_is_kept(patch: Patch) -> None:
-    patch.setattr(SessionLog, "continues", lambda *_: True)
+    def always(*_: object) -> bool:
+        return True
+
+    patch.setattr(SessionLog, "continues", always)
 
 
 BUGS = [

@@ -76,7 +76,8 @@ async def test_cancelling_ends_a_supervised_task() -> None:
 
 
 async def test_a_thread_that_raises_is_restarted_and_ends_when_it_returns() -> None:
-    stopping, runs = ThreadEvent(), []
+    stopping = ThreadEvent()
+    runs: list[int] = []
     stopping.set()  # no delay
 
     def work() -> None:

@@ -1,5 +1,7 @@
 """Exceptions that nothing foresees, raised at a webhook delivery: they cost an attempt only."""
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 
@@ -10,6 +12,8 @@ from pipeline.webhooks.delivery import DeliveryWorker, delivering, ignore_attemp
 from pipeline.webhooks.retry import DeliveryResponse
 from pipeline.webhooks.subscriptions import Subscriptions
 from tests.webhooks.test_delivery import ENDED, OK, Peer, hook
+
+Answer = Callable[[str, int], DeliveryResponse]
 
 UNFORESEEN = [OverflowError, RecursionError, KeyError, AssertionError, UnicodeError, MemoryError]
 
@@ -47,15 +51,18 @@ async def test_an_unforeseen_error_of_the_outbox_is_noted_and_the_delivery_made(
                 raise kind("odd")
             await super().mark_delivered(delivery_id)
 
-    await deliver(Odd, lambda name, tries: OK, tasks=["webhook crm", "webhook crm"])
+    def answer(name: str, tries: int) -> DeliveryResponse:
+        return OK
+
+    await deliver(Odd, answer, tasks=["webhook crm", "webhook crm"])
 
 
-async def deliver(make: type[OutboxInMemory], answer: object, tasks: list[str]) -> None:
+async def deliver(make: type[OutboxInMemory], answer: Answer, tasks: list[str]) -> None:
     failures: list[str] = []
     hooks = [hook()]
     subscriptions = Subscriptions(hooks)
     outbox = make(subscriptions.wanted)
-    peer = Peer(answer)  # type: ignore[arg-type]
+    peer = Peer(answer)
     worker = DeliveryWorker(hooks, subscriptions, outbox, peer, anyio.current_time, ignore_attempt)
     async with delivering(worker, Supervisor(failures.append)):
         await anyio.sleep(1)

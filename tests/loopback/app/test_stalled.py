@@ -7,7 +7,9 @@ import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from pipeline.journal.log import SessionLog
 from pipeline.protocol.close_codes import CloseCode
+from pipeline.protocol.events import Frame
 from tests.support.service import SUPERSEDE, service
 from tests.support.serving import begin, until
 
@@ -21,6 +23,9 @@ async def closed(socket: ClientConnection) -> tuple[int, str]:
 
 def live(app: Any, session_id: str) -> Any:
     return app._live[session_id][0]
+
+
+def store_nothing(log: SessionLog, frame: Frame) -> None: ...
 
 
 async def test_its_source_is_closed_with_the_reason_and_no_other_is() -> None:
@@ -47,6 +52,6 @@ async def test_a_source_that_took_the_session_over_is_closed_too() -> None:
             await begin(second, "call", audio={}, resume=True)
             assert (await closed(first))[0] == CloseCode.TAKEN
             session = live(app, "call")
-            session.topic.log.store_with(lambda log, frame: None)  # nothing is stored any more
+            session.topic.log.store_with(store_nothing)
             session.stall("disk full")
             assert (await closed(second))[0] == CloseCode.LATER

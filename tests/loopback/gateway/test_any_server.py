@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,12 +66,16 @@ _line = st.one_of(
     st.sampled_from([b"data: [DONE]\n\n", b": alive\n\n", b"data:\n\n", b"\n", b"data: oops\n\n"]),
     st.binary(max_size=40),
 )
-_fine = st.builds(
-    lambda text, reason: b"data: %b\n\n" % json.dumps(completion(text, reason)).encode(),
-    _text,
-    _reason,
-)
-_text_only = _text.map(lambda text: b"data: %b\n\n" % json.dumps(completion(text, None)).encode())
+
+
+def delta_event(text: str, reason: object = None) -> bytes:
+    """Return a chunk with ``text`` as an event of the stream."""
+    delta = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    return b"data: %b\n\n" % json.dumps({"choices": [delta]}).encode()
+
+
+_fine = st.builds(delta_event, _text, _reason)
+_text_only = _text.map(delta_event)
 _mixed = st.lists(_fine | _line | _chunk, max_size=6).map(b"".join)
 #: as a sound server sends it, but for the text, the finish reason and one more line
 _sound = st.tuples(st.lists(_text_only, max_size=3).map(b"".join), _fine, _line).map(b"".join)
@@ -95,10 +100,6 @@ _header = st.sampled_from(
 _end: st.SearchStrategy[Callable[[Peer], None] | None] = st.sampled_from(
     [Peer.close, Peer.close, Peer.reset, None]
 )
-
-
-def completion(text: str, reason: object) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}
 
 
 @st.composite
@@ -132,13 +133,13 @@ def sends(pieces: Sequence[bytes], end: Callable[[Peer], None] | None) -> Script
 
 async def answered(script: Script) -> tuple[ResponseDone, list[str], float]:
     """Return the end of the response to one turn, all events, and the seconds it took."""
+    listener, took = Listener(), math.inf
     async with serving(script) as server, anyio.create_task_group() as tasks:
         limits = LlmSettings(stall_timeout=0.2, connect_timeout=0.5)
         client = GatewayClient(server.url, "key", limits)
         ids = itertools.count(1)
         prompt = Prompt(first_token_timeout=0.4, total_timeout=TOTAL)
         state = ConversationState(Budget(0), "model", lambda: f"r{next(ids)}")
-        listener = Listener()
         chain = FallbackGateway([Target(client, client.host)], RetryPolicy(backoff=0.01))
         scheduler = ResponseScheduler({"reply": prompt}, state)
         dispatch = Dispatch(scheduler, chain, listener, anyio.current_time)
