@@ -27,9 +27,10 @@ _TOKEN = re.compile(
     r"|[^\s{}\[\]\"'“,:/#]+|.",
     re.S,
 )
-#: a quote ends a string only before punctuation: models forget to escape quotes inside
+#: a quote ends a string only before punctuation: models forget to escape quotes inside. Not
+#: written with a possessive quantifier: Python 3.11.2 matches those wrongly.
 _END_OF_STRING = {
-    close: re.compile(rf"(?:[^\\{close}]|\\.|{close}(?!\s*[,:}}\]]))*+{close}", re.S)
+    close: re.compile(rf"(?:[^\\{close}]|\\.|{close}(?!\s*[,:}}\]]))*{close}(?=\s*[,:}}\]])", re.S)
     for close in _QUOTES.values()
 }
 #: what may follow the arguments of a tool call
