@@ -169,7 +169,8 @@ class ResponseLifecycle:
     # --- replies ----------------------------------------------------------------
 
     def sent(self, response: Response, now: float) -> None:
-        """Note when the request was sent; of one response the first that had a reply counts."""
+        """Note when a request was sent; the times count from the first that had a reply."""
+        response.last_sent_at = now
         if not response.rounds and response.first_at is None:
             response.sent_at = now
 
@@ -454,7 +455,7 @@ class ResponseLifecycle:
         response.prices = accepted.prices
         rate: RateLimit | None = accepted.rate
         if rate is not None:
-            sent_at = now if response.sent_at is None else response.sent_at
+            sent_at = now if response.last_sent_at is None else response.last_sent_at
             self._conversation.budget.of(response.request.model).observe(rate, sent_at, now)
 
     def _report(self, response: Response, outcome: str, reason: str | None) -> Report:

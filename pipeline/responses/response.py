@@ -20,6 +20,7 @@ class Response:
         "gathered",
         "host",
         "id",
+        "last_sent_at",
         "model",
         "over",
         "partials",
@@ -67,6 +68,7 @@ class Response:
         self.spoken_at: float | None = None  # end of speech
         self.turn_at: float | None = None  # end of turn received
         self.sent_at: float | None = None
+        self.last_sent_at: float | None = None  # of several requests, for the server's quota
         self.first_at: float | None = None
         self.sentence_at: float | None = None
         self.ended_at: float | None = None

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from pipeline.config.settings import Prompt
-from pipeline.interfaces.llm import CompletionRequest, Finished, Message, Piece, TextDelta, Usage
+from pipeline.interfaces.llm import (
+    Accepted,
+    CompletionRequest,
+    Finished,
+    Message,
+    Piece,
+    RateLimit,
+    TextDelta,
+    Usage,
+)
 from pipeline.interfaces.tools import ToolRun
 from pipeline.interfaces.turns import TurnEnded, TurnPaused
 from pipeline.protocol.events import (
@@ -40,7 +49,8 @@ class Caller:
     def __init__(self, **settings: Any) -> None:
         prompt = Prompt(**settings)
         ids = itertools.count(1)
-        desk = ConversationState(Budget(0), "model", lambda: f"r{next(ids)}")
+        self.budget = Budget(0)
+        desk = ConversationState(self.budget, "model", lambda: f"r{next(ids)}")
         self.scheduler = ResponseScheduler(
             {"reply": prompt}, desk, offered_tools={"reply": kit(prompt)}
         )
@@ -293,3 +303,14 @@ def test_only_the_first_result_counts() -> None:
 
     assert talk.results() == ["first"]
     assert len(talk.requests) == 2
+
+
+def test_a_request_after_tools_is_counted_once_against_the_servers_quota() -> None:
+    talk = Caller()
+    talk.ends(1, "find one")
+    talk.scheduler.sent("r1", 1.0)
+    talk.brings("r1", call(0, "look"), STOP)
+    talk.result("c0", "one")  # the second request
+    talk.scheduler.sent("r1", 3.0)
+    talk.do(talk.scheduler.received("r1", [Accepted("id", RateLimit(30, 28, 60.0))], 3.5))
+    assert talk.budget.of("model").free(3.5) == 28
