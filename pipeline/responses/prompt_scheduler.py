@@ -417,7 +417,7 @@ class PromptScheduler:
         return prompt.speculate and one_turn and nothing_first and self._gates.wants(finished)
 
     def _is_right(self, speculation: Response, finished: FinishedTurn) -> bool:
-        """Return whether the speculation's request is the one to send now (law 5)."""
+        """Return whether the speculation's request is the one to send now (law 3)."""
         if not self._still_says(
             speculation, finished.turn, finished.text
         ) or not self._may_speculate(finished):

@@ -3,7 +3,7 @@
 ====================  ========================================  ==============================
 a reply               happens                                   then
 ====================  ========================================  ==============================
-speculative           asks for tools                            held; nothing runs (law 8)
+speculative           asks for tools                            held; nothing runs (law 6)
 of a live response    asks for tools                            each published and run, or refused
                       asks for tools after the last step        done: incomplete, tool_steps
 calls under way       one has its result                        published; the next one begins
